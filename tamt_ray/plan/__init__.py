@@ -1,0 +1,1 @@
+"""From a sweep to content-addressed units; imports neither torch nor Ray."""

@@ -1,0 +1,44 @@
+"""Where, how wide and how often: nothing here changes a result or an identity."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tamt_ray.spec.base import Count, Frozen, Positive
+
+
+def _whole_or_one_over_k(gpus: float) -> bool:
+    """Ray packs exactly only whole devices or k equal shares of one."""
+    return gpus == int(gpus) if gpus >= 1 else gpus == 0 or abs(round(1 / gpus) - 1 / gpus) < 1e-6
+
+
+class Lane(Frozen):
+    """Resources of one process."""
+
+    cpus: Positive = 1.0
+    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    """`auto`: none without GPUs; a whole one a search worker; the measured share a fine-tune."""
+
+    @model_validator(mode="after")
+    def _exact_shares(self) -> Self:
+        if self.gpus != "auto" and not _whole_or_one_over_k(self.gpus):
+            raise ValueError("gpus must be auto, 0, 1/k such as 0.5 or 0.25, or a whole number")
+        return self
+
+
+class SearchLane(Lane):
+    """The search gangs."""
+
+    workers: Count = 1
+    """DDP workers of a gang; does not change the global batch nor the data order."""
+    gangs: Count = 1
+    """Gangs that search side by side."""
+
+
+class Execution(Frozen):
+    """How the sweep is carried out."""
+
+    search: SearchLane = SearchLane()
+    finetune: Lane = Lane()
+    retries: Annotated[int, Field(ge=0)] = 3
+    """Restarts of a lost worker or node before its unit is set aside."""

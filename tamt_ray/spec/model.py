@@ -1,0 +1,36 @@
+"""A pre-trained language model."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tamt_ray.spec.base import Count, Frozen, Positive
+from tamt_ray.spec.source import Source
+
+
+class HeadTraining(Frozen):
+    """How to train an MLM head for an encoder that was published without one.
+
+    The encoder and the tied decoder matrix stay frozen; transform, LayerNorm and bias train.
+    """
+
+    steps: Count
+    batch_size: Count = 16
+    lr: Positive = 1e-3
+    seed: int = 1
+
+
+class Model(Frozen):
+    """An encoder θ0 and how its parts are used."""
+
+    source: Source
+    head: HeadTraining | None = None
+    """Set where the published model has no MLM head of its own."""
+    pooling: Literal["native", "mean"] = "native"
+    """What a sentence classifier reads: the architecture's own head, or the mean over tokens."""
+    parameters: float = Field(default=110e6, gt=0)
+    """Number of weights, used by the cost estimate only."""
+
+    def identity(self) -> dict[str, object]:
+        """What decides a result: everything but the estimate."""
+        return self.model_dump(mode="json", exclude_defaults=True, exclude={"parameters"})

@@ -1,0 +1,90 @@
+"""The whole sweep file."""
+
+from collections import Counter
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from tamt_ray.spec.base import Count, Fraction, Frozen, Name
+from tamt_ray.spec.execution import Execution
+from tamt_ray.spec.method import Imp, Method, Tamt, Training, steps_at
+from tamt_ray.spec.model import Model
+from tamt_ray.spec.table import Corpus
+from tamt_ray.spec.task import Task
+
+
+def _method_entry(entry: object) -> object:
+    """`omp` is short for `{method: omp}`; the name defaults to the method."""
+    if isinstance(entry, str):
+        entry = {"method": entry}
+    if isinstance(entry, dict) and "name" not in entry and "method" in entry:
+        return {**entry, "name": entry["method"]}
+    return entry
+
+
+def _no_repeats(values: tuple[float, ...]) -> tuple[float, ...]:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise ValueError(f"given more than once: {', '.join(map(str, twice))}")
+    return values
+
+
+Seeds = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_no_repeats)]
+Sparsities = Annotated[tuple[Fraction, ...], Field(min_length=1), AfterValidator(_no_repeats)]
+
+
+class PretrainEval(Frozen):
+    """How each subnetwork's MLM and KD loss is measured: same masked positions for all."""
+
+    batch_size: Count = 16
+    seed: int = 0
+
+
+class Sweep(Frozen):
+    """A grid of model × method × sparsity × seed × task, and how to carry it out."""
+
+    name: Name
+    """Also the name of the MLflow experiment."""
+    store: str = "results"
+    """Directory or `pyarrow.fs` URI (`s3://…`) that holds every result."""
+    mlflow: str = "sqlite:///mlflow.db"
+    """MLflow tracking URI; credentials come from the environment only."""
+    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    corpus: Corpus
+    search: Training = Training()
+    methods: Annotated[
+        tuple[Annotated[Method, BeforeValidator(_method_entry)], ...], Field(min_length=1)
+    ]
+    sparsities: Sparsities
+    mask_seeds: Seeds = (1, 2, 3)
+    tasks: dict[Name, Task] = {}
+    finetune_seeds: Seeds = (1, 2, 3)
+    pretrain_eval: PretrainEval = PretrainEval()
+    execution: Execution = Execution()
+
+    @model_validator(mode="after")
+    def _unlike_methods(self) -> Self:
+        names = Counter(method.name for method in self.methods)
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise ValueError(
+                f"two methods are called {twice[0]!r}; give one of them a `name` of its own"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _every_sparsity_reachable(self) -> Self:
+        for method in self.methods:
+            for sparsity in self.sparsities:
+                if isinstance(method, Tamt) and steps_at(method.steps, sparsity) is None:
+                    raise ValueError(
+                        f"method {method.name!r} has no steps for sparsity {sparsity}; "
+                        f"give `steps: <number>` or add {sparsity} to its table"
+                    )
+                if isinstance(method, Imp) and sparsity > 0:
+                    levels = sparsity / method.step
+                    if round(levels) < 1 or abs(levels - round(levels)) > 1e-6:
+                        raise ValueError(
+                            f"IMP with `step: {method.step}` never meets sparsity {sparsity}; "
+                            f"choose a step that divides it"
+                        )
+        return self

@@ -1,0 +1,50 @@
+"""Rows of a data set: where they lie and how to read them."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from tamt_ray.spec.base import Frozen
+from tamt_ray.spec.source import Source, parse_source
+
+
+class Table(Frozen):
+    """One split of a data set, read in file order.
+
+    For `hf:` sources `split` names the split. For a file, the format follows its name: parquet,
+    csv, tsv, jsonl, txt (one row a line, column `text`) or a MediaWiki dump (`.xml.bz2`, one row
+    an article, column `text`).
+    """
+
+    source: Source
+    split: str | None = None
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    """Overrides the delimiter that the file name implies."""
+    header: bool = True
+    """Without a header the columns are named "0", "1", …"""
+    encoding: str = "utf-8"
+    part: Literal["all", "head", "tail"] = "all"
+    """For data without splits: a row is `tail` where a hash of its content falls below `tail`."""
+    tail: float = Field(default=0.1, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _split_where_needed(self) -> Self:
+        if parse_source(self.source).scheme == "hf" and self.split is None:
+            raise ValueError("an hf: source needs a split, e.g. `split: train`")
+        return self
+
+
+class Corpus(Frozen):
+    """Text for the pre-training objectives (PAPER §3).
+
+    Text is packed into blocks of `block_size` tokens, CLS and SEP included, without padding.
+    """
+
+    train: Table
+    validation: Table
+    column: str = "text"
+    block_size: int = Field(default=512, ge=8)
+    mlm_probability: float = Field(default=0.15, gt=0, lt=1)
+    """Share of tokens that are predicted; of these 80 % masked, 10 % random, 10 % kept."""
+    max_train_blocks: int | None = Field(default=None, ge=1)
+    max_validation_blocks: int | None = Field(default=None, ge=1)

@@ -1,0 +1,1 @@
+"""What is true: records on disk or in an object store, written last."""

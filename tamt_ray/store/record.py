@@ -1,0 +1,49 @@
+"""What a finished or failed unit leaves behind."""
+
+from pydantic import Field
+
+from tamt_ray.plan.unit import Kind
+from tamt_ray.spec.base import Frozen
+
+
+class Artifact(Frozen):
+    """A file of a unit, known by its content."""
+
+    sha256: str
+    bytes: int
+
+
+class Record(Frozen):
+    """A finished unit. It exists only after all its artifacts do."""
+
+    id: str
+    kind: Kind
+    config: dict[str, object]
+    """Everything that decided the result, defaults dropped."""
+    parents: tuple[str, ...] = ()
+    metrics: dict[str, float] = {}
+    """Final numbers, named as in `docs`: `mlm_loss`, `kd_loss`, `best`, `last`, `zeros`, …"""
+    artifacts: dict[str, Artifact] = {}
+    sources: dict[str, str] = {}
+    """Fingerprint of the content each source had when it was read."""
+    started: float
+    """Seconds since the epoch, by the clock of the host that ran it; shown, never compared."""
+    seconds: float = Field(ge=0)
+    """Wall time of the work itself."""
+    device: str
+    host: str
+    versions: dict[str, str] = {}
+
+
+class Failure(Frozen):
+    """A unit that did not finish, and why."""
+
+    id: str
+    kind: Kind
+    labels: dict[str, str | float | int]
+    error: str
+    """Class of the error."""
+    message: str
+    traceback: str
+    attempts: int
+    at: float
