@@ -20,6 +20,9 @@ class Training(Frozen):
 
     batch_size: Count = 16
     """Blocks a step over all workers together."""
+    micro_batch: Count = 4
+    """Blocks computed at once; workers share a batch in such pieces, so that their number does not
+    change the result."""
     horizon: Count = 27920
     """Steps over which the learning rate falls linearly to zero, whatever the step limit."""
     weight_decay: float = Field(default=0.0, ge=0)

@@ -72,6 +72,17 @@ class Sweep(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _work_for_every_worker(self) -> Self:
+        pieces = -(-self.search.batch_size // self.search.micro_batch)
+        if self.execution.search.workers > pieces:
+            raise ValueError(
+                f"a batch of {self.search.batch_size} makes {pieces} micro-batches of "
+                f"{self.search.micro_batch}, too few for {self.execution.search.workers} workers; "
+                "lower `search.micro_batch` or `execution.search.workers`"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _every_sparsity_reachable(self) -> Self:
         for method in self.methods:
             for sparsity in self.sparsities:

@@ -1,0 +1,1 @@
+"""Everything a person looks at, as pure functions of records: no torch, no Ray, no MLflow."""

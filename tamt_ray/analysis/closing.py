@@ -1,0 +1,95 @@
+"""The end of the report: how far to trust it, what was read, the sweep itself."""
+
+from collections import defaultdict
+
+import polars as pl
+import yaml
+
+from tamt_ray.analysis.bootstrap import DRAWS
+from tamt_ray.analysis.html import Html, folded, join, table, tag
+from tamt_ray.analysis.material import Material
+from tamt_ray.spec.method import TAMT_STEPS
+
+
+def caveats(material: Material) -> Html:
+    """What the numbers can and cannot say."""
+    sweep = material.sweep
+    masks, seeds = len(sweep.mask_seeds), len(sweep.finetune_seeds)
+    words = [
+        f"Up to {masks * seeds} runs stand behind a number ({masks} mask seeds × {seeds} "
+        f"fine-tuning seeds); for OMP and the dense model {seeds}, since there is one mask. Their "
+        "intervals therefore say nothing about how a search varies.",
+        f"Intervals are percentile bootstrap intervals of the mean ({DRAWS:,} resamples, fixed "
+        "seed): masks are resampled first, then the fine-tuning runs within each. They describe "
+        "the runs of this sweep, not other data or models.",
+        "A score is the best dev value seen in training, as in the paper; picked on the data it is "
+        "measured on, it is higher than a value on unseen data would be. The last dev value is in "
+        "the Parquet table beside it.",
+        "Nothing here is corrected for the number of comparisons, and points of one method are "
+        "alike, so that intervals of correlations are too narrow rather than too wide.",
+    ]
+    if masks * seeds < 5:
+        words.insert(
+            1,
+            "That is very few: an interval from n runs never reaches beyond their smallest and "
+            "largest, so the true uncertainty is larger than what is drawn. A single run has no "
+            "interval at all.",
+        )
+    steps: list[int] = material.searches["planned_steps"].drop_nulls().unique().sort().to_list()
+    least = min(TAMT_STEPS.values())
+    if steps and steps[-1] < least:
+        span = f"{steps[0]:,}" if steps[0] == steps[-1] else f"{steps[0]:,} to {steps[-1]:,}"
+        words.append(
+            f"The trained searches took {span} steps; the paper's take {least:,} to "
+            f"{max(TAMT_STEPS.values()):,}. That shows that everything works and in which "
+            "direction things move. It is a demonstration and does not decide "
+            "which method is better."
+        )
+    if any(task.max_train or task.max_validation for task in sweep.tasks.values()):
+        words.append(
+            "Some tasks use part of their data (see above), so scores are not comparable with "
+            "published ones."
+        )
+    shared = material.searches.filter(pl.len().over("unit") > 1)
+    if not shared.is_empty():
+        names = ", ".join(shared["method"].unique().sort().to_list())
+        words.append(
+            f"Some masks of {names} are one and the same (the first level of IMP is OMP); they "
+            "are computed once, shown under each name, and count once in correlations."
+        )
+    return join([tag("h2", "How far to trust this"), tag("ul", *(tag("li", w) for w in words))])
+
+
+def sources(material: Material) -> Html:
+    """Every source that was read, with the fingerprint of its content."""
+    found: dict[str, set[str]] = defaultdict(set)
+    versions: dict[str, set[str]] = defaultdict(set)
+    for record in material.records.values():
+        for source, fingerprint in record.sources.items():
+            found[source].add(fingerprint)
+        for name, version in record.versions.items():
+            versions[name].add(version)
+    rows = [
+        [
+            tag("code", source),
+            join([tag("code", fingerprint) for fingerprint in sorted(found[source])], Html("<br>")),
+            tag("td", "changed between units", class_="missing") if len(found[source]) > 1 else "",
+        ]
+        for source in sorted(found)
+    ]
+    used = ", ".join(f"{name} {' and '.join(sorted(versions[name]))}" for name in sorted(versions))
+    return join(
+        [
+            tag("h2", "Sources"),
+            tag("p", "What was read, with the fingerprint that its content had when it was read."),
+            table(["source", "fingerprint", ""], rows, kind="words"),
+            *([tag("p", f"Software: {used}.")] if used else []),
+        ]
+    )
+
+
+def configuration(material: Material) -> Html:
+    """The sweep as it was given, without the places where results lie."""
+    given = material.sweep.model_dump(mode="json", exclude_unset=True, exclude={"store", "mlflow"})
+    text = yaml.safe_dump(given, sort_keys=False, allow_unicode=True, width=100)
+    return join([tag("h2", "The sweep"), folded("Sweep file as read", tag("pre", text))])

@@ -1,0 +1,36 @@
+"""How a method and a sparsity look, the same in every figure."""
+
+from collections.abc import Sequence
+
+from tamt_ray.plan.expand import DENSE
+
+_METHODS = {
+    DENSE: ("#1a1a1a", "*"),
+    "random": ("#7a7a7a", "X"),
+    "omp": ("#e69f00", "s"),
+    "imp": ("#009e73", "o"),
+    "tamt_mlm": ("#0072b2", "^"),
+    "tamt_kd": ("#cc79a7", "v"),
+    "tamt_mlm_kd": ("#d55e00", "D"),
+}
+"""Okabe and Ito's colours, which people with any colour vision can tell apart."""
+_FURTHER = (
+    ("#56b4e9", "P"), ("#332288", "<"), ("#999933", ">"), ("#882255", "p"), ("#44aa99", "h"),
+)  # fmt: skip
+_SPARSITIES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "d")
+
+
+def method_styles(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """(colour, marker) of each method; names outside the paper take the further ones in turn."""
+    others = [method for method in methods if method not in _METHODS]
+    return {
+        method: _METHODS[method]
+        if method in _METHODS
+        else _FURTHER[others.index(method) % len(_FURTHER)]
+        for method in methods
+    }
+
+
+def sparsity_markers(sparsities: Sequence[float]) -> dict[float, str]:
+    """A marker for each sparsity, in rising order."""
+    return {s: _SPARSITIES[i % len(_SPARSITIES)] for i, s in enumerate(sorted(set(sparsities)))}

@@ -1,0 +1,104 @@
+"""Records as tables: one row for each point of the grid, empty where no record exists yet."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from tamt_ray.plan.expand import Cell, Plan
+from tamt_ray.plan.unit import FinetuneConfig, ImpConfig, Kind, TamtConfig
+from tamt_ray.store.record import Record
+
+_SUBNETWORK = {
+    "model": pl.String, "method": pl.String, "sparsity": pl.Float64, "mask_seed": pl.Int64,
+}  # fmt: skip
+_DOWNSTREAM = {
+    **_SUBNETWORK, "task": pl.String, "seed": pl.Int64, "unit": pl.String, "metric": pl.String,
+    "best": pl.Float64, "last": pl.Float64, "best_step": pl.Int64, "steps": pl.Int64,
+    "examples": pl.Int64,
+}  # fmt: skip
+_PRETRAIN = {**_SUBNETWORK, "unit": pl.String, "mlm_loss": pl.Float64, "kd_loss": pl.Float64}
+_SEARCHES = {
+    **_SUBNETWORK, "unit": pl.String, "planned_steps": pl.Int64, "zeros": pl.Int64,
+    "weights": pl.Int64, "steps": pl.Int64, "seconds": pl.Float64, "device": pl.String,
+}  # fmt: skip
+
+Value = str | float | int | None
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured, in the order of the plan; `unit` is the id behind a row.
+
+    `mask_seed` is null for the dense model (method "full", sparsity 0) and for OMP.
+    """
+
+    downstream: pl.DataFrame
+    """A row for each fine-tune. `best` and `last`: the headline metric, named in `metric`, at its
+    best and at its last dev evaluation, fractions in [-1, 1]; further columns: every other metric
+    at the best step, `_2` for a second validation set."""
+    pretrain: pl.DataFrame
+    """A row for each subnetwork. `mlm_loss`: nats a token; `kd_loss`: mean cosine distance."""
+
+
+def collect(plan: Plan, records: Mapping[str, Record]) -> Results:
+    """Every cell of the plan with the values of its record; records of other units are ignored."""
+    others = sorted(
+        {
+            name
+            for cell in plan.cells
+            if cell.kind == "finetune" and cell.unit in records
+            for name in records[cell.unit].metrics
+        }
+        - set(_DOWNSTREAM)
+    )
+    return Results(
+        downstream=_table(
+            plan, records, "finetune", {**_DOWNSTREAM, **dict.fromkeys(others, pl.Float64)}
+        ),
+        pretrain=_table(plan, records, "pretrain_eval", _PRETRAIN),
+    )
+
+
+def collect_searches(plan: Plan, records: Mapping[str, Record]) -> pl.DataFrame:
+    """A row for each mask the grid asks for: zeros, training steps, wall seconds, device."""
+    return _table(plan, records, "search", _SEARCHES)
+
+
+def _table(
+    plan: Plan,
+    records: Mapping[str, Record],
+    kind: Kind,
+    schema: Mapping[str, type[pl.DataType]],
+) -> pl.DataFrame:
+    rows = [
+        [row.get(name) for name in schema]
+        for row in (_row(plan, records, cell) for cell in _cells(plan, kind))
+    ]
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+    return pl.DataFrame(
+        [
+            pl.Series(name, values, dtype=dtype, strict=False)
+            for (name, dtype), values in zip(schema.items(), columns, strict=True)
+        ]
+    )
+
+
+def _cells(plan: Plan, kind: Kind) -> Iterator[Cell]:
+    return (cell for cell in plan.cells if cell.kind == kind)
+
+
+def _row(plan: Plan, records: Mapping[str, Record], cell: Cell) -> dict[str, Value]:
+    record = records.get(cell.unit)
+    found: dict[str, Value] = {**record.metrics} if record else {}
+    if record and cell.kind == "search":
+        found |= {"device": record.device, "seconds": record.metrics.get("seconds", record.seconds)}
+    config = plan.units[cell.unit].config
+    match config:
+        case FinetuneConfig():
+            found["metric"] = config.task.metric
+        case ImpConfig() | TamtConfig():
+            found["planned_steps"] = config.steps
+        case _:
+            pass
+    return {**found, **cell.labels, "unit": cell.unit}

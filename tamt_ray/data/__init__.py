@@ -1,0 +1,1 @@
+"""Sources, tables, token blocks and curves."""

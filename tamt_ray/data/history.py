@@ -1,0 +1,69 @@
+"""Curves: named values over optimiser steps."""
+
+import io
+import math
+import time
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_SCHEMA = pa.schema(
+    [("step", pa.int64()), ("name", pa.string()), ("value", pa.float64()), ("time", pa.float64())]
+)
+
+
+class NonFiniteLossError(ArithmeticError):
+    """A loss became NaN or infinite; deterministic, so never retried."""
+
+    def __init__(self, step: int, value: float) -> None:
+        super().__init__(f"the loss is {value} at step {step}")
+        self.step = step
+        self.value = value
+
+    def __reduce__(self) -> tuple[type["NonFiniteLossError"], tuple[int, float]]:
+        return type(self), (self.step, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One value of a curve; `time` in seconds since the epoch."""
+
+    step: int
+    name: str
+    value: float
+    time: float
+
+
+class History:
+    """Points in the order they were logged."""
+
+    def __init__(self) -> None:
+        self.points: list[Point] = []
+
+    def log(self, step: int, **values: float) -> None:
+        """Add one point for each named value."""
+        now = time.time()
+        self.points.extend(Point(step, name, value, now) for name, value in values.items())
+
+    def to_parquet(self) -> bytes:
+        """Columns step, name, value, time."""
+        rows = [
+            {"step": p.step, "name": p.name, "value": p.value, "time": p.time} for p in self.points
+        ]
+        sink = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), sink)
+        return sink.getvalue()
+
+    @staticmethod
+    def from_parquet(data: bytes) -> list[Point]:
+        """The points written by `to_parquet`."""
+        rows = pq.read_table(io.BytesIO(data)).to_pylist()
+        return [Point(row["step"], row["name"], row["value"], row["time"]) for row in rows]
+
+
+def check_finite(loss: float, step: int) -> float:
+    """`loss` itself. Raises NonFiniteLossError."""
+    if not math.isfinite(loss):
+        raise NonFiniteLossError(step, loss)
+    return loss

@@ -1,0 +1,142 @@
+"""One file of a package index, by project, version and digest."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+from packaging.version import InvalidVersion, Version
+from pypi_simple import (
+    PYPI_SIMPLE_ENDPOINT,
+    DigestMismatchError,
+    DistributionPackage,
+    NoSuchProjectError,
+    ProgressTracker,
+    PyPISimple,
+    UnsupportedContentTypeError,
+    UnsupportedRepoVersionError,
+)
+from pypi_simple.progress import null_progress_tracker
+
+from tamt_ray.data.cache import SourceError, file_digest, published
+from tamt_ray.spec.source import SourceRef
+
+TRIES = 3
+PAUSE = 1.0
+"""Seconds before the second try, doubled before each further one."""
+_TIMEOUT = (15.0, 120.0)
+"""Seconds to connect, and between two pieces of the answer."""
+
+
+class _Unavailable(Exception):
+    """A failure that another try may cure."""
+
+
+def download(ref: SourceRef, folder: Path) -> Path:
+    """The path in `folder` of the archive that `ref` names, written whole or not at all.
+
+    Raises SourceError where the index does not have it, cannot be reached in three tries, or
+    sends other content than the digest says.
+    """
+    for attempt in range(1, TRIES + 1):
+        try:
+            return _download(ref, folder)
+        except _Unavailable as error:
+            if attempt == TRIES:
+                raise SourceError(
+                    f"{_shown(ref)}: {error} ({TRIES} tries); check the network and "
+                    f"PIP_INDEX_URL, or put the archive into {folder} by hand"
+                ) from error
+            time.sleep(PAUSE * 2 ** (attempt - 1))
+    raise AssertionError("unreachable")
+
+
+def index_url() -> str:
+    """The simple index that pip is configured for, or the default of the library."""
+    if url := os.environ.get("PIP_INDEX_URL"):
+        return url
+    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    # pip answers an unset key, and a Python without pip, by a non-zero code and no output.
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() if answer.returncode == 0 else PYPI_SIMPLE_ENDPOINT
+
+
+def _download(ref: SourceRef, folder: Path) -> Path:
+    try:
+        with PyPISimple(index_url()) as client:
+            # REQUESTS_CA_BUNDLE needs no mention: requests reads it and prefers it.
+            client.s.verify = os.environ.get("PIP_CERT") or True
+            package = _choose(ref, client)
+            target = folder / Path(package.filename).name
+            with published(target) as temporary:
+                client.download_package(
+                    package, temporary, progress=_announce(package.filename), timeout=_TIMEOUT
+                )
+                if (digest := file_digest(temporary)) != ref.sha256:
+                    raise _Unavailable(f"received content with sha256 {digest}")
+            return target
+    except NoSuchProjectError as error:
+        raise SourceError(f"{_shown(ref)}: the index has no project {ref.name!r}") from error
+    except DigestMismatchError as error:
+        raise _Unavailable(f"received other content than asked for: {_redacted(error)}") from error
+    except requests.HTTPError as error:
+        status = error.response.status_code if error.response is not None else 500
+        if status >= 500 or status in {408, 429}:
+            raise _Unavailable(_redacted(error)) from error
+        raise SourceError(f"{_shown(ref)}: the index refuses: {_redacted(error)}") from error
+    except (
+        requests.ConnectionError,
+        requests.Timeout,
+        requests.exceptions.ChunkedEncodingError,
+    ) as error:
+        raise _Unavailable(_redacted(error)) from error
+    except (
+        requests.RequestException,
+        UnsupportedContentTypeError,
+        UnsupportedRepoVersionError,
+    ) as error:
+        raise SourceError(
+            f"{_shown(ref)}: the package index cannot be used: {_redacted(error)}; set "
+            f"PIP_INDEX_URL to the https address of a simple index"
+        ) from error
+
+
+def _choose(ref: SourceRef, client: PyPISimple) -> DistributionPackage:
+    packages = client.get_project_page(ref.name, timeout=_TIMEOUT).packages
+    of_version = [p for p in packages if _same(p.version, ref.version)]
+    for package in of_version:
+        if package.digests.get("sha256") == ref.sha256:
+            return package
+    if not of_version:
+        raise SourceError(f"{_shown(ref)}: the index has no version {ref.version} of {ref.name}")
+    there = "".join(f"\n  {p.filename} sha256={p.digests.get('sha256')}" for p in of_version)
+    raise SourceError(f"{_shown(ref)}: no file has sha256 {ref.sha256}; there are:{there}")
+
+
+def _same(given: str | None, wanted: str) -> bool:
+    try:
+        return given is not None and Version(given) == Version(wanted)
+    except InvalidVersion:
+        return given == wanted
+
+
+def _announce(filename: str) -> Callable[[int | None], ProgressTracker]:
+    def started(size: int | None) -> ProgressTracker:
+        if size is not None and size > 1_000_000:
+            sys.stderr.write(f"downloading {filename} ({size / 1e6:.0f} MB)\n")
+        return null_progress_tracker()(size)
+
+    return started
+
+
+def _shown(ref: SourceRef) -> str:
+    return f"pypi:{ref.name}=={ref.version}"
+
+
+def _redacted(error: Exception) -> str:
+    """The message without the credentials that an index URL may carry."""
+    return re.sub(r"//[^/@\s]+@", "//", str(error))

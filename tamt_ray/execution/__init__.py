@@ -1,0 +1,1 @@
+"""Everything that Ray does: board, gangs, fleet, aggregation."""

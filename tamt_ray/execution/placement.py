@@ -1,0 +1,112 @@
+"""What fits where: slots of the fleet, gangs, and requests that no node can satisfy."""
+
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tamt_ray.spec.execution import Execution
+
+Node = Mapping[str, float]
+"""Resources of one node: CPU, GPU."""
+
+
+@dataclass(frozen=True)
+class GangSize:
+    """Resources of one gang; `cpus` and `gpus` a worker."""
+
+    workers: int
+    cpus: float
+    gpus: float
+
+
+class InfeasibleError(RuntimeError):
+    """No node of the cluster can ever satisfy the request."""
+
+
+@dataclass
+class Slots:
+    """Places of the fleet; `promised` ones are kept free for gangs that are alive."""
+
+    total: int
+    cpus: float
+    gpus: float
+    promised: dict[str, int] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def free(self) -> int:
+        """How many fine-tunes may run now."""
+        with self._lock:
+            return max(0, self.total - sum(self.promised.values()))
+
+    def promise(self, gang: str, slots: int) -> None:
+        """Keep room for a gang."""
+        with self._lock:
+            self.promised[gang] = slots
+
+    def give_back(self, gang: str) -> None:
+        """A gang has ended."""
+        with self._lock:
+            self.promised.pop(gang, None)
+
+
+def gang_size(execution: Execution, nodes: Sequence[Node]) -> GangSize:
+    """Resources of a gang; `gpus: auto` is a whole GPU a worker where there are any.
+
+    Raises InfeasibleError where no node can hold one worker, or the cluster all of them.
+    """
+    lane = execution.search
+    gpus = (1.0 if _any_gpu(nodes) else 0.0) if lane.gpus == "auto" else lane.gpus
+    places = sum(_places(node, lane.cpus, gpus) for node in nodes)
+    if places < lane.workers:
+        raise InfeasibleError(
+            f"a search gang needs {lane.workers} workers of {lane.cpus:g} CPUs and {gpus:g} GPUs, "
+            f"but the cluster has room for {places}: {describe(nodes)}; lower "
+            "`execution.search.workers`, `cpus` or `gpus`, or start larger nodes"
+        )
+    return GangSize(lane.workers, lane.cpus, gpus)
+
+
+def fleet_slots(execution: Execution, nodes: Sequence[Node], gpus: float) -> Slots:
+    """The fleet's places on these nodes. Raises InfeasibleError where there is none."""
+    cpus = execution.finetune.cpus
+    total = sum(_places(node, cpus, gpus) for node in nodes)
+    if total == 0:
+        raise InfeasibleError(
+            f"a fine-tune needs {cpus:g} CPUs and {gpus:g} GPUs, but no node has them: "
+            f"{describe(nodes)}; lower `execution.finetune.cpus` or `gpus`, or start larger nodes"
+        )
+    return Slots(total, cpus, gpus)
+
+
+def slots_of_gang(size: GangSize, slots: Slots) -> int:
+    """How many of the fleet's places a gang takes away."""
+    by_cpu = size.cpus / slots.cpus
+    by_gpu = size.gpus / slots.gpus if slots.gpus else 0.0
+    return math.ceil(size.workers * max(by_cpu, by_gpu) - 1e-9)
+
+
+def largest_share(peak_bytes: int, device_bytes: int, reserve: float = 1.25) -> float:
+    """The share 1/k of a GPU that holds `peak_bytes` with some reserve; at least a whole one."""
+    k = math.floor(device_bytes / (peak_bytes * reserve))
+    return 1.0 / k if k >= 1 else 1.0
+
+
+def describe(nodes: Sequence[Node]) -> str:
+    """One line for people."""
+    if not nodes:
+        return "no node is alive"
+    return "; ".join(f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes)
+
+
+def _any_gpu(nodes: Sequence[Node]) -> bool:
+    return any(node.get("GPU", 0) > 0 for node in nodes)
+
+
+def _places(node: Node, cpus: float, gpus: float) -> int:
+    by_cpu = math.floor(node.get("CPU", 0) / cpus + 1e-9)
+    if not gpus:
+        return by_cpu
+    devices = node.get("GPU", 0)
+    by_gpu = devices / gpus if gpus >= 1 else math.floor(devices) * round(1 / gpus)
+    return min(by_cpu, math.floor(by_gpu + 1e-9))

@@ -1,0 +1,1 @@
+"""Fine-tuning one subnetwork on one task (PAPER §4)."""

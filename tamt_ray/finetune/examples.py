@@ -1,0 +1,91 @@
+"""What the loop needs to know of a data set, whatever its kind."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tamt_ray.data.seeds import derive
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Token sequences of unequal length, end to end."""
+
+    ids: NDArray[np.int32]
+    """[tokens] of all sequences together."""
+    types: NDArray[np.uint8] | None
+    """[tokens] segment of each token; None where the model has no segments."""
+    starts: Indices
+    """[sequences + 1]: sequence i is `ids[starts[i]:starts[i + 1]]`."""
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> Indices:
+        """[sequences], in tokens."""
+        return np.diff(self.starts)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return self.ids.nbytes + self.starts.nbytes + (0 if self.types is None else self.types.nbytes)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some sequences, padded to the longest of them."""
+
+    indices: Indices
+    """[batch]: which sequences."""
+    inputs: dict[str, Tensor]
+    """`input_ids`, `attention_mask`, perhaps `token_type_ids`: each [batch, longest]."""
+
+
+class Examples(Protocol):
+    """The features of one data set, ready for training and for evaluation."""
+
+    @property
+    def sequences(self) -> Sequences:
+        """What the network reads."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Examples as the user counts them: questions, not windows."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the whole table that the examples were taken from."""
+        ...
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """The mean loss of a batch, a scalar."""
+        ...
+
+    def metrics(self, outputs: Sequence[NDArray[np.float32]]) -> dict[str, float]:
+        """Every metric of the task by name, from the output for each sequence in order."""
+        ...
+
+
+def subset(count: int, limit: int | None, *seed: int | str) -> Indices:
+    """At most `limit` of `count` indices, a random subset; a smaller limit gives a part of it."""
+    if limit is None or limit >= count:
+        return np.arange(count)
+    generator = torch.Generator().manual_seed(derive("subset", *seed))
+    return torch.randperm(count, generator=generator)[:limit].numpy()
+

@@ -1,0 +1,168 @@
+"""Fine-tuning one unit after the other in one process."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from tamt_ray.data.cache import SourceError
+from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
+from tamt_ray.data.history import History
+from tamt_ray.data.table import load_rows
+from tamt_ray.finetune.examples import Examples
+from tamt_ray.finetune.loop import Evaluation, Progress, train
+from tamt_ray.finetune.model import Encoder
+from tamt_ray.finetune.passages import passages
+from tamt_ray.finetune.recent import Recent
+from tamt_ray.finetune.sentences import sentences
+from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero
+from tamt_ray.masks.matrices import prunable_matrices
+from tamt_ray.spec.model import Model
+from tamt_ray.spec.table import Table
+from tamt_ray.spec.task import Spans, Task
+
+_FEATURE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fine-tune leaves behind."""
+
+    metrics: dict[str, float]
+    """`best` and `last` value of the headline metric (fractions), `best_step`, `steps`, `examples`,
+    `pruned_nonzero`, and every metric of the task at the best step."""
+    history: History
+    """Curves: `loss` and `lr` every few steps, the validation metrics at every evaluation."""
+    sources: dict[str, str]
+    """Fingerprint of each source that was read."""
+
+
+class Finetuner:
+    """Fine-tunes on one device; keeps weights and features, and nothing else, between calls.
+
+    A source is read once in its life, so all its outcomes come from the same content. One that
+    was used before gives bit for bit what a fresh one gives.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._loaded: tuple[str, Encoder, PreTrainedTokenizerBase] | None = None
+        self._features = Recent(_FEATURE_BYTES)
+
+    def run(
+        self,
+        model: Model,
+        task: Task,
+        seed: int,
+        mask: Mask | None,
+        progress: Progress | None = None,
+    ) -> Outcome:
+        """Fine-tune f(mask ⊙ θ0) on a task; the dense model where `mask` is None.
+
+        Raises SourceError and ValueError before training for data or a model that do not fit,
+        NonFiniteLossError where training diverges, and RuntimeError if a pruned weight moved.
+        """
+        encoder, words = self._encoder(model.source)
+        data = self._examples(model, words, task, task.train, task.max_train, seed)
+        # The same rows for every seed, so that scores can be compared.
+        validation = [
+            self._examples(model, words, task, table, task.max_validation, "validation")
+            for table in task.validation
+        ]
+        _check_lengths(encoder, [data, *validation])
+        history = History()
+        devices = [self._device] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            network = encoder.network(model, task, seed)
+            matrices = prunable_matrices(encoder.body)
+            handles = [] if mask is None else apply_mask(matrices, mask)
+            try:
+                evaluations = train(
+                    network, data, validation, task, seed, self._device, history, progress
+                )
+            finally:
+                for handle in handles:
+                    handle.remove()
+                network.zero_grad(set_to_none=True)
+        moved = 0 if mask is None else pruned_nonzero(matrices, mask)
+        if moved:
+            raise RuntimeError(f"{moved} pruned weights are not zero after fine-tuning")
+        named = zip((task.train, *task.validation), (data, *validation), strict=True)
+        return Outcome(
+            metrics={**_summary(evaluations, task), "examples": data.count, "pruned_nonzero": moved},
+            history=history,
+            sources={
+                model.source: encoder.fingerprint,
+                **{_name(table): examples.fingerprint for table, examples in named},
+            },
+        )
+
+    def _encoder(self, source: str) -> tuple[Encoder, PreTrainedTokenizerBase]:
+        """One encoder at a time: a second one would cost the device's memory for little."""
+        if self._loaded is None or self._loaded[0] != source:
+            self._loaded = None
+            checkpoint = load_checkpoint(source)
+            self._loaded = source, Encoder(checkpoint, self._device), tokenizer(checkpoint)
+        return self._loaded[1], self._loaded[2]
+
+    def _examples(
+        self,
+        model: Model,
+        words: PreTrainedTokenizerBase,
+        task: Task,
+        table: Table,
+        limit: int | None,
+        seed: int | str,
+    ) -> Examples:
+        key = (
+            model.source,
+            table,
+            limit,
+            None if limit is None else seed,
+            task.model_dump_json(include=_FEATURE_FIELDS),
+        )
+        return self._features.get(key, partial(_make, task, table, words, limit, seed))
+
+
+_FEATURE_FIELDS = {
+    "kind", "text", "label", "classes", "cut", "max_length",
+    "doc_stride", "max_query", "n_best", "max_answer",
+}  # fmt: skip
+"""What features depend on beside model, table and subset."""
+
+
+def _make(
+    task: Task, table: Table, words: PreTrainedTokenizerBase, limit: int | None, seed: int | str
+) -> Examples:
+    rows = load_rows(table)
+    try:
+        if isinstance(task, Spans):
+            return passages(task, rows, words, limit, seed)
+        return sentences(task, rows, words, limit, seed)
+    except (ValueError, SourceError) as error:
+        raise type(error)(f"{_name(table)}: {error}") from error
+
+
+def _check_lengths(encoder: Encoder, data: list[Examples]) -> None:
+    limit = encoder.longest()
+    longest = max(int(examples.sequences.lengths.max()) for examples in data)
+    if limit is not None and longest > limit:
+        raise ValueError(f"the model reads {limit} tokens at most; lower `max_length` to {limit}")
+
+
+def _summary(evaluations: list[Evaluation], task: Task) -> dict[str, float]:
+    best = max(evaluations, key=lambda evaluation: evaluation.metrics[task.metric])
+    return {
+        **best.metrics,
+        "best": best.metrics[task.metric],
+        "last": evaluations[-1].metrics[task.metric],
+        "best_step": best.step,
+        "steps": evaluations[-1].step,
+    }
+
+
+def _name(table: Table) -> str:
+    """The source with what chooses rows of it."""
+    part = None if table.part == "all" else table.part
+    return "#".join(filter(None, (table.source, table.split, part)))

@@ -1,0 +1,132 @@
+"""The training loop (PAPER §4)."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tamt_ray.data.history import History, NonFiniteLossError, check_finite
+from tamt_ray.data.seeds import derive
+from tamt_ray.finetune.batches import collate, epoch_batches, evaluation_batches
+from tamt_ray.finetune.examples import Examples
+from tamt_ray.finetune.model import Network
+from tamt_ray.spec.task import Task
+
+Progress = Callable[[int, int], None]
+"""Called with the steps done and the steps in all, every few steps."""
+
+_LOG_EVERY = 10
+"""Steps between two looks at the loss; on a GPU each look waits for the device."""
+_EVALUATION_FACTOR = 4
+"""Without gradients this many times a training batch fits."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All metrics after a step; those of the second validation set end in `_2`, and so on."""
+
+    step: int
+    metrics: dict[str, float]
+
+
+def train(
+    network: Network,
+    data: Examples,
+    validation: Sequence[Examples],
+    task: Task,
+    seed: int,
+    device: torch.device,
+    history: History,
+    progress: Progress | None,
+) -> list[Evaluation]:
+    """Train in place; the evaluations in order, the last one after the last step.
+
+    Raises NonFiniteLossError with the step whose loss, or whose outputs, are not finite.
+    """
+    lengths = data.sequences.lengths
+    steps = task.epochs * -(-len(lengths) // task.batch_size)
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": task.weight_decay},
+            # Biases and LayerNorm weights are the vectors.
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=task.lr,
+        betas=(0.9, 0.999),
+        eps=task.eps,
+        fused=True,
+    )
+    evaluations: list[Evaluation] = []
+    pending: list[Tensor] = []
+    step = 0
+    network.train()
+    for epoch in range(task.epochs):
+        for indices in epoch_batches(lengths, task.batch_size, seed, epoch):
+            lr = task.lr * (steps - step) / steps
+            step += 1
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            batch = collate(data.sequences, indices, device)
+            torch.manual_seed(derive("dropout", seed, step))
+            loss = data.loss(network(batch.inputs), batch)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, task.clip)
+            optimizer.step()
+            pending.append(loss.detach())
+            evaluate_now = step % task.eval_every == 0 or step == steps
+            if evaluate_now or step % _LOG_EVERY == 0:
+                history.log(step, loss=_mean_loss(pending, step), lr=lr)
+                pending.clear()
+                if progress is not None:
+                    progress(step, steps)
+            if evaluate_now:
+                evaluations.append(_evaluate(network, validation, task, device, step))
+                history.log(step, **evaluations[-1].metrics)
+                network.train()
+    return evaluations
+
+
+def outputs(
+    network: Network, data: Examples, batch_size: int, device: torch.device
+) -> list[NDArray[np.float32]]:
+    """The network's output for every sequence, in the order of the sequences, without dropout.
+
+    Each is [classes], or [tokens, 2] for spans, without its padding.
+    """
+    found: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(data.sequences)
+    lengths = data.sequences.lengths
+    network.eval()
+    with torch.inference_mode():
+        for indices in evaluation_batches(lengths, batch_size):
+            batch = collate(data.sequences, indices, device)
+            rows = network(batch.inputs).float().cpu().numpy()
+            for index, row in zip(indices.tolist(), rows, strict=True):
+                found[index] = row[: lengths[index]] if row.ndim > 1 else row
+    return found
+
+
+def _evaluate(
+    network: Network, validation: Sequence[Examples], task: Task, device: torch.device, step: int
+) -> Evaluation:
+    metrics: dict[str, float] = {}
+    for number, data in enumerate(validation, start=1):
+        found = outputs(network, data, _EVALUATION_FACTOR * task.batch_size, device)
+        if not all(np.isfinite(row).all() for row in found):
+            raise NonFiniteLossError(step, float("nan"))
+        suffix = "" if number == 1 else f"_{number}"
+        metrics |= {f"{name}{suffix}": value for name, value in data.metrics(found).items()}
+    return Evaluation(step, metrics)
+
+
+def _mean_loss(pending: list[Tensor], last: int) -> float:
+    """The mean of the losses since the last look, the newest being that of step `last`."""
+    values: list[float] = torch.stack(pending).tolist()
+    for step, value in enumerate(values, start=last - len(values) + 1):
+        check_finite(value, step)
+    return statistics.fmean(values)

@@ -1,0 +1,167 @@
+"""An encoder with a task head, kept in memory between fine-tunes."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModel,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils import logging
+
+from tamt_ray.data.checkpoint import Checkpoint
+from tamt_ray.data.seeds import derive
+from tamt_ray.spec.model import Model
+from tamt_ray.spec.task import Classification, Spans, Task
+
+_STD = 0.02
+"""Standard deviation of new weights, as BERT was initialised."""
+
+
+class Network(nn.Module):
+    """Maps tokens to what a task's loss reads: [batch, classes], or [batch, tokens, 2] of spans."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+
+class NativeHead(Network):
+    """The architecture's own head on the shared body."""
+
+    def __init__(self, body: nn.Module, whole: PreTrainedModel, spans: bool) -> None:
+        super().__init__(body)
+        self.whole = whole
+        self.spans = spans
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Class outputs, or start and end outputs of every token."""
+        output = self.whole(**inputs)
+        if self.spans:
+            return torch.stack((output.start_logits, output.end_logits), dim=-1)
+        return output.logits
+
+
+class MeanHead(Network):
+    """A linear layer on the mean of the last hidden states over real tokens."""
+
+    def __init__(self, body: nn.Module, config: PreTrainedConfig, labels: int) -> None:
+        super().__init__(body)
+        own = getattr(config, "classifier_dropout", None)
+        general: float = getattr(config, "hidden_dropout_prob", 0.1)
+        self.dropout = nn.Dropout(general if own is None else own)
+        self.linear = nn.Linear(config.hidden_size, labels)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Class outputs."""
+        hidden: Tensor = self.body(**inputs).last_hidden_state
+        real = inputs["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+        return self.linear(self.dropout((hidden * real).sum(dim=1) / real.sum(dim=1)))
+
+
+class Encoder:
+    """θ0 on a device; every network made from it shares its weights, so one is in use at a time."""
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+        """Raises ValueError where the checkpoint lacks weights of its own architecture."""
+        with _quiet():
+            loaded: tuple[PreTrainedModel, dict[str, set[str]]] = AutoModel.from_pretrained(
+                checkpoint.path,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        self.body, report = loaded
+        lacking = {name for name in report["missing_keys"] if not name.startswith("pooler.")}
+        if lacking or report["mismatched_keys"]:
+            example = sorted(lacking or report["mismatched_keys"])[0]
+            raise ValueError(f"{checkpoint.path}: the weights of {example!r} are missing")
+        self.fingerprint = checkpoint.fingerprint
+        self._device = device
+        self._pooler_is_new = bool(report["missing_keys"])
+        self._original = {name: p.detach().clone() for name, p in self.body.named_parameters()}
+        self.body.to(device)  # pyright: ignore[reportArgumentType]
+        self._networks: dict[tuple[str, int], Network] = {}
+
+    def network(self, model: Model, task: Task, seed: int) -> Network:
+        """θ0 with a head for the task; whatever is not pre-trained depends on the seed only."""
+        if isinstance(task, Spans):
+            kind, labels = "spans", 2
+        else:
+            kind, labels = model.pooling, task.classes if isinstance(task, Classification) else 1
+        if (kind, labels) not in self._networks:
+            self._networks[kind, labels] = self._build(kind, labels)
+        network = self._networks[kind, labels]
+        with torch.no_grad():
+            for name, parameter in self.body.named_parameters():
+                parameter.copy_(self._original[name])
+        generator = torch.Generator().manual_seed(derive("head", seed))
+        inside = {id(module) for module in self.body.modules()}
+        _initialise([m for m in network.modules() if id(m) not in inside], generator)
+        if self._pooler_is_new:
+            _initialise(list(self.body.get_submodule("pooler").modules()), generator)
+        return network
+
+    def longest(self) -> int | None:
+        """Tokens that the position embeddings allow; None where there is no such limit."""
+        positions = getattr(getattr(self.body, "embeddings", None), "position_embeddings", None)
+        if not isinstance(positions, nn.Embedding):
+            return None
+        # RoBERTa counts positions from behind its padding index.
+        reserved = 0 if positions.padding_idx is None else positions.padding_idx + 1
+        return positions.num_embeddings - reserved
+
+    def _build(self, kind: str, labels: int) -> Network:
+        config = copy.deepcopy(self.body.config)
+        if kind == "mean":
+            return MeanHead(self.body, config, labels).to(self._device)
+        config.num_labels = labels
+        config.return_dict = True
+        head = AutoModelForQuestionAnswering if kind == "spans" else AutoModelForSequenceClassification
+        with torch.device("meta"), _quiet():
+            whole: PreTrainedModel = head.from_config(config, dtype=torch.float32)
+        prefix = whole.base_model_prefix
+        if type(getattr(whole, prefix)) is not type(self.body):
+            raise ValueError(f"{type(whole).__name__} is not built on {type(self.body).__name__}")
+        setattr(whole, prefix, self.body)
+        for name, child in whole.named_children():
+            if name != prefix:
+                child.to_empty(device=self._device)
+        return NativeHead(self.body, whole, kind == "spans")
+
+
+def _initialise(modules: list[nn.Module], generator: torch.Generator) -> None:
+    """New weights as in BERT: normal with std 0.02, biases zero, LayerNorm the identity."""
+    with torch.no_grad():
+        for module in modules:
+            if isinstance(module, nn.Linear):
+                weight = torch.empty(module.weight.shape).normal_(0, _STD, generator=generator)
+                module.weight.copy_(weight)
+                if module.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]
+                    module.bias.zero_()
+            elif isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
+            elif list(module.parameters(recurse=False)):
+                raise ValueError(f"cannot initialise a {type(module).__name__} of a task head")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the report on heads that were left out, which is what we ask for."""
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()

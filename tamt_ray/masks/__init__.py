@@ -1,0 +1,1 @@
+"""Binary masks over the prunable matrices of an encoder."""

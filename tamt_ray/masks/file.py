@@ -1,0 +1,47 @@
+"""The mask file: one bit a weight in safetensors, shapes and origin as metadata."""
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
+
+from tamt_ray.masks.mask import Mask
+
+_FORMAT = "tamt-mask-1"
+
+
+class MaskFileError(ValueError):
+    """Not a mask file, or a damaged one."""
+
+
+def mask_to_bytes(mask: Mask, origin: Mapping[str, str] | None = None) -> bytes:
+    """A safetensors file of packed bits (most significant first, row-major)."""
+    packed = {name: np.packbits(matrix.numpy().reshape(-1)) for name, matrix in mask.items()}
+    shapes = {name: list(matrix.shape) for name, matrix in mask.items()}
+    metadata = {"format": _FORMAT, "shapes": json.dumps(shapes, sort_keys=True), **(origin or {})}
+    return save(packed, metadata=metadata)
+
+
+def mask_from_bytes(data: bytes) -> Mask:
+    """The mask in a file. Raises MaskFileError."""
+    try:
+        tensors = dict(deserialize(data))
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        metadata = header["__metadata__"]
+        shapes: dict[str, list[int]] = json.loads(metadata["shapes"])
+        if metadata["format"] != _FORMAT:
+            raise MaskFileError(f"mask format {metadata['format']!r} is not {_FORMAT!r}")
+        matrices = {
+            name: torch.from_numpy(
+                np.unpackbits(
+                    np.frombuffer(tensors[name]["data"], dtype=np.uint8), count=rows * columns
+                ).astype(bool).reshape(rows, columns)
+            )
+            for name, (rows, columns) in shapes.items()
+        }  # fmt: skip
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise MaskFileError(f"not a mask file: {error}") from error
+    return Mask(matrices)

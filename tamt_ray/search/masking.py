@@ -1,0 +1,76 @@
+"""The masked-language-model corruption: 15 % of tokens, 80/10/10 (PAPER §2)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tamt_ray.data.blocks import Blocks
+from tamt_ray.data.seeds import derive
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """A batch to predict: `ids` [batch, length]; `chosen` bool alike; `labels` [chosen tokens]."""
+
+    ids: Tensor
+    chosen: Tensor
+    labels: Tensor
+
+    def to(self, device: torch.device) -> "Corrupted":
+        """The same on a device."""
+        return Corrupted(self.ids.to(device), self.chosen.to(device), self.labels.to(device))
+
+
+def corrupt(blocks: Blocks, rows: list[int], seeds: list[int], probability: float) -> list[Corrupted]:
+    """One corrupted block [1, length] for each row, drawn from that row's own seed.
+
+    A block's corruption depends on nothing but its seed: not on the batch around it, its size or
+    the number of workers.
+    """
+    return [_corrupt(blocks, row, seed, probability) for row, seed in zip(rows, seeds, strict=True)]
+
+
+def join(parts: list[Corrupted]) -> Corrupted:
+    """Blocks of one batch stacked."""
+    return Corrupted(
+        torch.cat([part.ids for part in parts]),
+        torch.cat([part.chosen for part in parts]),
+        torch.cat([part.labels for part in parts]),
+    )
+
+
+def _corrupt(blocks: Blocks, row: int, seed: int, probability: float) -> Corrupted:
+    generator = torch.Generator().manual_seed(seed)
+    ids = blocks.ids[row].long()
+    ordinary = torch.ones_like(ids, dtype=torch.bool)
+    ordinary[[0, -1]] = False  # CLS and SEP
+    chosen = (torch.rand(ids.shape, generator=generator) < probability) & ordinary
+    fate = torch.rand(ids.shape, generator=generator)
+    other = torch.randint(blocks.special.vocabulary, ids.shape, generator=generator)
+    corrupted = torch.where(chosen & (fate < 0.8), torch.tensor(blocks.special.mask), ids)
+    corrupted = torch.where(chosen & (fate >= 0.9), other, corrupted)
+    return Corrupted(corrupted[None], chosen[None], ids[chosen])
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The endless training data of one search: a pure function of the step."""
+
+    blocks: Blocks
+    batch_size: int
+    seed: int
+    probability: float
+
+    def batch(self, step: int) -> list[Corrupted]:
+        """The blocks of one global batch. Epochs are permutations of all blocks."""
+        total = len(self.blocks.ids)
+        places = range(step * self.batch_size, (step + 1) * self.batch_size)
+        orders = {epoch: self._order(epoch, total) for epoch in {p // total for p in places}}
+        rows = [orders[place // total][place % total] for place in places]
+        seeds = [derive(self.seed, "mlm", step, number) for number in range(self.batch_size)]
+        return corrupt(self.blocks, rows, seeds, self.probability)
+
+    def _order(self, epoch: int, total: int) -> list[int]:
+        generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
+        return torch.randperm(total, generator=generator).tolist()

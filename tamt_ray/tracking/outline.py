@@ -1,0 +1,180 @@
+"""Which MLflow runs a plan has, what they are called, and what of a unit goes into them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from tamt_ray.data.history import Point
+from tamt_ray.plan.expand import DENSE, Label, Plan
+from tamt_ray.plan.identity import canonical, identity
+from tamt_ray.plan.unit import FinetuneConfig, HeadConfig, PretrainEvalConfig, Unit
+from tamt_ray.spec.model import Model
+from tamt_ray.store.record import Record
+
+_LONGEST_PARAM = 6000
+_LONGEST_DATASET = 500
+_CURVES = "history.parquet"
+
+
+@dataclass(frozen=True)
+class RunHead:
+    """One MLflow run before anything is known about its result."""
+
+    key: str
+    """Value of the tag `tamt.unit`: the id of the unit, or of the dense model."""
+    name: str
+    tags: Mapping[str, str]
+    parent: str | None
+    """Key of the run above it."""
+    units: frozenset[str]
+    """Units of the plan whose results belong into this run."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The runs of one plan."""
+
+    runs: Mapping[str, RunHead]
+    """By key, parents before children."""
+    key_of: Mapping[str, str]
+    """Key of the run that holds a unit."""
+
+
+def outline(plan: Plan) -> Outline:
+    """A run for each subnetwork, dense model, MLM head and fine-tune; a pre-training evaluation
+    is part of its subnetwork's run."""
+    key_of = {unit.id: _key(unit) for unit in plan.units.values()}
+    members: dict[str, set[str]] = {}
+    for unit_id, key in key_of.items():
+        members.setdefault(key, set()).add(unit_id)
+    asked = plan.masks
+    runs: dict[str, RunHead] = {}
+    for unit in plan.units.values():
+        config, labels, key = unit.config, unit.labels, key_of[unit.id]
+        parent: str | None = None
+        if isinstance(config, FinetuneConfig):
+            parent = config.mask or _dense_key(config.model)
+            if parent not in members:
+                members[parent] = set()
+            if parent not in runs:
+                runs[parent] = _dense_run(parent, labels, members[parent])
+            name = f"{labels['task']} seed {labels['seed']}"
+        elif isinstance(config, PretrainEvalConfig):
+            if key not in runs:
+                runs[key] = _dense_run(key, labels, members[key])
+            continue
+        elif isinstance(config, HeadConfig):
+            name = f"{labels['model']} mlm-head"
+        else:
+            seed = f" mask-seed {labels['mask_seed']}" if "mask_seed" in labels else ""
+            level = "" if unit.id in asked else " (level on the way)"
+            name = f"{labels['model']} {labels['method']} {labels['sparsity']}{seed}{level}"
+        tags = _tags(key, unit.kind, labels)
+        if unit.kind == "search":
+            tags["tamt.role"] = "mask" if unit.id in asked else "level"
+        runs[key] = RunHead(key, name, tags, parent, frozenset(members[key]))
+    return Outline(runs, key_of)
+
+
+def summary_run(sweep: str) -> RunHead:
+    """The run of the whole sweep."""
+    tags = _tags("summary", "summary", {})
+    return RunHead("summary", f"summary of {sweep}", tags, None, frozenset())
+
+
+def _key(unit: Unit) -> str:
+    if isinstance(unit.config, PretrainEvalConfig):
+        return unit.config.mask or _dense_key(unit.config.model)
+    return unit.id
+
+
+def _dense_key(model: Model) -> str:
+    return identity({"dense": model.identity()})
+
+
+def _dense_run(key: str, labels: Mapping[str, Label], units: set[str]) -> RunHead:
+    head = {name: labels[name] for name in ("model", "method", "sparsity")}
+    tags = _tags(key, "dense", head)
+    return RunHead(key, f"{labels['model']} {DENSE}", tags, None, frozenset(units))
+
+
+def _tags(key: str, kind: str, labels: Mapping[str, Label]) -> dict[str, str]:
+    named = {f"tamt.{name}": str(value) for name, value in labels.items()}
+    return {"tamt.unit": key, "tamt.kind": kind, **named, "mlflow.source.name": "tamt_ray"}
+
+
+def unit_tags(unit: Unit, record: Record) -> dict[str, str]:
+    """Tags known once the unit is done."""
+    if isinstance(unit.config, PretrainEvalConfig):
+        return {"tamt.evaluation": canonical(unit.config.evaluation.model_dump(mode="json"))}
+    return {"tamt.device": record.device, "tamt.host": record.host}
+
+
+def unit_params(unit: Unit) -> dict[str, str]:
+    """The config with its defaults, dotted; of a dense model its own fields only, because
+    parameters of a run never change and its evaluation might."""
+    config = unit.config
+    if isinstance(config, PretrainEvalConfig):
+        if config.mask:
+            return {}
+        dump = config.model_dump(mode="json", include={"model"}, exclude_none=True)
+        dump |= {"method": DENSE, "sparsity": 0.0}
+    else:
+        dump = config.model_dump(mode="json", exclude_none=True)
+    # An estimate, free to change without a new unit.
+    dump["model"].pop("parameters")
+    return {key: value[:_LONGEST_PARAM] for key, value in _flat(dump, "")}
+
+
+def _flat(value: object, at: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{at}.{key}" if at else str(key))
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for number, inner in enumerate(value):
+            yield from _flat(inner, f"{at}.{number}")
+    else:
+        yield at, value if isinstance(value, str) else canonical(value)
+
+
+def unit_points(record: Record, curves: list[Point]) -> list[Point]:
+    """Final numbers under their own names at the end of the run, curves below the kind's name.
+
+    The UI makes a section of everything before a slash.
+    """
+    end = record.started + record.seconds
+    if record.kind == "pretrain_eval":
+        return [Point(0, f"pretrain/{name}", value, end) for name, value in record.metrics.items()]
+    finals = [Point(0, name, value, end) for name, value in record.metrics.items()]
+    return finals + [
+        Point(point.step, f"{record.kind}/{point.name}", point.value, point.time)
+        for point in curves
+    ]
+
+
+def curves_of(record: Record) -> str | None:
+    """The name of the artifact with the curves, if the unit has any."""
+    return _CURVES if _CURVES in record.artifacts else None
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A data set that went into a unit."""
+
+    name: str
+    digest: str
+    scheme: str
+    source: str
+
+
+def unit_inputs(record: Record) -> list[Input]:
+    """The sources the unit read, by what they are called and what was in them."""
+    return [
+        Input(_short(source)[:_LONGEST_DATASET], digest[:36], source.partition(":")[0], source)
+        for source, digest in record.sources.items()
+    ]
+
+
+def _short(source: str) -> str:
+    """`hf:a/b#c` is a/b#c; a file of a package or a directory is its own name."""
+    scheme, _, rest = source.partition(":")
+    return rest if scheme == "hf" else rest.partition("#")[0].rstrip("/").rpartition("/")[2] or rest

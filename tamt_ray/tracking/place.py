@@ -1,0 +1,36 @@
+"""Where MLflow keeps a sweep, and how to look at it."""
+
+import shlex
+from pathlib import Path
+
+from tamt_ray.spec.sweep import Sweep
+from tamt_ray.tracking.trouble import one_line
+
+_SQLITE = "sqlite:///"
+
+
+def tracking_uri(sweep: Sweep) -> str:
+    """The sweep's tracking URI with a relative SQLite path made absolute, now and for good."""
+    database = _database(sweep)
+    return f"{_SQLITE}{database}" if database else sweep.mlflow
+
+
+def artifact_location(sweep: Sweep) -> str | None:
+    """`mlartifacts/` beside a SQLite database, as a file URI; None leaves it to the server."""
+    database = _database(sweep)
+    return (database.parent / "mlartifacts" / sweep.name).as_uri() if database else None
+
+
+def ui_command(sweep: Sweep) -> str:
+    """What to type, or which page to open, to see the sweep in MLflow."""
+    if sweep.mlflow.startswith(("http://", "https://")):
+        return one_line(sweep.mlflow)
+    return f"mlflow ui --backend-store-uri {shlex.quote(one_line(sweep.mlflow))}"
+
+
+def _database(sweep: Sweep) -> Path | None:
+    """The SQLite file, absolute; None for servers, other databases and SQLite in memory."""
+    path = sweep.mlflow.removeprefix(_SQLITE)
+    if path == sweep.mlflow or not path or path.startswith((":memory:", "file:")):
+        return None
+    return Path(path).absolute()

@@ -1,0 +1,124 @@
+"""The runs of one experiment by key: looked up before any is made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+
+from tamt_ray.spec.sweep import Sweep
+from tamt_ray.tracking.outline import RunHead
+from tamt_ray.tracking.place import artifact_location, tracking_uri
+from tamt_ray.tracking.trouble import TrackingError
+
+_PAGE = 1000
+_KIND = "custom_model_development"
+"""The UI opens with the runs instead of with traces of language models."""
+
+
+@dataclass
+class KnownRun:
+    """A run as MLflow has it."""
+
+    run_id: str
+    tags: dict[str, str]
+    status: str
+    inherited: bool
+    """Found, not made by this process, so that parts of it may be half written."""
+
+    @property
+    def units(self) -> set[str]:
+        """Units that are in it completely."""
+        return set(self.tags.get("tamt.holds", "").split())
+
+
+class Runs:
+    """One search when MLflow is first reached; after trouble, one for each run in hand."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        """Contacts nothing."""
+        self._sweep = sweep
+        self._client: MlflowClient | None = None
+        self._experiment = ""
+        self._known: dict[str, KnownRun] = {}
+        self._doubtful: set[str] = set()
+
+    @property
+    def client(self) -> MlflowClient:
+        """Connected to the experiment, which is made if need be."""
+        if self._client is None:
+            client = MlflowClient(tracking_uri=tracking_uri(self._sweep))
+            name = self._sweep.name
+            found = client.get_experiment_by_name(name)
+            if found and found.lifecycle_stage != "active":
+                raise TrackingError(
+                    f"experiment {name!r} is deleted; restore it (mlflow experiments restore) "
+                    "or give the sweep another name"
+                )
+            if found:
+                self._experiment = found.experiment_id
+            else:
+                place = artifact_location(self._sweep)
+                self._experiment = client.create_experiment(
+                    name, artifact_location=place, tags={"mlflow.experimentKind": _KIND}
+                )
+            self._known = self._search(client, "")
+            self._client = client
+        return self._client
+
+    def find(self, key: str) -> KnownRun | None:
+        """The run of that key, if MLflow has one."""
+        client = self.client
+        if key in self._doubtful:
+            self._known |= self._search(client, f"tags.`tamt.unit` = '{key}'")
+            self._doubtful.remove(key)
+        return self._known.get(key)
+
+    def create(self, head: RunHead, started: float, tags: Mapping[str, str]) -> KnownRun:
+        """A run that `find` did not find; `started` in seconds since the epoch."""
+        run = self.client.create_run(
+            self._experiment, start_time=round(started * 1000), tags=dict(tags), run_name=head.name
+        )
+        known = KnownRun(run.info.run_id, dict(tags), run.info.status, False)
+        self._known[head.key] = known
+        return known
+
+    def delete(self, key: str) -> None:
+        """Moves a known run to MLflow's bin."""
+        self.client.delete_run(self._known[key].run_id)
+        del self._known[key]
+
+    def doubt(self, key: str) -> None:
+        """After an error: look at the run again before anything is done with it."""
+        self._known.pop(key, None)
+        self._doubtful.add(key)
+
+    def disconnect(self) -> None:
+        """Learn anew what there is, experiment included."""
+        self._client = None
+
+    def _search(self, client: MlflowClient, condition: str) -> dict[str, KnownRun]:
+        """Runs by key. Of two with one key the fuller stays: MLflow made the other one after its
+        request had been given up."""
+        token: str | None = None
+        found: dict[str, KnownRun] = {}
+        while True:
+            page = client.search_runs(
+                [self._experiment], condition, ViewType.ACTIVE_ONLY, _PAGE, page_token=token
+            )
+            for run in page:
+                key = run.data.tags.get("tamt.unit")
+                if key is None:
+                    continue
+                this, that = _known(run), found.get(key)
+                if that:
+                    this, less = sorted((this, that), key=lambda one: (-len(one.units), one.run_id))
+                    client.delete_run(less.run_id)
+                found[key] = this
+            token = page.token
+            if not token:
+                return found
+
+
+def _known(run: Run) -> KnownRun:
+    return KnownRun(run.info.run_id, dict(run.data.tags), run.info.status, inherited=True)
