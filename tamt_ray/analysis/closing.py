@@ -16,9 +16,9 @@ def caveats(material: Material) -> Html:
     sweep = material.sweep
     masks, seeds = len(sweep.mask_seeds), len(sweep.finetune_seeds)
     words = [
-        f"Up to {masks * seeds} runs stand behind a number ({masks} mask seeds × {seeds} "
-        f"fine-tuning seeds); for OMP and the dense model {seeds}, since there is one mask. Their "
-        "intervals therefore say nothing about how a search varies.",
+        f"Up to {masks * seeds} runs stand behind a number (mask seeds: {masks}, "
+        f"fine-tuning seeds: {seeds}); for OMP and the dense model {seeds}, since there "
+        "is one mask. Their intervals therefore say nothing about how a search varies.",
         f"Intervals are percentile bootstrap intervals of the mean ({DRAWS:,} resamples, fixed "
         "seed): masks are resampled first, then the fine-tuning runs within each. They describe "
         "the runs of this sweep, not other data or models.",

@@ -43,7 +43,8 @@ def correlate(
     n = len(x)
     # The first row, each point once, gives the coefficient itself.
     counts = np.ones((draws + 1, n))
-    counts[1:] = rng.multinomial(n, np.full(n, 1 / n), size=draws)
+    drawn = rng.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
+    counts[1:] = np.bincount(drawn.ravel(), minlength=draws * n).reshape(draws, n)
     tied_x, at_x = _by_value(counts, x)
     tied_y, at_y = _by_value(counts, y)
     usable = (tied_x.max(axis=1) < n) & (tied_y.max(axis=1) < n)
@@ -136,7 +137,7 @@ def _undefined(x: Array, y: Array) -> str | None:
 
 
 def _by_value(counts: Array, values: Array) -> tuple[Array, NDArray[np.intp]]:
-    """How often each distinct value was drawn, rising [draws, distinct], and where each point is."""
+    """Draws of each distinct value, rising [draws, distinct], and the place of each point."""
     distinct, place = np.unique(values, return_inverse=True)
     if len(distinct) == len(values):
         return counts[:, np.argsort(values)], place

@@ -1,6 +1,7 @@
 """The figures of the report; no global state of pyplot, the same bytes for the same numbers."""
 
 import io
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
@@ -8,6 +9,7 @@ import matplotlib as mpl
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
@@ -23,6 +25,7 @@ from tamt_ray.analysis.panels import (
 )
 from tamt_ray.plan.expand import DENSE
 
+_DPI = 110
 _LOSS_NAMES = {"mlm_loss": "MLM loss (nats)", "kd_loss": "KD loss (cosine distance)"}
 
 
@@ -76,7 +79,9 @@ def pretraining_vs_downstream(
     columns = 2 if len(tasks) < 2 else 4
     rows = max(1, -(-2 * len(tasks) // columns))
     with _style():
-        figure = _figure(4.3 * columns, (3.9 * rows + 0.3) * max(1, len(models)) + 0.6)
+        figure = _figure(
+            8.6 if columns == 2 else 13, (3.9 * rows + 0.3) * max(1, len(models)) + 0.6
+        )
         for block, model in _blocks(figure, models):
             panels = [(task, loss) for task in tasks for loss in LOSSES]
             for axes, (task, loss) in zip(
@@ -92,23 +97,29 @@ def pretraining_vs_downstream(
         return figure
 
 
-def to_png(figure: Figure, dpi: int = 110) -> bytes:
+# A canvas prints after one drawing; `Figure.savefig` would draw everything twice.
+
+
+def to_png(figure: Figure) -> bytes:
     """The figure as PNG."""
-    return _save(figure, "png", dpi)
+    buffer = io.BytesIO()
+    figure.set_dpi(_DPI)
+    with _style():
+        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    return _laid_out(figure, buffer)
 
 
 def to_svg(figure: Figure) -> bytes:
     """The figure as SVG with text as outlines, so that it looks the same everywhere."""
-    return _save(figure, "svg", 72)
-
-
-def _save(figure: Figure, kind: str, dpi: int) -> bytes:
     buffer = io.BytesIO()
-    metadata = {"Date": None} if kind == "svg" else {"Software": None}
     with _style():
-        figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
-        # The first drawing found the layout; it holds for all further ones.
-        figure.set_layout_engine("none")
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+    return _laid_out(figure, buffer)
+
+
+def _laid_out(figure: Figure, buffer: io.BytesIO) -> bytes:
+    # The first drawing found the layout; it holds for all further ones.
+    figure.set_layout_engine("none")
     return buffer.getvalue()
 
 
@@ -120,15 +131,12 @@ def _style() -> AbstractContextManager[None]:
             "axes.spines.top": False,
             "axes.spines.right": False,
             "svg.hashsalt": "tamt_ray",
-            "savefig.facecolor": "white",
         }
     )
 
 
 def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _distinct(table: pl.DataFrame, column: str) -> list[str]:
@@ -175,7 +183,10 @@ def _legends(figure: Figure, methods: Sequence[str], markers: dict[float, str]) 
                    markerfacecolor="none", label=f"{sparsity:.0%}")
             for sparsity, marker in markers.items()
         ]  # fmt: skip
+    # Inches: a marker with its gaps, and what a letter takes on average.
+    wide = sum(0.5 + 0.085 * len(str(handle.get_label())) for handle in handles)
+    rows = math.ceil(wide / figure.get_figwidth())
     figure.legend(
         handles=handles, loc="outside lower center", frameon=False, columnspacing=1.2,
-        handletextpad=0.2, ncols=min(len(handles), int(figure.get_figwidth() / 1.25)),
+        handletextpad=0.2, ncols=max(1, math.ceil(len(handles) / max(1, rows))),
     )  # fmt: skip

@@ -8,7 +8,7 @@ import polars as pl
 from tamt_ray.analysis.averages import AVERAGE
 from tamt_ray.analysis.html import Html, folded, join, table, tag
 from tamt_ray.analysis.material import Material
-from tamt_ray.analysis.summary import spread
+from tamt_ray.analysis.summary import MISSING, spread
 from tamt_ray.plan.expand import DENSE, Plan
 from tamt_ray.plan.unit import KINDS, Kind
 from tamt_ray.spec.task import Spans, Task
@@ -64,50 +64,39 @@ def opening(material: Material) -> Html:
 
 
 def in_short(material: Material) -> Html:
-    """For each model and sparsity the best subnetwork on average, against the dense model."""
-    tasks = material.tasks
-    items: list[Html] = []
+    """For each model and sparsity the best and the worst subnetwork against the dense model."""
+    task = material.tasks[0]
+    scores = material.averages.filter(pl.col("task") == task)
+    rows: list[list[str]] = []
     for model in material.sweep.models:
-        rows = material.averages.filter(
-            (pl.col("model") == model) & (pl.col("task") == (tasks[0] if tasks else AVERAGE))
-        ).drop_nulls("mean")
-        dense = rows.filter(pl.col("method") == DENSE).to_dicts()
+        each = scores.filter(pl.col("model") == model)
+        dense = each.filter(pl.col("method") == DENSE)["mean"][0]
         for sparsity in material.sweep.sparsities:
-            found = rows.filter((pl.col("method") != DENSE) & (pl.col("sparsity") == sparsity))
-            if found.is_empty():
+            of_all = each.filter((pl.col("method") != DENSE) & (pl.col("sparsity") == sparsity))
+            found = of_all.drop_nulls("mean").sort("mean", maintain_order=True).to_dicts()
+            if not found:
                 continue
-            best, worst = (
-                found.sort("mean", descending=d).row(0, named=True) for d in (True, False)
+            worst, best = found[0], found[-1]
+            partial = of_all.filter(pl.col("missing") > 0)["method"].to_list()
+            rows.append(
+                [
+                    model,
+                    f"{sparsity * 100:.4g} %",
+                    tag(
+                        "td",
+                        join([tag("b", best["method"]), f" {spread(best['mean'], best['std'])}"]),
+                    ),
+                    f"{best['mean'] / dense:.0%}" if dense and dense > 0 else MISSING,
+                    f"{worst['method']} {spread(worst['mean'], worst['std'])}",
+                    ", ".join(partial) or MISSING,
+                ]
             )
-            words = [
-                tag("b", f"{model}, {sparsity:.0%} of the weights removed: "),
-                f"{best['method']} scores highest with {spread(best['mean'], best['std'])}",
-            ]
-            if dense:
-                whole = dense[0]["mean"]
-                share = f", {best['mean'] / whole:.0%} of it" if whole > 0 else ""
-                words.append(f" (dense model {spread(whole, dense[0]['std'])}{share})")
-            if len(found) > 1:
-                words.append(
-                    f"; {worst['method']} lowest with {spread(worst['mean'], worst['std'])}"
-                )
-            partial = found.filter(pl.col("missing") > 0)["method"].to_list()
-            if partial:
-                words.append(f"; runs are still missing for {', '.join(partial)}")
-            absent = len(material.sweep.methods) - len(found)
-            if absent:
-                words.append(f"; {absent} methods have no complete run yet")
-            items.append(tag("li", *words, "."))
-    if not items:
+    if not rows:
         return Html("")
-    what = "average over tasks" if len(tasks) > 1 else tasks[0]
-    return join(
-        [
-            tag("h2", "In short"),
-            tag("p", f"Scores are in percent: {what}, mean ± standard deviation over runs."),
-            tag("ul", *items),
-        ]
-    )
+    what = "average over tasks" if task == AVERAGE else task
+    head = ["model", "removed", "highest", "of the dense model", "lowest", "runs still missing for"]
+    caption = f"Score in percent ({what}), mean ± standard deviation over runs."
+    return join([tag("h2", "In short"), table(head, rows, caption, kind="words")])
 
 
 def duration(seconds: float) -> str:

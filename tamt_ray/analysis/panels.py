@@ -175,5 +175,5 @@ def correlation_words(correlations: pl.DataFrame) -> str:
         f"{SYMBOLS[row['statistic']]} {row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
         for row in rows
     ]
-    text = f"{words[0]}   n = {rows[0]['n']}\n" + "   ".join(words[1:])
-    return text.replace("-", "\N{MINUS SIGN}")
+    words[0] += f"   n = {rows[0]['n']}"
+    return "\n".join(words).replace("-", "\N{MINUS SIGN}")

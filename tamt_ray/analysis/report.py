@@ -71,8 +71,8 @@ def _page(material: Material, scores: Figure, cloud: Figure) -> str:
         tag("title", f"{material.sweep.name} · tamt_ray"),
         tag("style", Html(style)),
     )
-    body = tag("body", opening(material), *_middle(material, scores, cloud), caveats(material), sources(material),
-               configuration(material))  # fmt: skip
+    end = [caveats(material), sources(material), configuration(material)]
+    body = tag("body", opening(material), *_middle(material, scores, cloud), *end)
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
@@ -81,12 +81,15 @@ def _middle(material: Material, scores: Figure, cloud: Figure) -> list[Html]:
     masks = [tag("h2", "Masks"), masks_table(material)]
     if not material.tasks:
         return [*pretrain, *masks]
-    form = _CURVES if len(material.sweep.sparsities) > 1 else _DOTS
+    several = len(material.sweep.sparsities) > 1
+    caption = _MAIN.format(form=_CURVES if several else _DOTS)
+    figure = _figure(scores, "Downstream score of every method", caption)
+    # Over many sparsities the table is long, and the figure says it sooner.
+    headline: list[Html] = [scores_table(material), figure]
     return [
         in_short(material),
         tag("h2", "Downstream scores"),
-        scores_table(material),
-        _figure(scores, "Downstream score of every method", _MAIN.format(form=form)),
+        *(reversed(headline) if several else headline),
         *pretrain,
         tag("h2", "Pre-training against downstream"),
         _figure(cloud, "Pre-training loss against downstream score", _CLOUD),
@@ -105,15 +108,19 @@ def _task_clouds(material: Material) -> list[Html]:
         points = material.points.filter(pl.col("model") == model)
         each = pretraining_vs_downstream(points, material.correlations, tasks)
         title = f"Pre-training loss against each task, {model}"
-        found.append(folded(title, _figure(each, title, _CLOUD)))
+        found.append(folded(title, _figure(each, title, _CLOUD, small=True)))
     return found
 
 
-def _figure(figure: Figure, title: str, caption: str) -> Html:
-    data = base64.b64encode(to_svg(figure)).decode()
-    image = tag("img", src=f"data:image/svg+xml;base64,{data}", alt=f"{title}. {caption}")
+def _figure(figure: Figure, title: str, caption: str, *, small: bool = False) -> Html:
+    """The figure inside the page: lines as SVG, or many markers (`small`) as PNG."""
+    kind, image = ("png", to_png(figure)) if small else ("svg+xml", to_svg(figure))
+    data = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
     words = tag("figcaption", tag("b", f"{title}. "), caption)
-    return tag("figure", tag("div", image, class_="scroll"), words)
+    shown = tag(
+        "img", src=data, alt=f"{title}. {caption}", width=f"{figure.get_figwidth() * 96:.0f}"
+    )
+    return tag("figure", tag("div", shown, class_="scroll"), words)
 
 
 def _parquet(table: pl.DataFrame) -> bytes:

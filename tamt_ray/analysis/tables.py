@@ -32,9 +32,7 @@ def _scores_of(material: Material, model: str) -> Html:
         methods = order.filter(pl.col("sparsity") == sparsity)["method"].to_list()
         for method in methods:
             if method == methods[0]:
-                words = (
-                    "dense model" if method == DENSE else f"{sparsity:.3g} of the weights removed"
-                )
+                words = "dense model" if method == DENSE else removed(sparsity)
                 body.append(_group(words, len(tasks) + 2))
             found = [rows[method, sparsity, task] for task in tasks]
             n, expected = found[0]["n"], found[0]["n_expected"]
@@ -43,17 +41,17 @@ def _scores_of(material: Material, model: str) -> Html:
     head = ["method", *("average" if task == AVERAGE else task for task in tasks), "runs"]
     caption = (
         "Percent. Mean ± standard deviation over runs; below it the bootstrap 95 % interval of the "
-        "mean. Underlined: the highest mean of its sparsity among methods whose runs are all "
-        "there; it is no test of a difference. “runs”: complete ones behind the first column."
+        "mean. Underlined: the highest mean of its sparsity so far, which is no test of a "
+        "difference. “runs”: complete ones behind the first column."
     )
     return join([tag("h3", model), table(head, body, caption)])
 
 
 def _best(averages: pl.DataFrame) -> set[tuple[str, float, str]]:
-    """(method, sparsity, task) with the highest mean among complete subnetworks, ties included."""
-    whole = averages.filter((pl.col("method") != DENSE) & (pl.col("missing") == 0))
+    """(method, sparsity, task) with the highest mean among two or more, ties included."""
+    present = averages.filter(pl.col("method") != DENSE).drop_nulls("mean")
     group = ["sparsity", "task"]
-    top = whole.filter(
+    top = present.filter(
         (pl.col("mean") == pl.col("mean").max().over(group)) & (pl.len().over(group) > 1)
     )
     return set(top.select("method", "sparsity", "task").iter_rows())
@@ -82,11 +80,12 @@ def losses_table(material: Material) -> Html:
     for model in material.sweep.models:
         each = material.losses.filter(pl.col("model") == model)
         body: list[list[str] | Html] = []
-        for (sparsity,), group in each.sort("sparsity", maintain_order=True).group_by(
+        for group in each.sort("sparsity", maintain_order=True).partition_by(
             "sparsity", maintain_order=True
         ):
+            sparsity: float = group["sparsity"][0]
             dense = group["method"][0] == DENSE
-            words = "dense model" if dense else f"{sparsity:.3g} of the weights removed"
+            words = "dense model" if dense else removed(sparsity)
             body.append(_group(words, 4))
             lowest = {loss: group[loss].min() for loss in LOSSES}
             for row in group.iter_rows(named=True):
@@ -154,7 +153,7 @@ def _scopes(group: pl.DataFrame) -> Iterator[list[str]]:
         n, expected, partial = rows[0]["n"], rows[0]["n_expected"], rows[0]["n_partial"]
         count = join([f"{n}" if n == expected else f"{n} of {expected}"])
         if partial:
-            count = join([count, tag("small", f"{partial} lack runs", class_="warn")])
+            count = join([count, tag("small", f"{partial} with runs missing", class_="warn")])
         if rows[0]["reason"]:
             cells = [tag("td", MISSING, tag("small", rows[0]["reason"]), class_="missing")] * 3
         else:
@@ -199,6 +198,11 @@ def _mask(row: dict[str, float | str | None], several: bool) -> list[str]:
     steps = "0" if row["steps"] is None else f"{row['steps']:,}"
     time = MISSING if seconds is None else f"{float(seconds):,.1f} s"
     return [name, seed, share, f"{asked:,}", f"{zeros:,}", steps, time, str(row["device"])]
+
+
+def removed(sparsity: float) -> str:
+    """A sparsity in words."""
+    return f"{sparsity * 100:.4g} % of the weights removed"
 
 
 def _group(words: str, columns: int) -> Html:

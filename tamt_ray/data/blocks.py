@@ -23,6 +23,8 @@ VERSION = "1"
 """Grows with every change to the packing, so that no cache keeps blocks of an older one."""
 _BATCH = 1_000_000
 """Characters tokenised at a time."""
+_SLICE = 10_000
+"""Rows turned into Python strings at a time."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,10 @@ class Special:
 
 @dataclass(frozen=True)
 class Blocks:
-    """`ids` [n, block_size] int32, each row CLS … SEP without padding; a sha256 over them."""
+    """`ids` [n, block_size] int32, each row CLS … SEP without padding; a sha256 over them.
+
+    The tensor is shared within the process and must not be written to.
+    """
 
     ids: torch.Tensor
     fingerprint: str
@@ -94,7 +99,9 @@ def _read(path: Path, _stamp: int) -> tuple[torch.Tensor, str] | None:
 
 
 def _digest(ids: np.ndarray) -> str:
-    return hashlib.sha256(str(ids.shape).encode() + ids.tobytes()).hexdigest()
+    digest = hashlib.sha256(str(ids.shape).encode())
+    digest.update(ids.data)
+    return digest.hexdigest()
 
 
 @functools.lru_cache(maxsize=8)
@@ -145,13 +152,14 @@ def _pack(
 
 def _texts(rows: Rows, name: str) -> Iterator[str]:
     """The texts of a column that hold more than white space. Raises SourceError for other types."""
-    for text in column(rows, name):
-        if text is not None and not isinstance(text, str):
-            raise SourceError(
-                f"column {name!r} of the corpus holds {type(text).__name__}, not text"
-            )
-        if text and not text.isspace():
-            yield text
+    for start in range(0, rows.table.num_rows, _SLICE):
+        # A corpus as Python strings takes several times the memory of its Arrow table.
+        for text in column(Rows(rows.table.slice(start, _SLICE), rows.fingerprint), name):
+            if text is not None and not isinstance(text, str):
+                kind = type(text).__name__
+                raise SourceError(f"column {name!r} of the corpus holds {kind}, not text")
+            if text and not text.isspace():
+                yield text
 
 
 def _batches(texts: Iterator[str]) -> Iterator[list[str]]:

@@ -31,7 +31,7 @@ class Checkpoint:
 def load_checkpoint(source: str) -> Checkpoint:
     """The model that a source names, downloaded where it has to be.
 
-    Raises SourceError where it cannot be had, or lacks config.json, safetensors weights or a tokenizer.
+    Raises SourceError where it cannot be had, or lacks config.json, safetensors or a tokenizer.
     """
     ref = parse_source(source)
     match ref.scheme:

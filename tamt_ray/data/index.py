@@ -1,5 +1,6 @@
 """One file of a package index, by project, version and digest."""
 
+import ast
 import os
 import re
 import subprocess
@@ -59,10 +60,12 @@ def index_url() -> str:
     """The simple index that pip is configured for, or the default of the library."""
     if url := os.environ.get("PIP_INDEX_URL"):
         return url
-    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    # pip answers an unset key, and a Python without pip, by a non-zero code and no output.
+    # `list` merges all of pip's files, where `get` reads the user's own only. A Python without pip
+    # has no configuration of pip either: a non-zero code and no output.
+    command = [sys.executable, "-m", "pip", "config", "list"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() if answer.returncode == 0 else PYPI_SIMPLE_ENDPOINT
+    found = re.search(r"^global\.index-url=(.+)$", answer.stdout, re.MULTILINE)
+    return str(ast.literal_eval(found[1])) if found else PYPI_SIMPLE_ENDPOINT
 
 
 def _download(ref: SourceRef, folder: Path) -> Path:

@@ -90,17 +90,26 @@ def _pages(stream: IO[bytes]) -> Iterator[str]:
         raise ValueError(f"not a MediaWiki dump: the outermost element is {roots[0]!r}")
 
 
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _ELEMENTS = (
     "ref", "math", "chem", "gallery", "timeline", "imagemap", "source", "syntaxhighlight", "score",
     "pre", "code", "nowiki", "hiero", "graph", "mapframe",
 )  # fmt: skip
+_SPANS = tuple(
+    (re.compile(end, re.IGNORECASE), re.compile(f"{begin}.*?{end}", re.DOTALL | re.IGNORECASE))
+    for begin, end in [
+        ("<!--", "-->"),
+        *((rf"<{name}\b[^<>]*>", rf"</{name}\s*>") for name in _ELEMENTS),
+    ]
+)
+"""How a comment or an element ends, and the whole of it."""
+_DEPTH = 20
+"""Links inside links; deeper ones are no longer text that anybody wrote."""
 _EMPTY_TAG = re.compile(r"<(?:ref|nowiki|references|section)\b[^<>]*/>", re.IGNORECASE)
-_BLOCK = re.compile(rf"<({'|'.join(_ELEMENTS)})\b[^<>]*>.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 _BREAK = re.compile(r"<(?:br|p|/p|li|/li|hr|tr|/tr|/div|/blockquote)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+_PARAMETER = re.compile(r"\{\{\{[^{}]*\}\}\}")
 _BRACES = re.compile(r"\{\{|\}\}|\{\||\|\}(?!\})")
-_EXTERNAL = re.compile(r"\[(?:https?:|ftp:|mailto:)?//[^\s\[\]]+ *([^\[\]]*)\]")
+_EXTERNAL = re.compile(r"\[(?:https?:|ftp:|mailto:)?//[^\s\[\]]++ *+([^\[\]]*+)\]")
 _LINK = re.compile(r"\[\[((?:[^\[\]]++|\[[^\[\]]*+\])*+)\]\]")
 _DISAMBIGUATION = re.compile(
     r"\{\{\s*(?:disambig|dab\b|hndis|geodis|surname|given name)", re.IGNORECASE
@@ -136,19 +145,26 @@ def clean(markup: str) -> str:
     Templates, tables, references, formulas, media, categories, headings and the sections that
     only list sources and links are removed; links leave the words that a reader sees.
     """
-    text = _COMMENT.sub("", markup)
-    text = html.unescape(_BLOCK.sub("", _EMPTY_TAG.sub("", text)))
-    text = _WORDS.sub(r"\1", _MEASURE.sub(r"\1 \2", _COMMENT.sub("", text)))
+    text = html.unescape(_without_spans(_EMPTY_TAG.sub("", markup)))
+    text = _WORDS.sub(r"\1", _MEASURE.sub(r"\1 \2", _PARAMETER.sub("", text)))
     text = _without_braces(text)
     text = _TAG.sub("", _BREAK.sub("\n", text))
     text = _EXTERNAL.sub(r"\1", _MAGIC.sub("", text))
     text = _APPARATUS.sub("", text)
-    found = 1
-    while found:
-        text, found = _LINK.subn(_shown, text)
+    for _ in range(_DEPTH):
+        text = _LINK.sub(_shown, text)
     text = _QUOTES.sub("", _HEADING.sub("", text)).replace("\xa0", " ")
     lines = (_line(line) for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
+
+
+def _without_spans(text: str) -> str:
+    """The text outside comments and elements that hold no prose."""
+    for end, whole in _SPANS:
+        # Behind the last end nothing closes, and looking for it would take quadratic time.
+        last = max((match.end() for match in end.finditer(text)), default=0)
+        text = whole.sub("", text[:last]) + text[last:]
+    return text
 
 
 def _without_braces(text: str) -> str:

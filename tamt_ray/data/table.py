@@ -103,8 +103,8 @@ def fingerprint(content: pa.Table) -> str:
     digest = hashlib.sha256(str(content.num_rows).encode())
     for name in sorted(content.column_names):
         kind, buffers = _plain(content.column(name))
-        for part in (name.encode(), kind.encode(), *buffers):
-            digest.update(len(part).to_bytes(8, "little"))
+        digest.update(json.dumps([name, kind, sum(map(len, buffers))]).encode())
+        for part in buffers:
             digest.update(part)
     return digest.hexdigest()
 

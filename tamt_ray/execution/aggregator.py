@@ -1,13 +1,10 @@
 """The aggregation actor: live tables fed as records land."""
 
-import ray
-
-from tamt_ray.analysis.live import LiveTables
+from tamt_ray.analysis.live import LiveTables, Snapshot
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Record
 
 
-@ray.remote(num_cpus=0)
 class Aggregator:
     """A cache over the pure functions of `analysis`: killing it loses nothing."""
 
@@ -20,6 +17,6 @@ class Aggregator:
         """Take a new record into account."""
         self._tables.add(record)
 
-    def snapshot(self) -> object:
+    def snapshot(self) -> Snapshot:
         """The tables as they stand."""
         return self._tables.snapshot()

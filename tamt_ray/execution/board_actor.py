@@ -4,6 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import ray
 from ray.actor import ActorHandle
@@ -65,7 +66,6 @@ class Lost:
 Event = Started | Progressed | Landed | Failed | Lost
 
 
-@ray.remote(num_cpus=0, max_concurrency=1000)
 class BoardActor:
     """Serialises every decision; waits are events, never sleeps."""
 
@@ -146,10 +146,6 @@ class BoardActor:
         async with self._changed:
             self._changed.notify_all()
 
-    async def finished(self) -> bool:
-        """Whether nothing is left to do."""
-        return self._board.finished()
-
     async def events(self, after: int, wait: float) -> tuple[int, list[Event]]:
         """Events from number `after` on and the number to ask for next; waits for the first.
 
@@ -178,7 +174,7 @@ class BoardActor:
 class BoardClient:
     """The board as seen from any process of the cluster."""
 
-    actor: ActorHandle
+    actor: ActorHandle[BoardActor]
 
     @staticmethod
     def named(name: str) -> "BoardClient":
@@ -187,11 +183,11 @@ class BoardClient:
 
     def take(self, lane: Lane, holder: str, wait: float = 0.0) -> Unit | Idle:
         """See `BoardActor.take`."""
-        return ray.get(self.actor.take.remote(lane, holder, wait))
+        return _answer(self.actor.take.remote(lane, holder, wait))
 
     def started(self, unit_id: str) -> None:
         """See `BoardActor.started`."""
-        ray.get(self.actor.started.remote(unit_id))
+        _answer(self.actor.started.remote(unit_id))
 
     def progressed(self, unit_id: str, step: int, steps: int) -> None:
         """Told without waiting: nothing depends on it."""
@@ -199,24 +195,25 @@ class BoardClient:
 
     def landed(self, record: Record) -> None:
         """See `BoardActor.landed`."""
-        ray.get(self.actor.landed.remote(record))
+        _answer(self.actor.landed.remote(record))
 
     def failed(self, failure: Failure) -> None:
         """See `BoardActor.failed`."""
-        ray.get(self.actor.failed.remote(failure))
+        _answer(self.actor.failed.remote(failure))
 
     def lost(self, unit_id: str) -> None:
         """See `BoardActor.lost`."""
-        ray.get(self.actor.lost.remote(unit_id))
+        _answer(self.actor.lost.remote(unit_id))
 
     def stop(self) -> None:
         """See `BoardActor.stop`."""
-        ray.get(self.actor.stop.remote())
-
-    def finished(self) -> bool:
-        """See `BoardActor.finished`."""
-        return ray.get(self.actor.finished.remote())
+        _answer(self.actor.stop.remote())
 
     def events(self, after: int, wait: float) -> tuple[int, list[Event]]:
         """See `BoardActor.events`."""
-        return ray.get(self.actor.events.remote(after, wait))
+        return _answer(self.actor.events.remote(after, wait))
+
+
+def _answer(reference: Any) -> Any:
+    """What a call returned; Ray's own types lose it."""
+    return ray.get(reference)

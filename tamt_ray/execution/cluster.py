@@ -1,8 +1,9 @@
 """Connecting to Ray: a cluster where one is named, else a local one for this sweep only."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 
@@ -17,7 +18,7 @@ class ClusterError(RuntimeError):
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[list[Node]]:
+def connected(address: str | None) -> Generator[list[Node]]:
     """The nodes of the cluster while connected; a local Ray is shut down at the end.
 
     A local Ray listens on loopback only, asks for Ray's token, and has no dashboard.
@@ -25,11 +26,9 @@ def connected(address: str | None) -> Iterator[list[Node]]:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
-    common = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
+    common: Any = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        ray.init(
-            address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **common
-        )
+        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **common)
     else:
         passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         try:

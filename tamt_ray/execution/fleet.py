@@ -2,6 +2,7 @@
 
 import tempfile
 import uuid
+from typing import Any
 
 import torch
 from ray import tune
@@ -24,8 +25,8 @@ class ReadyUnits(Searcher):
         self._slots = slots
         self._running: dict[str, str] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, object] | str | None:
-        """The config of a trial. Slots promised to gangs stay free while the gangs live."""
+    def suggest(self, trial_id: str) -> Any:
+        """The config of a trial, or FINISHED, or None to be asked again. Slots promised to gangs stay free while the gangs live."""
         if len(self._running) >= self._slots.free():
             return None
         match self._board.take("fleet", trial_id):

@@ -32,7 +32,10 @@ def run_gang(name: str, board: str, store: str, size: GangSize, retries: int) ->
             scaling_config=ScalingConfig(
                 num_workers=size.workers,
                 use_gpu=size.gpus > 0,
-                resources_per_worker={"CPU": size.cpus, **({"GPU": size.gpus} if size.gpus else {})},
+                resources_per_worker={
+                    "CPU": size.cpus,
+                    **({"GPU": size.gpus} if size.gpus else {}),
+                },
             ),
             run_config=RunConfig(
                 name=name,

@@ -1,7 +1,6 @@
 """What fits where: slots of the fleet, gangs, and requests that no node can satisfy."""
 
 import math
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,22 +31,18 @@ class Slots:
     cpus: float
     gpus: float
     promised: dict[str, int] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def free(self) -> int:
         """How many fine-tunes may run now."""
-        with self._lock:
-            return max(0, self.total - sum(self.promised.values()))
+        return max(0, self.total - sum(list(self.promised.values())))
 
     def promise(self, gang: str, slots: int) -> None:
         """Keep room for a gang."""
-        with self._lock:
-            self.promised[gang] = slots
+        self.promised[gang] = slots
 
     def give_back(self, gang: str) -> None:
         """A gang has ended."""
-        with self._lock:
-            self.promised.pop(gang, None)
+        self.promised.pop(gang, None)
 
 
 def gang_size(execution: Execution, nodes: Sequence[Node]) -> GangSize:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 import torch
 from safetensors.torch import load, save
 
-
+from tamt_ray import __version__
 from tamt_ray.data.blocks import load_blocks
 from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.history import History
@@ -79,7 +79,10 @@ class Workbench:
             seconds=time.perf_counter() - begin,
             device=device_name(self._team),
             host=socket.gethostname(),
-            versions={name: version(name) for name in ("tamt-ray", "torch", "transformers")},
+            versions={
+                "tamt-ray": __version__,
+                **{name: version(name) for name in ("torch", "transformers")},
+            },
         )
         return self._store.commit(record, done.artifacts) if self._team.rank == 0 else record
 
@@ -104,7 +107,9 @@ class Workbench:
 
     def _head(self, config: HeadConfig, progress: Progress | None) -> Yield:
         training = Training(batch_size=config.training.batch_size, horizon=config.training.steps)
-        settings = Settings(training, config.training.lr, config.training.steps, config.training.seed)
+        settings = Settings(
+            training, config.training.lr, config.training.steps, config.training.seed
+        )
         model, sources = self._language_model(config.model.source, None)
         stream, corpus = _stream(config.corpus, config.model.source, settings)
         head, history = train_head(model, stream, settings, self._team, progress)
@@ -185,9 +190,7 @@ _TERMS: Mapping[str, Terms] = {"tamt_mlm": "mlm", "tamt_kd": "kd", "tamt_mlm_kd"
 
 def _stream(corpus: Corpus, source: str, settings: Settings) -> tuple[Stream, dict[str, str]]:
     blocks = load_blocks(corpus, "train", source)
-    stream = Stream(
-        blocks, settings.training.batch_size, settings.seed, corpus.mlm_probability
-    )
+    stream = Stream(blocks, settings.training.batch_size, settings.seed, corpus.mlm_probability)
     return stream, {f"{corpus.train.source} train": blocks.fingerprint}
 
 

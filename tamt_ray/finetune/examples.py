@@ -37,7 +37,9 @@ class Sequences:
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        return self.ids.nbytes + self.starts.nbytes + (0 if self.types is None else self.types.nbytes)
+        return (
+            self.ids.nbytes + self.starts.nbytes + (0 if self.types is None else self.types.nbytes)
+        )
 
 
 @dataclass(frozen=True)
@@ -88,4 +90,3 @@ def subset(count: int, limit: int | None, *seed: int | str) -> Indices:
         return np.arange(count)
     generator = torch.Generator().manual_seed(derive("subset", *seed))
     return torch.randperm(count, generator=generator)[:limit].numpy()
-

@@ -63,6 +63,13 @@ class Finetuner:
         Raises SourceError and ValueError before training for data or a model that do not fit,
         NonFiniteLossError where training diverges, and RuntimeError if a pruned weight moved.
         """
+        devices = [self._device] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            return self._run(model, task, seed, mask, progress)
+
+    def _run(
+        self, model: Model, task: Task, seed: int, mask: Mask | None, progress: Progress | None
+    ) -> Outcome:
         encoder, words = self._encoder(model.source)
         data = self._examples(model, words, task, task.train, task.max_train, seed)
         # The same rows for every seed, so that scores can be compared.
@@ -72,25 +79,27 @@ class Finetuner:
         ]
         _check_lengths(encoder, [data, *validation])
         history = History()
-        devices = [self._device] if self._device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            network = encoder.network(model, task, seed)
-            matrices = prunable_matrices(encoder.body)
-            handles = [] if mask is None else apply_mask(matrices, mask)
-            try:
-                evaluations = train(
-                    network, data, validation, task, seed, self._device, history, progress
-                )
-            finally:
-                for handle in handles:
-                    handle.remove()
-                network.zero_grad(set_to_none=True)
+        network = encoder.network(model, task, seed)
+        matrices = prunable_matrices(encoder.body)
+        handles = [] if mask is None else apply_mask(matrices, mask)
+        try:
+            evaluations = train(
+                network, data, validation, task, seed, self._device, history, progress
+            )
+        finally:
+            for handle in handles:
+                handle.remove()
+            network.zero_grad(set_to_none=True)
         moved = 0 if mask is None else pruned_nonzero(matrices, mask)
         if moved:
             raise RuntimeError(f"{moved} pruned weights are not zero after fine-tuning")
         named = zip((task.train, *task.validation), (data, *validation), strict=True)
         return Outcome(
-            metrics={**_summary(evaluations, task), "examples": data.count, "pruned_nonzero": moved},
+            metrics={
+                **_summary(evaluations, task),
+                "examples": data.count,
+                "pruned_nonzero": moved,
+            },
             history=history,
             sources={
                 model.source: encoder.fingerprint,

@@ -25,7 +25,7 @@ def class_metrics(
                 predicted,
                 labels=list(range(classes)) if classes > 2 else None,
                 average="macro" if classes > 2 else "binary",
-                zero_division=0.0,
+                zero_division=0.0,  # pyright: ignore[reportArgumentType]
             )
         ),
         "matthews": 0.0 if constant else float(matthews_corrcoef(gold, predicted)),
@@ -38,7 +38,6 @@ def number_metrics(gold: Numbers, predicted: Numbers) -> dict[str, float]:
         return {"pearson": 0.0, "spearman": 0.0}
     # In single precision the correlation of close predictions is lost to rounding.
     wide = gold.astype(np.float64), predicted.astype(np.float64)
-    return {
-        "pearson": float(stats.pearsonr(*wide).statistic),
-        "spearman": float(stats.spearmanr(*wide).statistic),
-    }
+    pearson: float = stats.pearsonr(*wide).statistic  # pyright: ignore[reportAttributeAccessIssue]
+    spearman: float = stats.spearmanr(*wide).statistic  # pyright: ignore[reportAttributeAccessIssue]
+    return {"pearson": float(pearson), "spearman": float(spearman)}

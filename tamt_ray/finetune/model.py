@@ -1,7 +1,7 @@
 """An encoder with a task head, kept in memory between fine-tunes."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -125,7 +125,9 @@ class Encoder:
             return MeanHead(self.body, config, labels).to(self._device)
         config.num_labels = labels
         config.return_dict = True
-        head = AutoModelForQuestionAnswering if kind == "spans" else AutoModelForSequenceClassification
+        head = (
+            AutoModelForQuestionAnswering if kind == "spans" else AutoModelForSequenceClassification
+        )
         with torch.device("meta"), _quiet():
             whole: PreTrainedModel = head.from_config(config, dtype=torch.float32)
         prefix = whole.base_model_prefix
@@ -154,7 +156,7 @@ def _initialise(modules: list[nn.Module], generator: torch.Generator) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Without the report on heads that were left out, which is what we ask for."""
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -66,9 +66,13 @@ class Passages:
 
         Padding is left out, so that the loss of an example depends on no other one.
         """
-        targets = self.targets[torch.from_numpy(batch.indices)].to(outputs.device, non_blocking=True)
+        targets = self.targets[torch.from_numpy(batch.indices)].to(
+            outputs.device, non_blocking=True
+        )
         padding = batch.inputs["attention_mask"].unsqueeze(-1) == 0
-        return F.cross_entropy(outputs.masked_fill(padding, torch.finfo(outputs.dtype).min), targets)
+        return F.cross_entropy(
+            outputs.masked_fill(padding, torch.finfo(outputs.dtype).min), targets
+        )
 
     def metrics(self, outputs: Sequence[NDArray[np.float32]]) -> dict[str, float]:
         """f1 and exact_match, means over the questions."""
@@ -119,7 +123,9 @@ def passages(
         list(read), add_special_tokens=False, return_offsets_mapping=True, verbose=False
     )
     contexts = [np.array(ids, dtype=np.int32) for ids in encoded["input_ids"]]
-    offsets = [np.array(pairs, dtype=np.int32).reshape(-1, 2) for pairs in encoded["offset_mapping"]]
+    offsets = [
+        np.array(pairs, dtype=np.int32).reshape(-1, 2) for pairs in encoded["offset_mapping"]
+    ]
 
     windows: list[Window] = []
     targets: list[tuple[int, int]] = []
@@ -167,7 +173,9 @@ def token_span(question: Question, offsets: Offsets) -> tuple[int, int]:
     end = begin + len(question.answers[0])
     inside = np.flatnonzero((offsets[:, 1] > begin) & (offsets[:, 0] < end))
     if len(inside) == 0:
-        raise ValueError(f"question {question.id}: no token lies in the answer {question.answers[0]!r}")
+        raise ValueError(
+            f"question {question.id}: no token lies in the answer {question.answers[0]!r}"
+        )
     return int(inside[0]), int(inside[-1])
 
 

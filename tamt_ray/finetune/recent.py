@@ -19,6 +19,8 @@ class Recent:
             self._kept.move_to_end(key)
             return self._kept[key]
         made = self._kept[key] = make()
-        while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > self._limit:
+        while (
+            len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > self._limit
+        ):
             self._kept.popitem(last=False)
         return made

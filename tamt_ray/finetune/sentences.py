@@ -91,7 +91,11 @@ def tokenise(
     for start in range(0, len(texts[0]), _CHUNK):
         part = [column[start : start + _CHUNK] for column in texts]
         encoded = tokenizer(
-            *part, truncation=True, max_length=max_length, return_attention_mask=False
+            part[0],
+            part[1] if len(part) > 1 else None,
+            truncation=True,
+            max_length=max_length,
+            return_attention_mask=False,
         )
         sequences: list[list[int]] = encoded["input_ids"]
         lengths += map(len, sequences)

@@ -23,13 +23,17 @@ class Mask(Mapping[str, Tensor]):
             raise ValueError("a mask covers at least one matrix")
         for name, matrix in matrices.items():
             if matrix.dtype is not torch.bool or matrix.ndim != 2 or matrix.numel() == 0:
-                raise ValueError(f"{name}: a mask is a bool matrix, not {matrix.dtype} {matrix.shape}")
+                raise ValueError(
+                    f"{name}: a mask is a bool matrix, not {matrix.dtype} {matrix.shape}"
+                )
         self._matrices = MappingProxyType({name: m.cpu() for name, m in matrices.items()})
 
     @classmethod
     def by_magnitude(cls, weights: Mapping[str, Tensor], sparsity: float) -> Self:
         """Keeps the largest |w| of each matrix: OMP where `weights` is θ0."""
-        return cls.by_score({name: weight.detach().abs() for name, weight in weights.items()}, sparsity)
+        return cls.by_score(
+            {name: weight.detach().abs() for name, weight in weights.items()}, sparsity
+        )
 
     @classmethod
     def by_score(cls, scores: Mapping[str, Tensor], sparsity: float) -> Self:
@@ -116,5 +120,6 @@ def apply_mask(matrices: Mapping[str, nn.Parameter], mask: Mask) -> list[Removab
 def pruned_nonzero(matrices: Mapping[str, Tensor], mask: Mask) -> int:
     """How many pruned weights are not exactly zero: 0 for a sound subnetwork."""
     return sum(
-        int(torch.count_nonzero(matrices[name].detach().cpu()[~keep])) for name, keep in mask.items()
+        int(torch.count_nonzero(matrices[name].detach().cpu()[~keep]))
+        for name, keep in mask.items()
     )

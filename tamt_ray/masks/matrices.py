@@ -15,11 +15,7 @@ def prunable_matrices(body: nn.Module) -> dict[str, nn.Parameter]:
     the encoder without any head. Raises UnsupportedModelError.
     """
     layers = _transformer_layers(body)
-    chosen = {
-        id(module.weight)
-        for module in layers.modules()
-        if isinstance(module, nn.Linear)
-    }
+    chosen = {id(module.weight) for module in layers.modules() if isinstance(module, nn.Linear)}
     embedding = getattr(body, "get_input_embeddings", lambda: None)()
     if not isinstance(embedding, nn.Embedding):
         raise UnsupportedModelError(f"{type(body).__name__} has no word embedding matrix")

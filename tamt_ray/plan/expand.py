@@ -17,10 +17,9 @@ from tamt_ray.plan.unit import (
 )
 from tamt_ray.spec.method import Imp, Method, Omp, Random, Tamt, steps_at
 from tamt_ray.spec.model import Model
-from tamt_ray.spec.sweep import Sweep
+from tamt_ray.spec.sweep import DENSE, Sweep
 
 Label = str | float | int
-DENSE = "full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +126,15 @@ def _imp_chain(
     sweep: Sweep, model: Model, head: str | None, method: Imp, sparsity: float, seed: int
 ) -> Iterator[tuple[UnitConfig, dict[str, Label], bool]]:
     """The levels up to `sparsity`; the first level is OMP, so it needs no training."""
-    levels = [round(number * method.step, 10) for number in range(1, round(sparsity / method.step) + 1)]
+    levels = [
+        round(number * method.step, 10) for number in range(1, round(sparsity / method.step) + 1)
+    ]
     if len(levels) <= 1:
-        yield OmpConfig(model=model, sparsity=sparsity), {"method": method.name, "sparsity": sparsity}, True
+        yield (
+            OmpConfig(model=model, sparsity=sparsity),
+            {"method": method.name, "sparsity": sparsity},
+            True,
+        )
         return
     below: str | None = None
     for level in levels[1:]:

@@ -97,7 +97,7 @@ class TamtConfig(_Config):
     init: Literal["omp", "random"] = "omp"
     threshold: float = 0.01
     scale: float = 2.0
-    ranking: Literal["magnitude", "signed"] = "magnitude"
+    ranking: Literal["signed", "magnitude"] = "signed"
     head: str | None = None
 
     @property
@@ -137,7 +137,15 @@ class FinetuneConfig(_Config):
 SearchConfig = Annotated[
     RandomConfig | OmpConfig | ImpConfig | TamtConfig, Field(discriminator="method")
 ]
-UnitConfig = HeadConfig | RandomConfig | OmpConfig | ImpConfig | TamtConfig | PretrainEvalConfig | FinetuneConfig
+UnitConfig = (
+    HeadConfig
+    | RandomConfig
+    | OmpConfig
+    | ImpConfig
+    | TamtConfig
+    | PretrainEvalConfig
+    | FinetuneConfig
+)
 _ADAPTER: TypeAdapter[UnitConfig] = TypeAdapter(
     Annotated[
         HeadConfig | SearchConfig | PretrainEvalConfig | FinetuneConfig, Field(discriminator="kind")

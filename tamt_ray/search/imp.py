@@ -47,9 +47,7 @@ def train_level(
         parameter.requires_grad_(True)
     zero_pruned(model.matrices, below)
     subnetwork = _Subnetwork(model, below)
-    engine = Engine(
-        Objective(model, "mlm"), subnetwork.parameters(), stream, settings, team
-    )
+    engine = Engine(Objective(model, "mlm"), subnetwork.parameters(), stream, settings, team)
     engine.run(subnetwork.mask_gradients, subnetwork.apply, progress)
     return prune_trained(model, below, sparsity), engine.history
 

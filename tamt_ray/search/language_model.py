@@ -33,7 +33,7 @@ class LanguageModel(nn.Module):
             trust_remote_code=False, output_loading_info=True,
         )  # fmt: skip
         assert isinstance(model, PreTrainedModel)
-        model.to(device or torch.device("cpu"))
+        nn.Module.to(model, device or torch.device("cpu"))
         self.body: nn.Module = model.base_model
         self.matrices = prunable_matrices(self.body)
         self.dense = {name: weight.detach().clone() for name, weight in self.matrices.items()}

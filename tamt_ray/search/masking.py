@@ -22,7 +22,9 @@ class Corrupted:
         return Corrupted(self.ids.to(device), self.chosen.to(device), self.labels.to(device))
 
 
-def corrupt(blocks: Blocks, rows: list[int], seeds: list[int], probability: float) -> list[Corrupted]:
+def corrupt(
+    blocks: Blocks, rows: list[int], seeds: list[int], probability: float
+) -> list[Corrupted]:
     """One corrupted block [1, length] for each row, drawn from that row's own seed.
 
     A block's corruption depends on nothing but its seed: not on the batch around it, its size or

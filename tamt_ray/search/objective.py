@@ -35,8 +35,10 @@ class Objective(nn.Module):
         self.model = model
         self.terms = terms
 
-    def forward(self, batch: Corrupted, chosen: int, tokens: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss to minimise, and its detached terms. `chosen` and `tokens` count the global batch."""
+    def forward(
+        self, batch: Corrupted, chosen: int, tokens: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss to minimise, and its terms; `chosen` and `tokens` count the global batch."""
         terms: dict[str, Tensor] = {}
         if "kd" in self.terms:
             student = self.model.hidden_states(batch.ids)

@@ -24,7 +24,7 @@ class Scoring:
     init: Literal["omp", "random"]
     threshold: float
     scale: float
-    ranking: Literal["magnitude", "signed"]
+    ranking: Literal["signed", "magnitude"]
 
 
 class MaskedWeights:

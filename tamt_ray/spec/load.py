@@ -122,7 +122,9 @@ def _known_keys(detail: ErrorDetails) -> list[str]:
     return sorted({key for properties in found for key in properties})
 
 
-def _walk(root: dict[str, object], node: dict[str, object], path: Location | list[str | int]) -> list[dict[str, object]]:
+def _walk(
+    root: dict[str, object], node: dict[str, object], path: Location | list[str | int]
+) -> list[dict[str, object]]:
     """`properties` of every schema node reachable along `path`, ignoring union member names."""
     if "$ref" in node:
         return _walk(root, root["$defs"][str(node["$ref"]).rsplit("/", 1)[1]], path)  # pyright: ignore

@@ -77,8 +77,9 @@ class Tamt(Frozen):
     """φ at the start."""
     scale: float = Field(default=2.0, gt=1)
     """α: a kept weight starts with the score αφ, a pruned one with 0."""
-    ranking: Literal["magnitude", "signed"] = "magnitude"
-    """What is compared with φ: |S| or S itself."""
+    ranking: Literal["signed", "magnitude"] = "signed"
+    """What is ranked to find φ: S, or |S|. Only S itself lets M = 1[S ≥ φ] hold the sparsity
+    exactly; |S| brings weights back whose scores the gradient has pushed far below zero."""
 
 
 Method = Annotated[Random | Omp | Imp | Tamt, Discriminator("method")]

@@ -12,6 +12,9 @@ from tamt_ray.spec.model import Model
 from tamt_ray.spec.table import Corpus
 from tamt_ray.spec.task import Task
 
+DENSE = "full"
+"""What the unpruned model is called in every table (PAPER §5)."""
+
 
 def _method_entry(entry: object) -> object:
     """`omp` is short for `{method: omp}`; the name defaults to the method."""
@@ -65,6 +68,8 @@ class Sweep(Frozen):
     @model_validator(mode="after")
     def _unlike_methods(self) -> Self:
         names = Counter(method.name for method in self.methods)
+        if DENSE in names:
+            raise ValueError(f"{DENSE!r} is the dense model's name; give the method another one")
         if twice := [name for name, count in names.items() if count > 1]:
             raise ValueError(
                 f"two methods are called {twice[0]!r}; give one of them a `name` of its own"

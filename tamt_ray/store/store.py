@@ -20,17 +20,14 @@ class StoreError(RuntimeError):
 
 
 class Store:
-    """The results under one URI. Opening writes nothing but the format mark of a new store."""
+    """The results under one URI. Opening writes nothing."""
 
     def __init__(self, uri: str) -> None:
         """Raises StoreError for an unusable place or another major version."""
         try:
             self.files = Files(uri)
-            if self.files.exists("store.json"):
-                found = self.files.read("store.json").decode().strip()
-            else:
-                found = str(FORMAT)
-                self.files.write("store.json", f"{FORMAT}\n".encode())
+            self._marked = self.files.exists("store.json")
+            found = self.files.read("store.json").decode().strip() if self._marked else str(FORMAT)
         except (OSError, ValueError) as error:
             raise StoreError(f"the store {uri} cannot be used: {error}") from error
         if found != str(FORMAT):
@@ -50,6 +47,7 @@ class Store:
                 }
             }
         )
+        self._mark()
         for name, data in artifacts.items():
             self.files.write(_at(record.kind, record.id, name), data)
         body = record.model_dump_json().encode()
@@ -61,6 +59,7 @@ class Store:
 
     def fail(self, failure: Failure) -> None:
         """Remember why a unit did not finish."""
+        self._mark()
         body = failure.model_dump_json().encode()
         self.files.write(_at(failure.kind, failure.id, "failure.json"), body)
 
@@ -119,6 +118,12 @@ class Store:
                 "delete that unit's directory to have it computed again"
             )
         return data
+
+    def _mark(self) -> None:
+        """Say in which format this store is, before the first result."""
+        if not self._marked:
+            self.files.write("store.json", f"{FORMAT}\n".encode())
+            self._marked = True
 
 
 def _at(kind: Kind, unit_id: str, name: str) -> str:

@@ -63,11 +63,12 @@ def outline(plan: Plan) -> Outline:
                 runs[key] = _dense_run(key, labels, members[key])
             continue
         elif isinstance(config, HeadConfig):
-            name = f"{labels['model']} mlm-head"
+            name = f"mlm-head ({labels['model']})"
         else:
             seed = f" mask-seed {labels['mask_seed']}" if "mask_seed" in labels else ""
-            level = "" if unit.id in asked else " (level on the way)"
-            name = f"{labels['model']} {labels['method']} {labels['sparsity']}{seed}{level}"
+            about = str(labels["model"]) + ("" if unit.id in asked else ", level on the way")
+            # What differs comes first: the UI shows some twenty characters.
+            name = f"{labels['method']} {labels['sparsity']}{seed} ({about})"
         tags = _tags(key, unit.kind, labels)
         if unit.kind == "search":
             tags["tamt.role"] = "mask" if unit.id in asked else "level"
@@ -94,7 +95,7 @@ def _dense_key(model: Model) -> str:
 def _dense_run(key: str, labels: Mapping[str, Label], units: set[str]) -> RunHead:
     head = {name: labels[name] for name in ("model", "method", "sparsity")}
     tags = _tags(key, "dense", head)
-    return RunHead(key, f"{labels['model']} {DENSE}", tags, None, frozenset(units))
+    return RunHead(key, f"{DENSE} ({labels['model']})", tags, None, frozenset(units))
 
 
 def _tags(key: str, kind: str, labels: Mapping[str, Label]) -> dict[str, str]:
@@ -175,6 +176,10 @@ def unit_inputs(record: Record) -> list[Input]:
 
 
 def _short(source: str) -> str:
-    """`hf:a/b#c` is a/b#c; a file of a package or a directory is its own name."""
+    """`hf:a/b#c#train` is a/b#c#train; of a package or a directory the last part of the path."""
     scheme, _, rest = source.partition(":")
-    return rest if scheme == "hf" else rest.partition("#")[0].rstrip("/").rpartition("/")[2] or rest
+    if scheme == "hf":
+        return rest
+    path, *chosen = rest.split("#")
+    last = path.rstrip("/").rpartition("/")[2]
+    return "#".join([last, *(part for part in chosen if not part.startswith("sha256="))])

@@ -12,8 +12,6 @@ from tamt_ray.tracking.place import artifact_location, tracking_uri
 from tamt_ray.tracking.trouble import TrackingError
 
 _PAGE = 1000
-_KIND = "custom_model_development"
-"""The UI opens with the runs instead of with traces of language models."""
 
 
 @dataclass
@@ -23,8 +21,6 @@ class KnownRun:
     run_id: str
     tags: dict[str, str]
     status: str
-    inherited: bool
-    """Found, not made by this process, so that parts of it may be half written."""
 
     @property
     def units(self) -> set[str]:
@@ -59,9 +55,7 @@ class Runs:
                 self._experiment = found.experiment_id
             else:
                 place = artifact_location(self._sweep)
-                self._experiment = client.create_experiment(
-                    name, artifact_location=place, tags={"mlflow.experimentKind": _KIND}
-                )
+                self._experiment = client.create_experiment(name, artifact_location=place)
             self._known = self._search(client, "")
             self._client = client
         return self._client
@@ -79,7 +73,7 @@ class Runs:
         run = self.client.create_run(
             self._experiment, start_time=round(started * 1000), tags=dict(tags), run_name=head.name
         )
-        known = KnownRun(run.info.run_id, dict(tags), run.info.status, False)
+        known = KnownRun(run.info.run_id, dict(tags), run.info.status)
         self._known[head.key] = known
         return known
 
@@ -121,4 +115,4 @@ class Runs:
 
 
 def _known(run: Run) -> KnownRun:
-    return KnownRun(run.info.run_id, dict(run.data.tags), run.info.status, inherited=True)
+    return KnownRun(run.info.run_id, dict(run.data.tags), run.info.status)

@@ -169,16 +169,12 @@ class Writer:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Each point once; the client cuts what is too long for one request."""
-        client = self._runs.client
-        fresh = {(p.name, p.step, round(p.time * 1000)): p.value for p in points or ()}
-        if known.inherited:
-            for name in {name for name, _, _ in fresh}:
-                for point in client.get_metric_history(known.run_id, name):
-                    fresh.pop((point.key, point.step, point.timestamp), None)
-        client.log_batch(
+        """The client cuts what is too long for one request. A point that is there already stays
+        one point: its key, step, time and value are MLflow's primary key, and all of a record's
+        points are the same each time."""
+        self._runs.client.log_batch(
             known.run_id,
-            [Metric(name, value, at, step) for (name, step, at), value in fresh.items()],
+            [Metric(p.name, p.value, round(p.time * 1000), p.step) for p in points or ()],
             [Param(key, value) for key, value in (params or {}).items()],
             [RunTag(key, value) for key, value in (tags or {}).items()],
         )

@@ -37,18 +37,18 @@ tasks:
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sweep() -> Sweep:
     """Four methods at one sparsity, two masks each, two tasks, two fine-tuning seeds."""
     return parse_sweep(SWEEP)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def plan(sweep: Sweep) -> Plan:
     return expand(sweep)
 
 
-def make_record(plan: Plan, cell: Cell, metrics: Mapping[str, float]) -> Record:
+def _make_record(plan: Plan, cell: Cell, metrics: Mapping[str, float]) -> Record:
     """A record of the unit behind a cell."""
     unit = plan.units[cell.unit]
     return Record(
@@ -68,7 +68,7 @@ def make_record(plan: Plan, cell: Cell, metrics: Mapping[str, float]) -> Record:
 BASE = {"full": 0.9, "random": 0.3, "omp": 0.6, "imp": 0.65, "tamt_kd": 0.7}
 
 
-def known_score(labels: Mapping[str, str | float | int]) -> float:
+def _known_score(labels: Mapping[str, str | float | int]) -> float:
     """A fraction that differs in method, task, mask seed and fine-tuning seed."""
     return (
         BASE.get(str(labels["method"]), 0.5)
@@ -78,7 +78,7 @@ def known_score(labels: Mapping[str, str | float | int]) -> float:
     )
 
 
-def fill(plan: Plan, score: Score = known_score) -> dict[str, Record]:
+def _fill(plan: Plan, score: Score = _known_score) -> dict[str, Record]:
     """A record for every cell: scores by `score`, losses that fall as the base score rises."""
     records: dict[str, Record] = {}
     for cell in plan.cells:
@@ -94,10 +94,40 @@ def fill(plan: Plan, score: Score = known_score) -> dict[str, Record]:
             case _:
                 metrics = {"zeros": 50.0, "weights": 100.0, "sparsity": 0.5, "steps": 40.0,
                            "seconds": 3.5}  # fmt: skip
-        records[cell.unit] = make_record(plan, cell, metrics)
+        records[cell.unit] = _make_record(plan, cell, metrics)
     return records
 
 
+@pytest.fixture(scope="session")
+def all_records(plan: Plan) -> dict[str, Record]:
+    return _fill(plan)
+
+
 @pytest.fixture
-def records(plan: Plan) -> dict[str, Record]:
-    return fill(plan)
+def records(all_records: dict[str, Record]) -> dict[str, Record]:
+    """A record for every cell of `plan`, for the test to take from."""
+    return dict(all_records)
+
+
+@pytest.fixture
+def fill() -> Callable[..., dict[str, Record]]:
+    """Records for every cell of a plan, with scores by a function of the labels."""
+    return _fill
+
+
+@pytest.fixture
+def make_record() -> Callable[..., Record]:
+    """A record for one cell, given its metrics."""
+    return _make_record
+
+
+@pytest.fixture
+def known_score() -> Score:
+    """The formula of the scores."""
+    return _known_score
+
+
+@pytest.fixture
+def sweep_text() -> str:
+    """The sweep file behind `sweep`."""
+    return SWEEP

@@ -1,0 +1,1 @@
+"""Verbs and what they print; no logic of their own."""

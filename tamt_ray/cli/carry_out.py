@@ -1,0 +1,102 @@
+"""Carrying out a sweep as the user sees it."""
+
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from tamt_ray.analysis.live import LiveTables, Snapshot
+from tamt_ray.cli.opened import Opened
+from tamt_ray.cli.results import report_files, write_report
+from tamt_ray.cli.tables import failure_lines, frame_table
+from tamt_ray.data.cache import cache_dir
+from tamt_ray.execution.driver import Call, Ledger
+from tamt_ray.plan.status import Decision, decide
+from tamt_ray.tracking.place import ui_command
+from tamt_ray.tracking.tracker import Tracker
+
+_LAST_WORDS = 120.0
+"""Seconds the run waits for MLflow at its end."""
+
+
+def carry_out(opened: Opened, call: Call, as_json: bool, talk: Console, out: Console) -> int:
+    """Run what is missing, write the report, say where everything is; returns the exit code."""
+    sweep, plan = opened.sweep, opened.plan
+    decisions = decide(plan, opened.records, opened.failures)
+    missing = sum(d in {Decision.RUN, Decision.WAIT} for d in decisions.values())
+    talk.print(
+        f"{sweep.name}: {len(plan.units)} units, {len(opened.records)} done, {missing} to run"
+    )
+    if missing == 0:
+        tables = LiveTables(plan)
+        for record in opened.records.values():
+            tables.add(record)
+        _show(opened, tables.snapshot(), as_json, talk, out)
+        return 1 if opened.failures else 0
+    return _execute(opened, call, as_json, talk, out)
+
+
+def _execute(opened: Opened, call: Call, as_json: bool, talk: Console, out: Console) -> int:
+    from tamt_ray.cli.progress import Progress
+    from tamt_ray.execution.cluster import ClusterError
+    from tamt_ray.execution.driver import ExecutionError, run
+    from tamt_ray.execution.placement import InfeasibleError
+    from tamt_ray.execution.preflight import PreflightError, check
+
+    sweep, plan, store = opened.sweep, opened.plan, opened.store
+    try:
+        check(sweep)
+    except PreflightError as error:
+        talk.print(f"{opened.file}: {error}", style="red", markup=False, soft_wrap=True)
+        return 2
+    ledger = Ledger(opened.records, opened.failures)
+    tracker = Tracker(sweep, plan, store, _spool(opened))
+    tracker.start()
+    progress = Progress(plan, set(ledger.records), set(ledger.failures), tracker, talk)
+    try:
+        with progress:
+            snapshot = run(sweep, plan, store, ledger, tracker, call, progress.watch)
+    except (ClusterError, InfeasibleError) as error:
+        talk.print(str(error), style="red", markup=False, soft_wrap=True)
+        return 3
+    except ExecutionError as error:
+        talk.print(str(error), style="red", markup=False, soft_wrap=True)
+        return 1
+    files = report_files(opened)
+    write_report(opened, files)
+    tracker.summary(files, {"done": len(ledger.records), "failed": len(ledger.failures)})
+    late = tracker.close(_LAST_WORDS)
+    _show(opened, snapshot, as_json, talk, out)
+    if late:
+        talk.print(
+            f"MLflow has not got {late} results yet ({tracker.problem}); nothing is lost: "
+            f"`tamt sync-mlflow {opened.file}` sends them",
+            style="yellow", soft_wrap=True,
+        )  # fmt: skip
+    return 1 if len(ledger.records) < len(plan.units) else 0
+
+
+def _show(opened: Opened, snapshot: Snapshot, as_json: bool, talk: Console, out: Console) -> None:
+    report = f"{opened.store.uri}/reports/{opened.sweep.name}/report.html"
+    if as_json:
+        body = {
+            "done": dict(snapshot.done), "total": dict(snapshot.total),
+            "failed": sorted(opened.failures), "report": report,
+        }  # fmt: skip
+        sys.stdout.write(json.dumps(body) + "\n")
+    else:
+        out.print(frame_table(snapshot.summary))
+    for line in failure_lines(opened.failures):
+        talk.print(line, style="red", markup=False, soft_wrap=True)
+    if opened.failures:
+        talk.print(f"try them again: python -m tamt_ray.sweep {opened.file} --retry-failed")
+    talk.print(f"report: {report}", soft_wrap=True)
+    talk.print(f"runs:   {ui_command(opened.sweep)}", soft_wrap=True)
+
+
+def _spool(opened: Opened) -> Path:
+    """A local place for what MLflow has not got yet."""
+    if opened.store.files.local:
+        return opened.store.files.local / "spool" / opened.sweep.name
+    return cache_dir() / "spool" / opened.sweep.name

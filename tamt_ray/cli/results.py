@@ -1,0 +1,17 @@
+"""The report of a sweep, written beside its results."""
+
+from tamt_ray.analysis.report import build_report
+from tamt_ray.cli.opened import Opened
+
+
+def report_files(opened: Opened) -> dict[str, bytes]:
+    """Every file of the report by relative name."""
+    return build_report(opened.sweep, opened.plan, opened.records, opened.failures)
+
+
+def write_report(opened: Opened, files: dict[str, bytes] | None = None) -> str:
+    """Write the report into the store; returns where its page is."""
+    folder = f"reports/{opened.sweep.name}"
+    for name, data in (files or report_files(opened)).items():
+        opened.store.files.write(f"{folder}/{name}", data)
+    return f"{opened.store.uri}/{folder}/report.html"

@@ -1,0 +1,93 @@
+"""What is left of a plan, and why."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from fnmatch import fnmatchcase
+
+from tamt_ray.plan.cost import gpu_seconds
+from tamt_ray.plan.expand import Plan
+from tamt_ray.plan.unit import KINDS, Kind, Unit
+
+
+class Decision(Enum):
+    """What becomes of a unit; the value is the reason for people."""
+
+    SKIP = "its record is in the store"
+    RUN = "no record yet; everything it needs is there"
+    WAIT = "no record yet; runs after what it needs"
+    SET_ASIDE = "failed before; --retry-failed tries again"
+    BLOCKED = "needs a unit that failed"
+
+
+def decide(plan: Plan, done: Collection[str], failed: Collection[str]) -> dict[str, Decision]:
+    """A decision for every unit, in plan order."""
+    decisions: dict[str, Decision] = {}
+    for unit in plan.units.values():
+        parents = {decisions[parent] for parent in unit.parents}
+        if unit.id in done:
+            decisions[unit.id] = Decision.SKIP
+        elif unit.id in failed:
+            decisions[unit.id] = Decision.SET_ASIDE
+        elif parents & {Decision.SET_ASIDE, Decision.BLOCKED}:
+            decisions[unit.id] = Decision.BLOCKED
+        else:
+            ready = parents <= {Decision.SKIP}
+            decisions[unit.id] = Decision.RUN if ready else Decision.WAIT
+    return decisions
+
+
+@dataclass(frozen=True)
+class KindStatus:
+    """Counts of one kind; `to_run` includes what waits for parents."""
+
+    total: int
+    done: int
+    to_run: int
+    waiting: int
+    failed: int
+    blocked: int
+    gpu_hours: float
+    """Estimated for what is to run."""
+
+
+def tally(plan: Plan, decisions: Mapping[str, Decision]) -> dict[Kind, KindStatus]:
+    """Counts for each kind."""
+    counts: dict[Kind, Counter[Decision]] = {kind: Counter() for kind in KINDS}
+    hours = dict.fromkeys(KINDS, 0.0)
+    for unit in plan.units.values():
+        decision = decisions[unit.id]
+        counts[unit.kind][decision] += 1
+        if decision in {Decision.RUN, Decision.WAIT}:
+            hours[unit.kind] += gpu_seconds(unit) / 3600
+    return {
+        kind: KindStatus(
+            total=sum(count.values()),
+            done=count[Decision.SKIP],
+            to_run=count[Decision.RUN] + count[Decision.WAIT],
+            waiting=count[Decision.WAIT],
+            failed=count[Decision.SET_ASIDE],
+            blocked=count[Decision.BLOCKED],
+            gpu_hours=hours[kind],
+        )
+        for kind, count in counts.items()
+    }
+
+
+def unit_path(unit: Unit) -> str:
+    """`kind/model/method/sparsity/…`, what `--only` matches."""
+    return "/".join([unit.kind, *(str(value) for value in unit.labels.values())])
+
+
+def only(plan: Plan, pattern: str) -> Plan:
+    """The part of a plan whose unit paths match a glob, with all that these units need."""
+    wanted: set[str] = set()
+    for unit in reversed(list(plan.units.values())):
+        if unit.id in wanted or fnmatchcase(unit_path(unit), pattern):
+            wanted.add(unit.id)
+            wanted.update(unit.parents)
+    return Plan(
+        {unit_id: unit for unit_id, unit in plan.units.items() if unit_id in wanted},
+        tuple(cell for cell in plan.cells if cell.unit in wanted),
+    )

@@ -1,0 +1,119 @@
+"""Records become tables: a row for each cell, empty where nothing was measured."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import polars as pl
+import pytest
+
+from tamt_ray.analysis.live import LiveTables
+from tamt_ray.analysis.results import collect, collect_searches
+from tamt_ray.analysis.summary import summary
+from tamt_ray.plan.expand import Plan, expand
+from tamt_ray.spec.sweep import Sweep
+
+
+def test_one_row_for_each_cell(plan: Plan, records: dict) -> None:
+    results = collect(plan, records)
+    # Dense and OMP: one mask; three further methods: two. Two tasks, two seeds each.
+    assert results.pretrain.height == 1 + 1 + 3 * 2
+    assert results.downstream.height == 8 * 2 * 2
+    assert results.downstream["unit"].n_unique() == 8 * 2 * 2
+    assert collect_searches(plan, records).height == 7
+
+
+def test_values_are_those_of_the_record(plan: Plan, records: dict, known_score: Callable) -> None:
+    for row in collect(plan, records).downstream.iter_rows(named=True):
+        labels = {name: value for name, value in row.items() if value is not None}
+        assert row["best"] == known_score(labels)
+        assert row["accuracy"] == row["best"]
+        assert row["metric"] == {"stsb": "pearson", "movies": "accuracy"}[row["task"]]
+
+
+def test_mask_seed_is_absent_for_dense_and_omp(plan: Plan, records: dict) -> None:
+    table = collect(plan, records).pretrain
+    without = table.filter(pl.col("mask_seed").is_null())["method"].to_list()
+    assert without == ["full", "omp"]
+    assert table.filter(pl.col("method") == "full")["sparsity"].to_list() == [0.0]
+
+
+def test_without_records_every_cell_is_there_and_empty(plan: Plan) -> None:
+    results = collect(plan, {})
+    assert results.downstream.height == 32
+    assert results.downstream["best"].null_count() == 32
+    assert results.downstream["unit"].null_count() == 0
+    assert summary(results)["runs"].to_list() == ["0/2", "0/4", "0/2", "0/4", "0/4"]
+
+
+def test_foreign_records_are_ignored(
+    plan: Plan, records: dict, sweep: Sweep, fill: Callable
+) -> None:
+    other = expand(sweep.model_copy(update={"sparsities": (0.3,)}))
+    assert collect(plan, records | fill(other)).downstream.equals(collect(plan, records).downstream)
+
+
+def test_summary_shows_spread_and_gaps(plan: Plan, records: dict) -> None:
+    gone = next(
+        cell.unit
+        for cell in plan.cells
+        if cell.kind == "finetune" and cell.labels["method"] == "omp"
+        and cell.labels["task"] == "stsb"
+    )  # fmt: skip
+    del records[gone]
+    rows = {row["method"]: row for row in summary(collect(plan, records)).iter_rows(named=True)}
+    # full: .9 + .010 + .002 seed: 91.2 and 91.4; sample standard deviation .2 / sqrt 2.
+    assert rows["full"]["stsb %"] == "91.3 ± 0.1"
+    assert rows["omp"]["stsb %"] == "61.4 (1/2)"
+    assert rows["omp"]["runs"] == "1/2"
+    assert rows["omp"]["mlm_loss"] == "5.010"
+    assert rows["random"]["mlm_loss"] == "6.515 ± 0.007"
+
+
+def test_summary_survives_a_task_called_like_a_column(sweep: Sweep, fill: Callable) -> None:
+    tasks = dict.fromkeys(("model", "average", "runs", "mlm_loss"), sweep.tasks["stsb"])
+    plan = expand(sweep.model_copy(update={"tasks": tasks}))
+    table = summary(collect(plan, fill(plan)))
+    assert {"model", "model %", "average %", "runs", "runs %", "mlm_loss"} <= set(table.columns)
+
+
+def test_sweep_without_tasks_has_losses_only(sweep: Sweep, fill: Callable) -> None:
+    plan = expand(sweep.model_copy(update={"tasks": {}}))
+    table = summary(collect(plan, fill(plan)))
+    assert table.columns == ["model", "method", "sparsity", "mlm_loss", "kd_loss"]
+    assert table.height == 5
+
+
+def test_live_tables_equal_the_tables_of_the_same_records(plan: Plan, records: dict) -> None:
+    live = LiveTables(plan)
+    seen = {}
+    for number, record in enumerate(records.values()):
+        live.add(record)
+        seen[record.id] = record
+        if number % 17 == 0:
+            assert live.snapshot().results.downstream.equals(collect(plan, seen).downstream)
+    snapshot = live.snapshot()
+    assert snapshot.summary.equals(summary(collect(plan, records)))
+    assert snapshot.done["finetune"] == snapshot.total["finetune"] == 32
+    assert live.snapshot() is snapshot
+    live.add(record)
+    assert live.snapshot().summary.equals(snapshot.summary)
+
+
+def test_live_tables_refuse_a_unit_of_another_plan(
+    plan: Plan, sweep: Sweep, make_record: Callable
+) -> None:
+    other = expand(sweep.model_copy(update={"sparsities": (0.3,)}))
+    cell = next(cell for cell in other.cells if cell.kind == "search")
+    live = LiveTables(plan)
+    with pytest.raises(ValueError, match=cell.unit):
+        live.add(make_record(other, cell, {}))
+
+
+def test_tables_need_neither_torch_nor_matplotlib() -> None:
+    code = (
+        "import sys, tamt_ray.analysis.live, tamt_ray.analysis.correlation\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'transformers', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

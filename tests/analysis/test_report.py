@@ -1,0 +1,180 @@
+"""The report: self-contained, escaped, honest about what is missing, the same bytes every time."""
+
+import io
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import polars as pl
+import pytest
+
+from tamt_ray.analysis.closing import configuration
+from tamt_ray.analysis.html import Html, tag
+from tamt_ray.analysis.material import gather
+from tamt_ray.analysis.opening import opening
+from tamt_ray.analysis.report import build_report
+from tamt_ray.plan.expand import Plan, expand
+from tamt_ray.spec.load import parse_sweep
+from tamt_ray.spec.sweep import Sweep
+from tamt_ray.store.record import Failure
+
+FILES = {
+    "report.html", "tables/downstream.parquet", "tables/pretrain.parquet",
+    "tables/averages.parquet", "tables/correlations.parquet", "figures/main_results.png",
+    "figures/pretraining_vs_downstream.png",
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Text outside styles, and the balance of tags."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text, self.open, self.tags = "", [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in {"meta", "img", "br"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data + " "
+
+
+@pytest.fixture(scope="module")
+def report(sweep: Sweep, plan: Plan, all_records: dict) -> dict[str, bytes]:
+    return build_report(sweep, plan, all_records)
+
+
+def opening_text(*arguments: object) -> str:
+    return " ".join(Page(opening(gather(*arguments))).text.split())
+
+
+def test_files_and_tables(report: dict[str, bytes]) -> None:
+    assert set(report) == FILES
+    averages = pl.read_parquet(io.BytesIO(report["tables/averages.parquet"]))
+    assert averages.height == 5 * 3
+    keys = averages.select("model", "method", "sparsity", "task")
+    assert keys.equals(keys.sort(keys.columns))
+    assert pl.read_parquet(io.BytesIO(report["tables/downstream.parquet"])).height == 32
+
+
+def test_page_asks_for_nothing_and_runs_nothing(report: dict[str, bytes]) -> None:
+    html = report["report.html"].decode()
+    assert not re.search(r"https?:", html)
+    page = Page(html)
+    assert page.open == []
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    sources = [attrs["src"] for _, attrs in page.tags if "src" in attrs]
+    assert sources
+    assert all(source.startswith("data:image/") for source in sources)
+    assert "url(" not in html
+    assert "@import" not in html
+
+
+def test_page_says_what_was_run(report: dict[str, bytes]) -> None:
+    text = Page(report["report.html"].decode()).text
+    for words in ("dir:models/mini", "tamt_kd", "sha256:0123abcd", "31.8", "40 to 2,792 steps",
+                  "demonstration", "50 % of the weights removed"):  # fmt: skip
+        assert words in text
+
+
+def test_complete_only_where_every_unit_is(sweep: Sweep, plan: Plan, records: dict) -> None:
+    # IMP's lower levels are units of the plan without a cell of their own.
+    levels = set(plan.units) - set(records)
+    text = opening_text(sweep, plan, records, {})
+    assert f"Incomplete: {len(records)} of {len(plan.units)}" in text
+    some = next(iter(records.values()))
+    whole = records | {
+        unit: some.model_copy(update={"id": unit, "kind": "search"}) for unit in levels
+    }
+    text = opening_text(sweep, plan, whole, {})
+    assert f"Complete: all {len(plan.units)} units" in text
+
+
+def test_missing_and_failed_are_shown(sweep: Sweep, plan: Plan, records: dict) -> None:
+    mask = next(
+        cell for cell in plan.cells if cell.kind == "search" and cell.labels["method"] == "omp"
+    )
+    gone = {mask.unit} | {unit.id for unit in plan.units.values() if mask.unit in unit.parents}
+    failure = Failure(
+        id=mask.unit, kind="search", labels=dict(mask.labels), error="FloatingPointError",
+        message="the loss is NaN at step 17", traceback="", attempts=1, at=1.7e9,
+    )  # fmt: skip
+    kept = {unit: record for unit, record in records.items() if unit not in gone}
+    html = build_report(sweep, plan, kept, {mask.unit: failure})["report.html"].decode()
+    text = " ".join(Page(html).text.split())
+    assert "the loss is NaN at step 17" in text
+    assert "missing: movies, stsb" in text
+    # One search failed; its evaluation and four fine-tunes wait for it in vain.
+    assert re.search(r"fine-tunes 32 28 0 4 0", text)
+    assert re.search(r"pre-training evaluations 8 7 0 1 0", text)
+
+
+def test_failure_of_a_unit_done_since_is_not_a_failure(
+    sweep: Sweep, plan: Plan, records: dict
+) -> None:
+    unit = next(iter(records))
+    failure = Failure(id=unit, kind="search", labels={}, error="OSError", message="gone by now",
+                      traceback="", attempts=1, at=0.0)  # fmt: skip
+    assert "gone by now" not in opening_text(sweep, plan, records, {unit: failure})
+
+
+def test_outside_text_is_escaped(sweep: Sweep, plan: Plan, records: dict) -> None:
+    nasty = '<script>alert("x")</script>&'
+    source = {f"dir:{nasty}": nasty}
+    dirty = {
+        unit: record.model_copy(update={"device": nasty, "sources": source})
+        for unit, record in records.items()
+    }
+    failure = Failure(id="f", kind="search", labels={"model": nasty}, error=nasty, message=nasty,
+                      traceback="", attempts=1, at=0.0)  # fmt: skip
+    named = sweep.model_copy(update={"name": nasty})
+    html = build_report(named, plan, dirty, {"f": failure})["report.html"].decode()
+    assert "<script" not in html
+    assert Page(html).text.count(nasty) >= 6
+
+
+def test_attributes_are_escaped_too() -> None:
+    assert tag("td", "a < b", title='"><script>') == (
+        '<td title="&quot;&gt;&lt;script&gt;">a &lt; b</td>'
+    )
+    assert tag("p", Html("<b>x</b>")) == "<p><b>x</b></p>"
+
+
+def test_same_records_same_bytes(
+    sweep: Sweep, plan: Plan, records: dict, report: dict[str, bytes]
+) -> None:
+    shuffled = dict(reversed(records.items()))
+    assert report == build_report(sweep, plan, shuffled)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tasks": {}},
+        {"mask_seeds": (1,), "finetune_seeds": (1,)},
+        {"sparsities": (0.3, 0.5, 0.7)},
+    ],
+)
+def test_other_shapes(sweep: Sweep, change: dict, fill: Callable) -> None:
+    changed = sweep.model_copy(update=change)
+    plan = expand(changed)
+    for records in ({}, fill(plan, lambda _: 0.5)):
+        report = build_report(changed, plan, records)
+        assert set(report) == FILES
+        assert "nan" not in Page(report["report.html"].decode()).text.lower().split()
+
+
+def test_places_and_credentials_stay_out(sweep_text: str) -> None:
+    sweep = parse_sweep(
+        sweep_text + "store: s3://bucket/secret-place\nmlflow: postgresql://me:password@db/mlflow\n"
+    )
+    html = configuration(gather(sweep, expand(sweep), {}, {}))
+    assert "password" not in html
+    assert "secret-place" not in html

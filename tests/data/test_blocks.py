@@ -1,0 +1,148 @@
+"""Blocks by hand calculation: words a to j are the ids 5 to 14, CLS is 2 and SEP is 3."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from tamt_ray.data import blocks as room
+from tamt_ray.data.blocks import Blocks, load_blocks
+from tamt_ray.data.cache import SourceError
+from tamt_ray.spec.table import Corpus
+
+
+def corpus(tmp_path: Path, texts: list[str | None], **settings: object) -> Corpus:
+    pq.write_table(pa.table({"text": texts}), tmp_path / "corpus.parquet")
+    table = {"source": f"dir:{tmp_path}/corpus.parquet"}
+    # Eight is the smallest block: six words and the two special tokens.
+    given = {"train": table, "validation": table, "block_size": 8, **settings}
+    return Corpus.model_validate(given)
+
+
+def ids(blocks: Blocks) -> list[list[int]]:
+    assert blocks.ids.dtype == torch.int32
+    return blocks.ids.tolist()
+
+
+TEXTS: list[str | None] = ["a b c d", "", None, "e f g", "  ", "h i j a b c d e"]
+# a b c d e f | g h i j a b | c d e dropped
+EXPECTED = [[2, 5, 6, 7, 8, 9, 10, 3], [2, 11, 12, 13, 14, 5, 6, 3]]
+
+
+def test_rows_are_strung_together_cut_and_wrapped(model: Path, tmp_path: Path) -> None:
+    found = load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}")
+    assert ids(found) == EXPECTED
+    special = found.special
+    assert (special.pad, special.cls, special.sep, special.mask) == (0, 2, 3, 4)
+    assert special.every == {0, 1, 2, 3, 4}
+    assert special.vocabulary == 15
+
+
+def test_text_that_fills_its_blocks_exactly_loses_nothing(model: Path, tmp_path: Path) -> None:
+    found = load_blocks(corpus(tmp_path, ["a b c d e f", "a b c d e f"]), "train", f"dir:{model}")
+    assert ids(found) == [[2, 5, 6, 7, 8, 9, 10, 3]] * 2
+
+
+def test_a_limit_takes_the_first_blocks_and_reads_no_further(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "_BATCH", 5)
+    monkeypatch.setattr(room, "_SLICE", 1)
+    texts = [*TEXTS, *["a b c d e f"] * 50]
+    limited = corpus(tmp_path, texts, max_train_blocks=1)
+    seen: list[str] = []
+    genuine = room._texts
+
+    def watched(*arguments: object) -> object:
+        for text in genuine(*arguments):  # pyright: ignore
+            seen.append(text)
+            yield text
+
+    monkeypatch.setattr(room, "_texts", watched)
+    assert ids(load_blocks(limited, "train", f"dir:{model}")) == EXPECTED[:1]
+    assert seen == ["a b c d", "e f g"]
+    # The other part has a limit of its own: none.
+    assert len(load_blocks(limited, "validation", f"dir:{model}").ids) == 52
+
+
+def test_how_the_work_is_cut_does_not_change_the_blocks(
+    model: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}")
+    monkeypatch.setenv("TAMT_CACHE", str(cache / "other"))
+    monkeypatch.setattr(room, "_BATCH", 1)
+    monkeypatch.setattr(room, "_SLICE", 2)
+    pieces = load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}")
+    assert torch.equal(whole.ids, pieces.ids)
+    assert whole.fingerprint == pieces.fingerprint
+
+
+def block_files(cache: Path) -> list[Path]:
+    return list((cache / "blocks").glob("[!.]*"))
+
+
+def test_blocks_are_made_once_and_read_from_the_cache_after(
+    model: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}")
+    (path,) = block_files(cache)
+    monkeypatch.setattr(room, "_pack", None)
+    room._read.cache_clear()
+    again = load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}")
+    assert torch.equal(first.ids, again.ids)
+    assert first.fingerprint == again.fingerprint
+    assert block_files(cache) == [path]
+
+
+@pytest.mark.parametrize("damage", ["half", "flip"])
+def test_a_damaged_cache_is_made_again(
+    model: Path, tmp_path: Path, cache: Path, damage: str
+) -> None:
+    load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}")
+    (path,) = block_files(cache)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] if damage == "half" else data[:-1] + b"\x01")
+    room._read.cache_clear()
+    assert ids(load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}")) == EXPECTED
+
+
+def test_the_fingerprint_follows_the_ids(model: Path, tmp_path: Path) -> None:
+    prints = {
+        load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}").fingerprint,
+        load_blocks(corpus(tmp_path, TEXTS, block_size=9), "train", f"dir:{model}").fingerprint,
+        load_blocks(corpus(tmp_path, TEXTS[3:]), "train", f"dir:{model}").fingerprint,
+    }
+    assert len(prints) == 3
+    # Rows cut otherwise hold the same text, and so the same blocks.
+    other = ["a b", "c d e", "f g h i j a b c d e"]
+    assert load_blocks(corpus(tmp_path, other), "train", f"dir:{model}").fingerprint in prints
+
+
+@pytest.mark.parametrize("texts", [["a b c d e"], [""], []])
+def test_less_than_a_block_is_a_source_error(
+    model: Path, tmp_path: Path, texts: list[str | None]
+) -> None:
+    with pytest.raises(SourceError, match="block of 8 tokens; set a smaller `block_size`"):
+        load_blocks(corpus(tmp_path, texts), "train", f"dir:{model}")
+
+
+def test_a_corpus_without_the_column_or_without_text_is_refused(
+    model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SourceError, match="the columns are: text"):
+        load_blocks(corpus(tmp_path, TEXTS, column="words"), "train", f"dir:{model}")
+    pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "numbers.parquet")
+    numbers = {"source": f"dir:{tmp_path}/numbers.parquet"}
+    with pytest.raises(SourceError, match="holds int, not text"):
+        load_blocks(corpus(tmp_path, [], train=numbers), "train", f"dir:{model}")
+
+
+def test_a_tokenizer_without_mask_is_refused(model: Path, tmp_path: Path) -> None:
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (model / name).exists():
+            text = (model / name).read_text()
+            (model / name).write_text(text.replace("mask_token", "task_token"))
+    with pytest.raises(SourceError, match="no MASK token"):
+        load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}")

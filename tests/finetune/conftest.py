@@ -1,0 +1,123 @@
+"""A tiny BERT on disk and toy tasks in files: no network, no cache."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+
+from tamt_ray.spec.model import Model
+from tamt_ray.spec.task import Task
+
+LETTERS = "abcdefghijklmnopqrst"
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", ".", *LETTERS]
+PIECES = [f"##{letter}" for letter in LETTERS]
+
+Rows = list[dict[str, object]]
+WriteTask = Callable[..., Task]
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers, hidden 32, random weights; published as a masked language model, no pooler."""
+    path = tmp_path_factory.mktemp("model")
+    vocabulary = {word: number for number, word in enumerate([*WORDS, *PIECES])}
+    bare = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    bare.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    bare.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    # Published sentence encoders ship these two; neither may reach the features.
+    bare.enable_truncation(4)
+    bare.enable_padding(length=9)
+    PreTrainedTokenizerFast(
+        tokenizer_object=bare, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
+        sep_token="[SEP]", mask_token="[MASK]", model_max_length=128,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    ).save_pretrained(path)  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertForMaskedLM(
+            BertConfig(
+                vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2,
+                num_attention_heads=2, intermediate_size=64, max_position_embeddings=128,
+                initializer_range=0.2,
+            )
+        ).save_pretrained(path)  # fmt: skip
+    return path
+
+
+@pytest.fixture(params=["native", "mean"])
+def model(request: pytest.FixtureRequest, model_dir: Path) -> Model:
+    """The tiny model, once with each pooling."""
+    return Model(source=f"dir:{model_dir}", pooling=request.param)
+
+
+@pytest.fixture
+def native(model_dir: Path) -> Model:
+    return Model(source=f"dir:{model_dir}")
+
+
+@pytest.fixture
+def write_task(tmp_path: Path) -> WriteTask:
+    """A task over the given rows, written as JSON lines; more settings override the defaults."""
+
+    def write(kind: str, train: Rows, *validation: Rows, **settings: object) -> Task:
+        tables: list[dict[str, str]] = []
+        for number, rows in enumerate((train, *validation)):
+            path = tmp_path / f"{kind}-{number}-{len(list(tmp_path.iterdir()))}.jsonl"
+            path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+            tables.append({"source": f"dir:{path}"})
+        text = {} if kind == "spans" else {"text": ["text"]}
+        given = {"kind": kind, "train": tables[0], "validation": tables[1:], "lr": 2e-3, **text}
+        return TypeAdapter(Task).validate_python({**given, **settings})
+
+    return write
+
+
+@pytest.fixture
+def sentiment() -> Callable[[int, int], Rows]:
+    """Rows whose label is 1 where the word `good` stands among 1 to 12 letters, else `bad`."""
+
+    def rows(count: int, seed: int) -> Rows:
+        draw = random.Random(seed)
+        found: Rows = []
+        for _ in range(count):
+            label = draw.randrange(2)
+            words = [*draw.choices(LETTERS, k=draw.randint(1, 12)), ("bad", "good")[label]]
+            draw.shuffle(words)
+            found.append({"text": " ".join(words), "label": label})
+        return found
+
+    return rows
+
+
+@pytest.fixture
+def lookup() -> Callable[[int, int], Rows]:
+    """SQuAD rows: the answer is `good bad` in a passage of 20 to 60 words."""
+
+    def rows(count: int, seed: int) -> Rows:
+        draw = random.Random(seed)
+        found: Rows = []
+        for number in range(count):
+            words = ["".join(draw.choices(LETTERS, k=draw.randint(1, 3))) for _ in range(60)]
+            words = words[: draw.randint(20, 60)]
+            place = draw.randrange(1, len(words) - 2)
+            words[place : place + 2] = ["good", "bad"]
+            start = len(" ".join(words[:place])) + 1
+            found.append(
+                {
+                    "id": str(number), "question": "a b", "context": " ".join(words),
+                    "answers": {"text": ["good bad"], "answer_start": [start]},
+                }
+            )  # fmt: skip
+        return found
+
+    return rows

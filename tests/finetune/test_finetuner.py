@@ -1,0 +1,270 @@
+"""Contracts of a whole fine-tune."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tamt_ray.data.cache import SourceError
+from tamt_ray.data.history import NonFiniteLossError
+from tamt_ray.data.table import load_rows
+from tamt_ray.finetune.finetuner import Finetuner, Outcome
+from tamt_ray.finetune.model import Encoder
+from tamt_ray.masks.mask import Mask
+from tamt_ray.masks.matrices import prunable_matrices
+from tamt_ray.spec.model import Model
+from tamt_ray.spec.task import Task
+
+CPU = torch.device("cpu")
+Rows = Callable[[int, int], list[dict[str, object]]]
+WriteTask = Callable[..., Task]
+
+
+@pytest.fixture
+def finetuner() -> Finetuner:
+    return Finetuner(CPU)
+
+
+@pytest.fixture
+def matrices(model_dir: Path) -> dict[str, torch.Tensor]:
+    """θ0, read without the code under test."""
+    from transformers import AutoModel
+
+    return {
+        n: p.detach() for n, p in prunable_matrices(AutoModel.from_pretrained(model_dir)).items()
+    }
+
+
+@pytest.fixture
+def toy(write_task: WriteTask, sentiment: Rows) -> Task:
+    return write_task("classification", sentiment(60, 1), sentiment(40, 2), epochs=2, batch_size=8)
+
+
+def curves(outcome: Outcome) -> list[tuple[int, str, float]]:
+    """The history without its clock."""
+    return [(point.step, point.name, point.value) for point in outcome.history.points]
+
+
+def test_a_toy_task_is_learned(
+    finetuner: Finetuner, model: Model, write_task: WriteTask, sentiment: Rows
+) -> None:
+    task = write_task("classification", sentiment(320, 1), sentiment(100, 2), batch_size=16)
+    outcome = finetuner.run(model, task, 1, None)
+    assert outcome.metrics["best"] > 0.95
+    assert outcome.metrics["steps"] == 60
+    assert outcome.metrics["examples"] == 320
+    assert set(outcome.metrics) == {
+        "best", "last", "best_step", "steps", "examples", "pruned_nonzero",
+        "accuracy", "f1", "matthews",
+    }  # fmt: skip
+    losses = [value for _, name, value in curves(outcome) if name == "loss"]
+    assert losses[-1] < 0.3 < losses[0]
+
+
+def test_a_number_is_learned(
+    finetuner: Finetuner, model: Model, write_task: WriteTask, sentiment: Rows
+) -> None:
+    train, dev = (
+        [{**row, "label": str(2 * float(str(row["label"])) - 1)} for row in sentiment(*which)]
+        for which in ((320, 1), (100, 2))
+    )
+    outcome = finetuner.run(model, write_task("regression", train, dev, batch_size=16), 1, None)
+    assert outcome.metrics["pearson"] > 0.9
+    assert outcome.metrics["spearman"] > 0.8
+
+
+def test_a_span_is_found(
+    finetuner: Finetuner, native: Model, write_task: WriteTask, lookup: Rows
+) -> None:
+    task = write_task(
+        "spans", lookup(200, 1), lookup(60, 2),
+        max_length=64, doc_stride=24, max_query=8, epochs=2, batch_size=8,
+    )  # fmt: skip
+    outcome = finetuner.run(native, task, 1, None)
+    assert outcome.metrics["best"] == outcome.metrics["f1"] >= outcome.metrics["exact_match"]
+    assert outcome.metrics["exact_match"] > 0.9
+    assert outcome.metrics["examples"] == 200
+    # A passage of more than a window is read in several, so there are more steps than questions.
+    assert outcome.metrics["steps"] > 2 * -(-200 // 8)
+
+
+def test_evaluations_come_every_few_steps_and_last(
+    finetuner: Finetuner, native: Model, write_task: WriteTask, sentiment: Rows
+) -> None:
+    task = write_task(
+        "classification", sentiment(60, 1), sentiment(30, 2), sentiment(20, 3),
+        epochs=2, batch_size=8, eval_every=7,
+    )  # fmt: skip
+    calls: list[tuple[int, int]] = []
+    outcome = finetuner.run(native, task, 1, None, lambda step, steps: calls.append((step, steps)))
+    accuracy = [(step, value) for step, name, value in curves(outcome) if name == "accuracy"]
+    assert [step for step, _ in accuracy] == [7, 14, 16]
+    best = max(value for _, value in accuracy)
+    assert outcome.metrics["best"] == best
+    assert outcome.metrics["best_step"] == next(step for step, value in accuracy if value == best)
+    assert outcome.metrics["last"] == accuracy[-1][1]
+    second = {step: value for step, name, value in curves(outcome) if name == "accuracy_2"}
+    assert outcome.metrics["accuracy_2"] == second[int(outcome.metrics["best_step"])]
+    assert calls[-1] == (16, 16)
+    rates = [value for _, name, value in curves(outcome) if name == "lr"]
+    # Linear decay without warm-up: the last of 16 steps has 1/16 of the rate.
+    assert rates[-1] == pytest.approx(task.lr / 16)
+    assert outcome.sources[task.train.source] == load_rows(task.train).fingerprint
+    assert len(outcome.sources) == 4
+
+
+def test_a_mask_of_ones_changes_nothing(
+    finetuner: Finetuner, model: Model, toy: Task, matrices: dict[str, torch.Tensor]
+) -> None:
+    ones = Mask({name: torch.ones_like(m, dtype=torch.bool) for name, m in matrices.items()})
+    dense, masked = (Finetuner(CPU).run(model, toy, 1, mask) for mask in (None, ones))
+    assert dense.metrics == masked.metrics
+    assert curves(dense) == curves(masked)
+
+
+def test_pruned_weights_stay_zero_and_kept_ones_move(
+    finetuner: Finetuner, model: Model, toy: Task, matrices: dict[str, torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    encoders: list[Encoder] = []
+    build = Encoder.network
+
+    def spy(self: Encoder, *arguments: object) -> object:
+        encoders.append(self)
+        return build(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Encoder, "network", spy)
+    mask = Mask.by_magnitude(matrices, 0.5)
+    decayed = toy.model_copy(update={"weight_decay": 0.1})
+    outcome = finetuner.run(model, decayed, 1, mask)
+    assert outcome.metrics["pruned_nonzero"] == 0
+    trained = prunable_matrices(encoders[0].body)
+    for name, keep in mask.items():
+        assert not trained[name][~keep].any(), name
+    layers = [name for name in mask if "embeddings" not in name]
+    assert len(layers) == 12
+    for name in layers:
+        moved = trained[name] != matrices[name]
+        assert moved[mask[name]].float().mean() > 0.99, name
+    assert curves(outcome) != curves(finetuner.run(model, decayed, 1, None))
+
+
+def test_a_moved_pruned_weight_is_an_error(
+    finetuner: Finetuner, native: Model, toy: Task, matrices: dict[str, torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("tamt_ray.finetune.finetuner.apply_mask", lambda *_: [])
+    with pytest.raises(RuntimeError, match="pruned weights are not zero"):
+        finetuner.run(native, toy, 1, Mask.by_magnitude(matrices, 0.5))
+
+
+def test_a_reused_finetuner_gives_what_a_fresh_one_gives(
+    model: Model, native: Model, toy: Task, write_task: WriteTask, sentiment: Rows, lookup: Rows,
+    matrices: dict[str, torch.Tensor],
+) -> None:  # fmt: skip
+    other = write_task(
+        "regression", sentiment(50, 5), sentiment(20, 6), epochs=1, max_train=30, batch_size=8
+    )
+    spans = write_task(
+        "spans", lookup(20, 7), lookup(10, 8), max_length=32, doc_stride=8, max_query=8, epochs=1
+    )
+    mask = Mask.at_random(matrices, 0.3, 1)
+    calls = [
+        (model, toy, 1, mask),
+        (model, other, 2, None),
+        (native, spans, 1, mask),
+        (model, toy, 2, None),
+        (model, toy, 1, mask),
+        (model, other, 1, mask),
+        (model, other, 2, None),
+    ]
+    used = Finetuner(CPU)
+    torch.manual_seed(1)
+    reused = [used.run(*call) for call in calls]
+    torch.manual_seed(2)
+    for call, outcome in zip(calls, reused, strict=True):
+        torch.rand(3)
+        fresh = Finetuner(CPU).run(*call)
+        assert fresh.metrics == outcome.metrics
+        assert curves(fresh) == curves(outcome)
+        assert fresh.sources == outcome.sources
+    assert curves(reused[0]) != curves(reused[3])
+
+
+def test_the_callers_randomness_is_left_alone(
+    finetuner: Finetuner, native: Model, toy: Task
+) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(4)
+    torch.manual_seed(5)
+    finetuner.run(native, toy, 1, None)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_divergence_names_its_step(finetuner: Finetuner, native: Model, toy: Task) -> None:
+    with pytest.raises(NonFiniteLossError) as raised:
+        finetuner.run(native, toy.model_copy(update={"lr": 1e36}), 1, None)
+    # Step 1 still sees θ0.
+    assert 2 <= raised.value.step <= 16
+    # The one that failed leaves nothing behind.
+    again = finetuner.run(native, toy, 1, None)
+    assert curves(again) == curves(Finetuner(CPU).run(native, toy, 1, None))
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "complaint"),
+    [
+        (
+            [{"text": "a", "label": 2}],
+            {},
+            "row 0: label 2 in column 'label' is none of the classes",
+        ),
+        ([{"text": "a", "label": 0.5}], {}, "row 0: label 0.5"),
+        ([{"text": "a", "label": 1}, {"text": "b", "label": -1}], {}, "row 1: label -1"),
+        ([{"text": "a", "label": -1}] * 2, {}, "every label in column 'label' is -1.*hidden"),
+        (
+            [{"text": "a", "label": 0}, {"text": "b", "label": None}],
+            {},
+            "row 1: None .*not a number",
+        ),
+        ([{"text": "a", "label": "yes"}], {}, "row 0: 'yes' in the label column"),
+        ([{"text": None, "label": 1}], {}, "row 0: None in the text column 'text' is not text"),
+        ([{"text": "a", "label": 3}], {"cut": {"above": 4, "below": 2}}, "no row is left"),
+        ([{"text": " ".join("a" * 200), "label": 1}], {"max_length": 150}, "128 tokens at most"),
+    ],
+)
+def test_bad_rows_are_refused(
+    finetuner: Finetuner, native: Model, write_task: WriteTask,
+    rows: list[dict[str, object]], settings: dict[str, object], complaint: str,
+) -> None:  # fmt: skip
+    task = write_task("classification", rows, rows, **settings)
+    with pytest.raises(ValueError, match=complaint) as raised:
+        finetuner.run(native, task, 1, None)
+    if "max_length" not in settings:
+        assert task.train.source in str(raised.value)
+
+
+def test_a_missing_column_is_named(
+    finetuner: Finetuner, native: Model, write_task: WriteTask
+) -> None:
+    task = write_task("classification", [{"words": "a", "label": 1}], [], text=["text"])
+    with pytest.raises(SourceError, match=re.escape(task.train.source) + ".*no column 'text'"):
+        finetuner.run(native, task, 1, None)
+
+
+def test_a_checkpoint_without_some_of_its_weights_is_refused(
+    model_dir: Path, tmp_path: Path, toy: Task
+) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "broken"
+    shutil.copytree(model_dir, broken)
+    weights = load_file(broken / "model.safetensors")
+    del weights["bert.encoder.layer.1.output.dense.weight"]
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"encoder\.layer\.1\.output\.dense\.weight"):
+        Finetuner(CPU).run(Model(source=f"dir:{broken}"), toy, 1, None)

@@ -1,0 +1,86 @@
+"""The spool: what was appended is there after a crash, what was acknowledged is not."""
+
+from pathlib import Path
+
+import pytest
+
+from tamt_ray.tracking.spool import Failed, Landed, Spool
+
+A, B, C = Landed("a" * 64, "search"), Landed("b" * 64, "finetune"), Landed("c" * 64, "finetune")
+
+
+def left(directory: Path) -> list[object]:
+    return [entry.event for entry in Spool(directory).pending]
+
+
+def test_events_survive_in_order(tmp_path: Path) -> None:
+    failed = Failed("d" * 64, "finetune", "ValueError: no", "Traceback …", 2, 12.5)
+    spool = Spool(tmp_path)
+    for event in (A, failed, B):
+        spool.append(event)
+    assert left(tmp_path) == [A, failed, B]
+
+
+def test_acknowledged_events_are_gone_wherever_they_stood(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    entries = [spool.append(event) for event in (A, B, C)]
+    spool.acknowledge(entries[1])
+    assert left(tmp_path) == [A, C]
+
+
+def test_an_acknowledgement_counts_over_a_restart(tmp_path: Path) -> None:
+    Spool(tmp_path).append(A)
+    second = Spool(tmp_path)
+    second.append(B)
+    second.acknowledge(second.pending[0])
+    assert left(tmp_path) == [B]
+
+
+@pytest.mark.parametrize("cut", [1, 10, 40, 80])
+def test_a_torn_last_line_is_left_out(tmp_path: Path, cut: int) -> None:
+    spool = Spool(tmp_path)
+    for event in (A, B):
+        spool.append(event)
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(file.read_bytes()[:-cut])
+    assert left(tmp_path) == [A]
+
+
+def test_a_torn_line_does_not_spoil_the_next(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.append(A)
+    with (tmp_path / "events.jsonl").open("ab") as file:
+        file.write(b'\n{"number": 7, "is": "lan\xc3')
+    spool.append(B)
+    assert left(tmp_path) == [A, B]
+
+
+def test_the_file_does_not_grow_with_what_is_done(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for event in [A, B, C] * 50:
+        spool.acknowledge(spool.append(event))
+    assert left(tmp_path) == []
+    assert (tmp_path / "events.jsonl").stat().st_size == 0
+
+
+def test_summary_files_live_as_long_as_their_event(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    summary = spool.summary({"report.html": b"<p>", "figures/a.png": b"png"}, {"x": 1.0}, 5.0)
+    spool.append(summary)
+    again = Spool(tmp_path)
+    assert [entry.event for entry in again.pending] == [summary]
+    assert (again.files(summary) / "figures/a.png").read_bytes() == b"png"
+    again.acknowledge(again.pending[0])
+    assert not again.files(summary).exists()
+
+
+def test_summary_files_without_an_event_are_removed(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    orphan = spool.summary({"report.html": b"<p>"}, {}, 5.0)
+    assert not Spool(tmp_path).files(orphan).exists()
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil"])
+def test_summary_files_stay_inside(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="not a path inside"):
+        Spool(tmp_path / "spool").summary({name: b""}, {}, 5.0)
