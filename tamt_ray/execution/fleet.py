@@ -26,7 +26,10 @@ class ReadyUnits(Searcher):
         self._running: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        """The config of a trial, or FINISHED, or None to be asked again. Slots promised to gangs stay free while the gangs live."""
+        """The config of a trial, or FINISHED, or None to be asked again.
+
+        Slots promised to gangs stay free while the gangs live.
+        """
         if len(self._running) >= self._slots.free():
             return None
         match self._board.take("fleet", trial_id):

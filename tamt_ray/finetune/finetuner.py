@@ -41,8 +41,8 @@ class Outcome:
 class Finetuner:
     """Fine-tunes on one device; keeps weights and features, and nothing else, between calls.
 
-    A source is read once in its life, so all its outcomes come from the same content. One that
-    was used before gives bit for bit what a fresh one gives.
+    Sources are taken to stay what they are while it lives: what it keeps, it does not check again.
+    One that was used before gives bit for bit what a fresh one gives.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -208,6 +208,10 @@ class SyncReport:
     refused: Mapping[str, str]
     """Why MLflow or the store would not have it, by unit id."""
 
+    def __str__(self) -> str:
+        lines = [f"{self.written} units written to MLflow, {self.present} were there"]
+        return "\n".join(lines + [f"  {unit[:12]}: {why}" for unit, why in self.refused.items()])
+
 
 def sync(sweep: Sweep, plan: Plan, store: Store, records: Mapping[str, Record]) -> SyncReport:
     """Brings MLflow to what the store holds of the plan: `records` by unit id, and failures.

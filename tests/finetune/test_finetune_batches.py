@@ -132,6 +132,7 @@ def test_training_is_adamw_with_linear_decay_and_clipping(model_dir: Path) -> No
     task = Classification(
         kind="classification", train=table, validation=[table],  # type: ignore[arg-type]
         text=("text",), classes=3, batch_size=4, epochs=2, lr=1e-2, weight_decay=0.1, clip=0.5,
+        eps=1e-4,  # the gradient of a key bias is nothing but rounding; let it not be scaled up
     )  # fmt: skip
     network = encoder.network(Model(source=f"dir:{model_dir}"), task, seed=1)
     for module in network.modules():
@@ -150,7 +151,7 @@ def test_training_is_adamw_with_linear_decay_and_clipping(model_dir: Path) -> No
     matrices = [p for p in plain.parameters() if p.ndim == 2]
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}],
-        lr=1e-2, foreach=False,
+        lr=1e-2, eps=1e-4, foreach=False,
     )  # fmt: skip
     schedule = get_linear_schedule_with_warmup(optimizer, 0, 2 * 5)
     norms: list[float] = []
@@ -167,7 +168,7 @@ def test_training_is_adamw_with_linear_decay_and_clipping(model_dir: Path) -> No
     for (name, trained), expected in zip(
         network.named_parameters(), plain.parameters(), strict=True
     ):
-        torch.testing.assert_close(trained, expected, atol=2e-4, rtol=1e-3, msg=name)
+        torch.testing.assert_close(trained, expected, atol=1e-5, rtol=1e-4, msg=name)
 
 
 class Failing:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.history import NonFiniteLossError
@@ -17,6 +19,7 @@ from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.spec.model import Model
 from tamt_ray.spec.task import Task
 
+LETTERS = "abcdefghijklmnopqrst"
 CPU = torch.device("cpu")
 Rows = Callable[[int, int], list[dict[str, object]]]
 WriteTask = Callable[..., Task]
@@ -252,6 +255,41 @@ def test_a_missing_column_is_named(
     task = write_task("classification", [{"words": "a", "label": 1}], [], text=["text"])
     with pytest.raises(SourceError, match=re.escape(task.train.source) + ".*no column 'text'"):
         finetuner.run(native, task, 1, None)
+
+
+@pytest.mark.parametrize("kind", ["native", "mean", "spans"])
+def test_roberta_has_its_own_heads(
+    tmp_path: Path, write_task: WriteTask, sentiment: Rows, lookup: Rows, kind: str
+) -> None:
+    """No segments, a head without a pooler, positions counted from behind the padding."""
+    words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "good", "bad", *LETTERS]
+    bare = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    bare.pre_tokenizer = pre_tokenizers.Whitespace()
+    bare.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True)
+    PreTrainedTokenizerFast(
+        tokenizer_object=bare, pad_token="<pad>", unk_token="<unk>",
+        model_input_names=["input_ids", "attention_mask"],
+    ).save_pretrained(tmp_path / "roberta")  # fmt: skip
+    RobertaForMaskedLM(
+        RobertaConfig(
+            vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+            intermediate_size=64, max_position_embeddings=82, type_vocab_size=1,
+            initializer_range=0.2, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        )
+    ).save_pretrained(tmp_path / "roberta")  # fmt: skip
+    source = f"dir:{tmp_path / 'roberta'}"
+    if kind == "spans":
+        task = write_task("spans", lookup(200, 1), lookup(40, 2), max_length=40, doc_stride=16,
+                          max_query=8, epochs=2, batch_size=8)  # fmt: skip
+        model = Model(source=source)
+    else:
+        task = write_task("classification", sentiment(320, 1), sentiment(60, 2), batch_size=16)
+        model = Model(source=source, pooling="mean" if kind == "mean" else "native")
+    finetuner = Finetuner(CPU)
+    assert finetuner.run(model, task, 1, None).metrics["best"] > 0.9
+    long = [{"text": " ".join("a" * 79), "label": 1}]
+    with pytest.raises(ValueError, match="80 tokens at most"):
+        finetuner.run(model, write_task("classification", long, long), 1, None)
 
 
 def test_a_checkpoint_without_some_of_its_weights_is_refused(

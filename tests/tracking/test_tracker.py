@@ -471,6 +471,7 @@ def test_one_unit_that_cannot_be_written_does_not_stop_the_others(case: Case) ->
     assert named(case, "stsb seed 2").data.tags["tamt.complete"] == "true"
     report = sync(case.sweep, case.plan, case.store, case.records)
     assert list(report.refused) == [bad.id]
+    assert bad.id[:12] in str(report)
 
 
 @pytest.mark.usefixtures("impatient")
