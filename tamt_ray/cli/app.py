@@ -19,13 +19,15 @@ from tamt_ray.plan.unit import Unit, config_dict
 from tamt_ray.spec.load import SpecError
 from tamt_ray.spec.schema import sweep_schema
 from tamt_ray.store.store import StoreError
+from tamt_ray.tracking.trouble import TrackingError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Find transferable subnetworks of pre-trained language models, over a whole grid.",
 )  # fmt: skip
-talk = Console(stderr=True)
-out = Console(soft_wrap=True)
+# Paths and messages are printed as they are: `file:100:` is no emoji and `[a]` no colour.
+talk = Console(stderr=True, markup=False, emoji=False)
+out = Console(soft_wrap=True, markup=False, emoji=False)
 
 File = Annotated[Path, typer.Argument(help="The sweep file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -61,11 +63,10 @@ def run(
             _print_plan(opened, as_json)
             return
         from tamt_ray.cli.carry_out import carry_out
-        from tamt_ray.execution.driver import Call
         from tamt_ray.execution.signals import Interrupted
 
         try:
-            code = carry_out(opened, Call(address, fail_fast), as_json, talk, out)
+            code = carry_out(opened, address, fail_fast, as_json, talk, out)
         except Interrupted as interrupted:
             talk.print(
                 "interrupted; what is done is kept, the same command goes on", style="yellow"
@@ -134,7 +135,13 @@ def export(
         opened = open_sweep(file)
         searches = [i for i, record in opened.records.items() if record.kind == "search"]
         found = _one(opened, unit, searches)
-        to.write_bytes(opened.store.artifact(opened.records[found.id], "mask.safetensors"))
+        mask = opened.store.artifact(opened.records[found.id], "mask.safetensors")
+        try:
+            to.write_bytes(mask)
+        except OSError as error:
+            _fail(
+                2, f"{to} cannot be written: {error.strerror}; name a file in a directory of yours"
+            )
         out.print(str(to))
 
 
@@ -188,6 +195,8 @@ def _told() -> Generator[None]:
         yield
     except (SpecError, StoreError) as error:
         _fail(2, str(error))
+    except TrackingError as error:
+        _fail(3, f"MLflow: {error}; results are safe in the store, try again later")
 
 
 def _fail(code: int, message: str) -> NoReturn:

@@ -11,7 +11,6 @@ from tamt_ray.cli.opened import Opened
 from tamt_ray.cli.results import report_files, write_report
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.data.cache import cache_dir
-from tamt_ray.execution.driver import Call, Ledger
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.tracking.place import ui_command
 from tamt_ray.tracking.tracker import Tracker
@@ -20,8 +19,18 @@ _LAST_WORDS = 120.0
 """Seconds the run waits for MLflow at its end."""
 
 
-def carry_out(opened: Opened, call: Call, as_json: bool, talk: Console, out: Console) -> int:
-    """Run what is missing, write the report, say where everything is; returns the exit code."""
+def carry_out(
+    opened: Opened,
+    address: str | None,
+    fail_fast: bool,
+    as_json: bool,
+    talk: Console,
+    out: Console,
+) -> int:
+    """Run what is missing, write the report, say where everything is; returns the exit code.
+
+    Ray is imported only where something is missing.
+    """
     sweep, plan = opened.sweep, opened.plan
     decisions = decide(plan, opened.records, opened.failures)
     missing = sum(d in {Decision.RUN, Decision.WAIT} for d in decisions.values())
@@ -34,13 +43,20 @@ def carry_out(opened: Opened, call: Call, as_json: bool, talk: Console, out: Con
             tables.add(record)
         _show(opened, tables.snapshot(), as_json, talk, out)
         return 1 if opened.failures else 0
-    return _execute(opened, call, as_json, talk, out)
+    return _execute(opened, address, fail_fast, as_json, talk, out)
 
 
-def _execute(opened: Opened, call: Call, as_json: bool, talk: Console, out: Console) -> int:
+def _execute(
+    opened: Opened,
+    address: str | None,
+    fail_fast: bool,
+    as_json: bool,
+    talk: Console,
+    out: Console,
+) -> int:
     from tamt_ray.cli.progress import Progress
     from tamt_ray.execution.cluster import ClusterError
-    from tamt_ray.execution.driver import ExecutionError, run
+    from tamt_ray.execution.driver import Call, ExecutionError, Ledger, run
     from tamt_ray.execution.placement import InfeasibleError
     from tamt_ray.execution.preflight import PreflightError, check
 
@@ -56,6 +72,7 @@ def _execute(opened: Opened, call: Call, as_json: bool, talk: Console, out: Cons
     progress = Progress(plan, set(ledger.records), set(ledger.failures), tracker, talk)
     try:
         with progress:
+            call = Call(address, fail_fast)
             snapshot = run(sweep, plan, store, ledger, tracker, call, progress.watch)
     except (ClusterError, InfeasibleError) as error:
         talk.print(str(error), style="red", markup=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.status import only
-from tamt_ray.spec.load import load_sweep
+from tamt_ray.spec.load import SpecError, load_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.store import Store
@@ -29,6 +29,16 @@ def open_sweep(file: Path, pattern: str | None = None) -> Opened:
     plan = expand(sweep)
     if pattern:
         plan = only(plan, pattern)
+        if not plan.units:
+            raise SpecError(
+                f"{file}: no unit's path matches {pattern!r}; "
+                "paths are kind/model/method/sparsity/…, as in 'finetune/*/omp/*'"
+            )
     store = Store(sweep.store)
     records = store.done(plan.units)
-    return Opened(file, sweep, plan, store, records, store.failures(plan.units))
+    failures = store.failures(plan.units)
+    # A worker that died between its record and its old failure has finished all the same.
+    unfinished = {
+        unit_id: failure for unit_id, failure in failures.items() if unit_id not in records
+    }
+    return Opened(file, sweep, plan, store, records, unfinished)

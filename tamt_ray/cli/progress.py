@@ -36,6 +36,7 @@ class Progress:
         self._spent = 0.0
         self._finished = 0
         self._running: dict[str, str] = {}
+        self._places: dict[str, str] = {}
         self._begin = time.monotonic()
         self._first: float | None = None
         self._tracker = tracker
@@ -58,9 +59,10 @@ class Progress:
     def watch(self, event: Event | None) -> None:
         """Take an event in; None only refreshes."""
         match event:
-            case Started(unit_id):
+            case Started(unit_id, _, place):
                 self._first = self._first or time.monotonic()
                 self._running[unit_id] = ""
+                self._places[unit_id] = place
             case Progressed(unit_id, step, steps) if unit_id in self._running:
                 self._running[unit_id] = f"{step}/{steps}"
             case Landed(record):
@@ -121,7 +123,7 @@ class Progress:
                     str(self._total[kind]),
                 )  # fmt: skip
         lines = [
-            f"  {_words(self._plan.units[unit_id])}  {step}"
+            f"  {_words(self._plan.units[unit_id])}  {step}  on {self._places[unit_id]}"
             for unit_id, step in list(self._running.items())[:_SHOWN]
         ]
         if len(self._running) > _SHOWN:

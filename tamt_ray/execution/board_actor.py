@@ -1,6 +1,8 @@
 """The board inside one actor: gangs and fleet take from it, the driver follows its events."""
 
 import asyncio
+import os
+import socket
 import time
 from dataclasses import dataclass
 from enum import Enum
@@ -26,10 +28,11 @@ class Idle(Enum):
 
 @dataclass(frozen=True)
 class Started:
-    """A worker began a unit."""
+    """A worker began a unit; `place` is its host, process and GPUs."""
 
     unit: str
     attempt: int
+    place: str
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,9 @@ class BoardActor:
                 except TimeoutError:
                     return Idle.WAIT
 
-    async def started(self, unit_id: str) -> None:
+    async def started(self, unit_id: str, place: str) -> None:
         """A worker begins."""
-        await self._tell(Started(unit_id, self._board.attempts(unit_id)))
+        await self._tell(Started(unit_id, self._board.attempts(unit_id), place))
 
     async def progressed(self, unit_id: str, step: int, steps: int) -> None:
         """A worker is under way."""
@@ -187,7 +190,9 @@ class BoardClient:
 
     def started(self, unit_id: str) -> None:
         """See `BoardActor.started`."""
-        _answer(self.actor.started.remote(unit_id))
+        gpus = ",".join(map(str, ray.get_gpu_ids()))
+        place = f"{socket.gethostname()} pid {os.getpid()}" + (f" GPU {gpus}" if gpus else "")
+        _answer(self.actor.started.remote(unit_id, place))
 
     def progressed(self, unit_id: str, step: int, steps: int) -> None:
         """Told without waiting: nothing depends on it."""

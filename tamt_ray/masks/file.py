@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
+from torch import Tensor
 
 from tamt_ray.masks.mask import Mask
 
@@ -34,14 +35,20 @@ def mask_from_bytes(data: bytes) -> Mask:
         shapes: dict[str, list[int]] = json.loads(metadata["shapes"])
         if metadata["format"] != _FORMAT:
             raise MaskFileError(f"mask format {metadata['format']!r} is not {_FORMAT!r}")
-        matrices = {
-            name: torch.from_numpy(
-                np.unpackbits(
-                    np.frombuffer(tensors[name]["data"], dtype=np.uint8), count=rows * columns
-                ).astype(bool).reshape(rows, columns)
-            )
-            for name, (rows, columns) in shapes.items()
-        }  # fmt: skip
-    except (SafetensorError, KeyError, ValueError) as error:
+        if set(shapes) != set(tensors):
+            raise MaskFileError("the shapes are those of other matrices")
+        return Mask({name: _unpacked(tensors[name]["data"], shapes[name]) for name in shapes})
+    except MaskFileError:
+        raise
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise MaskFileError(f"not a mask file: {error}") from error
-    return Mask(matrices)
+
+
+def _unpacked(data: bytes, shape: list[int]) -> Tensor:
+    """The matrix [out, in] behind packed bits."""
+    rows, columns = shape
+    weights = rows * columns
+    if len(data) != -(-weights // 8):
+        raise MaskFileError(f"{len(data)} bytes do not hold a mask of {rows} × {columns} weights")
+    bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=weights)
+    return torch.from_numpy(bits.astype(bool).reshape(rows, columns))

@@ -167,7 +167,9 @@ def config_dict(config: UnitConfig) -> dict[str, object]:
     if isinstance(config, FinetuneConfig):
         task = config.task
         data["task"]["kind"] = task.kind
-    data["model"] = config.model.identity()
+    # The pooling matters to fine-tunes alone; a trained head is a parent, the size an estimate.
+    decisive = {"source", "pooling"} if isinstance(config, FinetuneConfig) else {"source"}
+    data["model"] = config.model.model_dump(mode="json", exclude_defaults=True, include=decisive)
     return data
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from tamt_ray.spec.base import Count, Frozen, Positive
 
@@ -12,11 +12,21 @@ def _whole_or_one_over_k(gpus: float) -> bool:
     return gpus == int(gpus) if gpus >= 1 else gpus == 0 or abs(round(1 / gpus) - 1 / gpus) < 1e-6
 
 
+def _word_or_share(gpus: object) -> str:
+    return "word" if isinstance(gpus, str) else "share"
+
+
+Gpus = Annotated[
+    Annotated[float, Field(ge=0), Tag("share")] | Annotated[Literal["auto"], Tag("word")],
+    Discriminator(_word_or_share),
+]
+
+
 class Lane(Frozen):
     """Resources of one process."""
 
     cpus: Positive = 1.0
-    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    gpus: Gpus = "auto"
     """`auto`: none without GPUs; a whole one a search worker; the measured share a fine-tune."""
 
     @model_validator(mode="after")

@@ -2,7 +2,6 @@
 
 import difflib
 import re
-from collections.abc import Hashable
 from pathlib import Path
 
 import yaml
@@ -30,27 +29,25 @@ def load_sweep(path: Path) -> Sweep:
 
 def parse_sweep(text: str, name: str = "<sweep>") -> Sweep:
     """The sweep in YAML `text`; `name` stands for the file in complaints."""
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.load(text, Loader=_NumberLoader)  # noqa: S506 - a SafeLoader with one resolver more
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SpecError(f"{name}:{line}: {error.problem or 'not valid YAML'}") from error
-    if not isinstance(node, yaml.MappingNode):
-        raise SpecError(f"{name}:1: a sweep file is a mapping that begins with `name: …`")
     lines: dict[Location, int] = {}
-    _index(node, (), lines, name)
+    data = _read(text, lines, name)
     try:
         return Sweep.model_validate(data)
     except ValidationError as error:
-        complaints = [_complaint(detail, lines, name) for detail in error.errors()]
+        details = [detail for detail in error.errors() if not _follows(detail)]
+        complaints = [_complaint(detail, lines, name) for detail in details]
         raise SpecError("\n".join(dict.fromkeys(complaints))) from error
 
 
 class _NumberLoader(yaml.SafeLoader):
-    """YAML 1.1 reads 5e-5 as a string; everyone who writes it means a number."""
+    """YAML 1.1 reads 5e-5 as a string; everyone who writes it means a number. Dates are words."""
 
 
+# A sweep named after a day is a word, and `2001-13-45` no reason to stop.
+_NumberLoader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _NumberLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
@@ -58,30 +55,72 @@ _NumberLoader.add_implicit_resolver(
 )
 
 
-def _index(node: yaml.Node, at: Location, lines: dict[Location, int], name: str) -> None:
-    """Record the line of every key and item; refuse keys given twice."""
-    lines.setdefault(at, node.start_mark.line + 1)
+def _read(text: str, lines: dict[Location, int], name: str) -> object:
+    """The plain values of a YAML text; fills in the line of each."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if not isinstance(node, yaml.MappingNode):
+            raise SpecError(f"{name}:1: a sweep file is a mapping that begins with `name: …`")
+        _index(node, (), lines, name, ())
+        return yaml.load(text, Loader=_NumberLoader)  # noqa: S506 - a SafeLoader with one resolver more
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SpecError(f"{name}:{line}: {error.problem or 'not valid YAML'}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise SpecError(f"{name}:{line}: {error.reason}") from error
+
+
+def _index(
+    node: yaml.Node,
+    at: Location,
+    lines: dict[Location, int],
+    name: str,
+    around: tuple[yaml.Node, ...],
+) -> None:
+    """Record the line of every key and item; refuse keys given twice and endless aliases.
+
+    A merged key (`<<`) counts where it is merged into, with the line where it is written.
+    """
+    line = node.start_mark.line + 1
+    if any(node is outer for outer in around):
+        raise SpecError(f"{name}:{line}: an alias inside this part stands for the part itself")
+    around = (*around, node)
+    lines.setdefault(at, line)
     if isinstance(node, yaml.MappingNode):
-        seen: set[Hashable] = set()
+        merged: list[yaml.Node] = []
+        seen: set[str] = set()
         for key, value in node.value:
             line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise SpecError(f"{name}:{line}: a key must be a word or a number")
             if key.value in seen:
                 raise SpecError(f"{name}:{line}: the key `{key.value}` is given twice")
             seen.add(key.value)
-            lines[(*at, key.value)] = line
-            _index(value, (*at, key.value), lines, name)
+            if key.tag == "tag:yaml.org,2002:merge":
+                merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
+                continue
+            lines.setdefault((*at, key.value), line)
+            _index(value, (*at, key.value), lines, name, around)
+        for mapping in merged:
+            _index(mapping, at, lines, name, around)
     elif isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
-            lines[(*at, number)] = item.start_mark.line + 1
-            _index(item, (*at, number), lines, name)
+            _index(item, (*at, number), lines, name, around)
+
+
+def _follows(detail: ErrorDetails) -> bool:
+    """Whether a list is called too short only because an item of it was refused."""
+    shortest = detail.get("ctx", {}).get("min_length", 0)
+    return detail["type"] == "too_short" and len(detail["input"]) >= shortest
 
 
 def _complaint(detail: ErrorDetails, lines: dict[Location, int], name: str) -> str:
-    at = _place(detail["loc"], lines)
+    context = detail.get("ctx", {})
+    at = _place((*detail["loc"], *context.get("at", ())), lines)
     where = f"{name}:{lines.get(at, 1)}"
     dotted = ".".join(map(str, at)) or "the sweep"
     given = detail.get("input")
-    context = detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
             return f"{where}: unknown key `{dotted}`{_nearest(str(at[-1]), _known_keys(detail))}"
@@ -129,6 +168,9 @@ def _walk(
     if "$ref" in node:
         return _walk(root, root["$defs"][str(node["$ref"]).rsplit("/", 1)[1]], path)  # pyright: ignore
     options = node.get("anyOf") or node.get("oneOf")
+    members = node.get("discriminator", {}).get("mapping", {})  # pyright: ignore
+    if path and path[0] in members:
+        return _walk(root, {"$ref": members[path[0]]}, path[1:])
     if isinstance(options, list):
         return [found for option in options for found in _walk(root, option, path)]
     properties = node.get("properties")

@@ -2,11 +2,19 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field
+from pydantic import Discriminator, Field, Tag
 
 from tamt_ray.spec.base import Count, Fraction, Frozen, Name, Positive
 
-Steps = Count | dict[float, Count]
+
+def _one_or_table(steps: object) -> str:
+    return "table" if isinstance(steps, dict) else "number"
+
+
+Steps = Annotated[
+    Annotated[Count, Tag("number")] | Annotated[dict[float, Count], Tag("table")],
+    Discriminator(_one_or_table),
+]
 """Optimiser steps: one number, or one for each sparsity."""
 
 TAMT_STEPS: dict[float, int] = {

@@ -30,7 +30,3 @@ class Model(Frozen):
     """What a sentence classifier reads: the architecture's own head, or the mean over tokens."""
     parameters: float = Field(default=110e6, gt=0)
     """Number of weights, used by the cost estimate only."""
-
-    def identity(self) -> dict[str, object]:
-        """What decides a result: everything but the estimate."""
-        return self.model_dump(mode="json", exclude_defaults=True, exclude={"parameters"})

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from tamt_ray.spec.base import Count, Fraction, Frozen, Name
+from tamt_ray.spec.base import Count, Fraction, Frozen, Name, fault
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.method import Imp, Method, Tamt, Training, steps_at
 from tamt_ray.spec.model import Model
@@ -67,40 +67,47 @@ class Sweep(Frozen):
 
     @model_validator(mode="after")
     def _unlike_methods(self) -> Self:
-        names = Counter(method.name for method in self.methods)
-        if DENSE in names:
-            raise ValueError(f"{DENSE!r} is the dense model's name; give the method another one")
-        if twice := [name for name, count in names.items() if count > 1]:
-            raise ValueError(
-                f"two methods are called {twice[0]!r}; give one of them a `name` of its own"
-            )
+        names = [method.name for method in self.methods]
+        for number, name in enumerate(names):
+            at = ("methods", number, "name")
+            if name == DENSE:
+                raise fault(
+                    f"{DENSE!r} is the dense model's name; give the method another one", *at
+                )
+            if name in names[:number]:
+                raise fault(
+                    f"two methods are called {name!r}; give one of them a `name` of its own", *at
+                )
         return self
 
     @model_validator(mode="after")
     def _work_for_every_worker(self) -> Self:
         pieces = -(-self.search.batch_size // self.search.micro_batch)
         if self.execution.search.workers > pieces:
-            raise ValueError(
+            raise fault(
                 f"a batch of {self.search.batch_size} makes {pieces} micro-batches of "
                 f"{self.search.micro_batch}, too few for {self.execution.search.workers} workers; "
-                "lower `search.micro_batch` or `execution.search.workers`"
-            )
+                "lower `search.micro_batch` or `execution.search.workers`",
+                "execution", "search", "workers",
+            )  # fmt: skip
         return self
 
     @model_validator(mode="after")
     def _every_sparsity_reachable(self) -> Self:
-        for method in self.methods:
+        for number, method in enumerate(self.methods):
             for sparsity in self.sparsities:
                 if isinstance(method, Tamt) and steps_at(method.steps, sparsity) is None:
-                    raise ValueError(
+                    raise fault(
                         f"method {method.name!r} has no steps for sparsity {sparsity}; "
-                        f"give `steps: <number>` or add {sparsity} to its table"
-                    )
+                        f"give `steps: <number>` or add {sparsity} to its table",
+                        "methods", number, "steps",
+                    )  # fmt: skip
                 if isinstance(method, Imp) and sparsity > 0:
                     levels = sparsity / method.step
                     if round(levels) < 1 or abs(levels - round(levels)) > 1e-6:
-                        raise ValueError(
+                        raise fault(
                             f"IMP with `step: {method.step}` never meets sparsity {sparsity}; "
-                            f"choose a step that divides it"
-                        )
+                            f"choose a step that divides it",
+                            "methods", number, "step",
+                        )  # fmt: skip
         return self

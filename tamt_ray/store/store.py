@@ -82,15 +82,17 @@ class Store:
 
     def done(self, units: Mapping[str, Unit]) -> dict[str, Record]:
         """Records of those of `units` that are finished, checked against their configs."""
-        present = {path.split("/")[2] for path in self.files.list("units", "record.json")}
-        wanted = [unit for unit_id, unit in units.items() if unit_id in present]
+        present = set(self.files.list("units", "record.json"))
+        wanted = [u for u in units.values() if _at(u.kind, u.id, "record.json") in present]
         with ThreadPoolExecutor(max_workers=16) as pool:
             found = pool.map(lambda unit: self.record(unit.kind, unit.id), wanted)
             records = {
                 unit.id: record for unit, record in zip(wanted, found, strict=True) if record
             }
         for unit in wanted:
-            if identity(records[unit.id].config) != identity(config_dict(unit.config)):
+            if unit.id in records and identity(records[unit.id].config) != identity(
+                config_dict(unit.config)
+            ):
                 raise StoreError(
                     f"{unit} is recorded with another config; the store {self.uri} is inconsistent"
                 )
@@ -99,11 +101,16 @@ class Store:
     def failures(self, units: Mapping[str, Unit]) -> dict[str, Failure]:
         """Why those of `units` that failed did so."""
         return {
-            failure.id: failure
+            path.split("/")[2]: self._failure(path)
             for path in self.files.list("units", "failure.json")
             if path.split("/")[2] in units
-            for failure in [Failure.model_validate_json(self.files.read(path))]
         }
+
+    def _failure(self, path: str) -> Failure:
+        try:
+            return Failure.model_validate_json(self.files.read(path))
+        except ValidationError as error:
+            raise StoreError(f"{self.uri}/{path} is damaged; delete that file") from error
 
     def artifact(self, record: Record, name: str) -> bytes:
         """A verified artifact. Raises StoreError if it is missing or its content changed."""

@@ -89,7 +89,7 @@ def _key(unit: Unit) -> str:
 
 
 def _dense_key(model: Model) -> str:
-    return identity({"dense": model.identity()})
+    return identity({"dense": model.model_dump(mode="json", include={"source", "pooling"})})
 
 
 def _dense_run(key: str, labels: Mapping[str, Label], units: set[str]) -> RunHead:

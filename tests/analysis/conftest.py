@@ -60,7 +60,7 @@ def _make_record(plan: Plan, cell: Cell, metrics: Mapping[str, float]) -> Record
         started=1.7e9,
         seconds=2.0,
         device="cpu",
-        host="node",
+        place="node",
         versions={"torch": "2.13.0"},
     )
 

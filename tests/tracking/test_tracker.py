@@ -106,7 +106,7 @@ def finish(unit: Unit, started: float, number: int) -> tuple[Record, dict[str, b
     record = Record(
         id=unit.id, kind=unit.kind, config=config_dict(unit.config), parents=unit.parents,
         metrics=metrics, sources={"hf:glue#stsb#train": f"{number:064x}"[::-1]}, started=started,
-        seconds=50.5, device="cpu", host="node-1",
+        seconds=50.5, device="cpu", place="node-1",
     )  # fmt: skip
     return record, {"history.parquet": history.to_parquet()} if history.points else {}
 

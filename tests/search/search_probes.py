@@ -1,0 +1,78 @@
+"""Looking into a search while it runs, and running it in double precision."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tamt_ray.search.engine import Settings
+from tamt_ray.search.language_model import LanguageModel
+from tamt_ray.search.masking import Corrupted, Stream
+from tamt_ray.search.tamt import MaskedWeights, Scoring
+from tamt_ray.spec.method import Training
+
+HORIZON, CLIP = 20, 0.5
+
+
+def settings(steps: int, lr: float, seed: int = 1, **training: object) -> Settings:
+    """Four blocks a step in two micro-batches; every step logged."""
+    given = {"batch_size": 4, "micro_batch": 2, "horizon": HORIZON, "clip": CLIP, "log_every": 1}
+    return Settings(Training.model_validate({**given, **training}), lr, steps, seed)
+
+
+def scoring(sparsity: float, **changes: object) -> Scoring:
+    """The paper's α = 2 and φ = .01, from OMP."""
+    given = {"init": "omp", "threshold": 0.01, "scale": 2.0, "ranking": "signed"}
+    return Scoring(sparsity, **{**given, **changes})  # pyright: ignore
+
+
+def doubled(model: LanguageModel) -> LanguageModel:
+    """The same model in double precision, where summation order cannot flip a mask bit."""
+    model.double()
+    model.dense = {name: weight.double() for name, weight in model.dense.items()}
+    return model
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of all parameters."""
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+@dataclass(frozen=True)
+class Watching(Stream):
+    """A stream that lets one look before each step, when `step` steps are done."""
+
+    look: Callable[[int], None] = field(default=lambda step: None)
+
+    def batch(self, step: int) -> list[Corrupted]:
+        self.look(step)
+        return super().batch(step)
+
+
+@dataclass
+class Seen:
+    """What a mask search had after its start and after every step."""
+
+    scores: list[dict[str, Tensor]] = field(default_factory=list)
+    effective: list[dict[str, Tensor]] = field(default_factory=list)
+
+
+def record(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """Has the next mask search keep its scores and the model's matrices."""
+    seen = Seen()
+
+    class Recorded(MaskedWeights):
+        def apply(self) -> None:
+            super().apply()
+            seen.scores.append({n: s.detach().clone() for n, s in self.scores.items()})
+            seen.effective.append({n: w.detach().clone() for n, w in self._weights.items()})
+
+    monkeypatch.setattr("tamt_ray.search.tamt.MaskedWeights", Recorded)
+    return seen
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    """Bit for bit."""
+    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)

@@ -1,0 +1,206 @@
+"""The methods of PAPER §2 written once more, the slow and plain way, to compare with.
+
+Nothing of `tamt_ray.search` computes here: the model is transformers' own, weights are multiplied
+by masks in every forward pass, logits are taken at all positions with transformers' own loss,
+autograd differentiates through the product, and AdamW and the clipping are written out.
+"""
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from transformers import AutoModelForMaskedLM
+
+from tamt_ray.search.masking import Corrupted
+
+IGNORE = -100
+"""The label of a position that transformers' loss leaves out."""
+
+
+def labels_of(batch: Corrupted) -> Tensor:
+    """[batch, length]: the original token where it is predicted."""
+    labels = torch.full_like(batch.ids, IGNORE)
+    labels[batch.chosen] = batch.labels
+    return labels
+
+
+def distillation(teacher: tuple[Tensor, ...], student: tuple[Tensor, ...]) -> Tensor:
+    """Eq. 6 over all hidden states but the embedding's."""
+    distances = [
+        1 - (t * s).sum(-1) / (t.square().sum(-1).sqrt() * s.square().sum(-1).sqrt())
+        for t, s in zip(teacher[1:], student[1:], strict=True)
+    ]
+    return torch.stack(distances).mean()
+
+
+def prune_smallest(values: Tensor, zeros: int) -> Tensor:
+    """True for all but the `zeros` smallest; of equal ones the first go first."""
+    keep = torch.ones(values.numel(), dtype=torch.bool)
+    keep[torch.argsort(values.flatten(), stable=True)[:zeros]] = False
+    return keep.view(values.shape)
+
+
+class AdamW:
+    """Loshchilov and Hutter's algorithm 2 without decay, after clipping the global norm."""
+
+    def __init__(self, clip: float, betas: tuple[float, float], eps: float) -> None:
+        self._clip, self._betas, self._eps = clip, betas, eps
+        self._moments: dict[str, tuple[Tensor, Tensor]] = {}
+        self._step = 0
+        self.norm = 0.0
+
+    @torch.no_grad()
+    def step(self, values: dict[str, Tensor], gradients: dict[str, Tensor], lr: float) -> None:
+        """Move `values` in place."""
+        self._step += 1
+        first, second = self._betas
+        self.norm = float(torch.stack([g.square().sum() for g in gradients.values()]).sum().sqrt())
+        factor = min(1.0, self._clip / (self.norm + 1e-6))
+        for name, value in values.items():
+            gradient = gradients[name] * factor
+            zero = torch.zeros_like(gradient)
+            m, v = self._moments.get(name, (zero, zero))
+            m = first * m + (1 - first) * gradient
+            v = second * v + (1 - second) * gradient**2
+            self._moments[name] = m, v
+            unbiased = m / (1 - first**self._step), v / (1 - second**self._step)
+            value -= lr * unbiased[0] / (unbiased[1].sqrt() + self._eps)
+
+
+@dataclass
+class Trace:
+    """What a reference search went through; the lists have one entry a step."""
+
+    masks: list[dict[str, Tensor]] = field(default_factory=list)
+    scores: list[dict[str, Tensor]] = field(default_factory=list)
+    losses: list[dict[str, float]] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
+    head: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Reference:
+    """One model of transformers, tied as it was published."""
+
+    def __init__(self, path: Path, dtype: torch.dtype = torch.float64) -> None:
+        model = AutoModelForMaskedLM.from_pretrained(path, dtype=torch.float32)
+        self.model: nn.Module = model.to(dtype)
+        self.prefix: str = model.base_model_prefix + "."
+        self.teacher = copy.deepcopy(self.model).eval()
+        self.parameters = {name: p.detach() for name, p in self.model.named_parameters()}
+        self.embedding = next(n for n in self.parameters if n.endswith("word_embeddings.weight"))
+        self.decoder = "cls.predictions.decoder.weight"
+        if self.prefix == "roberta.":
+            self.decoder = "lm_head.decoder.weight"
+        self.matrices = {
+            name: p
+            for name, p in self.parameters.items()
+            if name == self.embedding or (".layer." in name and p.ndim == 2)
+        }
+        self.head = [name for name in self.parameters if not name.startswith(self.prefix)]
+
+    def short(self, named: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The same under the names within the encoder."""
+        return {name.removeprefix(self.prefix): tensor for name, tensor in named.items()}
+
+    def losses(self, replaced: dict[str, Tensor], batch: Corrupted) -> dict[str, Tensor]:
+        """`mlm` and `kd` with some tensors replaced; the decoder is not replaced along."""
+        inputs = {"input_ids": batch.ids, "output_hidden_states": True}
+        student = functional_call(
+            self.model, replaced, (), {**inputs, "labels": labels_of(batch)}, tie_weights=False
+        )
+        with torch.no_grad():
+            teacher = self.teacher(**inputs)
+        return {
+            "mlm_loss": student.loss,
+            "kd_loss": distillation(teacher.hidden_states, student.hidden_states),
+        }
+
+    def straight_through(
+        self, scores: dict[str, Tensor], masks: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """W ⊙ M, where M passes its gradient on to S unchanged."""
+        return {
+            name: weight * (masks[name] + scores[name] - scores[name].detach())
+            for name, weight in self.matrices.items()
+        }
+
+    def train_mask(
+        self,
+        terms: list[str],
+        batches: list[Corrupted],
+        zeros: dict[str, int],
+        *,
+        lr: float,
+        horizon: int,
+        clip: float,
+        first: dict[str, Tensor] | None = None,
+    ) -> Trace:
+        """Eq. 3–5 with α = 2 and φ = .01, from OMP unless another first mask is given.
+
+        The zeros and the masks go by full names.
+        """
+        self.model.train()
+        start = first or {n: prune_smallest(w.abs(), zeros[n]) for n, w in self.matrices.items()}
+        scores = {
+            name: torch.where(start[name], 0.02, 0.0).to(weight.dtype).requires_grad_()
+            for name, weight in self.matrices.items()
+        }
+        names = self.head if "mlm_loss" in terms else []
+        head = {name: self.parameters[name].clone().requires_grad_() for name in names}
+        optimizer, trace = AdamW(clip, (0.9, 0.999), 1e-8), Trace()
+        for step, batch in enumerate(batches):
+            masks = {n: prune_smallest(s.detach(), zeros[n]) for n, s in scores.items()}
+            replaced = {**self.straight_through(scores, masks), **head}
+            # The bias belongs to the head and to the decoder, under two names.
+            losses = self.losses({**replaced, **self._decoder_bias(head)}, batch)
+            moved = {**scores, **head}
+            total = torch.stack([losses[term] for term in terms]).sum()
+            gradients = torch.autograd.grad(total, list(moved.values()))
+            optimizer.step(
+                moved, dict(zip(moved, gradients, strict=True)), lr * (1 - step / horizon)
+            )
+            trace.losses.append({term: losses[term].item() for term in terms})
+            trace.norms.append(optimizer.norm)
+            trace.scores.append({n: s.detach().clone() for n, s in scores.items()})
+            trace.masks.append({n: prune_smallest(s.detach(), zeros[n]) for n, s in scores.items()})
+        trace.head = {name: tensor.detach() for name, tensor in head.items()}
+        return trace
+
+    def train_level(
+        self,
+        below: dict[str, Tensor],
+        batches: list[Corrupted],
+        zeros: dict[str, int],
+        *,
+        lr: float,
+        horizon: int,
+        clip: float,
+    ) -> Trace:
+        """Train every weight under `below`, in the manner of torch.nn.utils.prune, then prune."""
+        self.model.train()
+        weights = {name: p.clone().requires_grad_() for name, p in self.parameters.items()}
+        optimizer, trace = AdamW(clip, (0.9, 0.999), 1e-8), Trace()
+        for step, batch in enumerate(batches):
+            masked = {n: w * below[n] if n in below else w for n, w in weights.items()}
+            # Tied: the decoder is the very leaf whose product with the mask the input sees.
+            tied = {self.decoder: weights[self.embedding], **self._decoder_bias(weights)}
+            loss = self.losses({**masked, **tied}, batch)["mlm_loss"]
+            gradients = torch.autograd.grad(loss, list(weights.values()))
+            optimizer.step(
+                weights, dict(zip(weights, gradients, strict=True)), lr * (1 - step / horizon)
+            )
+            trace.losses.append({"mlm_loss": loss.item()})
+            trace.norms.append(optimizer.norm)
+        trace.weights = {name: weight.detach() for name, weight in weights.items()}
+        alive = {n: torch.where(below[n], weights[n].detach().abs(), -1.0) for n in below}
+        trace.masks = [{n: prune_smallest(a, zeros[n]) for n, a in alive.items()}]
+        return trace
+
+    def _decoder_bias(self, head: dict[str, Tensor]) -> dict[str, Tensor]:
+        name = self.decoder.replace("weight", "bias")
+        mine = self.decoder.replace("decoder.weight", "bias")
+        return {name: head[mine]} if mine in head else {}
