@@ -1,4 +1,4 @@
-"""What every room's tests share: a tiny model on disk, and no way to this machine's own settings."""
+"""What the tests of several rooms share: a tiny model on disk."""
 
 from pathlib import Path
 

@@ -188,10 +188,8 @@ class BoardClient:
         """See `BoardActor.take`."""
         return _answer(self.actor.take.remote(lane, holder, wait))
 
-    def started(self, unit_id: str) -> None:
+    def started(self, unit_id: str, place: str) -> None:
         """See `BoardActor.started`."""
-        gpus = ",".join(map(str, ray.get_gpu_ids()))
-        place = f"{socket.gethostname()} pid {os.getpid()}" + (f" GPU {gpus}" if gpus else "")
         _answer(self.actor.started.remote(unit_id, place))
 
     def progressed(self, unit_id: str, step: int, steps: int) -> None:
@@ -217,6 +215,12 @@ class BoardClient:
     def events(self, after: int, wait: float) -> tuple[int, list[Event]]:
         """See `BoardActor.events`."""
         return _answer(self.actor.events.remote(after, wait))
+
+
+def this_place() -> str:
+    """Host, process and GPUs of the calling worker, for people."""
+    gpus = ",".join(map(str, ray.get_gpu_ids()))
+    return f"{socket.gethostname()} pid {os.getpid()}" + (f" GPU {gpus}" if gpus else "")
 
 
 def _answer(reference: Any) -> Any:

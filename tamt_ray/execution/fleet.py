@@ -8,7 +8,7 @@ import torch
 from ray import tune
 from ray.tune.search import Searcher
 
-from tamt_ray.execution.board_actor import BoardClient, Idle
+from tamt_ray.execution.board_actor import BoardClient, Idle, this_place
 from tamt_ray.execution.placement import Slots
 from tamt_ray.execution.work import Workbench, failure_of
 from tamt_ray.plan.unit import Unit
@@ -66,7 +66,7 @@ class FleetWorker(tune.Trainable):
         device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
         if device.type == "cuda" and gpus < 1:
             torch.cuda.set_per_process_memory_fraction(gpus)
-        self._bench = Workbench(Store(str(config["store"])), Team(device))
+        self._bench = Workbench(Store(str(config["store"])), Team(device), this_place())
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
@@ -79,7 +79,7 @@ class FleetWorker(tune.Trainable):
     def step(self) -> dict[str, object]:
         """Do the unit. Its own errors are results; only a dying process fails a trial."""
         unit = self._unit
-        self._board.started(unit.id)
+        self._board.started(unit.id, self._bench.place)
         try:
             record = self._bench.perform(
                 unit, lambda step, steps: self._board.progressed(unit.id, step, steps)

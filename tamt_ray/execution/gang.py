@@ -10,7 +10,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from torch import distributed
 
 from tamt_ray.data.history import NonFiniteLossError
-from tamt_ray.execution.board_actor import BoardClient, Idle
+from tamt_ray.execution.board_actor import BoardClient, Idle, this_place
 from tamt_ray.execution.placement import GangSize
 from tamt_ray.execution.work import Workbench, failure_of
 from tamt_ray.plan.unit import Unit
@@ -51,7 +51,7 @@ def _work(config: dict[str, str]) -> None:
     board = BoardClient.named(config["board"])
     context = ray.train.get_context()
     team = Team(get_device(), context.get_world_rank(), context.get_world_size())
-    bench = Workbench(Store(config["store"]), team)
+    bench = Workbench(Store(config["store"]), team, this_place())
     while True:
         offer = _agree(team, board, config["name"])
         if offer is Idle.FINISHED:
@@ -76,7 +76,7 @@ def _perform(bench: Workbench, board: BoardClient, team: Team, unit: Unit) -> No
     any other one leaves the workers out of step, so the group is started anew."""
     first = team.rank == 0
     if first:
-        board.started(unit.id)
+        board.started(unit.id, bench.place)
     try:
         record = bench.perform(
             unit, (lambda step, steps: board.progressed(unit.id, step, steps)) if first else None

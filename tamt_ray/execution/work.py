@@ -1,7 +1,6 @@
 """Doing one unit: read its parents, compute, commit. Knows nothing of Ray."""
 
 import platform
-import socket
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -58,9 +57,11 @@ class Yield:
 class Workbench:
     """One process's tools; models and features are kept between units and change no result."""
 
-    def __init__(self, store: Store, team: Team) -> None:
+    def __init__(self, store: Store, team: Team, place: str) -> None:
+        """`place` is written into every record: host, process and GPUs."""
         self._store = store
         self._team = team
+        self.place = place
         self._finetuner = Finetuner(team.device)
 
     def perform(self, unit: Unit, progress: Progress | None = None) -> Record:
@@ -78,7 +79,7 @@ class Workbench:
             started=started,
             seconds=time.perf_counter() - begin,
             device=device_name(self._team),
-            host=socket.gethostname(),
+            place=self.place,
             versions={
                 "tamt-ray": __version__,
                 **{name: version(name) for name in ("torch", "transformers")},

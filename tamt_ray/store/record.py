@@ -31,7 +31,8 @@ class Record(Frozen):
     seconds: float = Field(ge=0)
     """Wall time of the work itself."""
     device: str
-    host: str
+    place: str
+    """Host, process and GPUs."""
     versions: dict[str, str] = {}
 
 

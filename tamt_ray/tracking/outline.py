@@ -107,7 +107,7 @@ def unit_tags(unit: Unit, record: Record) -> dict[str, str]:
     """Tags known once the unit is done."""
     if isinstance(unit.config, PretrainEvalConfig):
         return {"tamt.evaluation": canonical(unit.config.evaluation.model_dump(mode="json"))}
-    return {"tamt.device": record.device, "tamt.host": record.host}
+    return {"tamt.device": record.device, "tamt.place": record.place}
 
 
 def unit_params(unit: Unit) -> dict[str, str]:

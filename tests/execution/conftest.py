@@ -47,7 +47,9 @@ def toy(tmp_path: Path, model_dir: Path) -> dict[str, object]:
         "search": {"batch_size": 4, "micro_batch": 2, "horizon": 20, "log_every": 2},
         "methods": [
             "random", "omp", {"method": "imp", "step": 0.25, "steps": 4},
-            *({"method": m, "steps": 6, "lr": 5e-3} for m in ("tamt_mlm", "tamt_kd", "tamt_mlm_kd")),
+            {"method": "tamt_mlm", "steps": 6, "lr": 5e-3},
+            {"method": "tamt_kd", "steps": 6, "lr": 5e-3},
+            {"method": "tamt_mlm_kd", "steps": 6, "lr": 5e-3},
         ],
         "sparsities": [0.5],
         "mask_seeds": [1],

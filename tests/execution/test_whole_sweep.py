@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import ray
 from mlflow import MlflowClient
-from pytest import mark
 from ray.cluster_utils import Cluster
 
 from tamt_ray.masks.file import mask_from_bytes
@@ -21,7 +21,9 @@ Tamt = Callable[..., subprocess.CompletedProcess[str]]
 Toy = dict[str, Any]
 
 
-@mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"
+)
 def test_a_sweep_runs_once_and_whole(toy: Toy, tamt: Tamt, tmp_path: Path) -> None:
     """Every unit done, every mask exact, pruned weights zero, all of it in MLflow and the report;
     a second call finds nothing to do, and an added sparsity runs only what is new."""

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.search.search_probes import CLIP, HORIZON, doubled, record, same, scoring, settings, state
-from tests.search.search_reference import Reference, prune_smallest
 
 from tamt_ray.data.blocks import Blocks
 from tamt_ray.masks.mask import Mask
@@ -15,6 +13,9 @@ from tamt_ray.search.masking import Stream, join
 from tamt_ray.search.objective import Objective, Terms
 from tamt_ray.search.tamt import MaskedWeights, train_mask
 from tamt_ray.search.team import Team
+
+from .search_probes import CLIP, HORIZON, doubled, record, same, scoring, settings, state
+from .search_reference import Reference, prune_smallest
 
 LoadModel = Callable[[Path], LanguageModel]
 LoadBlocks = Callable[[Path], Blocks]
@@ -78,17 +79,13 @@ def test_every_step_equals_the_reference(
     )  # fmt: skip
     seen = record(monkeypatch)
     model = doubled(load(encoder))
-    mask, history = train_mask(
-        model, terms, scoring(sparsity), stream, settings(steps, LR), Team()
-    )
+    mask, history = train_mask(model, terms, scoring(sparsity), stream, settings(steps, LR), Team())
     assert len(seen.scores) == steps + 1
     for step in range(steps):
         scores = reference.short(expected.scores[step])
         masks = reference.short(expected.masks[step])
         for name, weight in model.dense.items():
-            torch.testing.assert_close(
-                seen.scores[step + 1][name], scores[name], rtol=0, atol=1e-9
-            )
+            torch.testing.assert_close(seen.scores[step + 1][name], scores[name], rtol=0, atol=1e-9)
             assert torch.equal(seen.effective[step + 1][name], weight * masks[name])
     assert same(dict(mask), reference.short(expected.masks[-1]))
     # The comparison means something: masks moved, and the clipping was at work.

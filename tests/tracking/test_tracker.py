@@ -226,7 +226,7 @@ def test_a_subnetwork_holds_its_search_and_its_losses(case: Case) -> None:
     tags = {key.removeprefix("tamt."): value for key, value in run.data.tags.items()}
     assert tags["unit"] == unit.id
     assert tags["complete"] == "true"
-    named_so = ("kind", "model", "method", "sparsity", "mask_seed", "device", "host")
+    named_so = ("kind", "model", "method", "sparsity", "mask_seed", "device", "place")
     assert [tags[key] for key in named_so] == [
         "search",
         "bert",

@@ -1,0 +1,235 @@
+"""Each mistake in a sweep file gets one message: its line, its name, and the nearest valid name."""
+
+from pathlib import Path
+
+import pytest
+
+from tamt_ray.spec.load import SpecError, load_sweep, parse_sweep
+
+GOOD = """\
+name: small
+models:
+  mini: {source: "dir:m"}
+corpus:
+  train: &text
+    source: "dir:a.txt"
+  validation: {<<: *text, part: tail}
+methods:
+  - random
+  - omp
+  - {method: imp, steps: 10}
+  - method: tamt_kd
+    steps: 40
+sparsities: [0.5]
+tasks:
+  stsb:
+    kind: regression
+    train: {source: "dir:a.csv"}
+    validation:
+      - source: "dir:b.csv"
+    text: [a, b]
+"""
+END = GOOD.count("\n") + 1
+
+
+def complaints(text: str) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        parse_sweep(text, "s.yaml")
+    return str(caught.value).split("\n")
+
+
+def changed(old: str, new: str) -> str:
+    assert GOOD.count(old) == 1, old
+    return GOOD.replace(old, new)
+
+
+def test_the_file_that_the_mistakes_are_put_into_is_good() -> None:
+    parse_sweep(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key", "nearest"),
+    [
+        ("sparsities: [0.5]", "sparsities: [0.5]\nmask_seed: [1]", 15, "mask_seed", "mask_seeds"),
+        ('{source: "dir:m"}', '{source: "dir:m", poling: mean}', 3, "models.mini.poling", "pooling"),
+        ("part: tail", "parts: tail", 7, "corpus.validation.parts", "part"),
+        ("    steps: 40", "    stepz: 40", 13, "methods.3.stepz", "steps"),
+        ("steps: 10}", "steps: 10, stp: 0.1}", 11, "methods.2.stp", "step"),
+        ("    text: [a, b]", "    text: [a, b]\n    epoch: 2", 22, "tasks.stsb.epoch", "epochs"),
+        ('"dir:b.csv"', '"dir:b.csv"\n        encodng: x', 21,
+         "tasks.stsb.validation.0.encodng", "encoding"),
+        ("sparsities: [0.5]", "sparsities: [0.5]\nexecution:\n  finetune:\n    gpu: 1", 17,
+         "execution.finetune.gpu", "gpus"),
+        ("sparsities: [0.5]", "sparsities: [0.5]\nsearch: {horizn: 9}", 15, "search.horizn",
+         "horizon"),
+    ],
+)  # fmt: skip
+def test_unknown_keys(old: str, new: str, line: int, key: str, nearest: str) -> None:
+    assert complaints(changed(old, new)) == [
+        f"s.yaml:{line}: unknown key `{key}`; did you mean `{nearest}`?"
+    ]
+
+
+def test_an_unknown_key_is_compared_with_the_keys_of_its_own_method() -> None:
+    """`steps` is a key of IMP and of mask training, not of OMP."""
+    (only,) = complaints(changed("  - omp\n", "  - {method: omp, steps: 3}\n"))
+    assert only == "s.yaml:10: unknown key `methods.1.steps`; valid are: method, name"
+
+
+def test_a_merged_mistake_is_named_and_found_where_it_is_written() -> None:
+    found = complaints(changed('    source: "dir:a.txt"', '    source: "dir:a.txt"\n    prt: x'))
+    assert found == [
+        "s.yaml:7: unknown key `corpus.train.prt`; did you mean `part`?",
+        "s.yaml:7: unknown key `corpus.validation.prt`; did you mean `part`?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("- omp", "- ompp", "10: unknown method 'ompp' in `methods.1`; did you mean `omp`?"),
+        ("tamt_kd", "tamt_kld", "12: unknown method 'tamt_kld' in `methods.3`; "
+         "did you mean `tamt_kd`?"),
+        ("regression", "regresion", "16: unknown kind 'regresion' in `tasks.stsb`; "
+         "did you mean `regression`?"),
+        ("text: [a, b]", "metric: pearsn\n    text: [a]", "21: 'pearsn' is not valid for "
+         "`tasks.stsb.metric`; did you mean `pearson`?"),
+        ("text: [a, b]", "metric: bleu\n    text: [a]", "21: 'bleu' is not valid for "
+         "`tasks.stsb.metric`; valid are: pearson, spearman"),
+        ("part: tail", "part: tial", "7: 'tial' is not valid for `corpus.validation.part`; "
+         "did you mean `tail`?"),
+        ("sparsities: [0.5]", "execution: {search: {gpus: atuo}}\nsparsities: [0.5]",
+         "14: 'atuo' is not valid for `execution.search.gpus`; did you mean `auto`?"),
+    ],
+)  # fmt: skip
+def test_unknown_names(old: str, new: str, complaint: str) -> None:
+    assert complaints(changed(old, new)) == [f"s.yaml:{complaint}"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "starts"),
+    [
+        ("[0.5]", "[0.5, 1.0]", "14: `sparsities.1`: Input should be less than 1"),
+        ("[0.5]", "[\n  0.5,\n  -0.1]", "16: `sparsities.1`: Input should be greater"),
+        ("[0.5]", "[.nan]", "14: `sparsities.0`: Input should be a finite number"),
+        ("[0.5]", "[half]", "14: `sparsities.0`: Input should be a valid number"),
+        ("[0.5]", "[]", "14: `sparsities`: Tuple should have at least 1 item"),
+        ("[0.5]", "[0.5, 0.50]", "14: `sparsities`: given more than once: 0.5"),
+        ("[0.5]", "[0.5]\nmask_seeds: [1, 2, 1]", "15: `mask_seeds`: given more than once: 1"),
+        ("[0.5]", "[0.5]\nfinetune_seeds: [3, 3]", "15: `finetune_seeds`: given more than once"),
+        ("[0.5]", "[0.5]\nmask_seeds: []", "15: `mask_seeds`: Tuple should have at least 1"),
+        ("steps: 40", "steps: 0", "13: `methods.3.steps`: Input should be greater than or equal"),
+        ("steps: 40", "steps: many", "13: `methods.3.steps`: Input should be a valid integer"),
+        ("steps: 40", "steps:\n      0.5: 3\n      0.6: 0", "15: `methods.3.steps.0.6`: Input"),
+        ("steps: 40", "steps: 40\n    lr: 5e-5x", "14: `methods.3.lr`: Input should be a valid n"),
+        ("    kind: regression\n", "", "16: `tasks.stsb` needs a `kind`"),
+        ("name: small\n", "", "1: `name` is missing"),
+        ("name: small", "name: a/b", "1: `name`: String should match pattern"),
+        ("  mini:", "  m i:", "3: `models.m i`: String should match pattern"),
+        ("[0.5]", "[0.5]\nexecution: {search: {gpus: 0.3}}", "15: `execution.search`: gpus must"),
+        ("[0.5]", "[0.5]\nexecution: {search: {gpus: -1}}", "15: `execution.search.gpus`: Input"),
+    ],
+)  # fmt: skip
+def test_impossible_values(old: str, new: str, starts: str) -> None:
+    (only,) = complaints(changed(old, new))
+    assert only.startswith(f"s.yaml:{starts}"), only
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "starts", "remedy"),
+    [
+        ("    steps: 40", "    steps: {0.6: 10}",
+         "13: `methods.3.steps`: method 'tamt_kd' has no steps for sparsity 0.5", "add 0.5"),
+        ("steps: 10}", "steps: 10, step: 0.3}",
+         "11: `methods.2.step`: IMP with `step: 0.3` never meets sparsity 0.5", "choose a step"),
+        ("[0.5]", "[0.5, 0.55]",
+         "11: `methods.2`: IMP with `step: 0.1` never meets sparsity 0.55", "choose a step"),
+        ("[0.5]", "[0.5]\nexecution:\n  search:\n    workers: 5",
+         "17: `execution.search.workers`: a batch of 16 makes 4 micro-batches of 4, too few for 5",
+         "lower `search.micro_batch`"),
+        ("  - omp", "  - method: omp\n    name: random",
+         "11: `methods.1.name`: two methods are called 'random'", "a `name` of its own"),
+        ("  - omp", "  - random", "10: `methods.1`: two methods are called 'random'", "`name`"),
+        ("  - omp", "  - {method: omp, name: full}",
+         "10: `methods.1.name`: 'full' is the dense model's name", "another one"),
+        ('"dir:b.csv"', '"hf:glue#stsb"',
+         "20: `tasks.stsb.validation.0`: an hf: source needs a split", "`split: train`"),
+    ],
+)  # fmt: skip
+def test_values_that_do_not_fit_together(old: str, new: str, starts: str, remedy: str) -> None:
+    (only,) = complaints(changed(old, new))
+    assert only.startswith(f"s.yaml:{starts}"), only
+    assert remedy in only
+
+
+def test_as_many_workers_as_micro_batches_are_fine() -> None:
+    parse_sweep(GOOD + "execution: {search: {workers: 4}}\n")
+    parse_sweep(GOOD + "execution: {search: {workers: 5}}\nsearch: {batch_size: 17}\n")
+
+
+def test_an_imp_step_may_meet_a_sparsity_up_to_rounding() -> None:
+    """0.9 / 0.1, 0.6 / 0.2 and 0.7 / 0.1 are no whole numbers in binary floating point."""
+    for step, sparsities in ((0.1, "[0.3, 0.6, 0.7, 0.9]"), (0.2, "[0.6]"), (0.05, "[0.15, 0.35]")):
+        text = changed("steps: 10}", f"steps: 10, step: {step}}}")
+        parse_sweep(text.replace("[0.5]", sparsities))
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["m", "m/x", "hf:", "hf:a/b/c", "hf:a b", "git:x", "dir:", "pypi:a/x", "pypi:a==1/x",
+     "pypi:a==1/x#sha256=12", f"pypi:a>=1/x#sha256={'0' * 64}", f"pypi:a==1/#sha256={'0' * 64}"],
+)  # fmt: skip
+def test_sources_without_a_known_form(source: str) -> None:
+    (only,) = complaints(changed('"dir:m"', f'"{source}"'))
+    assert only.startswith(f"s.yaml:3: `models.mini.source`: '{source}' is not a source")
+    assert "hf:<repo>" in only
+    assert "dir:<path>" in only
+    assert "pypi:<name>==<version>" in only
+
+
+def test_a_path_may_not_leave_the_archive() -> None:
+    (only,) = complaints(changed("dir:m", f"pypi:a==1/b/../../c#sha256={'0' * 64}"))
+    assert "leaves the archive" in only
+
+
+def test_a_key_given_twice() -> None:
+    assert complaints(GOOD + "name: again\n") == [f"s.yaml:{END}: the key `name` is given twice"]
+    twice = changed('    source: "dir:a.txt"\n', '    source: "dir:a.txt"\n    source: x\n')
+    assert complaints(twice) == ["s.yaml:7: the key `source` is given twice"]
+
+
+def test_several_mistakes_are_told_at_once() -> None:
+    text = changed("- omp", "- ompp").replace("part: tail", "parts: tail").replace("[0.5]", "[2]")
+    assert [line.split(":")[1] for line in complaints(text)] == ["7", "10", "14"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", 1),
+        ("- a\n", 1),
+        ("just words\n", 1),
+        ("name: [a\nmodels: {}\n", 2),
+        ("name: x\nmodels: y: z\n", 2),
+        ("name: x\n\tmodels: y\n", 2),
+        ("name: *nobody\n", 1),
+        ("name: x\nstore: \x00\n", 2),
+        ("name: x\nmodels: &me {a: *me}\n", 2),
+        ("name: x\nmodels: &me {<<: *me}\n", 2),
+        ("name: x\n? [a, b]\n: c\n", 2),
+        ("name: !!python/object/apply:os.getcwd []\n", 1),
+    ],
+)
+def test_what_is_no_sweep_at_all(text: str, line: int) -> None:
+    (only,) = complaints(text)
+    assert only.startswith(f"s.yaml:{line}: "), only
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent.yaml", tmp_path):
+        with pytest.raises(SpecError, match="cannot be read"):
+            load_sweep(path)
+    binary = tmp_path / "latin.yaml"
+    binary.write_bytes(b"name: \xff\xfe\n")
+    with pytest.raises(SpecError, match=r"latin\.yaml: cannot be read"):
+        load_sweep(binary)

@@ -1,0 +1,159 @@
+"""What a sweep file says is what the values hold, and nothing changes them afterwards."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from tamt_ray.spec.execution import Lane
+from tamt_ray.spec.load import load_sweep, parse_sweep
+from tamt_ray.spec.method import Imp, Tamt, steps_at
+from tamt_ray.spec.source import SourceRef, parse_source
+from tamt_ray.spec.sweep import Sweep
+from tamt_ray.spec.task import Classification, Regression, Spans
+
+SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
+SMALL = """\
+name: small
+models: {mini: {source: "dir:m"}}
+corpus:
+  train: &text {source: "dir:a.txt", part: head}
+  validation: {<<: *text, part: tail, tail: 0.2}
+methods: [omp, {method: tamt_kd, name: kd, lr: 5e-5, steps: {0.5: 1000, 0.25: 10}}]
+sparsities: [0.5, 0.25]
+search: {eps: 1E-7, horizon: 1_000}
+"""
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.name)
+def test_the_sweeps_of_this_repository_load(path: Path) -> None:
+    assert load_sweep(path).name == path.stem
+
+
+def test_there_are_sweeps_to_load() -> None:
+    assert {"quickstart.yaml", "main_results.yaml"} <= {path.name for path in SWEEPS}
+
+
+def test_main_results_are_the_grid_of_the_paper() -> None:
+    """PAPER §3 and §4: models, sparsities, seeds, steps behind each sparsity, learning rates."""
+    sweep = load_sweep(next(path for path in SWEEPS if path.name == "main_results.yaml"))
+    assert list(sweep.models) == ["bert", "roberta"]
+    assert [method.method for method in sweep.methods] == [
+        "random", "omp", "imp", "tamt_mlm", "tamt_kd", "tamt_mlm_kd",
+    ]  # fmt: skip
+    assert sweep.sparsities == (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    assert sweep.mask_seeds == sweep.finetune_seeds == (1, 2, 3)
+    imp, *tamt = sweep.methods[2:]
+    assert isinstance(imp, Imp)
+    assert (imp.step, imp.steps) == (0.1, 2792)
+    for method, lr in zip(tamt, (5e-5, 2e-5, 5e-5), strict=True):
+        assert isinstance(method, Tamt)
+        assert method.lr == lr
+        assert [steps_at(method.steps, s) for s in sweep.sparsities] == [
+            3000, 6000, 8000, 11000, 14000, 17000, 20000, 22000,
+        ]  # fmt: skip
+        assert (method.threshold, method.scale) == (0.01, 2.0)
+    search = sweep.search
+    assert (search.batch_size, search.horizon, search.eps) == (16, 27920, 1e-8)
+    kinds = {name: type(task) for name, task in sweep.tasks.items()}
+    assert kinds == {
+        **dict.fromkeys(("cola", "sst2", "mnli", "mrpc", "rte"), Classification),
+        "stsb": Regression,
+        "squad": Spans,
+    }
+    assert sweep.tasks["cola"].metric == "matthews"
+    assert sweep.tasks["squad"].metric == "f1"
+
+
+def test_anchors_and_merges() -> None:
+    corpus = parse_sweep(SMALL).corpus
+    assert (corpus.train.source, corpus.train.part) == ("dir:a.txt", "head")
+    assert (corpus.validation.source, corpus.validation.part) == ("dir:a.txt", "tail")
+    assert (corpus.train.tail, corpus.validation.tail) == (0.1, 0.2)
+
+
+def test_numbers_in_exponent_notation_are_numbers() -> None:
+    """YAML 1.1 alone makes strings of 5e-5 and 1E-7."""
+    sweep = parse_sweep(SMALL)
+    method = sweep.methods[1]
+    assert isinstance(method, Tamt)
+    assert method.lr == 0.00005
+    assert sweep.search.eps == 0.0000001
+    assert sweep.search.horizon == 1000
+
+
+def test_a_date_is_a_word() -> None:
+    assert parse_sweep(SMALL.replace("name: small", "name: 2026-02-31")).name == "2026-02-31"
+
+
+def test_a_method_by_its_bare_name() -> None:
+    methods = parse_sweep(SMALL).methods
+    assert [(method.method, method.name) for method in methods] == [
+        ("omp", "omp"),
+        ("tamt_kd", "kd"),
+    ]
+
+
+def test_steps_by_sparsity() -> None:
+    method = parse_sweep(SMALL).methods[1]
+    assert isinstance(method, Tamt)
+    assert (steps_at(method.steps, 0.5), steps_at(method.steps, 0.25)) == (1000, 10)
+    assert steps_at(method.steps, 0.3) is None
+    assert steps_at(7, 0.3) == 7
+
+
+def test_nothing_changes_a_sweep() -> None:
+    sweep = parse_sweep(SMALL)
+    for part, field in ((sweep, "name"), (sweep.corpus, "column"), (sweep.models["mini"], "source"),
+                        (sweep.methods[0], "name"), (sweep.execution.search, "workers")):  # fmt: skip
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(part, field, "x")
+
+
+def test_a_sweep_survives_its_own_dump() -> None:
+    sweep = parse_sweep(SMALL)
+    assert Sweep.model_validate_json(sweep.model_dump_json()) == sweep
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 2, 0.5, 0.25, 0.125, 0.3333333, "auto"])
+def test_shares_of_a_gpu_that_ray_packs_exactly(gpus: float | str) -> None:
+    assert Lane.model_validate({"gpus": gpus}).gpus == gpus
+
+
+@pytest.mark.parametrize("gpus", [0.3, 0.75, 1.5, -0.5, float("nan"), "all"])
+def test_shares_that_it_does_not(gpus: float | str) -> None:
+    with pytest.raises(ValidationError):
+        Lane.model_validate({"gpus": gpus})
+
+
+SHA = "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("text", "ref"),
+    [
+        ("hf:google-bert/bert-base-uncased", SourceRef("hf", name="google-bert/bert-base-uncased")),
+        ("hf:gpt2", SourceRef("hf", name="gpt2")),
+        ("hf:nyu-mll/glue#cola", SourceRef("hf", name="nyu-mll/glue", config="cola")),
+        ("dir:/data/my texts/a.txt", SourceRef("dir", path="/data/my texts/a.txt")),
+        ("dir:../x", SourceRef("dir", path="../x")),
+        (f"pypi:a-b==1.0.3/a_b/data/x.csv#sha256={SHA}",
+         SourceRef("pypi", "a-b", None, "1.0.3", "a_b/data/x.csv", SHA)),
+        (f"pypi:v==3!1.0rc1+cu/in.tar.gz/x..y.txt#sha256={SHA}",
+         SourceRef("pypi", "v", None, "3!1.0rc1+cu", "in.tar.gz/x..y.txt", SHA)),
+    ],
+)  # fmt: skip
+def test_the_parts_of_a_source(text: str, ref: SourceRef) -> None:
+    assert parse_source(text) == ref
+
+
+def test_the_pinned_archives_of_the_quickstart() -> None:
+    """Each archive that a sweep names carries one digest, and one only."""
+    digests: dict[str, set[str]] = {}
+    for path in SWEEPS:
+        for text in re.findall(r"pypi:[^\"]+", path.read_text()):
+            ref = parse_source(text)
+            digests.setdefault(f"{ref.name}=={ref.version}", set()).add(ref.sha256)
+    assert len(digests) >= 4
+    assert all(len(found) == 1 for found in digests.values()), digests
