@@ -11,6 +11,7 @@ from tamt_ray.cli.opened import Opened
 from tamt_ray.cli.results import report_files, write_report
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.data.cache import cache_dir
+from tamt_ray.execution.loopback import listen_on_loopback
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.tracking.place import ui_command
 from tamt_ray.tracking.tracker import Tracker
@@ -54,6 +55,8 @@ def _execute(
     talk: Console,
     out: Console,
 ) -> int:
+    if address is None:
+        listen_on_loopback()
     from tamt_ray.cli.progress import Progress
     from tamt_ray.execution.cluster import ClusterError
     from tamt_ray.execution.driver import Call, ExecutionError, Ledger, run
@@ -69,6 +72,8 @@ def _execute(
     ledger = Ledger(opened.records, opened.failures)
     tracker = Tracker(sweep, plan, store, _spool(opened))
     tracker.start()
+    # What other sweeps computed belongs into this one's experiment too.
+    tracker.landed(*opened.records.values())
     progress = Progress(plan, set(ledger.records), set(ledger.failures), tracker, talk)
     try:
         with progress:

@@ -28,7 +28,7 @@ def connected(address: str | None) -> Generator[list[Node]]:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     common: Any = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **common)
+        ray.init(address="local", include_dashboard=False, **common)
     else:
         passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         try:

@@ -106,6 +106,9 @@ def _searches(
                     {**labels, "mask_seed": seed},
                     True,
                 )
+        case Imp() if round(sparsity / method.step) <= 1:
+            # The first level is OMP: nothing is trained, so all seeds share the one mask.
+            yield OmpConfig(model=model, sparsity=sparsity), labels, True
         case Imp():
             for seed in sweep.mask_seeds:
                 yield from _imp_chain(sweep, model, head, method, sparsity, seed)
@@ -125,17 +128,10 @@ def _searches(
 def _imp_chain(
     sweep: Sweep, model: Model, head: str | None, method: Imp, sparsity: float, seed: int
 ) -> Iterator[tuple[UnitConfig, dict[str, Label], bool]]:
-    """The levels up to `sparsity`; the first level is OMP, so it needs no training."""
+    """The levels up to `sparsity`, without the first one, which is OMP."""
     levels = [
         round(number * method.step, 10) for number in range(1, round(sparsity / method.step) + 1)
     ]
-    if len(levels) <= 1:
-        yield (
-            OmpConfig(model=model, sparsity=sparsity),
-            {"method": method.name, "sparsity": sparsity},
-            True,
-        )
-        return
     below: str | None = None
     for level in levels[1:]:
         config = ImpConfig(

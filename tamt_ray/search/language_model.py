@@ -24,7 +24,10 @@ class LanguageModel(nn.Module):
         head: Mapping[str, Tensor] | None = None,
         device: torch.device | None = None,
     ) -> None:
-        """`head` replaces the published MLM head. Raises UnsupportedModelError."""
+        """`head` replaces the published MLM head.
+
+        Raises UnsupportedModelError, also where the encoder's own weights are not all there.
+        """
         super().__init__()
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
@@ -33,6 +36,12 @@ class LanguageModel(nn.Module):
             trust_remote_code=False, output_loading_info=True,
         )  # fmt: skip
         assert isinstance(model, PreTrainedModel)
+        prefix = f"{model.base_model_prefix}."
+        body = [key for key in info["missing_keys"] if key.startswith(prefix)]
+        if body:
+            raise UnsupportedModelError(
+                f"the checkpoint lacks {len(body)} weights of the encoder, {min(body)} among them"
+            )
         nn.Module.to(model, device or torch.device("cpu"))
         self.body: nn.Module = model.base_model
         self.matrices = prunable_matrices(self.body)
@@ -42,12 +51,14 @@ class LanguageModel(nn.Module):
         assert isinstance(decoder, nn.Linear)
         embedding = self.body.get_input_embeddings().weight  # pyright: ignore
         self.embedding = next(name for name, w in self.matrices.items() if w is embedding)
+        if decoder.weight is not embedding:
+            raise UnsupportedModelError(
+                f"{type(model).__name__} has a decoder matrix of its own; supported are models "
+                "whose decoder is tied to the word embedding"
+            )
         decoder.weight = nn.Parameter(self.dense[self.embedding], requires_grad=False)
         self.decoder = decoder
-        missing = [key for key in info["missing_keys"] if not key.endswith("decoder.weight")]
-        self.has_published_head = not any(
-            not key.startswith(model.base_model_prefix) for key in missing
-        )
+        self.has_published_head = not info["missing_keys"]
         if head is not None:
             self.load_head(head)
 

@@ -91,11 +91,11 @@ class Spool:
             if orphan.is_dir() and orphan.name not in kept:
                 shutil.rmtree(orphan)
 
-    def append(self, event: Event) -> Entry:
-        """The event with its number, durably on disk. Raises OSError, and then has no effect."""
-        entry = self.number(event)
-        self._write(_line(entry), sync=True)
-        return entry
+    def append(self, *events: Event) -> list[Entry]:
+        """The events with their numbers, durably on disk. Raises OSError, without effect."""
+        entries = [self.number(event) for event in events]
+        self._write("".join(map(_line, entries)), sync=True)
+        return entries
 
     def number(self, event: Event) -> Entry:
         """The event with a number of its own, in memory only."""

@@ -84,10 +84,9 @@ class Tracker:
         """Starts the writer thread."""
         self._thread.start()
 
-    def landed(self, record: Record) -> None:
-        """A unit is done; units that MLflow has already cost nothing."""
-        assert record.id in self._plan.units, "a unit of this plan"
-        self._add(Landed(record.id, record.kind))
+    def landed(self, *records: Record) -> None:
+        """Units are done; those that MLflow has already cost nothing."""
+        self._add(*(Landed(record.id, record.kind) for record in records))
 
     def failed(self, failure: Failure) -> None:
         """A unit did not finish."""
@@ -126,15 +125,15 @@ class Tracker:
             )
         return f"{len(self._refused)} not taken: {self._refused[-1]}" if self._refused else None
 
-    def _add(self, event: Event) -> None:
+    def _add(self, *events: Event) -> None:
         with self._changed:
             try:
-                entry = self._spool.append(event)
+                entries = self._spool.append(*events)
             except OSError as error:
                 # Still goes to MLflow in this process; `tamt sync-mlflow` mends the rest.
                 self._problem = one_line(f"the MLflow spool cannot be written: {error}")
-                entry = self._spool.number(event)
-            self._queue.append(entry)
+                entries = [self._spool.number(event) for event in events]
+            self._queue.extend(entries)
             self._changed.notify_all()
 
     def _deliver(self) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import ray
 from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
@@ -21,9 +20,6 @@ Tamt = Callable[..., subprocess.CompletedProcess[str]]
 Toy = dict[str, Any]
 
 
-@pytest.mark.filterwarnings(
-    "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"
-)
 def test_a_sweep_runs_once_and_whole(toy: Toy, tamt: Tamt, tmp_path: Path) -> None:
     """Every unit done, every mask exact, pruned weights zero, all of it in MLflow and the report;
     a second call finds nothing to do, and an added sparsity runs only what is new."""

@@ -51,7 +51,7 @@ def test_the_file_that_the_mistakes_are_put_into_is_good() -> None:
     ("old", "new", "line", "key", "nearest"),
     [
         ("sparsities: [0.5]", "sparsities: [0.5]\nmask_seed: [1]", 15, "mask_seed", "mask_seeds"),
-        ('{source: "dir:m"}', '{source: "dir:m", poling: mean}', 3, "models.mini.poling", "pooling"),
+        ('"dir:m"}', '"dir:m", poling: mean}', 3, "models.mini.poling", "pooling"),
         ("part: tail", "parts: tail", 7, "corpus.validation.parts", "part"),
         ("    steps: 40", "    stepz: 40", 13, "methods.3.stepz", "steps"),
         ("steps: 10}", "steps: 10, stp: 0.1}", 11, "methods.2.stp", "step"),

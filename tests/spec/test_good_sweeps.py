@@ -105,8 +105,9 @@ def test_steps_by_sparsity() -> None:
 
 def test_nothing_changes_a_sweep() -> None:
     sweep = parse_sweep(SMALL)
-    for part, field in ((sweep, "name"), (sweep.corpus, "column"), (sweep.models["mini"], "source"),
-                        (sweep.methods[0], "name"), (sweep.execution.search, "workers")):  # fmt: skip
+    parts = [(sweep, "name"), (sweep.corpus, "column"), (sweep.models["mini"], "source"),
+             (sweep.methods[0], "name"), (sweep.execution.search, "workers")]  # fmt: skip
+    for part, field in parts:
         with pytest.raises(ValidationError, match="frozen"):
             setattr(part, field, "x")
 

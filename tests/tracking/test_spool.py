@@ -23,7 +23,7 @@ def test_events_survive_in_order(tmp_path: Path) -> None:
 
 def test_acknowledged_events_are_gone_wherever_they_stood(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
-    entries = [spool.append(event) for event in (A, B, C)]
+    entries = spool.append(A, B, C)
     spool.acknowledge(entries[1])
     assert left(tmp_path) == [A, C]
 
@@ -58,7 +58,7 @@ def test_a_torn_line_does_not_spoil_the_next(tmp_path: Path) -> None:
 def test_the_file_does_not_grow_with_what_is_done(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     for event in [A, B, C] * 50:
-        spool.acknowledge(spool.append(event))
+        spool.acknowledge(*spool.append(event))
     assert left(tmp_path) == []
     assert (tmp_path / "events.jsonl").stat().st_size == 0
 

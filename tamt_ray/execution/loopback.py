@@ -1,0 +1,12 @@
+"""Keeping a local Ray off the network."""
+
+import os
+
+
+def listen_on_loopback() -> None:
+    """Make a Ray started by this process use 127.0.0.1 and nothing else.
+
+    Ray has this as a default on some systems only, behind a variable that it reads when it is
+    imported: call this before.
+    """
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

@@ -1,0 +1,140 @@
+"""Masked-language-model corruption (PAPER §2): 15 % of tokens, 80/10/10; and the data stream."""
+
+import math
+
+import pytest
+import torch
+
+from tamt_ray.data.blocks import Blocks, Special
+from tamt_ray.search.masking import Corrupted, Stream, corrupt, join
+
+VOCABULARY = 1000
+SPECIAL = Special(2, 3, 4, 0, frozenset({0, 1, 2, 3, 4}), VOCABULARY)
+
+
+def blocks(rows: int, length: int) -> Blocks:
+    """Random words between CLS and SEP; no word is special."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, VOCABULARY, (rows, length), generator=generator, dtype=torch.int32)
+    ids[:, 0], ids[:, -1] = SPECIAL.cls, SPECIAL.sep
+    return Blocks(ids, "", SPECIAL)
+
+
+def original(batch: Corrupted) -> torch.Tensor:
+    """The text before the corruption."""
+    return batch.ids.masked_scatter(batch.chosen, batch.labels)
+
+
+def bound(p: float, n: int) -> float:
+    """Five standard deviations of a share of n draws."""
+    return 5 * math.sqrt(p * (1 - p) / n)
+
+
+@pytest.fixture(scope="module")
+def many() -> tuple[Blocks, Corrupted]:
+    """400 blocks of 512 tokens."""
+    text = blocks(400, 512)
+    return text, join(corrupt(text, list(range(400)), list(range(400)), 0.15))
+
+
+def test_fifteen_percent_of_the_words_are_chosen(many: tuple[Blocks, Corrupted]) -> None:
+    _, batch = many
+    words = 400 * 510
+    assert abs(len(batch.labels) / words - 0.15) < bound(0.15, words)
+    # Evenly over the places within a block: a χ² of 509 degrees is within six deviations.
+    expected = len(batch.labels) / 510
+    spread = ((batch.chosen[:, 1:-1].sum(0) - expected) ** 2 / (expected * 0.85)).sum()
+    assert abs(float(spread) - 509) < 6 * math.sqrt(2 * 509)
+
+
+def test_of_the_chosen_80_percent_are_masked_10_random_and_10_kept(
+    many: tuple[Blocks, Corrupted],
+) -> None:
+    text, batch = many
+    shown, true = batch.ids[batch.chosen], batch.labels
+    n = len(true)
+    masked, kept = shown == SPECIAL.mask, shown == true
+    # A random word is the original or MASK itself once in a thousand.
+    assert abs(float(masked.float().mean()) - 0.8) < bound(0.8, n) + 1e-4
+    assert abs(float(kept.float().mean()) - 0.1001) < bound(0.1, n)
+    changed = shown[~masked & ~kept]
+    assert abs(len(changed) / n - 0.1) < bound(0.1, n) + 2e-4
+    # Random words come from the whole vocabulary, evenly.
+    assert 0 <= int(changed.min()) < 10
+    assert VOCABULARY - 10 < int(changed.max()) < VOCABULARY
+    middle = float(changed.float().mean())
+    assert abs(middle - 499.5) < 5 * VOCABULARY / math.sqrt(12 * len(changed)) + 1
+    assert text.ids.dtype == torch.int32
+
+
+def test_labels_are_the_original_words_and_nothing_else_changes(
+    many: tuple[Blocks, Corrupted],
+) -> None:
+    text, batch = many
+    assert torch.equal(original(batch), text.ids.long())
+    assert torch.equal(batch.ids[~batch.chosen], text.ids.long()[~batch.chosen])
+    assert torch.equal(batch.labels, text.ids.long()[batch.chosen])
+    assert torch.equal(text.ids, blocks(400, 512).ids), "the shared tensor was written to"
+
+
+def test_cls_and_sep_are_never_chosen(many: tuple[Blocks, Corrupted]) -> None:
+    _, batch = many
+    assert not batch.chosen[:, 0].any()
+    assert not batch.chosen[:, -1].any()
+    assert (batch.ids[:, 0] == SPECIAL.cls).all()
+    assert (batch.ids[:, -1] == SPECIAL.sep).all()
+
+
+def test_a_rows_corruption_depends_on_its_seed_only() -> None:
+    text = blocks(6, 64)
+    together = corrupt(text, [0, 1, 2, 3], [10, 11, 12, 13], 0.15)
+    torch.manual_seed(99)
+    alone = corrupt(text, [2], [12], 0.15)
+    assert torch.equal(together[2].ids, alone[0].ids)
+    assert torch.equal(together[2].chosen, alone[0].chosen)
+    # Another row of the same seed: the same places, by the same fate.
+    other = corrupt(text, [5], [12], 0.15)
+    assert torch.equal(other[0].chosen, alone[0].chosen)
+    assert torch.equal(other[0].ids == SPECIAL.mask, alone[0].ids == SPECIAL.mask)
+    assert not torch.equal(corrupt(text, [2], [13], 0.15)[0].chosen, alone[0].chosen)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 10])
+def test_every_epoch_is_a_permutation_of_all_blocks(batch_size: int) -> None:
+    text = blocks(7, 32)
+    stream = Stream(text, batch_size, 3, 0.15)
+    rows: list[int] = []
+    for step in range(42 // batch_size + 1):
+        batch = stream.batch(step)
+        assert len(batch) == batch_size
+        for block in batch:
+            # Each block is one of the text's, unaffected but for the corruption.
+            (row,) = (text.ids.long() == original(block)).all(1).nonzero().flatten().tolist()
+            rows.append(row)
+    epochs = [rows[start : start + 7] for start in range(0, 42, 7)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 3
+    # However long the batches are, the order of the blocks is the same.
+    reference = Stream(text, 1, 3, 0.15)
+    first = [original(reference.batch(place)[0]) for place in range(14)]
+    assert all(
+        torch.equal(block[0], text.ids[row].long()) for block, row in zip(first, rows, strict=False)
+    )
+
+
+def test_a_batch_is_a_function_of_seed_and_step() -> None:
+    text = blocks(7, 64)
+    stream = Stream(text, 3, 3, 0.15)
+    stream.batch(0)
+    late = join(stream.batch(5))
+    fresh = join(Stream(text, 3, 3, 0.15).batch(5))
+    assert torch.equal(late.ids, fresh.ids)
+    assert torch.equal(late.chosen, fresh.chosen)
+    other = join(Stream(text, 3, 4, 0.15).batch(5))
+    assert not torch.equal(late.chosen, other.chosen)
+
+
+def test_a_block_is_corrupted_anew_every_time() -> None:
+    stream = Stream(blocks(1, 64), 2, 3, 0.15)
+    chosen = [block.chosen for step in range(4) for block in stream.batch(step)]
+    assert len({tuple(c.flatten().tolist()) for c in chosen}) == 8

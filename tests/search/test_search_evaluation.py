@@ -1,0 +1,126 @@
+"""The pre-training losses of a subnetwork (PAPER §3) by transformers' own loss."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tamt_ray.data.blocks import Blocks
+from tamt_ray.data.history import NonFiniteLossError
+from tamt_ray.masks.mask import Mask
+from tamt_ray.search import evaluate
+from tamt_ray.search.evaluate import pretraining_losses
+from tamt_ray.search.language_model import LanguageModel
+from tamt_ray.search.masking import Corrupted, join
+
+from .search_reference import Reference
+
+LoadModel = Callable[[Path], LanguageModel]
+LoadBlocks = Callable[[Path], Blocks]
+
+
+def measure(
+    model: LanguageModel, mask: Mask | None, blocks: Blocks, batch_size: int = 8, seed: int = 0
+) -> dict[str, float]:
+    return pretraining_losses(
+        model, mask, blocks, probability=0.15, seed=seed, batch_size=batch_size,
+        device=torch.device("cpu"),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Corrupted]:
+    """The corrupted blocks that the evaluation read, in order."""
+    found: list[Corrupted] = []
+    genuine = evaluate.corrupt
+
+    def watched(*arguments: object) -> list[Corrupted]:
+        batch = genuine(*arguments)  # pyright: ignore
+        found.extend(batch)
+        return batch
+
+    monkeypatch.setattr(evaluate, "corrupt", watched)
+    return found
+
+
+@pytest.mark.parametrize("sparsity", [None, 0.5, 0.9])
+def test_losses_are_transformers_own_on_the_same_corrupted_text(
+    encoder: Path, load: LoadModel, validation_blocks: LoadBlocks, drawn: list[Corrupted],
+    sparsity: float | None,
+) -> None:  # fmt: skip
+    model = load(encoder)
+    mask = None if sparsity is None else Mask.by_magnitude(model.dense, sparsity)
+    found = measure(model, mask, validation_blocks(encoder))
+    reference = Reference(encoder)
+    reference.model.eval()
+    # Masked in the input only: `replaced` leaves the decoder with the dense embedding.
+    replaced = {
+        name: weight * mask[name.removeprefix(reference.prefix)] if mask else weight
+        for name, weight in reference.matrices.items()
+    }
+    assert len(drawn) == len(validation_blocks(encoder).ids) > 20
+    everything = join(drawn)
+    with torch.no_grad():
+        expected = {name: float(v) for name, v in reference.losses(replaced, everything).items()}
+        whole = {**replaced, reference.decoder: replaced[reference.embedding]}
+        masked_decoder = float(reference.losses(whole, everything)["mlm_loss"])
+    assert found["mlm_loss"] == pytest.approx(expected["mlm_loss"], rel=1e-5)
+    assert found["kd_loss"] == pytest.approx(expected["kd_loss"], rel=1e-5, abs=1e-12)
+    assert found["predicted_tokens"] == len(everything.labels)
+    if mask:
+        assert abs(found["mlm_loss"] - masked_decoder) > 1e-2
+
+
+def test_the_batch_size_changes_nothing(
+    noisy: Path, load: LoadModel, validation_blocks: LoadBlocks
+) -> None:
+    found = []
+    for batch_size in (1, 3, 1000):
+        model = load(noisy)
+        mask = Mask.by_magnitude(model.dense, 0.5)
+        found.append(measure(model, mask, validation_blocks(noisy), batch_size))
+    for other in found[1:]:
+        assert other["mlm_loss"] == pytest.approx(found[0]["mlm_loss"], rel=1e-6)
+        assert other["kd_loss"] == pytest.approx(found[0]["kd_loss"], rel=1e-6)
+        assert other["predicted_tokens"] == found[0]["predicted_tokens"]
+
+
+def test_every_subnetwork_predicts_the_same_tokens(
+    bert: Path, load: LoadModel, validation_blocks: LoadBlocks, drawn: list[Corrupted]
+) -> None:
+    dense = load(bert).dense
+    masks = [None, Mask.by_magnitude(dense, 0.5), Mask.at_random(dense, 0.9, 1)]
+    seen: list[Corrupted] = []
+    for number, mask in enumerate(masks):
+        drawn.clear()
+        torch.manual_seed(number)
+        measure(load(bert), mask, validation_blocks(bert), batch_size=number + 2)
+        seen.append(join(drawn))
+    for other in seen[1:]:
+        assert torch.equal(other.ids, seen[0].ids)
+        assert torch.equal(other.chosen, seen[0].chosen)
+    drawn.clear()
+    measure(load(bert), None, validation_blocks(bert), seed=1)
+    assert not torch.equal(join(drawn).chosen, seen[0].chosen)
+
+
+def test_the_dense_model_is_at_no_distance_from_itself(
+    noisy: Path, load: LoadModel, validation_blocks: LoadBlocks
+) -> None:
+    assert measure(load(noisy), None, validation_blocks(noisy))["kd_loss"] == 0.0
+    # A mask that removes nothing is the dense model, measured.
+    model = load(noisy)
+    everything = measure(model, Mask.by_magnitude(model.dense, 0.0), validation_blocks(noisy))
+    assert everything["kd_loss"] == pytest.approx(0, abs=1e-6)
+    dense = measure(load(noisy), None, validation_blocks(noisy))
+    assert everything["mlm_loss"] == dense["mlm_loss"]
+
+
+def test_a_loss_that_is_not_a_number_is_an_error(
+    bert: Path, load: LoadModel, validation_blocks: LoadBlocks
+) -> None:
+    model = load(bert)
+    next(iter(model.head_parameters().values())).data[0] = float("nan")
+    with pytest.raises(NonFiniteLossError):
+        measure(model, None, validation_blocks(bert))

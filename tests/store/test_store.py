@@ -1,0 +1,251 @@
+"""Done means a record that verifies; whatever is half there counts as not there."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tamt_ray.plan.unit import Unit, config_dict, parse_config
+from tamt_ray.store.record import Failure, Record
+from tamt_ray.store.store import Store, StoreError
+
+MASK = bytes(range(200))
+CURVE = b'{"step": 1}\n'
+
+
+def unit(seed: int = 1) -> Unit:
+    config = {"kind": "search", "method": "random", "model": {"source": "dir:m"}, "sparsity": 0.5}
+    return Unit(parse_config({**config, "seed": seed}), {"model": "mini", "method": "random"})
+
+
+def record_of(one: Unit) -> Record:
+    return Record(
+        id=one.id, kind=one.kind, config=config_dict(one.config), parents=one.parents,
+        metrics={"zeros": 50.0}, sources={"dir:m": "0123"}, started=1.7e9, seconds=2.5,
+        device="cpu", place="node", versions={"torch": "2.13.0"},
+    )  # fmt: skip
+
+
+def failure_of(one: Unit) -> Failure:
+    return Failure(
+        id=one.id, kind=one.kind, labels=dict(one.labels), error="FloatingPointError",
+        message="the loss is nan at step 3", traceback="…", attempts=1, at=1.7e9,
+    )  # fmt: skip
+
+
+def place(root: Path, one: Unit) -> Path:
+    return root / "units" / one.kind / one.id
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def store(root: Path) -> Store:
+    return Store(str(root))
+
+
+def test_a_commit_comes_back_whole(store: Store, root: Path) -> None:
+    written = store.commit(record_of(unit()), {"mask.safetensors": MASK, "curve.jsonl": CURVE})
+    found = Store(str(root)).record("search", unit().id)
+    assert found == written
+    assert found is not None
+    assert found.model_copy(update={"artifacts": {}}) == record_of(unit())
+    assert found.artifacts["mask.safetensors"].sha256 == hashlib.sha256(MASK).hexdigest()
+    assert found.artifacts["mask.safetensors"].bytes == 200
+    assert store.artifact(found, "mask.safetensors") == MASK
+    assert store.artifact(found, "curve.jsonl") == CURVE
+    assert sorted(path.name for path in place(root, unit()).iterdir()) == [
+        "curve.jsonl", "mask.safetensors", "record.json",
+    ]  # fmt: skip
+
+
+def test_opening_and_looking_writes_nothing(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "results"))
+    assert store.done({unit().id: unit()}) == {}
+    assert store.failures({unit().id: unit()}) == {}
+    assert store.record("search", unit().id) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_the_record_comes_last(
+    broken: int, store: Store, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever write of a commit fails, there is no record; the next attempt is whole."""
+    written: list[str] = []
+    write = store.files.write
+
+    def failing(name: str, data: bytes) -> None:
+        if name.startswith("units/"):
+            written.append(name.rsplit("/", 1)[1])
+            if len(written) == broken + 1:
+                raise OSError(5, "Input/output error")
+        write(name, data)
+
+    artifacts = {"mask.safetensors": MASK, "curve.jsonl": CURVE}
+    with monkeypatch.context() as patch:
+        patch.setattr(store.files, "write", failing)
+        with pytest.raises(OSError, match="Input/output"):
+            store.commit(record_of(unit()), artifacts)
+    order = ["mask.safetensors", "curve.jsonl", "record.json"]
+    assert written == order[: broken + 1]
+    assert store.record("search", unit().id) is None
+    assert store.done({unit().id: unit()}) == {}
+    again = store.commit(record_of(unit()), artifacts)
+    assert store.done({unit().id: unit()}) == {unit().id: again}
+    assert store.artifact(again, "mask.safetensors") == MASK
+
+
+def test_a_torn_record_is_not_a_record(store: Store, root: Path) -> None:
+    store.commit(record_of(unit(1)), {})
+    whole = (place(root, unit(1)) / "record.json").read_bytes()
+    place(root, unit(2)).mkdir(parents=True)
+    (place(root, unit(2)) / ".record.json.ab12.tmp").write_bytes(whole[: len(whole) // 2])
+    units = {one.id: one for one in (unit(1), unit(2))}
+    assert set(store.done(units)) == {unit(1).id}
+
+
+@pytest.mark.parametrize("position", [0, 100, 199])
+def test_one_flipped_bit_is_noticed(position: int, store: Store, root: Path) -> None:
+    record = store.commit(record_of(unit()), {"mask.safetensors": MASK})
+    path = place(root, unit()) / "mask.safetensors"
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(StoreError) as caught:
+        store.artifact(record, "mask.safetensors")
+    assert str(path) in str(caught.value)
+    assert "delete that unit's directory" in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", MASK[:-1], MASK + b"x"])
+def test_another_length_is_noticed(data: bytes, store: Store, root: Path) -> None:
+    record = store.commit(record_of(unit()), {"mask.safetensors": MASK})
+    (place(root, unit()) / "mask.safetensors").write_bytes(data)
+    with pytest.raises(StoreError, match="does not have the content"):
+        store.artifact(record, "mask.safetensors")
+
+
+def test_a_missing_artifact_is_named(store: Store, root: Path) -> None:
+    record = store.commit(record_of(unit()), {"mask.safetensors": MASK})
+    (place(root, unit()) / "mask.safetensors").unlink()
+    with pytest.raises(StoreError, match=rf"{unit().id}/mask\.safetensors is missing"):
+        store.artifact(record, "mask.safetensors")
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"{}", b"\x00\xff", b"[1]"])
+def test_a_damaged_record_is_named(data: bytes, store: Store, root: Path) -> None:
+    store.commit(record_of(unit()), {})
+    path = place(root, unit()) / "record.json"
+    path.write_bytes(data)
+    with pytest.raises(StoreError) as caught:
+        store.done({unit().id: unit()})
+    assert str(path) in str(caught.value)
+    assert "is damaged" in str(caught.value)
+
+
+def test_a_damaged_failure_is_named(store: Store, root: Path) -> None:
+    store.fail(failure_of(unit()))
+    path = place(root, unit()) / "failure.json"
+    path.write_bytes(b"{")
+    with pytest.raises(StoreError) as caught:
+        store.failures({unit().id: unit()})
+    assert str(path) in str(caught.value)
+
+
+def test_a_record_under_a_foreign_id_is_refused(store: Store, root: Path) -> None:
+    store.commit(record_of(unit(1)), {})
+    place(root, unit(2)).mkdir(parents=True)
+    os.link(place(root, unit(1)) / "record.json", place(root, unit(2)) / "record.json")
+    with pytest.raises(StoreError, match="another unit's"):
+        store.done({unit(2).id: unit(2)})
+
+
+def test_a_record_with_another_config_is_refused(store: Store, root: Path) -> None:
+    """As if two configs had met under one id: the config beside the result is what counts."""
+    store.commit(record_of(unit()), {})
+    path = place(root, unit()) / "record.json"
+    body = json.loads(path.read_text())
+    body["config"]["sparsity"] = 0.6
+    path.write_text(json.dumps(body))
+    with pytest.raises(StoreError, match="another config"):
+        store.done({unit().id: unit()})
+
+
+def test_done_subtracts_just_what_is_asked_for(store: Store) -> None:
+    for seed in (1, 2, 3):
+        store.commit(record_of(unit(seed)), {})
+    wanted = {one.id: one for one in (unit(2), unit(3), unit(4))}
+    assert set(store.done(wanted)) == {unit(2).id, unit(3).id}
+    assert store.done({}) == {}
+
+
+def test_a_failure_is_remembered_until_the_unit_succeeds(store: Store, root: Path) -> None:
+    store.fail(failure_of(unit(1)))
+    store.fail(failure_of(unit(2)))
+    both = {one.id: one for one in (unit(1), unit(2))}
+    assert store.failures(both) == {one.id: failure_of(one) for one in (unit(1), unit(2))}
+    assert store.failures({unit(3).id: unit(3)}) == {}
+    assert store.done(both) == {}
+    store.commit(record_of(unit(1)), {})
+    assert set(Store(str(root)).failures(both)) == {unit(2).id}
+    assert set(store.done(both)) == {unit(1).id}
+
+
+def test_the_same_result_written_twice_is_one_result(store: Store) -> None:
+    """Two workers may have computed one unit when a node was lost for a while."""
+    first = store.commit(record_of(unit()), {"mask.safetensors": MASK})
+    other = Store(store.uri)
+    again = other.commit(record_of(unit()), {"mask.safetensors": MASK})
+    assert first == again
+    assert store.done({unit().id: unit()}) == {unit().id: again}
+    assert store.artifact(first, "mask.safetensors") == MASK
+
+
+@pytest.mark.parametrize("found", ["2", "0", "tamt", ""])
+def test_a_store_of_another_format_is_refused(found: str, store: Store, root: Path) -> None:
+    store.commit(record_of(unit()), {})
+    assert (root / "store.json").read_text().strip() == "1"
+    (root / "store.json").write_text(found)
+    with pytest.raises(StoreError, match="was written in format") as caught:
+        Store(str(root))
+    assert "this version reads 1" in str(caught.value)
+
+
+def test_the_format_is_said_before_the_first_result(
+    store: Store, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    monkeypatch.setattr(store.files, "write", lambda name, data: names.append(name))
+    store.commit(record_of(unit()), {"mask.safetensors": MASK})
+    assert names[0] == "store.json"
+
+
+@pytest.mark.parametrize("name", ["../other/record.json", "/tmp/x", "a/../../x"])
+def test_an_artifact_cannot_leave_its_store(name: str, store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not a path inside"):
+        store.commit(record_of(unit()), {name: b"x"})
+    assert store.record("search", unit().id) is None
+
+
+def test_a_place_that_is_no_directory_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    with pytest.raises(StoreError, match=r"cannot be used"):
+        Store(str(file))
+    with pytest.raises(StoreError, match=r"cannot be used"):
+        Store("nonsense://x")
+
+
+def test_a_store_by_uri_is_the_store_by_path(store: Store, root: Path) -> None:
+    record = store.commit(record_of(unit()), {"mask.safetensors": MASK})
+    same = Store(f"file://{root}")
+    assert same.done({unit().id: unit()}) == {unit().id: record}
+    assert same.artifact(record, "mask.safetensors") == MASK
+    same.fail(failure_of(unit(2)))
+    assert set(store.failures({unit(2).id: unit(2)})) == {unit(2).id}
