@@ -42,6 +42,9 @@ def carry_out(
         tables = LiveTables(plan)
         for record in opened.records.values():
             tables.add(record)
+        # Another sweep may have computed the rest, or the last run ended before its report.
+        if not opened.store.files.exists(f"reports/{sweep.name}/report.html"):
+            write_report(opened)
         _show(opened, tables.snapshot(), as_json, talk, out)
         return 1 if opened.failures else 0
     return _execute(opened, address, fail_fast, as_json, talk, out)
@@ -112,7 +115,9 @@ def _show(opened: Opened, snapshot: Snapshot, as_json: bool, talk: Console, out:
     for line in failure_lines(opened.failures):
         talk.print(line, style="red", markup=False, soft_wrap=True)
     if opened.failures:
-        talk.print(f"try them again: python -m tamt_ray.sweep {opened.file} --retry-failed")
+        talk.print(
+            f"try them again: python -m tamt_ray.sweep {opened.file} --retry-failed", soft_wrap=True
+        )
     talk.print(f"report: {report}", soft_wrap=True)
     talk.print(f"runs:   {ui_command(opened.sweep)}", soft_wrap=True)
 

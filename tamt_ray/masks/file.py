@@ -6,7 +6,6 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from safetensors import SafetensorError, deserialize
-from safetensors.numpy import save
 from torch import Tensor
 
 from tamt_ray.masks.mask import Mask
@@ -20,10 +19,19 @@ class MaskFileError(ValueError):
 
 def mask_to_bytes(mask: Mask, origin: Mapping[str, str] | None = None) -> bytes:
     """A safetensors file of packed bits (most significant first, row-major)."""
-    packed = {name: np.packbits(matrix.numpy().reshape(-1)) for name, matrix in mask.items()}
+    packed = {name: np.packbits(mask[name].numpy().reshape(-1)).tobytes() for name in sorted(mask)}
     shapes = {name: list(matrix.shape) for name, matrix in mask.items()}
-    metadata = {"format": _FORMAT, "shapes": json.dumps(shapes, sort_keys=True), **(origin or {})}
-    return save(packed, metadata=metadata)
+    metadata = {**(origin or {}), "format": _FORMAT, "shapes": json.dumps(shapes, sort_keys=True)}
+    # The library writes metadata in random order. Equal masks have to be equal files: two workers
+    # may commit the same unit, and one's record must vouch for the other's file.
+    header: dict[str, object] = {"__metadata__": metadata}
+    end = 0
+    for name, bits in packed.items():
+        start, end = end, end + len(bits)
+        header[name] = {"dtype": "U8", "shape": [len(bits)], "data_offsets": [start, end]}
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + b"".join(packed.values())
 
 
 def mask_from_bytes(data: bytes) -> Mask:

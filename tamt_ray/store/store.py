@@ -26,6 +26,8 @@ class Store:
         """Raises StoreError for an unusable place or another major version."""
         try:
             self.files = Files(uri)
+            if self.files.local and self.files.local.is_file():
+                raise NotADirectoryError("it is a file, not a directory")
             self._marked = self.files.exists("store.json")
             found = self.files.read("store.json").decode().strip() if self._marked else str(FORMAT)
         except (OSError, ValueError) as error:

@@ -11,8 +11,10 @@ import ray
 from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
+from tamt_ray.execution.work import Workbench
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.plan.expand import expand
+from tamt_ray.search.team import Team
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.store import Store
 
@@ -22,7 +24,8 @@ Toy = dict[str, Any]
 
 def test_a_sweep_runs_once_and_whole(toy: Toy, tamt: Tamt, tmp_path: Path) -> None:
     """Every unit done, every mask exact, pruned weights zero, all of it in MLflow and the report;
-    a second call finds nothing to do, and an added sparsity runs only what is new."""
+    a second call finds nothing to do. Edited, only what is new runs, and a method whose learning
+    rate overflows fails alone, with its step, and holds up only what needs it."""
     first = tamt(toy)
     assert first.returncode == 0, first.stderr
     sweep = Sweep.model_validate(toy)
@@ -53,29 +56,20 @@ def test_a_sweep_runs_once_and_whole(toy: Toy, tamt: Tamt, tmp_path: Path) -> No
         "head": 0, "search": 6, "pretrain_eval": 7, "finetune": 7
     }  # fmt: skip
 
-    toy["methods"], toy["sparsities"] = ["random", "omp"], [0.5, 0.25]
-    more = tamt(toy)
-    assert more.returncode == 0, more.stderr
+    toy["methods"] = ["random", "omp", {"method": "imp", "step": 0.25, "steps": 12, "lr": 1e38}]
+    toy["sparsities"] = [0.5, 0.25]
+    edited = tamt(toy)
+    assert edited.returncode == 1
+    assert "NonFiniteLossError: the loss is nan at step" in edited.stderr
+    assert "--retry-failed" in edited.stderr
     new = set((tmp_path / "results").rglob("record.json")) - stamps.keys()
     assert Counter(path.parts[-3] for path in new) == {
         "search": 2, "pretrain_eval": 2, "finetune": 2
     }  # fmt: skip
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
-
-
-def test_one_bad_unit_stops_no_other(toy: Toy, tamt: Tamt) -> None:
-    """A learning rate that overflows gives NaN: that unit fails with its step, others finish,
-    what needs it is blocked, and the exit code says so."""
-    toy["methods"] = ["omp", {"method": "imp", "step": 0.25, "steps": 12, "lr": 1e38}]
-    result = tamt(toy)
-    assert result.returncode == 1
-    assert "NonFiniteLossError: the loss is nan at step" in result.stderr
-    assert "--retry-failed" in result.stderr
-    plan, store = expand(Sweep.model_validate(toy)), Store(str(toy["store"]))
-    failed = store.failures(plan.units)
-    assert [plan.units[i].labels["method"] for i in failed] == ["imp"]
-    done = {str(plan.units[i].labels["method"]) for i in store.done(plan.units)}
-    assert done == {"full", "omp"}
+    plan = expand(Sweep.model_validate(toy))
+    failed = [plan.units[unit_id].labels for unit_id in store.failures(plan.units)]
+    assert [(labels["method"], labels["sparsity"]) for labels in failed] == [("imp", 0.5)]
 
 
 def test_what_cannot_run_is_refused_before_anything_runs(toy: Toy, tamt: Tamt) -> None:
@@ -115,3 +109,32 @@ def test_fractions_of_a_gpu_are_shared_out(toy: Toy, tamt: Tamt, tmp_path: Path)
     at_once = max(sum(a <= start < b for a, b in spans) for start, _ in spans)
     assert at_once == 8
     assert {r.place.rsplit("GPU ", 1)[1] for r in tunes} == {"0", "1", "2", "3"}
+
+
+def test_the_number_of_workers_changes_no_mask(toy: Toy, tamt: Tamt, tmp_path: Path) -> None:
+    """A gang of two DDP workers finds what one process without Ray finds, but for the order of
+    floating-point sums; while it holds both CPUs the fleet waits, and then does its part."""
+    toy["methods"] = [
+        {"method": "imp", "step": 0.25, "steps": 4},
+        {"method": "tamt_mlm_kd", "steps": 6, "lr": 5e-3},
+    ]
+    toy["execution"] = {"search": {"workers": 2}}
+    toy["tasks"] = {}
+    result = tamt(toy)
+    assert result.returncode == 0, result.stderr
+
+    plan, together = expand(Sweep.model_validate(toy)), Store(str(toy["store"]))
+    alone = Store(str(tmp_path / "alone"))
+    bench = Workbench(alone, Team(), "here")
+    for unit in plan.units.values():
+        if unit.kind == "search":
+            pair = [
+                mask_from_bytes(store.artifact(record, "mask.safetensors"))
+                for store, record in (
+                    (together, together.record("search", unit.id)),
+                    (alone, bench.perform(unit)),
+                )
+                if record
+            ]
+            differing = sum(int((pair[0][name] != pair[1][name]).sum()) for name in pair[0])
+            assert differing / pair[0].weights < 1e-3

@@ -6,52 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from pydantic import TypeAdapter
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from tamt_ray.spec.model import Model
 from tamt_ray.spec.task import Task
 
 LETTERS = "abcdefghijklmnopqrst"
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", ".", *LETTERS]
-PIECES = [f"##{letter}" for letter in LETTERS]
 
 Rows = list[dict[str, object]]
 WriteTask = Callable[..., Task]
-
-
-@pytest.fixture(scope="session")
-def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two layers, hidden 32, random weights; published as a masked language model, no pooler."""
-    path = tmp_path_factory.mktemp("model")
-    vocabulary = {word: number for number, word in enumerate([*WORDS, *PIECES])}
-    bare = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    bare.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    bare.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
-    )
-    # Published sentence encoders ship these two; neither may reach the features.
-    bare.enable_truncation(4)
-    bare.enable_padding(length=9)
-    PreTrainedTokenizerFast(
-        tokenizer_object=bare, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
-        sep_token="[SEP]", mask_token="[MASK]", model_max_length=128,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    ).save_pretrained(path)  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        BertForMaskedLM(
-            BertConfig(
-                vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2,
-                num_attention_heads=2, intermediate_size=64, max_position_embeddings=128,
-                initializer_range=0.2,
-            )
-        ).save_pretrained(path)  # fmt: skip
-    return path
 
 
 @pytest.fixture(params=["native", "mean"])

@@ -42,19 +42,6 @@ def test_two_workers_find_what_one_finds(noisy: Path, corpus: Corpus, tmp_path: 
         assert all(two[name].equal(other[name]) for name in names), "the workers disagree"
         total = sum(one[name].numel() for name in names)
         equal = sum(int((one[name] == two[name]).sum()) for name in names)
-        print(
-            "BITS",
-            method,
-            equal,
-            total,
-            max(
-                abs(a - b)
-                for a, b in zip(
-                    json.loads((alone / "0.json").read_text())[method],
-                    json.loads((together / "0.json").read_text())[method],
-                )
-            ),
-        )
         assert equal / total >= 0.999, f"{method}: {equal} of {total} bits"
     single, double = (json.loads((path / "0.json").read_text()) for path in (alone, together))
     assert (together / "1.json").read_text() == (together / "0.json").read_text()
