@@ -16,8 +16,8 @@ from tamt_ray.plan.status import Decision, decide
 from tamt_ray.tracking.place import ui_command
 from tamt_ray.tracking.tracker import Tracker
 
-_LAST_WORDS = 120.0
-"""Seconds the run waits for MLflow at its end."""
+_LAST_WORDS, _SHORT_WORDS = 120.0, 3.0
+"""Seconds the run waits for MLflow at its end, and when it is interrupted."""
 
 
 def carry_out(
@@ -65,6 +65,7 @@ def _execute(
     from tamt_ray.execution.driver import Call, ExecutionError, Ledger, run
     from tamt_ray.execution.placement import InfeasibleError
     from tamt_ray.execution.preflight import PreflightError, check
+    from tamt_ray.execution.signals import Interrupted
 
     sweep, plan, store = opened.sweep, opened.plan, opened.store
     try:
@@ -86,8 +87,12 @@ def _execute(
         talk.print(str(error), style="red", markup=False, soft_wrap=True)
         return 3
     except ExecutionError as error:
+        tracker.close(_LAST_WORDS)
         talk.print(str(error), style="red", markup=False, soft_wrap=True)
         return 1
+    except Interrupted:
+        tracker.close(_SHORT_WORDS)
+        raise
     files = report_files(opened)
     write_report(opened, files)
     tracker.summary(files, {"done": len(ledger.records), "failed": len(ledger.failures)})

@@ -21,6 +21,8 @@ class Opened:
     store: Store
     records: dict[str, Record]
     failures: dict[str, Failure]
+    part: bool = False
+    """Whether the plan is only the part of the sweep that was asked for."""
 
 
 def open_sweep(file: Path, pattern: str | None = None) -> Opened:
@@ -41,4 +43,4 @@ def open_sweep(file: Path, pattern: str | None = None) -> Opened:
     unfinished = {
         unit_id: failure for unit_id, failure in failures.items() if unit_id not in records
     }
-    return Opened(file, sweep, plan, store, records, unfinished)
+    return Opened(file, sweep, plan, store, records, unfinished, part=pattern is not None)

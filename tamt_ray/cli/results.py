@@ -1,11 +1,13 @@
 """The report of a sweep, written beside its results."""
 
 from tamt_ray.analysis.report import build_report
-from tamt_ray.cli.opened import Opened
+from tamt_ray.cli.opened import Opened, open_sweep
 
 
 def report_files(opened: Opened) -> dict[str, bytes]:
-    """Every file of the report by relative name."""
+    """Every file of the report by relative name; always of the whole sweep."""
+    if opened.part:
+        opened = open_sweep(opened.file)
     return build_report(opened.sweep, opened.plan, opened.records, opened.failures)
 
 
