@@ -18,7 +18,7 @@ class Files:
         if "://" in uri:
             filesystem, root = fs.FileSystem.from_uri(uri)
         else:
-            filesystem, root = fs.LocalFileSystem(), str(Path(uri).absolute())
+            filesystem, root = fs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
         self.uri = uri if "://" in uri else root
         self._root = root.rstrip("/")
         self._fs = filesystem

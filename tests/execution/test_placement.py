@@ -36,6 +36,7 @@ def execution(search: dict[str, object] | None = None, **finetune: object) -> Ex
         ([A100S], 1, 0.25, 16),
         ([A100S], 4, 0.25, 8),
         ([A100S], 1, 1 / 3, 12),
+        ([A100S], 1, 0.3333334, 12),
         ([A100S], 1, 1, 4),
         ([A100S], 1, 2, 2),
         ([A100S], 1, 3, 1),
