@@ -1,6 +1,7 @@
 """The command line: `tamt VERB FILE`."""
 
 import json
+import os
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -63,15 +64,17 @@ def run(
             _print_plan(opened, as_json)
             return
         from tamt_ray.cli.carry_out import carry_out
-        from tamt_ray.execution.signals import Interrupted
+        from tamt_ray.execution.broken import BrokenOffError
 
         try:
             code = carry_out(opened, address, fail_fast, as_json, talk, out)
-        except Interrupted as interrupted:
-            talk.print(
-                "interrupted; what is done is kept, the same command goes on", style="yellow"
-            )
-            code = 128 + interrupted.signal
+        except BrokenOffError as error:
+            _tell(str(error))
+            # Threads of Tune and Train are still alive, and their exit handlers would start Ray
+            # anew; everything worth keeping is on disk.
+            os._exit(error.code)
+        except KeyboardInterrupt:
+            _fail(130, "interrupted before anything ran")
     raise typer.Exit(code)
 
 
@@ -200,8 +203,12 @@ def _told() -> Generator[None]:
 
 
 def _fail(code: int, message: str) -> NoReturn:
-    talk.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
+    _tell(message)
     raise typer.Exit(code)
+
+
+def _tell(message: str) -> None:
+    talk.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
 
 
 def main() -> None:
@@ -211,4 +218,6 @@ def main() -> None:
 
 def run_file() -> None:
     """`python -m tamt_ray.sweep`: the verb `run` alone."""
-    typer.run(run)
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone.command()(run)
+    alone()

@@ -17,7 +17,7 @@ from tamt_ray.tracking.place import ui_command
 from tamt_ray.tracking.tracker import Tracker
 
 _LAST_WORDS, _SHORT_WORDS = 120.0, 3.0
-"""Seconds the run waits for MLflow at its end, and when it is interrupted."""
+"""Seconds the run waits for MLflow at its end, and when it is broken off."""
 
 
 def carry_out(
@@ -61,11 +61,11 @@ def _execute(
     if address is None:
         listen_on_loopback()
     from tamt_ray.cli.progress import Progress
+    from tamt_ray.execution.broken import BrokenOffError
     from tamt_ray.execution.cluster import ClusterError
-    from tamt_ray.execution.driver import Call, ExecutionError, Ledger, run
+    from tamt_ray.execution.driver import Call, Ledger, run
     from tamt_ray.execution.placement import InfeasibleError
     from tamt_ray.execution.preflight import PreflightError, check
-    from tamt_ray.execution.signals import Interrupted
 
     sweep, plan, store = opened.sweep, opened.plan, opened.store
     try:
@@ -86,11 +86,7 @@ def _execute(
     except (ClusterError, InfeasibleError) as error:
         talk.print(str(error), style="red", markup=False, soft_wrap=True)
         return 3
-    except ExecutionError as error:
-        tracker.close(_LAST_WORDS)
-        talk.print(str(error), style="red", markup=False, soft_wrap=True)
-        return 1
-    except Interrupted:
+    except BrokenOffError:
         tracker.close(_SHORT_WORDS)
         raise
     files = report_files(opened)

@@ -13,12 +13,13 @@ from ray.exceptions import RayError
 from tamt_ray.analysis.live import LiveTables, Snapshot
 from tamt_ray.execution.aggregator import Aggregator
 from tamt_ray.execution.board_actor import BoardActor, BoardClient, Event, Failed, Landed
+from tamt_ray.execution.broken import BrokenOffError
 from tamt_ray.execution.cluster import connected
 from tamt_ray.execution.fleet import run_fleet
 from tamt_ray.execution.gang import run_gang
 from tamt_ray.execution.placement import fleet_slots, gang_size, slots_of_gang
 from tamt_ray.execution.share import measured_share
-from tamt_ray.execution.signals import interruptible
+from tamt_ray.execution.signals import Signals, caught_signals
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.spec.sweep import Sweep
@@ -28,10 +29,6 @@ from tamt_ray.tracking.tracker import Tracker
 
 Watch = Callable[[Event | None], None]
 """Told every event, and None about once a second."""
-
-
-class ExecutionError(RuntimeError):
-    """Ray itself gave up; what is done is in the store."""
 
 
 @dataclass
@@ -61,7 +58,7 @@ def run(
 ) -> Snapshot:
     """Run what is missing; `ledger` grows as records land. Returns the final tables.
 
-    Raises ClusterError, InfeasibleError or ExecutionError; KeyboardInterrupt passes through.
+    Raises ClusterError, InfeasibleError or BrokenOffError.
     """
     decisions = decide(plan, ledger.records, ledger.failures)
     open_units = [plan.units[i] for i, d in decisions.items() if d in {Decision.RUN, Decision.WAIT}]
@@ -90,8 +87,8 @@ def run(
             )
         if len(open_units) > searches:
             lanes.start(lambda: run_fleet(f"{name}-board", store.uri, slots))
-        with interruptible():
-            _follow(board, aggregator, lanes, store, ledger, tracker, call, watch)
+        with caught_signals() as signals:
+            _follow(board, aggregator, lanes, signals, store, ledger, tracker, call, watch)
         return _final_tables(aggregator, plan, ledger.records)
 
 
@@ -99,6 +96,7 @@ def _follow(
     board: BoardClient,
     aggregator: ActorHandle[Aggregator],
     lanes: "_Lanes",
+    signals: Signals,
     store: Store,
     ledger: Ledger,
     tracker: Tracker,
@@ -124,6 +122,7 @@ def _follow(
             watch(event)
         watch(None)
         lanes.raise_first_error()
+        signals.raise_if_caught()
         if not running and not events:
             return
 
@@ -155,10 +154,10 @@ class _Lanes:
         return any(thread.is_alive() for thread in self._threads)
 
     def raise_first_error(self) -> None:
-        """Raises ExecutionError when a lane ended in an error."""
+        """Raises BrokenOffError when a lane ended in an error."""
         if self._errors:
-            raise ExecutionError(
-                f"Ray gave up: {self._errors[0]}; what is done is kept, the same command goes on"
+            raise BrokenOffError(
+                1, f"Ray gave up: {self._errors[0]}; what is done is kept, the same command goes on"
             ) from self._errors[0]
 
 

@@ -5,28 +5,37 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
+from tamt_ray.execution.broken import BrokenOffError
 
-class Interrupted(BaseException):
-    """The user or the system asked the run to stop."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.signal = number
+class Signals:
+    """What was caught so far. Nothing is raised inside a handler: it would land in Ray's C code."""
+
+    def __init__(self) -> None:
+        self._caught: int | None = None
+
+    def catch(self, number: int, frame: FrameType | None) -> None:
+        """Remember the first signal; the next one has its usual effect at once."""
+        self._caught = number
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+
+    def raise_if_caught(self) -> None:
+        """Raises BrokenOffError with the shell's code for the signal."""
+        if self._caught is not None:
+            raise BrokenOffError(
+                128 + self._caught, "interrupted; what is done is kept, the same command goes on"
+            )
 
 
 @contextmanager
-def interruptible() -> Generator[None]:
-    """Within it both signals raise Interrupted in the main thread.
-
-    Ray installs handlers of its own when it starts, so this comes after that.
-    """
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(number)
-
-    before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+def caught_signals() -> Generator[Signals]:
+    """Within it both signals are caught. Ray installs handlers of its own when it starts, so this
+    comes after that."""
+    signals = Signals()
+    before = {n: signal.signal(n, signals.catch) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
