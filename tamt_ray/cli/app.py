@@ -27,8 +27,10 @@ app = typer.Typer(
     help="Find transferable subnetworks of pre-trained language models, over a whole grid.",
 )  # fmt: skip
 # Paths and messages are printed as they are: `file:100:` is no emoji and `[a]` no colour.
-talk = Console(stderr=True, markup=False, emoji=False)
-out = Console(soft_wrap=True, markup=False, emoji=False)
+_WIDE = None if sys.stdout.isatty() else 200
+"""Columns where there is no terminal: a log or a pipe must not lose words to wrapping."""
+talk = Console(stderr=True, markup=False, emoji=False, width=_WIDE)
+out = Console(soft_wrap=True, markup=False, emoji=False, width=_WIDE)
 
 File = Annotated[Path, typer.Argument(help="The sweep file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

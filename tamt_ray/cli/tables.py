@@ -27,7 +27,8 @@ def frame_table(frame: pl.DataFrame) -> Table:
     """A data frame whose columns are ready to print; repeated leading words are left out."""
     table = Table(box=None, pad_edge=False)
     for name, kind in frame.schema.items():
-        table.add_column(name, justify="left" if name in {"model", "method"} else "right")
+        words = name in {"model", "method"}
+        table.add_column(name, justify="left" if words else "right", no_wrap=words)
         assert kind is not None
     before: Sequence[object] = ()
     for row in frame.rows():
