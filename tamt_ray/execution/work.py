@@ -107,16 +107,17 @@ class Workbench:
                 return Yield(outcome.metrics, history, outcome.sources)
 
     def _head(self, config: HeadConfig, progress: Progress | None) -> Yield:
-        training = Training(batch_size=config.training.batch_size, horizon=config.training.steps)
-        settings = Settings(
-            training, config.training.lr, config.training.steps, config.training.seed
+        head = config.training
+        training = Training(
+            batch_size=head.batch_size, micro_batch=head.micro_batch, horizon=head.steps
         )
+        settings = Settings(training, head.lr, head.steps, head.seed)
         model, sources = self._language_model(config.model.source, None)
         stream, corpus = _stream(config.corpus, config.model.source, settings)
-        head, history = train_head(model, stream, settings, self._team, progress)
+        weights, history = train_head(model, stream, settings, self._team, progress)
         return Yield(
             {"steps": float(settings.steps)},
-            {"head.safetensors": save(head), "history.parquet": history.to_parquet()},
+            {"head.safetensors": save(weights), "history.parquet": history.to_parquet()},
             {**sources, **corpus},
         )
 

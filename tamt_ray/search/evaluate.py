@@ -26,6 +26,8 @@ def pretraining_losses(
 
     Every block's corruption is drawn from (seed, block), so all subnetworks predict the same
     tokens and the batch size changes nothing but rounding. `model` is left masked.
+
+    Raises ValueError for blocks too few to choose a token from.
     """
     if mask is not None:
         zero_pruned(model.matrices, mask)
@@ -42,6 +44,8 @@ def pretraining_losses(
             totals["kd"] += float(kd_sum(model.teacher_states(batch.ids), student))
         chosen += len(batch.labels)
         tokens += batch.ids.numel()
+    if not chosen:
+        raise ValueError("no validation token was chosen; evaluate on more or longer blocks")
     return {
         "mlm_loss": check_finite(totals["mlm"] / chosen, 0),
         "kd_loss": check_finite(totals["kd"] / tokens, 0),

@@ -16,6 +16,7 @@ class HeadTraining(Frozen):
 
     steps: Count
     batch_size: Count = 16
+    micro_batch: Count = 4
     lr: Positive = 1e-3
     seed: int = 1
 

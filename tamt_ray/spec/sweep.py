@@ -82,14 +82,19 @@ class Sweep(Frozen):
 
     @model_validator(mode="after")
     def _work_for_every_worker(self) -> Self:
-        pieces = -(-self.search.batch_size // self.search.micro_batch)
-        if self.execution.search.workers > pieces:
-            raise fault(
-                f"a batch of {self.search.batch_size} makes {pieces} micro-batches of "
-                f"{self.search.micro_batch}, too few for {self.execution.search.workers} workers; "
-                "lower `search.micro_batch` or `execution.search.workers`",
-                "execution", "search", "workers",
-            )  # fmt: skip
+        workers = self.execution.search.workers
+        heads = {f"models.{name}.head": model.head for name, model in self.models.items()}
+        for place, training in {"search": self.search, **heads}.items():
+            if training is None:
+                continue
+            pieces = -(-training.batch_size // training.micro_batch)
+            if workers > pieces:
+                raise fault(
+                    f"a batch of {training.batch_size} makes {pieces} micro-batches of "
+                    f"{training.micro_batch}, too few for {workers} workers; lower "
+                    f"`{place}.micro_batch` or `execution.search.workers`",
+                    "execution", "search", "workers",
+                )  # fmt: skip
         return self
 
     @model_validator(mode="after")
