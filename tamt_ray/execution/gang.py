@@ -2,10 +2,12 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import ray.train
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.backend import Backend
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from torch import distributed
 
@@ -28,7 +30,7 @@ def run_gang(name: str, board: str, store: str, size: GangSize, retries: int) ->
         trainer = TorchTrainer(
             _work,
             train_loop_config={"name": name, "board": board, "store": store},
-            torch_config=TorchConfig(backend="nccl" if size.gpus else "gloo"),
+            torch_config=_connection(size),
             scaling_config=ScalingConfig(
                 num_workers=size.workers,
                 use_gpu=size.gpus > 0,
@@ -44,6 +46,22 @@ def run_gang(name: str, board: str, store: str, size: GangSize, retries: int) ->
             ),
         )
         trainer.fit()
+
+
+class _Alone(TorchConfig):
+    """No process group: one worker has nobody to talk to, and torch's meeting point would listen
+    on every interface."""
+
+    @property
+    def backend_cls(self) -> Any:
+        """Ray's backend that does nothing."""
+        return Backend
+
+
+def _connection(size: GangSize) -> TorchConfig:
+    if size.workers == 1:
+        return _Alone()
+    return TorchConfig(backend="nccl" if size.gpus else "gloo")
 
 
 def _work(config: dict[str, str]) -> None:
