@@ -41,7 +41,7 @@ GLUE = {
 SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
     "head": (
         {"kind": "head", "model": MODEL, "corpus": CORPUS,
-         "training": {"steps": 5, "batch_size": 16, "lr": 1e-3, "seed": 1}},
+         "training": {"steps": 5, "batch_size": 16, "micro_batch": 4, "lr": 1e-3, "seed": 1}},
         '{"corpus":{"train":{"source":"dir:a.txt"},"validation":{"source":"dir:b.txt"}},'
         '"kind":"head","model":{"source":"dir:m"},"training":{"steps":5},"version":1}',
     ),
