@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tamt_ray.analysis.live import LiveTables, Snapshot
-from tamt_ray.cli.opened import Opened
+from tamt_ray.cli.opened import Opened, open_sweep
 from tamt_ray.cli.results import report_files, write_report
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.data.cache import cache_dir
@@ -39,13 +39,10 @@ def carry_out(
         f"{sweep.name}: {len(plan.units)} units, {len(opened.records)} done, {missing} to run"
     )
     if missing == 0:
-        tables = LiveTables(plan)
-        for record in opened.records.values():
-            tables.add(record)
         # Another sweep may have computed the rest, or the last run ended before its report.
         if not opened.store.files.exists(f"reports/{sweep.name}/report.html"):
             write_report(opened)
-        _show(opened, tables.snapshot(), as_json, talk, out)
+        _show(opened, _tables(opened), as_json, talk, out)
         return 1 if opened.failures else 0
     return _execute(opened, address, fail_fast, as_json, talk, out)
 
@@ -103,8 +100,17 @@ def _execute(
     return 1 if len(ledger.records) < len(plan.units) else 0
 
 
+def _tables(opened: Opened) -> Snapshot:
+    tables = LiveTables(opened.plan)
+    for record in opened.records.values():
+        tables.add(record)
+    return tables.snapshot()
+
+
 def _show(opened: Opened, snapshot: Snapshot, as_json: bool, talk: Console, out: Console) -> None:
     report = f"{opened.store.uri}/reports/{opened.sweep.name}/report.html"
+    if opened.part:
+        snapshot = _tables(open_sweep(opened.file))
     if as_json:
         body = {
             "done": dict(snapshot.done), "total": dict(snapshot.total),

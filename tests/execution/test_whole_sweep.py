@@ -95,7 +95,7 @@ def test_what_cannot_run_is_refused_before_anything_runs(
 
 def test_fractions_of_a_gpu_are_shared_out(toy: Toy, tamt: Tamt, tmp_path: Path) -> None:
     """With four logical GPUs and `gpus: 0.5`, eight fine-tunes run at once on all four."""
-    toy["finetune_seeds"] = list(range(16))
+    toy["finetune_seeds"] = list(range(8))
     toy["tasks"]["words"]["epochs"] = 40
     toy["execution"] = {"search": {"gpus": 0}, "finetune": {"cpus": 1, "gpus": 0.5}}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 8, "num_gpus": 4})
