@@ -65,11 +65,11 @@ def run(
         if dry_run:
             _print_plan(opened, as_json)
             return
-        from tamt_ray.cli.carry_out import carry_out
+        from tamt_ray.cli.carry_out import Request, carry_out
         from tamt_ray.execution.broken import BrokenOffError
 
         try:
-            code = carry_out(opened, address, fail_fast, as_json, talk, out)
+            code = carry_out(opened, Request(address, fail_fast, as_json), talk, out)
         except BrokenOffError as error:
             _tell(str(error))
             # Threads of Tune and Train are still alive, and their exit handlers would start Ray

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -20,14 +21,16 @@ _LAST_WORDS, _SHORT_WORDS = 120.0, 3.0
 """Seconds the run waits for MLflow at its end, and when it is broken off."""
 
 
-def carry_out(
-    opened: Opened,
-    address: str | None,
-    fail_fast: bool,
-    as_json: bool,
-    talk: Console,
-    out: Console,
-) -> int:
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for beside the sweep itself."""
+
+    address: str | None
+    fail_fast: bool
+    as_json: bool
+
+
+def carry_out(opened: Opened, request: Request, talk: Console, out: Console) -> int:
     """Run what is missing, write the report, say where everything is; returns the exit code.
 
     Ray is imported only where something is missing.
@@ -42,20 +45,13 @@ def carry_out(
         # Another sweep may have computed the rest, or the last run ended before its report.
         if not opened.store.files.exists(f"reports/{sweep.name}/report.html"):
             write_report(opened)
-        _show(opened, _tables(opened), as_json, talk, out)
+        _show(opened, _tables(opened), request.as_json, talk, out)
         return 1 if opened.failures else 0
-    return _execute(opened, address, fail_fast, as_json, talk, out)
+    return _execute(opened, request, talk, out)
 
 
-def _execute(
-    opened: Opened,
-    address: str | None,
-    fail_fast: bool,
-    as_json: bool,
-    talk: Console,
-    out: Console,
-) -> int:
-    if address is None:
+def _execute(opened: Opened, request: Request, talk: Console, out: Console) -> int:
+    if request.address is None:
         listen_on_loopback()
     from tamt_ray.cli.progress import Progress
     from tamt_ray.execution.broken import BrokenOffError
@@ -78,7 +74,7 @@ def _execute(
     progress = Progress(plan, set(ledger.records), set(ledger.failures), tracker, talk)
     try:
         with progress:
-            call = Call(address, fail_fast)
+            call = Call(request.address, request.fail_fast)
             snapshot = run(sweep, plan, store, ledger, tracker, call, progress.watch)
     except (ClusterError, InfeasibleError) as error:
         talk.print(str(error), style="red", markup=False, soft_wrap=True)
@@ -90,7 +86,7 @@ def _execute(
     write_report(opened, files)
     tracker.summary(files, {"done": len(ledger.records), "failed": len(ledger.failures)})
     late = tracker.close(_LAST_WORDS)
-    _show(opened, snapshot, as_json, talk, out)
+    _show(opened, snapshot, request.as_json, talk, out)
     if late:
         talk.print(
             f"MLflow has not got {late} results yet ({tracker.problem}); nothing is lost: "
