@@ -150,7 +150,7 @@ def _list(ref: SourceRef, name: str, stream: IO[bytes]) -> dict[str, _Member]:
 def _zip_members(file: zipfile.ZipFile) -> dict[str, _Member]:
     def member(info: zipfile.ZipInfo) -> _Member:
         if info.flag_bits & 1:
-            raise NotImplementedError(f"{info.filename} is encrypted")
+            raise zipfile.BadZipFile(f"{info.filename} is encrypted")
         link = stat.S_ISLNK(info.external_attr >> 16)
         return _Member(info.file_size, lambda: file.open(info), link)
 

@@ -103,6 +103,7 @@ def _perform(bench: Workbench, board: BoardClient, team: Team, unit: Unit) -> No
         if first:
             board.failed(failure_of(unit, error, 1))
     except Exception as error:
+        # Whatever a unit raises is its result, written down and shown; it is swallowed nowhere.
         board.failed(failure_of(unit, error, 1))
         if team.size > 1:
             raise

@@ -54,6 +54,7 @@ class Files:
                 os.fsync(stream.fileno())
             temporary.replace(target)
         except BaseException:
+            # Interrupts too must not leave litter; the error goes on its way.
             temporary.unlink(missing_ok=True)
             raise
         _sync_directory(target.parent)

@@ -99,9 +99,9 @@ def test_padding_changes_no_output(model_dir: Path, pooling: str) -> None:
     table = {"source": "dir:unused.csv"}
     data = {"train": table, "validation": [table]}
     task = (
-        Spans(kind="spans", **data)  # type: ignore[arg-type]
+        Spans(kind="spans", **data)
         if pooling == "spans"
-        else Classification(kind="classification", text=("text",), classes=3, **data)  # type: ignore[arg-type]
+        else Classification(kind="classification", text=("text",), classes=3, **data)
     )
     model = Model(source=f"dir:{model_dir}", pooling="mean" if pooling == "mean" else "native")
     network = encoder.network(model, task, seed=1)
@@ -130,7 +130,7 @@ def test_training_is_adamw_with_linear_decay_and_clipping(model_dir: Path) -> No
     encoder = Encoder(checkpoint, CPU)
     table = {"source": "dir:unused.csv"}
     task = Classification(
-        kind="classification", train=table, validation=[table],  # type: ignore[arg-type]
+        kind="classification", train=table, validation=[table],
         text=("text",), classes=3, batch_size=4, epochs=2, lr=1e-2, weight_decay=0.1, clip=0.5,
         eps=1e-4,  # the gradient of a key bias is nothing but rounding; let it not be scaled up
     )  # fmt: skip
@@ -206,7 +206,7 @@ def test_a_loss_that_is_no_number_carries_its_step(step: int) -> None:
     sequences = Sequences(np.ones(25, np.int32), None, np.arange(26), pad_id=0)
     table = {"source": "dir:unused.csv"}
     task = Classification(
-        kind="classification", train=table, validation=[table],  # type: ignore[arg-type]
+        kind="classification", train=table, validation=[table],
         text=("text",), batch_size=1, epochs=1,
     )  # fmt: skip
     data = Failing(sequences, step)

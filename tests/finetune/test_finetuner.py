@@ -136,7 +136,7 @@ def test_pruned_weights_stay_zero_and_kept_ones_move(
 
     def spy(self: Encoder, *arguments: object) -> object:
         encoders.append(self)
-        return build(self, *arguments)  # type: ignore[arg-type]
+        return build(self, *arguments)
 
     monkeypatch.setattr(Encoder, "network", spy)
     mask = Mask.by_magnitude(matrices, 0.5)

@@ -102,7 +102,7 @@ def test_every_answer_is_recovered_from_its_windows(
     data = passages(task, rows(*given), words, None, 1)
     assert len(data.windows) > 3 * 60
     assert data.count == 60
-    assert data.answers(perfect(data)) == [one["answers"]["text"][0] for one in given]  # type: ignore[index]
+    assert data.answers(perfect(data)) == [one["answers"]["text"][0] for one in given]
     assert data.metrics(perfect(data)) == {"f1": 1.0, "exact_match": 1.0}
 
 
