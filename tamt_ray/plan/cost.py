@@ -33,7 +33,8 @@ def gpu_seconds(unit: Unit) -> float:
     weights = config.model.parameters
     match config:
         case TamtConfig() | ImpConfig():
-            tokens = config.steps * config.training.batch_size * config.corpus.block_size
+            steps = config.steps - unit.begin
+            tokens = steps * config.training.batch_size * config.corpus.block_size
             teacher = 2 if "kd" in config.method else 0
             operations = (6 + teacher) * tokens * weights
         case HeadConfig():

@@ -25,15 +25,15 @@ def decide(plan: Plan, done: Collection[str], failed: Collection[str]) -> dict[s
     """A decision for every unit, in plan order."""
     decisions: dict[str, Decision] = {}
     for unit in plan.units.values():
-        parents = {decisions[parent] for parent in unit.parents}
+        needs = {decisions[need] for need in unit.needs}
         if unit.id in done:
             decisions[unit.id] = Decision.SKIP
         elif unit.id in failed:
             decisions[unit.id] = Decision.SET_ASIDE
-        elif parents & {Decision.SET_ASIDE, Decision.BLOCKED}:
+        elif needs & {Decision.SET_ASIDE, Decision.BLOCKED}:
             decisions[unit.id] = Decision.BLOCKED
         else:
-            ready = parents <= {Decision.SKIP}
+            ready = needs <= {Decision.SKIP}
             decisions[unit.id] = Decision.RUN if ready else Decision.WAIT
     return decisions
 
@@ -86,7 +86,7 @@ def only(plan: Plan, pattern: str) -> Plan:
     for unit in reversed(list(plan.units.values())):
         if unit.id in wanted or fnmatchcase(unit_path(unit), pattern):
             wanted.add(unit.id)
-            wanted.update(unit.parents)
+            wanted.update(unit.needs)
     return Plan(
         {unit_id: unit for unit_id, unit in plan.units.items() if unit_id in wanted},
         tuple(cell for cell in plan.cells if cell.unit in wanted),

@@ -9,8 +9,9 @@ from pydantic import Field, TypeAdapter
 
 from tamt_ray.plan.identity import identity
 from tamt_ray.spec.base import Fraction, Frozen
-from tamt_ray.spec.method import Training
+from tamt_ray.spec.method import Distillation, Scoring, Training
 from tamt_ray.spec.model import HeadTraining, Model
+from tamt_ray.spec.optimizer import Optimizer
 from tamt_ray.spec.sweep import PretrainEval
 from tamt_ray.spec.table import Corpus
 from tamt_ray.spec.task import Task
@@ -61,7 +62,8 @@ class OmpConfig(_Config):
 class ImpConfig(_Config):
     """One IMP level: trains θ0 under the mask below it, prunes to `sparsity`.
 
-    Without `below`, the mask below is OMP at `start`, computed in place.
+    Without `below`, the mask below is OMP at `start`, computed in place. Without `rewind` the
+    weights trained below are trained on instead of θ0.
     """
 
     kind: Literal["search"] = "search"
@@ -69,17 +71,23 @@ class ImpConfig(_Config):
     model: Model
     corpus: Corpus
     training: Training
+    optimizer: Optimizer
     sparsity: Fraction
     seed: int
     steps: int
-    lr: float
     start: Fraction
+    rewind: bool = True
     below: str | None = None
     head: str | None = None
 
     @property
     def parents(self) -> tuple[str, ...]:
         return tuple(parent for parent in (self.below, self.head) if parent)
+
+    @property
+    def iterations(self) -> int:
+        """Training steps of this level and all below it."""
+        return self.steps * (round(self.sparsity / self.start) - 1)
 
 
 class TamtConfig(_Config):
@@ -90,19 +98,22 @@ class TamtConfig(_Config):
     model: Model
     corpus: Corpus
     training: Training
+    optimizer: Optimizer
+    scoring: Scoring = Scoring()
+    distillation: Distillation = Distillation()
     sparsity: Fraction
     seed: int
     steps: int
-    lr: float
-    init: Literal["omp", "random"] = "omp"
-    threshold: float = 0.01
-    scale: float = 2.0
-    ranking: Literal["signed", "magnitude"] = "signed"
     head: str | None = None
 
     @property
     def parents(self) -> tuple[str, ...]:
         return (self.head,) if self.head else ()
+
+    @property
+    def iterations(self) -> int:
+        """Training steps behind the mask."""
+        return self.steps
 
 
 class PretrainEvalConfig(_Config):
@@ -167,21 +178,38 @@ def config_dict(config: UnitConfig) -> dict[str, object]:
     if isinstance(config, FinetuneConfig):
         task = config.task
         data["task"]["kind"] = task.kind
-    # The pooling matters to fine-tunes alone; a trained head is a parent, the size an estimate.
-    decisive = {"source", "pooling"} if isinstance(config, FinetuneConfig) else {"source"}
-    data["model"] = config.model.model_dump(mode="json", exclude_defaults=True, include=decisive)
+    data["model"] = config.model.model_dump(
+        mode="json", exclude_defaults=True, include=_decisive(config)
+    )
     return data
+
+
+def _decisive(config: UnitConfig) -> set[str]:
+    """The fields of the model that matter: a trained head is a parent, the size an estimate."""
+    match config:
+        case HeadConfig():
+            return {"source"}
+        case FinetuneConfig():
+            # The mask names its matrices itself.
+            return {"source", "pooling"}
+        case _:
+            return {"source", "prune", "pooler"}
 
 
 @dataclass(frozen=True)
 class Unit:
     """One piece of work: what it is, and how this sweep names it.
 
-    Labels are the sweep's own words (model, method, task) and never enter the identity.
+    Labels are the sweep's own words (model, method, task) and never enter the identity; nor does
+    `after`, the unit of the same trajectory with the next fewer steps, whose training goes on here
+    from the step `begin`, and `goes_on`, whether another unit goes on with this one's.
     """
 
     config: UnitConfig
     labels: Mapping[str, str | float | int] = field(default_factory=dict)
+    after: str | None = None
+    begin: int = 0
+    goes_on: bool = False
 
     @cached_property
     def id(self) -> str:
@@ -197,6 +225,21 @@ class Unit:
     def parents(self) -> tuple[str, ...]:
         """Ids of the units whose results this one reads."""
         return self.config.parents
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Ids of the units that come before this one."""
+        return (*self.parents, self.after) if self.after else self.parents
+
+    @cached_property
+    def trajectory(self) -> str:
+        """64 hex digits shared by searches that differ only in their last step: the schedule does
+        not depend on it, so the longer one passes through the shorter one's result."""
+        if not isinstance(self.config, TamtConfig):
+            return self.id
+        data = config_dict(self.config)
+        del data["steps"]
+        return identity({"version": self.config.version, **data})
 
     @property
     def trains_in_gang(self) -> bool:

@@ -43,6 +43,11 @@ class SearchLane(Lane):
     """DDP workers of a gang; does not change the global batch nor the data order."""
     gangs: Count = 1
     """Gangs that search side by side."""
+    state_every: Positive = 300.0
+    """Seconds between two saved states of a running search; so much is lost with a machine."""
+    keep_states: bool = True
+    """Keep the last state of a mask training, three numbers a weight, so that the same training can
+    go on when more steps are asked for."""
 
 
 class Execution(Frozen):
@@ -51,4 +56,11 @@ class Execution(Frozen):
     search: SearchLane = SearchLane()
     finetune: Lane = Lane()
     retries: Annotated[int, Field(ge=0)] = 3
-    """Restarts of a lost worker or node before its unit is set aside."""
+    """Restarts of a unit whose worker died or hung, counted anew whenever it got further than
+    before; then it is set aside. Lost nodes are not counted."""
+    patience: Positive = 1800.0
+    """Seconds a unit may go without progress before its worker counts as hung and is killed. The
+    longest stretch without any is an evaluation, or the first reading of a source."""
+    grace: Annotated[float, Field(ge=0)] = 20.0
+    """Seconds that units at work have to save their states or to finish once the run is asked to
+    end. Kubernetes kills 30 seconds after it asks."""

@@ -10,8 +10,11 @@ from pydantic_core import ErrorDetails
 
 from tamt_ray.spec.method import METHODS
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.spec.union import DisagreementError, unite
 
 Location = tuple[str | int, ...]
+Lines = dict[Location, str]
+"""`file:line` of every key and item."""
 
 
 class SpecError(ValueError):
@@ -19,24 +22,91 @@ class SpecError(ValueError):
 
 
 def load_sweep(path: Path) -> Sweep:
-    """The sweep in a YAML file. Raises SpecError with one `file:line: complaint` a line."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read: {error}") from error
-    return parse_sweep(text, str(path))
+    """The sweep in a YAML file. Raises SpecError with one `file:line: complaint` a line.
+
+    `extends: other.yaml` lays this file over another one as a JSON merge patch (RFC 7386): mappings
+    are merged, null removes a key, everything else replaces. `parts: [a.yaml, b.yaml]` is the union
+    of sweeps. Both are relative to the file that names them.
+    """
+    return parse_sweep(_text(path), str(path))
 
 
 def parse_sweep(text: str, name: str = "<sweep>") -> Sweep:
     """The sweep in YAML `text`; `name` stands for the file in complaints."""
-    lines: dict[Location, int] = {}
-    data = _read(text, lines, name)
+    lines: Lines = {}
+    data = _extended(text, lines, Path(name), ())
     try:
+        if "parts" in data:
+            return _united(data, lines, Path(name))
         return Sweep.model_validate(data)
     except ValidationError as error:
         details = [detail for detail in error.errors() if not _follows(detail)]
         complaints = [_complaint(detail, lines, name) for detail in details]
         raise SpecError("\n".join(dict.fromkeys(complaints))) from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: cannot be read: {error}") from error
+
+
+def _extended(text: str, lines: Lines, path: Path, above: tuple[Path, ...]) -> dict[str, object]:
+    """The plain values of a file laid over those of the file it extends."""
+    own: Lines = {}
+    data = _read(text, own, str(path))
+    base = data.pop("extends", None)
+    if base is None:
+        lines.update(own)
+        return data
+    where = own["extends",]
+    if not isinstance(base, str):
+        raise SpecError(f"{where}: `extends` names one sweep file, as in `extends: main.yaml`")
+    other = path.parent / base
+    if other.resolve() in {place.resolve() for place in (path, *above)}:
+        raise SpecError(f"{where}: {base} extends this file in turn")
+    if not other.is_file():
+        raise SpecError(f"{where}: there is no file {other} to extend")
+    merged = _extended(_text(other), lines, other, (path, *above))
+    lines.update(own)
+    return _patched(merged, data)
+
+
+def _patched(base: dict[str, object], patch: dict[str, object]) -> dict[str, object]:
+    """RFC 7386."""
+    merged = dict(base)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict):
+            below = merged.get(key)
+            merged[key] = _patched(below if isinstance(below, dict) else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _united(data: dict[str, object], lines: Lines, path: Path) -> Sweep:
+    where = lines["parts",]
+    names = data["parts"]
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise SpecError(f"{where}: `parts` lists sweep files, as in `parts: [main.yaml]`")
+    allowed = ("name", "store", "mlflow", "execution", "parts")
+    for key in data:
+        if key not in allowed:
+            raise SpecError(
+                f"{lines[key,]}: a union of sweeps has no `{key}` of its own; "
+                f"valid are: {', '.join(allowed)}"
+            )
+    for number, name in enumerate(names):
+        if not (path.parent / name).is_file():
+            raise SpecError(f"{lines['parts', number]}: there is no file {path.parent / name}")
+    parts = [load_sweep(path.parent / name) for name in names]
+    try:
+        return unite({key: value for key, value in data.items() if key != "parts"}, parts)
+    except DisagreementError as error:
+        raise SpecError(f"{where}: {error}") from error
 
 
 class _NumberLoader(yaml.SafeLoader):
@@ -55,7 +125,7 @@ _NumberLoader.add_implicit_resolver(
 )
 
 
-def _read(text: str, lines: dict[Location, int], name: str) -> object:
+def _read(text: str, lines: Lines, name: str) -> dict[str, object]:
     """The plain values of a YAML text; fills in the line of each."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -74,7 +144,7 @@ def _read(text: str, lines: dict[Location, int], name: str) -> object:
 def _index(
     node: yaml.Node,
     at: Location,
-    lines: dict[Location, int],
+    lines: Lines,
     name: str,
     around: tuple[yaml.Node, ...],
 ) -> None:
@@ -86,7 +156,7 @@ def _index(
     if any(node is outer for outer in around):
         raise SpecError(f"{name}:{line}: an alias inside this part stands for the part itself")
     around = (*around, node)
-    lines.setdefault(at, line)
+    lines.setdefault(at, f"{name}:{line}")
     if isinstance(node, yaml.MappingNode):
         merged: list[yaml.Node] = []
         seen: set[str] = set()
@@ -100,7 +170,7 @@ def _index(
             if key.tag == "tag:yaml.org,2002:merge":
                 merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
                 continue
-            lines.setdefault((*at, key.value), line)
+            lines.setdefault((*at, key.value), f"{name}:{line}")
             _index(value, (*at, key.value), lines, name, around)
         for mapping in merged:
             _index(mapping, at, lines, name, around)
@@ -115,10 +185,10 @@ def _follows(detail: ErrorDetails) -> bool:
     return detail["type"] == "too_short" and len(detail["input"]) >= shortest
 
 
-def _complaint(detail: ErrorDetails, lines: dict[Location, int], name: str) -> str:
+def _complaint(detail: ErrorDetails, lines: Lines, name: str) -> str:
     context = detail.get("ctx", {})
     at = _place((*detail["loc"], *context.get("at", ())), lines)
-    where = f"{name}:{lines.get(at, 1)}"
+    where = lines.get(at, f"{name}:1")
     dotted = ".".join(map(str, at)) or "the sweep"
     given = detail.get("input")
     match detail["type"]:
@@ -143,7 +213,7 @@ def _complaint(detail: ErrorDetails, lines: dict[Location, int], name: str) -> s
             return f"{where}: `{dotted}`: {message}{shown}"
 
 
-def _place(loc: Location, lines: dict[Location, int]) -> Location:
+def _place(loc: Location, lines: Lines) -> Location:
     """The deepest place of the file on the way to `loc`, which also names union members."""
     at: Location = ()
     for step in loc:

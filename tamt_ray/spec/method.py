@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from tamt_ray.spec.base import Count, Fraction, Frozen, Name, Positive
+from tamt_ray.spec.base import Count, Frozen, Name, Positive
+from tamt_ray.spec.optimizer import Optimizer
+from tamt_ray.spec.recipe import Recipe
 
 
 def _one_or_table(steps: object) -> str:
@@ -33,11 +35,6 @@ class Training(Frozen):
     change the result."""
     horizon: Count = 27920
     """Steps over which the learning rate falls linearly to zero, whatever the step limit."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    eps: Positive = 1e-8
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    clip: Positive = 1.0
-    """Largest global gradient norm."""
     log_every: Count = 50
     """Steps between two points of the logged curves."""
 
@@ -47,6 +44,7 @@ class Random(Frozen):
 
     method: Literal["random"] = "random"
     name: Name = "random"
+    recipe: Recipe = "paper"
 
 
 class Omp(Frozen):
@@ -54,9 +52,10 @@ class Omp(Frozen):
 
     method: Literal["omp"] = "omp"
     name: Name = "omp"
+    recipe: Recipe = "paper"
 
 
-class Imp(Frozen):
+class Imp(Optimizer):
     """Iterative magnitude pruning under the MLM loss, every level rewound to θ0.
 
     Level `step` is OMP; each further level trains θ0 under the mask below for `steps` steps and
@@ -65,22 +64,22 @@ class Imp(Frozen):
 
     method: Literal["imp"] = "imp"
     name: Name = "imp"
+    recipe: Recipe = "paper"
     step: float = Field(default=0.1, gt=0, lt=1)
     """Sparsity added by one level."""
     steps: Count = 2792
     """Training steps of one level."""
-    lr: Positive = 5e-5
+    intervals: tuple[Count, ...] = ()
+    """Further chains with so many steps a level, compared by iterations and time (Fig. 6)."""
+    rewind: bool = True
+    """Off: a level hands its trained weights to the next instead of going back to θ0."""
 
 
-class Tamt(Frozen):
-    """Task-agnostic mask training: scores learned straight-through (Eq. 3–5)."""
+class Scoring(Frozen):
+    """How scores begin and become a mask: S = αφ where the first mask keeps, else 0 (Eq. 5)."""
 
-    method: Literal["tamt_mlm", "tamt_kd", "tamt_mlm_kd"]
-    name: Name = ""
     init: Literal["omp", "random"] = "omp"
     """Which mask the scores start from."""
-    steps: Steps = Field(default_factory=lambda: dict(TAMT_STEPS))
-    lr: Positive = 5e-5
     threshold: Positive = 0.01
     """φ at the start."""
     scale: float = Field(default=2.0, gt=1)
@@ -88,6 +87,33 @@ class Tamt(Frozen):
     ranking: Literal["signed", "magnitude"] = "signed"
     """What is ranked to find φ: S, or |S|. Only S itself lets M = 1[S ≥ φ] hold the sparsity
     exactly; |S| brings weights back whose scores the gradient has pushed far below zero."""
+    comparison: Literal["at_least", "above"] = "at_least"
+    """M = 1[S ≥ φ], ties resolved so that the sparsity is exact; or 1[S > φ] as it comes."""
+    rerank_every: Count = 1
+    """Steps between two choices of φ. Above 1 the density drifts from one to the next."""
+    rerank_first: bool = False
+    """Choose φ anew after the first step too."""
+
+
+class Distillation(Frozen):
+    """What the hidden-state distillation reads and averages over (Eq. 6)."""
+
+    kd_text: Literal["blocks", "paragraphs"] = "blocks"
+    """Packed blocks, or one paragraph an example, padded to the block size."""
+    kd_pads: bool = False
+    """Average over padding as well as over real tokens."""
+    teacher_dropout: bool = False
+
+
+class Tamt(Optimizer, Scoring, Distillation):
+    """Task-agnostic mask training: scores learned straight-through (Eq. 3–5)."""
+
+    method: Literal["tamt_mlm", "tamt_kd", "tamt_mlm_kd"]
+    name: Name = ""
+    recipe: Recipe = "paper"
+    steps: Steps = Field(default_factory=lambda: dict(TAMT_STEPS))
+    checkpoints: tuple[Count, ...] = ()
+    """Further steps at which the mask is kept and compared too (Fig. 5–8)."""
 
 
 Method = Annotated[Random | Omp | Imp | Tamt, Discriminator("method")]

@@ -1,6 +1,6 @@
 """A pre-trained language model."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,10 @@ class Model(Frozen):
     source: Source
     head: HeadTraining | None = None
     """Set where the published model has no MLM head of its own."""
+    prune: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
+    """Names of the matrices to prune, as glob patterns; `tamt explain` lists them."""
+    pooler: bool = False
+    """Prune the pooler's matrix as well. No objective reaches it, so it keeps its first mask."""
     pooling: Literal["native", "mean"] = "native"
     """What a sentence classifier reads: the architecture's own head, or the mean over tokens."""
     parameters: float = Field(default=110e6, gt=0)

@@ -8,10 +8,29 @@ from tamt_ray.spec.sweep import Sweep
 def sweep_schema() -> str:
     """JSON schema text; the first line of each sweep file names where it is kept."""
     schema = Sweep.model_json_schema()
+    fields = schema["properties"]
     names = {
         "type": "string",
         "enum": ["random", "omp", "imp", "tamt_mlm", "tamt_kd", "tamt_mlm_kd"],
     }
-    methods = schema["properties"]["methods"]
-    methods["items"] = {"anyOf": [names, methods["items"]]}
-    return json.dumps(schema, indent=1) + "\n"
+    fields["methods"]["items"] = {"anyOf": [names, fields["methods"]["items"]]}
+    fields["parts"] = {
+        "description": "Sweep files whose union this sweep is.",
+        "type": "array",
+        "items": {"type": "string"},
+        "minItems": 1,
+    }
+    schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["name", "parts"]}]
+    # What is laid over another file says as little as it wants of anything.
+    patch = {name: {"description": field.get("description", "")} for name, field in fields.items()}
+    patch["extends"] = {
+        "description": "Another sweep file; this one is laid over it as a JSON merge patch.",
+        "type": "string",
+    }
+    whole = {
+        "$defs": schema.pop("$defs"),
+        "if": {"required": ["extends"]},
+        "then": {"type": "object", "properties": patch, "additionalProperties": False},
+        "else": schema,
+    }
+    return json.dumps(whole, indent=1) + "\n"

@@ -3,26 +3,20 @@
 from collections import Counter
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from tamt_ray.spec.base import Count, Fraction, Frozen, Name, fault
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.method import Imp, Method, Tamt, Training, steps_at
 from tamt_ray.spec.model import Model
+from tamt_ray.spec.recipe import Recipe, method_entry, model_entry
 from tamt_ray.spec.table import Corpus
 from tamt_ray.spec.task import Task
+from tamt_ray.spec.tuning import Tuning, check_tuning
 
 DENSE = "full"
 """What the unpruned model is called in every table (PAPER §5)."""
-
-
-def _method_entry(entry: object) -> object:
-    """`omp` is short for `{method: omp}`; the name defaults to the method."""
-    if isinstance(entry, str):
-        entry = {"method": entry}
-    if isinstance(entry, dict) and "name" not in entry and "method" in entry:
-        return {**entry, "name": entry["method"]}
-    return entry
 
 
 def _no_repeats(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -52,18 +46,36 @@ class Sweep(Frozen):
     """Directory or `pyarrow.fs` URI (`s3://…`) that holds every result."""
     mlflow: str = "sqlite:///mlflow.db"
     """MLflow tracking URI; credentials come from the environment only."""
+    recipe: Recipe = "paper"
+    """Where the defaults of models and methods come from; a method may name its own."""
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     corpus: Corpus
     search: Training = Training()
-    methods: Annotated[
-        tuple[Annotated[Method, BeforeValidator(_method_entry)], ...], Field(min_length=1)
-    ]
+    methods: Annotated[tuple[Method, ...], Field(min_length=1)]
     sparsities: Sparsities
     mask_seeds: Seeds = (1, 2, 3)
     tasks: dict[Name, Task] = {}
     finetune_seeds: Seeds = (1, 2, 3)
     pretrain_eval: PretrainEval = PretrainEval()
     execution: Execution = Execution()
+    tune: Tuning | None = None
+    """Where set, the settings of the methods are looked for instead of running the grid."""
+    parts: SkipJsonSchema[tuple["Sweep", ...]] = ()
+    """Set in a union of sweeps only; then models, methods and tasks above are those of all parts
+    and the grid is theirs, each unit once."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_recipes(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        recipe = data.get("recipe", "paper")
+        filled = dict(data)
+        if isinstance(models := data.get("models"), dict):
+            filled["models"] = {name: model_entry(model, recipe) for name, model in models.items()}
+        if isinstance(methods := data.get("methods"), list | tuple):
+            filled["methods"] = [method_entry(method, recipe) for method in methods]
+        return filled
 
     @model_validator(mode="after")
     def _unlike_methods(self) -> Self:
@@ -78,6 +90,12 @@ class Sweep(Frozen):
                 raise fault(
                     f"two methods are called {name!r}; give one of them a `name` of its own", *at
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _tunable(self) -> Self:
+        if self.tune:
+            check_tuning(self.tune, self.methods, self.search)
         return self
 
     @model_validator(mode="after")
@@ -99,6 +117,8 @@ class Sweep(Frozen):
 
     @model_validator(mode="after")
     def _every_sparsity_reachable(self) -> Self:
+        if self.parts:
+            return self
         for number, method in enumerate(self.methods):
             for sparsity in self.sparsities:
                 if isinstance(method, Tamt) and steps_at(method.steps, sparsity) is None:

@@ -24,6 +24,8 @@ class Finetuning(Frozen):
     max_train: int | None = Field(default=None, ge=1)
     """Training examples, a random subset that depends on the fine-tuning seed only."""
     max_validation: int | None = Field(default=None, ge=1)
+    reduced: dict[Count, Count] = {}
+    """Smaller training sets to fine-tune on too: examples, and the epochs each gets (Fig. 9)."""
     weight_decay: float = Field(default=0.0, ge=0)
     eps: Positive = 1e-8
     clip: Positive = 1.0

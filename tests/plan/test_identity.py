@@ -19,19 +19,26 @@ ROOT = Path(__file__).parents[2]
 
 TABLE = {"split": None, "delimiter": None, "header": True, "encoding": "utf-8", "part": "all",
          "tail": 0.1}  # fmt: skip
-MODEL = {"source": "dir:m", "head": None, "pooling": "native", "parameters": 110e6}
+MODEL = {"source": "dir:m", "head": None, "prune": ["*"], "pooler": False, "pooling": "native",
+         "parameters": 110e6}  # fmt: skip
 CORPUS = {
     "train": {"source": "dir:a.txt", **TABLE}, "validation": {"source": "dir:b.txt", **TABLE},
     "column": "text", "block_size": 512, "mlm_probability": 0.15, "max_train_blocks": None,
     "max_validation_blocks": None,
 }  # fmt: skip
-TRAINING = {
-    "batch_size": 16, "micro_batch": 4, "horizon": 27920, "weight_decay": 0.0, "eps": 1e-8,
-    "betas": [0.9, 0.999], "clip": 1.0, "log_every": 50,
+TRAINING = {"batch_size": 16, "micro_batch": 4, "horizon": 27920, "log_every": 50}
+OPTIMIZER = {
+    "lr": 5e-5, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0, "bias_correction": True,
+    "clip": 1.0, "clip_per": "all",
 }  # fmt: skip
+SCORING = {
+    "init": "omp", "threshold": 0.01, "scale": 2.0, "ranking": "signed", "comparison": "at_least",
+    "rerank_every": 1, "rerank_first": False,
+}  # fmt: skip
+DISTILLATION = {"kd_text": "blocks", "kd_pads": False, "teacher_dropout": False}
 TASK = {
     "train": {"source": "dir:s.csv", **TABLE}, "validation": [{"source": "dir:t.csv", **TABLE}],
-    "max_train": None, "max_validation": None, "weight_decay": 0.0, "eps": 1e-8, "clip": 1.0,
+    "max_train": None, "max_validation": None, "reduced": {}, "weight_decay": 0.0, "eps": 1e-8, "clip": 1.0,
 }  # fmt: skip
 GLUE = {
     **TASK, "text": ["s"], "label": "label", "lr": 2e-5, "batch_size": 32, "epochs": 3,
@@ -56,19 +63,19 @@ SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
     ),
     "imp": (
         {"kind": "search", "method": "imp", "model": MODEL, "corpus": CORPUS, "training": TRAINING,
-         "sparsity": 0.2, "seed": 1, "steps": 2792, "lr": 5e-5, "start": 0.1, "below": None,
-         "head": None},
+         "optimizer": OPTIMIZER, "sparsity": 0.2, "seed": 1, "steps": 2792, "start": 0.1,
+         "rewind": True, "below": None, "head": None},
         '{"corpus":{"train":{"source":"dir:a.txt"},"validation":{"source":"dir:b.txt"}},'
-        '"kind":"search","lr":5e-05,"method":"imp","model":{"source":"dir:m"},"seed":1,'
+        '"kind":"search","method":"imp","model":{"source":"dir:m"},"optimizer":{},"seed":1,'
         '"sparsity":0.2,"start":0.1,"steps":2792,"training":{},"version":1}',
     ),
     "tamt": (
         {"kind": "search", "method": "tamt_kd", "model": MODEL, "corpus": CORPUS,
-         "training": TRAINING, "sparsity": 0.5, "seed": 1, "steps": 11000, "lr": 2e-5,
-         "init": "omp", "threshold": 0.01, "scale": 2.0, "ranking": "signed", "head": None},
+         "training": TRAINING, "optimizer": {**OPTIMIZER, "lr": 2e-5}, "scoring": SCORING,
+         "distillation": DISTILLATION, "sparsity": 0.5, "seed": 1, "steps": 11000, "head": None},
         '{"corpus":{"train":{"source":"dir:a.txt"},"validation":{"source":"dir:b.txt"}},'
-        '"kind":"search","lr":2e-05,"method":"tamt_kd","model":{"source":"dir:m"},"seed":1,'
-        '"sparsity":0.5,"steps":11000,"training":{},"version":1}',
+        '"kind":"search","method":"tamt_kd","model":{"source":"dir:m"},"optimizer":{"lr":2e-05},'
+        '"seed":1,"sparsity":0.5,"steps":11000,"training":{},"version":1}',
     ),
     "pretrain_eval": (
         {"kind": "pretrain_eval", "model": MODEL, "corpus": CORPUS,
@@ -210,14 +217,22 @@ DECIDES: list[tuple[Edit, set[str]]] = [
     (put("corpus: {", "corpus: {max_train_blocks: 9, "), BY_CORPUS),
     (put("corpus: {", "corpus: {column: words, "), BY_CORPUS),
     *((more(f"search: {{{word}}}"), follow(*TRAINED)) for word in (
-        "batch_size: 32", "horizon: 100", "weight_decay: 0.1", "eps: 1e-6", "clip: 2",
-        "betas: [0.9, 0.98]")),
+        "batch_size: 32", "micro_batch: 2", "horizon: 100")),
     (put("steps: 7", "steps: 8"), follow("imp")),
-    (put("steps: 7", "steps: 7, lr: 1e-4"), follow("imp")),
+    (put('"dir:m"', '"dir:m", pooler: true'), follow(*METHODS) | ALL_EVALUATIONS),
+    (put('"dir:m"', '"dir:m", prune: ["*dense*"]'), follow(*METHODS) | ALL_EVALUATIONS),
+    *((put("steps: 7", f"steps: 7, {word}"), follow("imp")) for word in (
+        "lr: 1e-4", "rewind: false", "weight_decay: 0.1", "eps: 1e-6", "clip: 2",
+        "clip_per: tensor", "bias_correction: false", "betas: [0.9, 0.98]")),
     (put("steps: 7", "steps: 7, step: 0.05"), follow("imp")),
     *((put("steps: 40", word), follow("tamt_mlm")) for word in (
         "steps: 41", "steps: 40, lr: 1e-4", "steps: 40, init: random",
-        "steps: 40, threshold: 0.02", "steps: 40, scale: 3", "steps: 40, ranking: magnitude")),
+        "steps: 40, threshold: 0.02", "steps: 40, scale: 3", "steps: 40, ranking: magnitude",
+        "steps: 40, comparison: above", "steps: 40, rerank_every: 9", "steps: 40, eps: 1e-6",
+        "steps: 40, rerank_first: true", "steps: 40, recipe: released_code")),
+    *((put("steps: 50", word), follow("tamt_kd")) for word in (
+        "steps: 50, kd_text: paragraphs", "steps: 50, kd_pads: true",
+        "steps: 50, teacher_dropout: true", "steps: 50, recipe: released_code")),
     (put("sparsities: [0.2]", "sparsities: [0.4]"), follow(*METHODS) - {"search full "}),
     (put("mask_seeds: [1]", "mask_seeds: [2]"), follow("random", *TRAINED)),
     (put("finetune_seeds: [1]", "finetune_seeds: [2]"), finetunes("full", *METHODS)),
@@ -254,7 +269,7 @@ def test_what_decides_a_result_changes_that_unit_and_what_reads_it(
         put("sparsities: [0.2]", "sparsities: [0.20]"),
         more("execution: {search: {workers: 2, gangs: 3, cpus: 2}, finetune: {gpus: 0.5}}"),
         more("execution: {retries: 0}"),
-        more("search: {clip: 1, batch_size: 16, eps: 0.00000001}"),
+        more("search: {horizon: 27_920, batch_size: 16}"),
     ],
     ids=range(11),
 )

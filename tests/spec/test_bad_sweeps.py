@@ -73,7 +73,7 @@ def test_unknown_keys(old: str, new: str, line: int, key: str, nearest: str) -> 
 def test_an_unknown_key_is_compared_with_the_keys_of_its_own_method() -> None:
     """`steps` is a key of IMP and of mask training, not of OMP."""
     (only,) = complaints(changed("  - omp\n", "  - {method: omp, steps: 3}\n"))
-    assert only == "s.yaml:10: unknown key `methods.1.steps`; valid are: method, name"
+    assert only == "s.yaml:10: unknown key `methods.1.steps`; valid are: method, name, recipe"
 
 
 def test_a_merged_mistake_is_named_and_found_where_it_is_written() -> None:

@@ -1,0 +1,24 @@
+"""The optimiser of one trained search (PAPER §2)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tamt_ray.spec.base import Fraction, Frozen, Positive
+
+
+class Optimizer(Frozen):
+    """Adam with decoupled weight decay, and the clipping of its gradients."""
+
+    lr: Positive = 5e-5
+    """At the first step; it falls linearly to zero over `search.horizon` steps."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: Positive = 1e-8
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Acts on whatever trains: a TAMT search decays its scores."""
+    bias_correction: bool = True
+    """Off: BertAdam."""
+    clip: Positive = 1.0
+    """Largest gradient norm."""
+    clip_per: Literal["all", "tensor"] = "all"
+    """Over which gradients the norm is taken: all together, or each tensor alone."""

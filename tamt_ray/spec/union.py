@@ -1,0 +1,93 @@
+"""Several sweeps as one: what `parts` in a sweep file means."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from tamt_ray.spec.method import Imp, Method, Tamt
+from tamt_ray.spec.sweep import Sweep
+from tamt_ray.spec.task import Task
+
+T = TypeVar("T")
+Entry = TypeVar("Entry", bound=BaseModel)
+
+
+class DisagreementError(ValueError):
+    """Two parts use one name for different things."""
+
+
+def unite(own: Mapping[str, object], parts: Sequence[Sweep]) -> Sweep:
+    """The union of `parts` under the name, store, tracking and execution given in `own`.
+
+    Raises DisagreementError, and pydantic.ValidationError for `own`.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        for field in ("corpus", "search", "pretrain_eval"):
+            if getattr(part, field) != getattr(first, field):
+                raise DisagreementError(
+                    f"{first.name} and {part.name} differ in `{field}`; parts must share it"
+                )
+    return Sweep.model_validate(
+        {
+            "corpus": first.corpus,
+            "search": first.search,
+            "pretrain_eval": first.pretrain_eval,
+            "models": _agreed("model", [dict(part.models) for part in parts], _same),
+            "methods": tuple(_agreed("method", [_named(part) for part in parts], _joined).values()),
+            "tasks": _agreed("task", [dict(part.tasks) for part in parts], _joined_task),
+            "sparsities": tuple(sorted({s for part in parts for s in part.sparsities})),
+            "mask_seeds": tuple(sorted({s for part in parts for s in part.mask_seeds})),
+            "finetune_seeds": tuple(sorted({s for part in parts for s in part.finetune_seeds})),
+            "parts": tuple(parts),
+            **own,
+        }
+    )
+
+
+def _named(sweep: Sweep) -> dict[str, Method]:
+    return {method.name: method for method in sweep.methods}
+
+
+def _agreed(
+    what: str, maps: Sequence[Mapping[str, T]], join: Callable[[T, T], T | None]
+) -> dict[str, T]:
+    agreed: dict[str, T] = {}
+    for entries in maps:
+        for name, entry in entries.items():
+            joined = join(agreed[name], entry) if name in agreed else entry
+            if joined is None:
+                raise DisagreementError(
+                    f"the {what} {name!r} is not the same in all parts; give one another name"
+                )
+            agreed[name] = joined
+    return agreed
+
+
+def _same(one: T, other: T) -> T | None:
+    return one if one == other else None
+
+
+def _joined(one: Method, other: Method) -> Method | None:
+    """Parts may ask for different checkpoints of one method."""
+    match one, other:
+        case Tamt(), Tamt():
+            every = tuple(sorted({*one.checkpoints, *other.checkpoints}))
+            return _with_all(one, other, {"checkpoints": every})
+        case Imp(), Imp():
+            every = tuple(sorted({*one.intervals, *other.intervals}))
+            return _with_all(one, other, {"intervals": every})
+        case _:
+            return _same(one, other)
+
+
+def _joined_task(one: Task, other: Task) -> Task | None:
+    """Parts may ask for different training-set sizes of one task."""
+    return _with_all(one, other, {"reduced": {**other.reduced, **one.reduced}})
+
+
+def _with_all(one: Entry, other: BaseModel, both: Mapping[str, object]) -> Entry | None:
+    """`one` with what both ask for, if they are alike in all else."""
+    joined = one.model_copy(update=both)
+    return joined if joined == other.model_copy(update=both) else None

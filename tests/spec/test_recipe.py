@@ -1,0 +1,114 @@
+"""Recipes fill in what a sweep file leaves open, and every value can be traced (PAPER §2)."""
+
+import pytest
+
+from tamt_ray.spec.load import SpecError, parse_sweep
+from tamt_ray.spec.method import Imp, Method, Tamt
+from tamt_ray.spec.origin import method_settings, model_settings
+from tamt_ray.spec.sweep import Sweep
+
+GRID = """\
+name: small
+models: {mini: {source: "dir:m"}}
+corpus: {train: {source: "dir:a.txt"}, validation: {source: "dir:b.txt"}}
+sparsities: [0.5]
+"""
+
+
+def sweep(lines: str) -> Sweep:
+    return parse_sweep(GRID + lines)
+
+
+def method(entry: str, recipe: str = "paper") -> Method:
+    (found,) = sweep(f"recipe: {recipe}\nmethods: [{entry}]\n").methods
+    return found
+
+
+def tamt(entry: str, recipe: str = "paper") -> Tamt:
+    found = method(entry, recipe)
+    assert isinstance(found, Tamt)
+    return found
+
+
+def imp(entry: str, recipe: str = "paper") -> Imp:
+    found = method(entry, recipe)
+    assert isinstance(found, Imp)
+    return found
+
+
+@pytest.mark.parametrize("name", ["tamt_mlm", "tamt_mlm_kd"])
+def test_the_papers_mlm_searches(name: str) -> None:
+    found = tamt(name)
+    assert (found.lr, found.betas, found.eps, found.weight_decay) == (5e-5, (0.9, 0.999), 1e-8, 0)
+    assert (found.bias_correction, found.clip, found.clip_per) == (True, 1.0, "all")
+    assert (found.comparison, found.rerank_every, found.rerank_first) == ("at_least", 1, False)
+    assert (found.threshold, found.scale, found.init) == (0.01, 2.0, "omp")
+    assert (found.kd_text, found.kd_pads, found.teacher_dropout) == ("blocks", False, False)
+
+
+@pytest.mark.parametrize("name", ["tamt_mlm", "tamt_mlm_kd"])
+def test_the_released_mlm_searches(name: str) -> None:
+    """S > φ, signed, φ chosen every 1,000 steps; AdamW, global clip; teacher without dropout."""
+    found = tamt(name, "released_code")
+    assert (found.comparison, found.rerank_every, found.rerank_first) == ("above", 1000, False)
+    assert found.ranking == "signed"
+    assert (found.lr, found.eps, found.weight_decay, found.bias_correction) == (5e-5, 1e-8, 0, True)
+    assert (found.clip_per, found.teacher_dropout, found.kd_text) == ("all", False, "blocks")
+
+
+def test_the_released_distillation() -> None:
+    """φ at step 1, then every 100; BertAdam 2e-5, eps 1e-6, decay 0.01 on the scores, clip a
+    tensor; padded paragraphs, pads averaged in; dropout in the teacher."""
+    found = tamt("tamt_kd", "released_code")
+    assert (found.comparison, found.rerank_every, found.rerank_first) == ("above", 100, True)
+    assert (found.lr, found.eps, found.weight_decay) == (2e-5, 1e-6, 0.01)
+    assert (found.bias_correction, found.clip, found.clip_per) == (False, 1.0, "tensor")
+    assert (found.kd_text, found.kd_pads, found.teacher_dropout) == ("paragraphs", True, True)
+
+
+def test_rewinding() -> None:
+    assert imp("imp").rewind
+    assert not imp("imp", "released_code").rewind
+
+
+def test_the_pooler_is_in_or_out() -> None:
+    assert not sweep("methods: [omp]\n").models["mini"].pooler
+    assert sweep("recipe: released_code\nmethods: [omp]\n").models["mini"].pooler
+
+
+def test_the_file_refines_a_recipe_field_by_field() -> None:
+    found = tamt("{method: tamt_kd, rerank_every: 7}", "released_code")
+    assert (found.rerank_every, found.comparison, found.eps) == (7, "above", 1e-6)
+    lines = (
+        "recipe: released_code\nmethods: [omp]\nmodels: {mini: {source: 'dir:m', pooler: false}}\n"
+    )
+    text = GRID.replace('models: {mini: {source: "dir:m"}}\n', "") + lines
+    assert not parse_sweep(text).models["mini"].pooler
+
+
+def test_a_method_names_its_own_recipe() -> None:
+    entry = "{method: tamt_kd, name: theirs, recipe: released_code}, tamt_kd"
+    theirs, papers = sweep(f"methods: [{entry}]\n").methods
+    assert isinstance(theirs, Tamt)
+    assert isinstance(papers, Tamt)
+    assert (theirs.rerank_every, papers.rerank_every) == (100, 1)
+
+
+@pytest.mark.parametrize("lines", ["recipe: papr\nmethods: [omp]\n",
+                                   "methods: [{method: omp, recipe: papr}]\n"])  # fmt: skip
+def test_an_unknown_recipe_is_refused_with_the_nearest(lines: str) -> None:
+    with pytest.raises(SpecError, match=r"<sweep>:5: 'papr' is not valid .* did you mean `paper`"):
+        sweep(lines)
+
+
+def test_where_each_value_comes_from() -> None:
+    entry = "{method: tamt_kd, recipe: released_code, eps: 1e-5, lr: 3e-5}"
+    found = {s.name: (s.value, s.origin) for s in method_settings(tamt(entry))}
+    assert found["eps"] == (1e-5, "sweep file")
+    assert found["lr"] == (3e-5, "sweep file")
+    assert found["clip_per"] == ("tensor", "recipe released_code")
+    assert found["scale"] == (2.0, "recipe paper")
+    released = sweep("recipe: released_code\nmethods: [omp]\n")
+    settings = {s.name: s.origin for s in model_settings(released, released.models["mini"])}
+    assert settings["pooler"] == "recipe released_code"
+    assert (settings["source"], settings["prune"]) == ("sweep file", "default")
