@@ -1,50 +1,86 @@
 """Averages over runs and over tasks, in percent; a missing run is counted, never filled in."""
 
+from collections.abc import Collection, Sequence
+
 import numpy as np
 import polars as pl
 
-from tamt_ray.analysis.bootstrap import DRAWS, SEED, mean_interval
+from tamt_ray.analysis.bootstrap import DRAWS, SEED, mean_intervals
+from tamt_ray.analysis.results import main_rows
 
 AVERAGE = "(average)"
 """Stands for all tasks in a `task` column; the brackets keep it apart from any task's name."""
 
 GROUP = ["model", "method", "sparsity", "task"]
 
+FIVE = ("cola", "sst2", "mnli", "stsb", "squad")
+"""The tasks that the paper averages over where it looks into the search (PAPER §5, Fig. 5)."""
+FIVE_AVERAGE = "(average of five)"
+"""Stands for `FIVE` in a `task` column, where a sweep has more tasks than these."""
 
-def runs(downstream: pl.DataFrame) -> pl.DataFrame:
+
+def leading_task(tasks: Collection[str]) -> str | None:
+    """What stands for all of `tasks` where the paper looks into the search: an average or a task.
+
+    None without tasks.
+    """
+    if set(FIVE) < set(tasks):
+        return FIVE_AVERAGE
+    return AVERAGE if len(tasks) > 1 else next(iter(tasks), None)
+
+
+def runs(downstream: pl.DataFrame, by: str | None = None) -> pl.DataFrame:
     """The score of each run in percent: (model, method, sparsity, mask_seed, seed, task).
 
-    A run of task `AVERAGE` is the mean over all tasks under one (mask_seed, seed); it is null
-    unless every task is present. `absent` lists the tasks without a record.
+    A run of task `AVERAGE` is the mean over all tasks of its model under one (mask_seed, seed);
+    it is null unless every task has a record, and there is none where the plan leaves a task out.
+    `absent` lists the tasks without a record. The main results, or with `by` ("checkpoint" or
+    "train_size") those beyond them as well, kept apart by that column; sizes have no averages,
+    since they differ from task to task, checkpoints have that over `FIVE` too.
     """
-    labels = ["model", "method", "sparsity", "mask_seed", "seed"]
+    labels = ["model", "method", "sparsity", "mask_seed", "seed", *([by] if by else [])]
+    rows = main_rows(downstream, [by] if by else ())
     missing = pl.col("best").is_null()
-    each = downstream.select(
-        *labels,
-        "task",
-        score=pl.col("best") * 100,
-        absent=pl.when(missing)
-        .then(pl.concat_list("task"))
-        .otherwise(pl.lit([], pl.List(pl.String))),
-    )
-    whole = (
-        downstream.group_by(labels, maintain_order=True)
+    found = [
+        rows.select(
+            *labels,
+            "task",
+            score=pl.col("best") * 100,
+            absent=pl.when(missing)
+            .then(pl.concat_list("task"))
+            .otherwise(pl.lit([], pl.List(pl.String))),
+        )
+    ]
+    if by != "train_size":
+        found.append(_over_tasks(rows, labels, AVERAGE))
+    if by == "checkpoint" and set(FIVE) < set(rows["task"]):
+        found.append(_over_tasks(rows.filter(pl.col("task").is_in(FIVE)), labels, FIVE_AVERAGE))
+    return pl.concat([part.select(found[0].columns) for part in found])
+
+
+def _over_tasks(rows: pl.DataFrame, labels: Sequence[str], name: str) -> pl.DataFrame:
+    missing = pl.col("best").is_null()
+    tasks = rows.group_by("model").agg(tasks=pl.col("task").n_unique())
+    return (
+        rows.group_by(labels, maintain_order=True)
         .agg(
-            task=pl.lit(AVERAGE),
+            task=pl.lit(name),
             score=pl.when(~missing.any()).then(pl.col("best").mean() * 100),
             absent=pl.col("task").filter(missing),
+            found=pl.len(),
         )
-    )  # fmt: skip
-    return pl.concat([each, whole.select(each.columns)])
+        .join(tasks, on="model", maintain_order="left")
+        .filter(pl.col("found") == (len(FIVE) if name == FIVE_AVERAGE else pl.col("tasks")))
+    )
 
 
-def means(runs: pl.DataFrame) -> pl.DataFrame:
-    """Mean and sample standard deviation over the runs present, a row for each `GROUP`.
+def means(runs: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
+    """Mean and sample standard deviation over the runs present, a row for each `GROUP` and `by`.
 
     `std` is null below two runs. `n` of `n_expected` runs are present; `missing_tasks` says what
     is absent. Percent.
     """
-    return runs.group_by(GROUP, maintain_order=True).agg(
+    return runs.group_by(*GROUP, *by, maintain_order=True).agg(
         mean=pl.col("score").mean(),
         std=pl.col("score").std(ddof=1),
         n=pl.col("score").count().cast(pl.Int64),
@@ -55,7 +91,10 @@ def means(runs: pl.DataFrame) -> pl.DataFrame:
 
 
 def averages(
-    runs: pl.DataFrame, rng: np.random.Generator | None = None, draws: int = DRAWS
+    runs: pl.DataFrame,
+    rng: np.random.Generator | None = None,
+    draws: int = DRAWS,
+    by: Sequence[str] = (),
 ) -> pl.DataFrame:
     """`means` with a bootstrap 95 % interval of the mean, `low` to `high`, in percent.
 
@@ -63,31 +102,39 @@ def averages(
     the dense model, which have one mask, the interval covers the fine-tuning seeds alone.
     """
     rng = rng or np.random.default_rng(SEED)
+    group = [*GROUP, *by]
     scores: dict[tuple[object, ...], dict[object, list[float]]] = {}
-    for *key, mask, score in runs.select(*GROUP, "mask_seed", "score").iter_rows():
+    for *key, mask, score in runs.select(*group, "mask_seed", "score").iter_rows():
         masks = scores.setdefault(tuple(key), {})
         if score is not None:
             masks.setdefault(mask, []).append(score)
-    rows: list[dict[str, object]] = []
-    for key, masks in scores.items():
-        found = mean_interval([np.array(group) for group in masks.values()], rng, draws)
-        low, high = found or (None, None)
-        rows.append({**dict(zip(GROUP, key, strict=True)), "low": low, "high": high})
-    schema = {**{name: runs.schema[name] for name in GROUP}, "low": pl.Float64, "high": pl.Float64}
-    intervals = pl.DataFrame(rows, schema=schema)
-    return means(runs).join(intervals, on=GROUP, how="left", maintain_order="left")
+    each = [[np.array(mask) for mask in masks.values()] for masks in scores.values()]
+    rows = [
+        (*key, *(found or (None, None)))
+        for key, found in zip(scores, mean_intervals(each, rng, draws), strict=True)
+    ]
+    schema = {**{name: runs.schema[name] for name in group}, "low": pl.Float64, "high": pl.Float64}
+    intervals = pl.DataFrame(rows, schema=schema, orient="row")
+    return means(runs, by).join(
+        intervals, on=group, how="left", maintain_order="left", nulls_equal=True
+    )
 
 
 def losses(pretrain: pl.DataFrame) -> pl.DataFrame:
     """Mean and standard deviation over masks of both pre-training losses, for each subnetwork.
 
     `mlm_loss` in nats a token, `kd_loss` a cosine distance; `n` of `n_expected` masks present.
+    The main results, without checkpoints.
     """
-    return pretrain.group_by(GROUP[:3], maintain_order=True).agg(
-        mlm_loss=pl.col("mlm_loss").mean(),
-        mlm_std=pl.col("mlm_loss").std(ddof=1),
-        kd_loss=pl.col("kd_loss").mean(),
-        kd_std=pl.col("kd_loss").std(ddof=1),
-        n=pl.col("mlm_loss").count().cast(pl.Int64),
-        n_expected=pl.len().cast(pl.Int64),
+    return (
+        main_rows(pretrain)
+        .group_by(GROUP[:3], maintain_order=True)
+        .agg(
+            mlm_loss=pl.col("mlm_loss").mean(),
+            mlm_std=pl.col("mlm_loss").std(ddof=1),
+            kd_loss=pl.col("kd_loss").mean(),
+            kd_std=pl.col("kd_loss").std(ddof=1),
+            n=pl.col("mlm_loss").count().cast(pl.Int64),
+            n_expected=pl.len().cast(pl.Int64),
+        )
     )

@@ -8,6 +8,7 @@ import yaml
 from tamt_ray.analysis.bootstrap import DRAWS
 from tamt_ray.analysis.html import Html, folded, join, table, tag
 from tamt_ray.analysis.material import Material
+from tamt_ray.analysis.results import main_rows
 from tamt_ray.spec.method import TAMT_STEPS
 
 
@@ -25,8 +26,10 @@ def caveats(material: Material) -> Html:
         "A score is the best dev value seen in training, as in the paper; picked on the data it is "
         "measured on, it is higher than a value on unseen data would be. The last dev value is in "
         "the Parquet table beside it.",
-        "Nothing here is corrected for the number of comparisons, and points of one method are "
-        "alike, so that intervals of correlations are too narrow rather than too wide.",
+        "Intervals in figures and score tables describe one number each and are no test of a "
+        "difference; that is what the paired differences are for, which are corrected for the "
+        "number of pairs at one sparsity. Points of one method are alike, so that intervals of "
+        "correlations are too narrow rather than too wide.",
     ]
     if masks * seeds < 5:
         words.insert(
@@ -35,7 +38,8 @@ def caveats(material: Material) -> Html:
             "largest, so the true uncertainty is larger than what is drawn. A single run has no "
             "interval at all.",
         )
-    steps: list[int] = material.searches["planned_steps"].drop_nulls().unique().sort().to_list()
+    searches = main_rows(material.searches)
+    steps: list[int] = searches["planned_steps"].drop_nulls().unique().sort().to_list()
     least = min(TAMT_STEPS.values())
     if steps and steps[-1] < least:
         span = f"{steps[0]:,}" if steps[0] == steps[-1] else f"{steps[0]:,} to {steps[-1]:,}"
@@ -50,14 +54,14 @@ def caveats(material: Material) -> Html:
             "Some tasks use part of their data (see above), so scores are not comparable with "
             "published ones."
         )
-    shared = material.searches.filter(pl.len().over("unit") > 1)
+    shared = searches.filter(pl.len().over("unit") > 1)
     if not shared.is_empty():
         names = ", ".join(shared["method"].unique().sort().to_list())
         words.append(
             f"Some masks of {names} are one and the same (the first level of IMP is OMP); they "
             "are computed once, shown under each name, and count once in correlations."
         )
-    return join([tag("h2", "How far to trust this"), tag("ul", *(tag("li", w) for w in words))])
+    return tag("ul", *(tag("li", w) for w in words))
 
 
 def sources(material: Material) -> Html:
@@ -80,7 +84,6 @@ def sources(material: Material) -> Html:
     used = ", ".join(f"{name} {' and '.join(sorted(versions[name]))}" for name in sorted(versions))
     return join(
         [
-            tag("h2", "Sources"),
             tag("p", "What was read, with the fingerprint that its content had when it was read."),
             table(["source", "fingerprint", ""], rows, kind="words"),
             *([tag("p", f"Software: {used}.")] if used else []),
@@ -92,4 +95,4 @@ def configuration(material: Material) -> Html:
     """The sweep as it was given, without the places where results lie."""
     given = material.sweep.model_dump(mode="json", exclude_unset=True, exclude={"store", "mlflow"})
     text = yaml.safe_dump(given, sort_keys=False, allow_unicode=True, width=100)
-    return join([tag("h2", "The sweep"), folded("Sweep file as read", tag("pre", text))])
+    return folded("Sweep file as read", tag("pre", text))

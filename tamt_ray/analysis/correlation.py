@@ -1,5 +1,6 @@
 """Does a lower pre-training loss mean a better subnetwork? (PAPER §5, Fig. 5, 12, 13)"""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -9,14 +10,13 @@ from numpy.typing import NDArray
 
 from tamt_ray.analysis.averages import runs
 from tamt_ray.analysis.bootstrap import SEED, Array, percentile_interval
-from tamt_ray.analysis.results import Results
+from tamt_ray.analysis.results import SUBNETWORK, Results
 from tamt_ray.plan.expand import DENSE
 
 Statistic = Literal["pearson", "spearman", "kendall"]
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 LOSSES = ("mlm_loss", "kd_loss")
 DRAWS = 1000
-_SUBNETWORK = ["model", "method", "sparsity", "mask_seed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,12 @@ def correlate(
     counts, tied_x, tied_y = counts[usable], tied_x[usable], tied_y[usable]
     concordance = np.sign(x[:, None] - x) * np.sign(y[:, None] - y)
     untied = (n**2 - (tied_x**2).sum(axis=1)) * (n**2 - (tied_y**2).sum(axis=1))
+    # Small whole numbers, which single precision holds exactly in half the time.
+    agreeing = counts.astype(np.float32) @ concordance.astype(np.float32)
     found: dict[Statistic, Array] = {
         "pearson": _pearson(counts, x, y),
-        "spearman": _pearson(counts, _ranks(tied_x)[:, at_x], _ranks(tied_y)[:, at_y]),
-        "kendall": ((counts @ concordance) * counts).sum(axis=1) / np.sqrt(untied),
+        "spearman": _spearman(counts, _ranks(tied_x)[:, at_x], _ranks(tied_y)[:, at_y]),
+        "kendall": np.einsum("dn,dn->d", agreeing, counts) / np.sqrt(untied),
     }
     return {
         name: Correlation(float(values[0]), *percentile_interval(values[1:]))
@@ -67,10 +69,11 @@ def points(results: Results) -> pl.DataFrame:
 
     The score is the mean over the fine-tuning seeds present, `runs` of `runs_expected`. A
     subnetwork that two methods share (the first IMP level is OMP) is one point, not two.
+    Checkpoints are points of their own.
     """
     scores = (
-        runs(results.downstream)
-        .group_by(*_SUBNETWORK, "task", maintain_order=True)
+        runs(results.downstream, by="checkpoint")
+        .group_by(*SUBNETWORK, "task", maintain_order=True)
         .agg(
             score=pl.col("score").mean(),
             runs=pl.col("score").count().cast(pl.Int64),
@@ -78,18 +81,22 @@ def points(results: Results) -> pl.DataFrame:
         )
     )
     table = results.pretrain.join(
-        scores, on=_SUBNETWORK, how="inner", nulls_equal=True, maintain_order="left_right"
+        scores, on=SUBNETWORK, how="inner", nulls_equal=True, maintain_order="left_right"
     )
     return table.unique(["model", "task", "unit"], keep="first", maintain_order=True)
 
 
 def correlations(
-    points: pl.DataFrame, rng: np.random.Generator | None = None, draws: int = DRAWS
+    points: pl.DataFrame,
+    rng: np.random.Generator | None = None,
+    draws: int = DRAWS,
+    random: Collection[str] = (),
 ) -> pl.DataFrame:
     """A row for each (model, task, loss, scope, statistic) with value, low, high, n, reason.
 
     Scopes: "all" (every sparsity and the dense model, as in the paper's figure), "subnetworks"
-    (every sparsity), and each sparsity alone, in the column `sparsity`. `n` of `n_expected`
+    (every sparsity), "sparsity" (each alone, in the column `sparsity`) and "chosen" (the same
+    without the methods called `random`, whose masks lie far from all others). `n` of `n_expected`
     points have both values, `n_partial` of them lack some runs. Points of one method are alike,
     so the intervals are if anything too narrow.
     """
@@ -100,6 +107,9 @@ def correlations(
     if len(sparsities) > 1:
         scopes.append(("subnetworks", None, ~dense))
     scopes += [("sparsity", s, ~dense & (pl.col("sparsity") == s)) for s in sparsities]
+    if random:
+        chosen = ~dense & ~pl.col("method").is_in(list(random))
+        scopes += [("chosen", s, chosen & (pl.col("sparsity") == s)) for s in sparsities]
     rows: list[dict[str, object]] = []
     for (model, task), group in points.group_by("model", "task", maintain_order=True):
         for scope, sparsity, condition in scopes:
@@ -150,10 +160,20 @@ def _ranks(drawn: Array) -> Array:
 
 
 def _pearson(counts: Array, x: Array, y: Array) -> Array:
-    """r of each resample [draws]; x, y: [n] or [draws, n]."""
-    total = counts.sum(axis=1, keepdims=True)
-    dx = x - (counts * x).sum(axis=1, keepdims=True) / total
-    dy = y - (counts * y).sum(axis=1, keepdims=True) / total
-    covariance = (counts * dx * dy).sum(axis=1)
-    spread = (counts * dx**2).sum(axis=1) * (counts * dy**2).sum(axis=1)
+    """r of each resample [draws] of points x, y [n]."""
+    x, y, n = x - x.mean(), y - y.mean(), len(x)
+    sum_x, sum_y, xy, xx, yy = (counts @ np.stack([x, y, x * y, x * x, y * y], axis=1)).T
+    covariance = xy - sum_x * sum_y / n
+    spread = (xx - sum_x**2 / n) * (yy - sum_y**2 / n)
+    return np.clip(covariance / np.sqrt(spread), -1, 1)
+
+
+def _spearman(counts: Array, x: Array, y: Array) -> Array:
+    """ρ of each resample [draws], of ranks x, y [draws, n] of its own."""
+    # Whatever is drawn, its n ranks have the mean (n + 1) / 2.
+    middle = (counts.shape[1] + 1) / 2
+    x, y = x - middle, y - middle
+    of_x = counts * x
+    covariance = np.einsum("dn,dn->d", of_x, y)
+    spread = np.einsum("dn,dn->d", of_x, x) * np.einsum("dn,dn,dn->d", counts, y, y)
     return np.clip(covariance / np.sqrt(spread), -1, 1)

@@ -1,6 +1,7 @@
 """HTML in which whatever comes from outside is escaped by its type."""
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -48,9 +49,24 @@ def table(
     return tag("div", tag("table", *content, class_=kind), class_="scroll")
 
 
+def section(title: str, *content: str) -> Html:
+    """A chapter that the list of contents can point at."""
+    return tag("section", tag("h2", title, id=_anchor(title)), *content)
+
+
+def contents(titles: Iterable[str]) -> Html:
+    """Links to the sections with these titles."""
+    links = (tag("li", tag("a", title, href=f"#{_anchor(title)}")) for title in titles)
+    return tag("nav", tag("ul", *links), aria_label="Contents")
+
+
 def folded(title: str, *children: str) -> Html:
     """Content behind a click."""
     return tag("details", tag("summary", title), *children)
+
+
+def _anchor(title: str) -> str:
+    return "-".join(re.findall(r"[a-z0-9]+", title.lower()))
 
 
 def _cell(cell: str) -> Html:

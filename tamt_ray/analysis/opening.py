@@ -22,8 +22,8 @@ KIND_NAMES: dict[Kind, str] = {
 }
 
 
-def opening(material: Material) -> Html:
-    """Title, facts, completeness, failures."""
+def opening(material: Material, contents: str = "") -> Html:
+    """Title, facts, completeness, failures; the list of `contents` before these."""
     sweep = material.sweep
     devices = sorted({record.device for record in material.records.values()})
     facts: dict[str, Html] = {
@@ -56,6 +56,7 @@ def opening(material: Material) -> Html:
                 class_="lead",
             ),
             tag("dl", *(join([tag("dt", name), tag("dd", text)]) for name, text in facts.items())),
+            contents,
             tag("h2", "How complete it is"),
             _completeness(material),
             _failures(material.failures),
@@ -70,7 +71,8 @@ def in_short(material: Material) -> Html:
     rows: list[list[str]] = []
     for model in material.sweep.models:
         each = scores.filter(pl.col("model") == model)
-        dense = each.filter(pl.col("method") == DENSE)["mean"][0]
+        whole = each.filter(pl.col("method") == DENSE)["mean"]
+        dense: float | None = whole[0] if len(whole) else None
         for sparsity in material.sweep.sparsities:
             of_all = each.filter((pl.col("method") != DENSE) & (pl.col("sparsity") == sparsity))
             found = of_all.drop_nulls("mean").sort("mean", maintain_order=True).to_dicts()
@@ -96,7 +98,7 @@ def in_short(material: Material) -> Html:
     what = "average over tasks" if task == AVERAGE else task
     head = ["model", "removed", "highest", "of the dense model", "lowest", "runs still missing for"]
     caption = f"Score in percent ({what}), mean ± standard deviation over runs."
-    return join([tag("h2", "In short"), table(head, rows, caption, kind="words")])
+    return table(head, rows, caption, kind="words")
 
 
 def duration(seconds: float) -> str:
@@ -148,10 +150,10 @@ def _completeness(material: Material) -> Html:
 
 
 def _blocked(plan: Plan, failures: Mapping[str, Failure]) -> set[str]:
-    """Units below a failed one; parents come before children in a plan."""
+    """Units that need a failed one; what is needed comes first in a plan."""
     held = set(failures)
     for unit_id, unit in plan.units.items():
-        if any(parent in held for parent in unit.parents):
+        if any(need in held for need in unit.needs):
             held.add(unit_id)
     return held - set(failures)
 

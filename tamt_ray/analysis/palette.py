@@ -1,8 +1,13 @@
 """How a method and a sparsity look, the same in every figure."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from tamt_ray.plan.expand import DENSE
+
+Look = tuple[str, str]
+"""Colour and marker."""
+Dashes = Literal["-"] | tuple[float, tuple[float, ...]]
 
 _METHODS = {
     DENSE: ("#1a1a1a", "*"),
@@ -17,10 +22,11 @@ _METHODS = {
 _FURTHER = (
     ("#56b4e9", "P"), ("#332288", "<"), ("#999933", ">"), ("#882255", "p"), ("#44aa99", "h"),
 )  # fmt: skip
+_LINES: tuple[Dashes, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1, 2)))
 _SPARSITIES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "d")
 
 
-def method_styles(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
+def method_styles(methods: Sequence[str]) -> dict[str, Look]:
     """(colour, marker) of each method; names outside the paper take the further ones in turn."""
     others = [method for method in methods if method not in _METHODS]
     return {
@@ -29,6 +35,11 @@ def method_styles(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
         else _FURTHER[others.index(method) % len(_FURTHER)]
         for method in methods
     }
+
+
+def line_styles(names: Sequence[str]) -> dict[str, Dashes]:
+    """Solid for the first name, then dashes, dots and both in turn."""
+    return {name: _LINES[i % len(_LINES)] for i, name in enumerate(names)}
 
 
 def sparsity_markers(sparsities: Sequence[float]) -> dict[float, str]:

@@ -7,8 +7,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from tamt_ray.analysis.averages import AVERAGE
-from tamt_ray.analysis.palette import method_styles
+from tamt_ray.analysis.averages import AVERAGE, FIVE_AVERAGE
+from tamt_ray.analysis.palette import Dashes, method_styles
 from tamt_ray.plan.expand import DENSE
 
 SYMBOLS = {"pearson": "r", "spearman": "ρ", "kendall": "τ"}
@@ -16,45 +16,71 @@ SYMBOLS = {"pearson": "r", "spearman": "ρ", "kendall": "τ"}
 
 def title_of(task: str, metric: str | None = None) -> str:
     """The words over a panel."""
-    return "average over tasks" if task == AVERAGE else f"{task} ({metric})" if metric else task
+    averages = {AVERAGE: "average over tasks", FIVE_AVERAGE: "average over five tasks"}
+    return averages.get(task) or (f"{task} ({metric})" if metric else task)
 
 
-def _column(table: pl.DataFrame, name: str) -> np.ndarray:
+def column(table: pl.DataFrame, name: str) -> np.ndarray:
     """Floats with NaN for what is missing, which matplotlib leaves out."""
     return table[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
-def draw_curves(axes: Axes, averages: pl.DataFrame, methods: Sequence[str], *, label: bool) -> None:
-    """Score over sparsity, a line a method with its band; the dense model as a horizontal line.
+def draw_line(
+    axes: Axes,
+    x: np.ndarray,
+    rows: pl.DataFrame,
+    colour: str,
+    marker: str,
+    dashes: Dashes = "-",
+    size: float = 5.5,
+) -> None:
+    """A line of means with the band `low` to `high`; `rows` as `averages` gives them, one an x.
 
     A hollow marker says that some runs of the point are missing, a gap that all are.
     """
+    mean, low, high = (column(rows, name) for name in ("mean", "low", "high"))
+    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+    axes.plot(x, mean, color=colour, linewidth=1.6, linestyle=dashes, zorder=2)
+    partial = (rows["missing"] > 0).to_numpy()
+    for at, face in ((~partial, colour), (partial, "white")):
+        if np.isfinite(mean[at]).any():
+            axes.plot(
+                x[at], mean[at], linestyle="none", marker=marker, markersize=size, zorder=3,
+                markerfacecolor=face, markeredgecolor=colour,
+            )  # fmt: skip
+
+
+def draw_level(
+    axes: Axes,
+    row: pl.DataFrame,
+    colour: str,
+    span: np.ndarray,
+    dashes: Dashes = (0, (5, 3)),
+) -> None:
+    """One mean and its band as wide as the values in `span`."""
+    if not len(span):
+        return
+    across = np.array([span.min(), span.max()])
+    mean, low, high = (column(row, name)[[0, 0]] for name in ("mean", "low", "high"))
+    axes.plot(across, mean, color=colour, linewidth=1.2, linestyle=dashes, zorder=1)
+    axes.fill_between(across, low, high, color=colour, alpha=0.12, linewidth=0, zorder=0)
+
+
+def draw_curves(axes: Axes, averages: pl.DataFrame, methods: Sequence[str], *, label: bool) -> None:
+    """Score over sparsity, a line a method with its band; the dense model as a horizontal line."""
     styles = method_styles(methods)
-    span = averages.filter(pl.col("method") != DENSE)["sparsity"].unique().sort().to_numpy() * 100
+    span = column(averages.filter(pl.col("method") != DENSE), "sparsity") * 100
     ends: dict[str, float] = {}
     for method in methods:
         colour, marker = styles[method]
         rows = averages.filter(pl.col("method") == method).sort("sparsity")
-        mean, low, high = (_column(rows, name) for name in ("mean", "low", "high"))
+        mean = column(rows, "mean")
         if not np.isfinite(mean).any():
             continue
         if method == DENSE:
-            across = np.array([span[0], span[-1]])
-            axes.plot(across, mean[[0, 0]], color=colour, linewidth=1.2, linestyle=(0, (5, 3)))
-            axes.fill_between(
-                across, low[[0, 0]], high[[0, 0]], color=colour, alpha=0.12, linewidth=0
-            )
-            ends[method] = float(mean[0])
-            continue
-        x = _column(rows, "sparsity") * 100
-        axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-        axes.plot(x, mean, color=colour, linewidth=1.6, zorder=2)
-        for partial, face in ((False, colour), (True, "white")):
-            at = (rows["missing"] > 0).to_numpy() == partial
-            axes.plot(
-                x[at], mean[at], linestyle="none", marker=marker, markersize=5.5, zorder=3,
-                markerfacecolor=face, markeredgecolor=colour,
-            )  # fmt: skip
+            draw_level(axes, rows, colour, span)
+        else:
+            draw_line(axes, column(rows, "sparsity") * 100, rows, colour, marker)
         ends[method] = float(mean[np.isfinite(mean)][-1])
     axes.set_xlabel("sparsity (%)")
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
@@ -102,7 +128,9 @@ def draw_dots(
     for row, method in enumerate(reversed(methods)):
         colour, marker = styles[method]
         found = averages.filter(pl.col("method") == method)
-        mean, low, high = (float(_column(found, name)[0]) for name in ("mean", "low", "high"))
+        if found.is_empty():
+            continue
+        mean, low, high = (float(column(found, name)[0]) for name in ("mean", "low", "high"))
         if not np.isfinite(mean):
             axes.annotate(
                 "missing", (0.5, row), xycoords=("axes fraction", "data"), ha="center",
@@ -113,7 +141,7 @@ def draw_dots(
             axes.axvline(mean, color=colour, linewidth=1.0, linestyle=(0, (5, 3)), zorder=1)
             if np.isfinite(low):
                 axes.axvspan(low, high, color=colour, alpha=0.1, linewidth=0, zorder=0)
-        single = _column(runs.filter(pl.col("method") == method), "score")
+        single = column(runs.filter(pl.col("method") == method), "score")
         axes.plot(
             single, np.full(len(single), row - 0.22), linestyle="none", marker="o", markersize=4,
             color=colour, alpha=0.45, markeredgewidth=0, zorder=2,
@@ -144,19 +172,24 @@ def draw_scatter(
     methods: Sequence[str],
     markers: Mapping[float, str],
 ) -> None:
-    """Score over a pre-training loss, a marker a subnetwork; hollow where runs are missing."""
+    """Score over a pre-training loss, a marker a subnetwork; hollow where runs are missing.
+
+    Checkpoints are drawn smaller.
+    """
     styles = method_styles(methods)
     whole = pl.col("runs") == pl.col("runs_expected")
     groups = points.drop_nulls(["score", loss]).group_by(
-        "method", "sparsity", whole.alias("whole"), maintain_order=True
-    )
-    for (method, sparsity, complete), group in groups:
+        "method", "sparsity", pl.col("checkpoint").is_null().alias("main"), whole.alias("whole"),
+        maintain_order=True,
+    )  # fmt: skip
+    for (method, sparsity, main, complete), group in groups:
         colour, star = styles[str(method)]
         dense = method == DENSE
         axes.plot(
             group[loss].to_numpy(), group["score"].to_numpy(), linestyle="none",
             marker=star if dense else markers[float(str(sparsity))],
-            markersize=13 if dense else 6.5, markerfacecolor=colour if complete else "white",
+            markersize=13 if dense else 6.5 if main else 4,
+            markerfacecolor=colour if complete else "white",
             markeredgecolor="white" if complete else colour,
             markeredgewidth=0.6 if complete else 1.2, alpha=0.9, zorder=3 if dense else 2,
         )  # fmt: skip

@@ -2,39 +2,60 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 import polars as pl
-from matplotlib.figure import Figure
 
-from tamt_ray.analysis.averages import AVERAGE
+from tamt_ray.analysis.answers import (
+    claims_table,
+    comparisons_table,
+    costs_table,
+    reduced_table,
+)
 from tamt_ray.analysis.closing import caveats, configuration, sources
-from tamt_ray.analysis.figures import main_results, pretraining_vs_downstream, to_png, to_svg
-from tamt_ray.analysis.html import Html, folded, tag
+from tamt_ray.analysis.evidence import gather_evidence
+from tamt_ray.analysis.figures import pretraining_vs_downstream, to_png, to_svg
+from tamt_ray.analysis.html import Html, contents, folded, join, section, tag
 from tamt_ray.analysis.material import Material, gather
 from tamt_ray.analysis.opening import in_short, opening
+from tamt_ray.analysis.paper_figures import PaperFigure, paper_figures
+from tamt_ray.analysis.settings import (
+    datasets_table,
+    iterations_table,
+    methods_table,
+    times_table,
+)
+from tamt_ray.analysis.shelf import Shelf
 from tamt_ray.analysis.tables import correlations_table, losses_table, masks_table, scores_table
 from tamt_ray.plan.expand import Plan
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Failure, Record
 
-_MAIN = (
-    "The dashed line is the dense model. {form} Hollow markers: some runs are missing; a gap: all "
-    "are. Intervals: percentile bootstrap of the mean, 95 %, masks resampled first and "
-    "fine-tuning runs within them; none where there is a single run."
-)
-_CURVES = "Score over the share of weights removed, a colour a method, bands for intervals."
-_DOTS = (
-    "One row a method: the large marker and number are the mean, the bar its interval, the small "
-    "dots below single runs."
-)
+DISTANCES = "tables/distances.parquet"
+"""Also what the next report takes known distances from."""
+
 _CLOUD = (
     "Each marker is a subnetwork: its loss on the pre-training validation text against its "
     "downstream score, mean over fine-tuning seeds. Colour: method; shape: sparsity; star: the "
     "dense model. Over each panel Pearson's r, Spearman's ρ and Kendall's τ over all points with "
     "bootstrap 95 % intervals. Hollow: some runs are missing."
 )
+_PLACES = {
+    "Downstream scores": ("main_results", "pruning_alone", "models_compared"),
+    "Pre-training against downstream": (
+        "pretraining_vs_downstream", "losses_by_sparsity", "mlm_loss_by_task", "kd_loss_by_task",
+    ),
+    "What a search takes": ("search_cost", "initialisation"),
+    "Less training data": ("training_sizes",),
+    "Masks": ("mask_distances",),
+    "How the searches went": ("search_losses", "density"),
+}  # fmt: skip
+"""The section of each figure, by the beginning of its name."""
+_LONG = ("search_cost_by_task", "mlm_loss_by_task", "kd_loss_by_task")
+"""Figures behind a click."""
+_LINES = ("main_results",)
+"""Figures of few lines, sharp at any size."""
 
 
 def build_report(
@@ -42,27 +63,47 @@ def build_report(
     plan: Plan,
     records: Mapping[str, Record],
     failures: Mapping[str, Failure] | None = None,
+    shelf: Shelf | None = None,
+    published: pl.DataFrame | None = None,
 ) -> dict[str, bytes]:
     """Files by relative name: `report.html`, `tables/*.parquet`, `figures/*.png`.
 
-    The same records give the same bytes. Scores in tables/downstream are fractions, in
-    tables/averages percent.
+    The same records give the same bytes. Scores in tables/downstream are fractions, in all other
+    tables percent. Without a `shelf` there are no distances between masks and no curves.
     """
-    material = gather(sweep, plan, records, failures or {})
-    scores = main_results(material.averages, material.runs)
-    cloud = pretraining_vs_downstream(material.points, material.correlations)
+    material = gather(sweep, plan, records, failures or {}, shelf, published)
+    figures = {figure.name: (figure, to_png(figure.figure)) for figure in _figures(material)}
+    tables = {
+        "downstream": material.results.downstream,
+        "pretrain": material.results.pretrain,
+        "averages": material.averages,
+        "correlations": material.correlations,
+        "comparisons": material.comparisons,
+        "search_costs": material.costs,
+    }
+    if shelf is not None:
+        tables["distances"] = material.distances
     return {
-        "report.html": _page(material, scores, cloud).encode(),
-        "tables/downstream.parquet": _parquet(material.results.downstream),
-        "tables/pretrain.parquet": _parquet(material.results.pretrain),
-        "tables/averages.parquet": _parquet(material.averages),
-        "tables/correlations.parquet": _parquet(material.correlations),
-        "figures/main_results.png": to_png(scores),
-        "figures/pretraining_vs_downstream.png": to_png(cloud),
+        "report.html": _page(material, figures).encode(),
+        **{f"tables/{name}.parquet": _parquet(table) for name, table in tables.items()},
+        **{f"figures/{name}.png": image for name, (_, image) in figures.items()},
     }
 
 
-def _page(material: Material, scores: Figure, cloud: Figure) -> str:
+def _figures(material: Material) -> list[PaperFigure]:
+    """The paper's, and the one that pools all sparsities."""
+    found = paper_figures(material)
+    if material.tasks:
+        pooled = pretraining_vs_downstream(material.points, material.correlations)
+        title = "Pre-training loss against downstream score"
+        found.append(PaperFigure("pretraining_vs_downstream", "", title, _CLOUD, pooled))
+    return found
+
+
+Drawn = Mapping[str, tuple[PaperFigure, bytes]]
+
+
+def _page(material: Material, figures: Drawn) -> str:
     style = files("tamt_ray.analysis").joinpath("report.css").read_text(encoding="utf-8")
     head = tag(
         "head",
@@ -71,64 +112,85 @@ def _page(material: Material, scores: Figure, cloud: Figure) -> str:
         tag("title", f"{material.sweep.name} · tamt_ray"),
         tag("style", Html(style)),
     )
-    end = [caveats(material), sources(material), configuration(material)]
-    body = tag("body", opening(material), *_middle(material, scores, cloud), *end)
+    sections = {
+        title: content for title, content in _sections(material, figures).items() if content
+    }
+    body = tag(
+        "body",
+        opening(material, contents(sections)),
+        *(section(title, content) for title, content in sections.items()),
+    )
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def _middle(material: Material, scores: Figure, cloud: Figure) -> list[Html]:
-    pretrain = [tag("h2", "Pre-training losses"), losses_table(material)]
-    masks = [tag("h2", "Masks"), masks_table(material)]
-    if not material.tasks:
-        return [*pretrain, *masks]
-    several = len(material.sweep.sparsities) > 1
-    caption = _MAIN.format(form=_CURVES if several else _DOTS)
-    figure = _figure(scores, "Downstream score of every method", caption)
-    # Over many sparsities the table is long, and the figure says it sooner.
-    headline: list[Html] = [scores_table(material), figure]
-    return [
-        in_short(material),
-        tag("h2", "Downstream scores"),
-        *(reversed(headline) if several else headline),
-        *pretrain,
-        tag("h2", "Pre-training against downstream"),
-        _figure(cloud, "Pre-training loss against downstream score", _CLOUD),
-        *_task_clouds(material),
-        correlations_table(material),
-        *masks,
-    ]
+def _sections(material: Material, figures: Drawn) -> dict[str, Html]:
+    """Titles and contents, in order; empty ones are left out of the page."""
+    places = {title: _placed(names, figures) for title, names in _PLACES.items()}
+    head: dict[str, Html] = {}
+    if material.tasks:
+        # Over many sparsities the table is long, and the figure says it sooner.
+        scores = [scores_table(material), places["Downstream scores"]]
+        several = len(material.sweep.sparsities) > 1
+        head = {
+            "In short": in_short(material),
+            "What the paper says": claims_table(gather_evidence(material)),
+            "Downstream scores": join(reversed(scores) if several else scores),
+            "Paired differences": comparisons_table(material),
+            "Pre-training losses": losses_table(material),
+            "Pre-training against downstream": join(
+                [places["Pre-training against downstream"], correlations_table(material)]
+            ),
+        }
+    else:
+        head = {"Pre-training losses": losses_table(material)}
+    return {
+        **head,
+        "What a search takes": join(
+            [
+                places["What a search takes"],
+                costs_table(material),
+                iterations_table(material),
+                times_table(material),
+            ]
+        ),
+        "Less training data": join([places["Less training data"], reduced_table(material)]),
+        "Masks": join([places["Masks"], masks_table(material)]),
+        "How the searches went": places["How the searches went"],
+        "Settings": join([datasets_table(material), methods_table(material)]),
+        "How far to trust this": caveats(material),
+        "Sources": sources(material),
+        "The sweep": configuration(material),
+    }
 
 
-def _task_clouds(material: Material) -> list[Html]:
-    tasks = [task for task in material.tasks if task != AVERAGE]
-    if len(tasks) < 2:
-        return []
-    found: list[Html] = []
-    for model in material.sweep.models:
-        points = material.points.filter(pl.col("model") == model)
-        each = pretraining_vs_downstream(points, material.correlations, tasks)
-        title = f"Pre-training loss against each task, {model}"
-        found.append(folded(title, _figure(each, title, _CLOUD, small=True)))
-    return found
-
-
-def _figure(figure: Figure, title: str, caption: str, *, small: bool = False) -> Html:
-    """The figure inside the page: lines as SVG, or many markers (`small`) as PNG."""
-    kind, image = ("png", to_png(figure)) if small else ("svg+xml", to_svg(figure))
-    data = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
-    words = tag("figcaption", tag("b", f"{title}. "), caption)
-    shown = tag(
-        "img", src=data, alt=f"{title}. {caption}", width=f"{figure.get_figwidth() * 96:.0f}"
+def _placed(names: Sequence[str], figures: Drawn) -> Html:
+    """The figures whose names begin with these, in the order given."""
+    return join(
+        _figure(figure, image)
+        for name in names
+        for figure, image in figures.values()
+        if figure.name.startswith(name)
     )
-    return tag("figure", tag("div", shown, class_="scroll"), words)
+
+
+def _figure(drawn: PaperFigure, image: bytes) -> Html:
+    """The figure inside the page: few lines as SVG, all else as the PNG beside the page."""
+    kind, image = ("svg+xml", to_svg(drawn.figure)) if drawn.name in _LINES else ("png", image)
+    data = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+    numbers = f" (paper: {drawn.numbers})" if drawn.numbers else ""
+    words = tag("figcaption", tag("b", f"{drawn.title}. "), f"{drawn.caption}{numbers}")
+    width = f"{drawn.figure.get_figwidth() * 96:.0f}"
+    shown = tag("img", src=data, alt=f"{drawn.title}. {drawn.caption}", width=width)
+    whole = tag("figure", tag("div", shown, class_="scroll"), words)
+    return folded(drawn.title, whole) if drawn.name.startswith(_LONG) else whole
 
 
 def _parquet(table: pl.DataFrame) -> bytes:
     """Rows sorted by their labels, nulls first."""
     labels = [
         name
-        for name in ("model", "method", "sparsity", "mask_seed", "task", "loss", "scope", "seed",
-                     "statistic")
+        for name in ("model", "method", "sparsity", "mask_seed", "checkpoint", "task",
+                     "train_size", "loss", "scope", "seed", "statistic")
         if name in table.columns
     ]  # fmt: skip
     buffer = io.BytesIO()

@@ -1,26 +1,39 @@
 """Records as tables: one row for each point of the grid, empty where no record exists yet."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
 from tamt_ray.plan.expand import Cell, Plan
-from tamt_ray.plan.unit import FinetuneConfig, ImpConfig, Kind, TamtConfig
+from tamt_ray.plan.unit import (
+    FinetuneConfig,
+    ImpConfig,
+    Kind,
+    PretrainEvalConfig,
+    TamtConfig,
+    UnitConfig,
+)
 from tamt_ray.store.record import Record
 
+SUBNETWORK = ("model", "method", "sparsity", "mask_seed", "checkpoint")
+"""The labels of one subnetwork."""
 _SUBNETWORK = {
     "model": pl.String, "method": pl.String, "sparsity": pl.Float64, "mask_seed": pl.Int64,
+    "checkpoint": pl.Int64,
 }  # fmt: skip
+_COST = {"iterations": pl.Int64, "search_seconds": pl.Float64, "device": pl.String}
 _DOWNSTREAM = {
-    **_SUBNETWORK, "task": pl.String, "seed": pl.Int64, "unit": pl.String, "metric": pl.String,
-    "best": pl.Float64, "last": pl.Float64, "best_step": pl.Int64, "steps": pl.Int64,
-    "examples": pl.Int64,
+    **_SUBNETWORK, "task": pl.String, "train_size": pl.Int64, "seed": pl.Int64, "unit": pl.String,
+    "metric": pl.String, "best": pl.Float64, "last": pl.Float64, "best_step": pl.Int64,
+    "steps": pl.Int64, "examples": pl.Int64, **_COST,
 }  # fmt: skip
-_PRETRAIN = {**_SUBNETWORK, "unit": pl.String, "mlm_loss": pl.Float64, "kd_loss": pl.Float64}
+_PRETRAIN = {
+    **_SUBNETWORK, "unit": pl.String, "mlm_loss": pl.Float64, "kd_loss": pl.Float64, **_COST,
+}  # fmt: skip
 _SEARCHES = {
     **_SUBNETWORK, "unit": pl.String, "planned_steps": pl.Int64, "zeros": pl.Int64,
-    "weights": pl.Int64, "steps": pl.Int64, "seconds": pl.Float64, "device": pl.String,
+    "weights": pl.Int64, "steps": pl.Int64, "seconds": pl.Float64, **_COST,
 }  # fmt: skip
 
 Value = str | float | int | None
@@ -30,13 +43,16 @@ Value = str | float | int | None
 class Results:
     """What was measured, in the order of the plan; `unit` is the id behind a row.
 
-    `mask_seed` is null for the dense model (method "full", sparsity 0) and for OMP.
+    `mask_seed` is null for the dense model (method "full", sparsity 0) and for OMP. `checkpoint`,
+    optimiser steps, is null in the main results and set where a mask was kept on the way there.
+    Of the search behind the mask: `iterations`, optimiser steps of all its levels, 0 where
+    nothing is trained and null for the dense model; `search_seconds` of training on `device`.
     """
 
     downstream: pl.DataFrame
     """A row for each fine-tune. `best` and `last`: the headline metric, named in `metric`, at its
     best and at its last dev evaluation, fractions in [-1, 1]; further columns: every other metric
-    at the best step, `_2` for a second validation set."""
+    at the best step, `_2` for a second validation set. `train_size`: null on all training data."""
     pretrain: pl.DataFrame
     """A row for each subnetwork. `mlm_loss`: nats a token; `kd_loss`: mean cosine distance."""
 
@@ -63,6 +79,17 @@ def collect(plan: Plan, records: Mapping[str, Record]) -> Results:
 def collect_searches(plan: Plan, records: Mapping[str, Record]) -> pl.DataFrame:
     """A row for each mask the grid asks for: zeros, training steps, wall seconds, device."""
     return _table(plan, records, "search", _SEARCHES)
+
+
+def main_rows(table: pl.DataFrame, keep: Collection[str] = ()) -> pl.DataFrame:
+    """The rows of the main results: no checkpoints, all training data.
+
+    `keep`: "checkpoint" or "train_size", to have the rows that go beyond in that one too.
+    """
+    beyond = [
+        name for name in ("checkpoint", "train_size") if name in table.columns and name not in keep
+    ]
+    return table.filter(*(pl.col(name).is_null() for name in beyond))
 
 
 def _table(
@@ -92,7 +119,7 @@ def _row(plan: Plan, records: Mapping[str, Record], cell: Cell) -> dict[str, Val
     record = records.get(cell.unit)
     found: dict[str, Value] = {**record.metrics} if record else {}
     if record and cell.kind == "search":
-        found |= {"device": record.device, "seconds": record.metrics.get("seconds", record.seconds)}
+        found["seconds"] = record.metrics.get("seconds", record.seconds)
     config = plan.units[cell.unit].config
     match config:
         case FinetuneConfig():
@@ -101,4 +128,18 @@ def _row(plan: Plan, records: Mapping[str, Record], cell: Cell) -> dict[str, Val
             found["planned_steps"] = config.steps
         case _:
             pass
-    return {**found, **cell.labels, "unit": cell.unit}
+    # A label `steps` names a checkpoint; the metric `steps` counts those of the unit's own work.
+    labels = {"checkpoint" if name == "steps" else name: v for name, v in cell.labels.items()}
+    search = config.mask if isinstance(config, FinetuneConfig | PretrainEvalConfig) else cell.unit
+    cost = _cost(plan.units[search].config, records.get(search)) if search else {}
+    return {**found, **cost, **labels, "unit": cell.unit}
+
+
+def _cost(search: UnitConfig, record: Record | None) -> dict[str, Value]:
+    trained = isinstance(search, ImpConfig | TamtConfig)
+    seconds = record.metrics.get("search_seconds", None if trained else 0.0) if record else None
+    return {
+        "iterations": search.iterations if trained else 0,
+        "search_seconds": seconds,
+        "device": record.device if record else None,
+    }

@@ -42,15 +42,17 @@ def summary(results: Results) -> pl.DataFrame:
         key = tuple(loss[name] for name in keys)
         row: dict[str, object] = dict(zip(keys, key, strict=True))
         for task, title in shown.items():
-            found = scores[(*key, task)]
-            row[title] = counted(
-                spread(found["mean"], found["std"]), found["n"], found["n_expected"]
-            )
+            # A union of sweeps may leave a task out of some of its parts.
+            found = scores.get((*key, task))
+            row[title] = MISSING
+            if found:
+                text = spread(found["mean"], found["std"])
+                row[title] = counted(text, found["n"], found["n_expected"])
         for name in ("mlm", "kd"):
             text = spread(loss[f"{name}_loss"], loss[f"{name}_std"], 3)
             row[f"{name}_loss"] = counted(text, loss["n"], loss["n_expected"])
         if tasks:
-            whole = scores[(*key, AVERAGE)]
+            whole = scores.get((*key, AVERAGE), {"n": 0, "n_expected": 0})
             row["runs"] = f"{whole['n']}/{whole['n_expected']}"
         rows.append(row)
     texts = [*shown.values(), "mlm_loss", "kd_loss", *(["runs"] if tasks else [])]

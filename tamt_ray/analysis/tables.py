@@ -33,10 +33,14 @@ def _scores_of(material: Material, model: str) -> Html:
         for method in methods:
             if method == methods[0]:
                 words = "dense model" if method == DENSE else removed(sparsity)
-                body.append(_group(words, len(tasks) + 2))
-            found = [rows[method, sparsity, task] for task in tasks]
-            n, expected = found[0]["n"], found[0]["n_expected"]
-            cells = [_score(row, (method, sparsity, row["task"]) in best) for row in found]
+                body.append(group_row(words, len(tasks) + 2))
+            found = {task: rows.get((method, sparsity, task)) for task in tasks}
+            n, expected = next((row["n"], row["n_expected"]) for row in found.values() if row)
+            # What no part of a union asks for is not missing.
+            cells = [
+                _score(row, (method, sparsity, task) in best) if row else MISSING
+                for task, row in found.items()
+            ]
             body.append([method, *cells, f"{n}" if n == expected else f"{n} of {expected}"])
     head = ["method", *("average" if task == AVERAGE else task for task in tasks), "runs"]
     caption = (
@@ -86,7 +90,7 @@ def losses_table(material: Material) -> Html:
             sparsity: float = group["sparsity"][0]
             dense = group["method"][0] == DENSE
             words = "dense model" if dense else removed(sparsity)
-            body.append(_group(words, 4))
+            body.append(group_row(words, 4))
             lowest = {loss: group[loss].min() for loss in LOSSES}
             for row in group.iter_rows(named=True):
                 cells = [
@@ -128,7 +132,7 @@ def _correlations_of(material: Material, task: str) -> Html:
     body: list[list[str] | Html] = []
     for (model, loss), group in table_.group_by("model", "loss", maintain_order=True):
         words = f"{_LOSS_NAMES[str(loss)]} loss"
-        body.append(_group(f"{model}, {words}" if several else words, 5))
+        body.append(group_row(f"{model}, {words}" if several else words, 5))
         body += [list(row) for row in _scopes(group)]
     head = ["points", "Pearson r", "Spearman ρ", "Kendall τ", "n"]
     what = "average over tasks" if task == AVERAGE else task
@@ -148,6 +152,8 @@ def _scopes(group: pl.DataFrame) -> Iterator[list[str]]:
                 words = "all, with the dense model"
             case "subnetworks":
                 words = "all subnetworks"
+            case "chosen":
+                words = f"sparsity {sparsity:.3g} without random masks"
             case _:
                 words = f"sparsity {sparsity:.3g}"
         n, expected, partial = rows[0]["n"], rows[0]["n_expected"], rows[0]["n_partial"]
@@ -205,7 +211,8 @@ def removed(sparsity: float) -> str:
     return f"{sparsity * 100:.4g} % of the weights removed"
 
 
-def _group(words: str, columns: int) -> Html:
+def group_row(words: str, columns: int) -> Html:
+    """A row that names those below it."""
     return tag("tr", tag("th", words, colspan=str(columns), scope="colgroup"), class_="group")
 
 

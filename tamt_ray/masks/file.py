@@ -1,6 +1,7 @@
 """The mask file: one bit a weight in safetensors, shapes and origin as metadata."""
 
 import json
+import operator
 from collections.abc import Mapping
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from safetensors import SafetensorError, deserialize
 from torch import Tensor
 
+from tamt_ray.masks.bits import Bits
 from tamt_ray.masks.mask import Mask
 
 _FORMAT = "tamt-mask-1"
@@ -36,27 +38,50 @@ def mask_to_bytes(mask: Mask, origin: Mapping[str, str] | None = None) -> bytes:
 
 def mask_from_bytes(data: bytes) -> Mask:
     """The mask in a file. Raises MaskFileError."""
+    packed, shapes = _parts(data)
+    return Mask({name: _unpacked(packed[name], shapes[name]) for name in shapes})
+
+
+def bits_from_bytes(data: bytes) -> Bits:
+    """The mask in a file, still packed. Raises MaskFileError."""
+    return Bits.of(*_parts(data))
+
+
+def _parts(data: bytes) -> tuple[dict[str, bytes], dict[str, tuple[int, int]]]:
+    """The packed bits and the shape of each matrix."""
     try:
-        tensors = dict(deserialize(data))
+        packed = {name: tensor["data"] for name, tensor in deserialize(data)}
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         metadata = header["__metadata__"]
-        shapes: dict[str, list[int]] = json.loads(metadata["shapes"])
+        shapes = {name: _shape(sides) for name, sides in json.loads(metadata["shapes"]).items()}
         if metadata["format"] != _FORMAT:
             raise MaskFileError(f"mask format {metadata['format']!r} is not {_FORMAT!r}")
-        if set(shapes) != set(tensors):
+        if set(shapes) != set(packed):
             raise MaskFileError("the shapes are those of other matrices")
-        return Mask({name: _unpacked(tensors[name]["data"], shapes[name]) for name in shapes})
+        for name, (rows, columns) in shapes.items():
+            if len(packed[name]) != -(-rows * columns // 8):
+                raise MaskFileError(
+                    f"{len(packed[name])} bytes do not hold a mask of {rows} × {columns} weights"
+                )
+        if not shapes:
+            raise MaskFileError("a mask covers at least one matrix")
     except MaskFileError:
         raise
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise MaskFileError(f"not a mask file: {error}") from error
+    return packed, shapes
 
 
-def _unpacked(data: bytes, shape: list[int]) -> Tensor:
+def _shape(sides: list[int]) -> tuple[int, int]:
+    """The two sides of a matrix. Raises TypeError or ValueError."""
+    rows, columns = map(operator.index, sides)
+    if min(rows, columns) < 1:
+        raise ValueError(f"a mask has no matrix of {rows} × {columns} weights")
+    return rows, columns
+
+
+def _unpacked(data: bytes, shape: tuple[int, int]) -> Tensor:
     """The matrix [out, in] behind packed bits."""
     rows, columns = shape
-    weights = rows * columns
-    if len(data) != -(-weights // 8):
-        raise MaskFileError(f"{len(data)} bytes do not hold a mask of {rows} × {columns} weights")
-    bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=weights)
+    bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=rows * columns)
     return torch.from_numpy(bits.astype(bool).reshape(rows, columns))

@@ -1,11 +1,19 @@
 """Synthetic records: sweeps of any shape whose scores follow a formula the tests know."""
 
-from collections.abc import Callable, Mapping
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
 from tamt_ray.plan.expand import Cell, Plan, expand
-from tamt_ray.plan.unit import config_dict
+from tamt_ray.plan.unit import (
+    FinetuneConfig,
+    ImpConfig,
+    PretrainEvalConfig,
+    TamtConfig,
+    config_dict,
+)
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
@@ -131,3 +139,110 @@ def known_score() -> Score:
 def sweep_text() -> str:
     """The sweep file behind `sweep`."""
     return SWEEP
+
+
+GRID = """
+name: grid
+models:
+{models}
+corpus:
+  train: {{source: "dir:corpus/a.txt"}}
+  validation: {{source: "dir:corpus/b.txt"}}
+methods:
+  - random
+  - omp
+  - {{method: imp, intervals: [{intervals}]}}
+  - {{method: tamt_mlm, checkpoints: [{checkpoints}]}}
+  - {{method: tamt_kd, checkpoints: [{checkpoints}]}}
+  - tamt_mlm_kd
+  - {{method: tamt_kd, name: kd_from_random, init: random, checkpoints: [{checkpoints}]}}
+sparsities: [{sparsities}]
+mask_seeds: [1, 2, 3]
+finetune_seeds: [1, 2, 3]
+tasks:
+{tasks}
+"""
+
+
+def _grid_text(
+    models: Sequence[str] = ("bert",),
+    tasks: Sequence[str] = ("cola", "sst2", "mnli", "stsb", "squad"),
+    sparsities: Sequence[float] = (0.6, 0.7, 0.8),
+    checkpoints: Sequence[int] = (1000, 5000),
+    intervals: Sequence[int] = (500,),
+    reduced: Mapping[str, Sequence[int]] | None = None,
+) -> str:
+    """A sweep file in the paper's shape, as large as asked for."""
+    lines = []
+    for task in tasks:
+        sizes = (reduced or {}).get(task, ())
+        body = (
+            f'train: {{source: "dir:{task}/a.csv"}}, validation: [{{source: "dir:{task}/b.csv"}}]'
+        )
+        body += f", reduced: {{{', '.join(f'{size}: 3' for size in sizes)}}}" if sizes else ""
+        form = "kind: spans" if task == "squad" else "kind: classification, text: [text]"
+        lines.append(f"  {task}: {{{form}, {body}}}")
+    return GRID.format(
+        models="\n".join(f'  {name}: {{source: "dir:models/{name}"}}' for name in models),
+        tasks="\n".join(lines),
+        sparsities=", ".join(map(str, sparsities)),
+        checkpoints=", ".join(map(str, checkpoints)),
+        intervals=", ".join(map(str, intervals)),
+    )
+
+
+_GAIN = {"imp": 0.35, "tamt_mlm": 0.62, "tamt_kd": 0.58, "tamt_mlm_kd": 0.65,
+         "kd_from_random": 0.5}  # fmt: skip
+
+
+def _fill_grid(plan: Plan) -> dict[str, Record]:
+    """A record for every cell, like the paper's in shape: scores fall with sparsity, searching
+    longer wins back a part that depends on the method, and losses follow, with some noise."""
+    records: dict[str, Record] = {}
+    for cell in plan.cells:
+        labels, config = cell.labels, plan.units[cell.unit].config
+        noise = random.Random(cell.unit).gauss
+        search = config if cell.kind == "search" else None
+        if isinstance(config, FinetuneConfig | PretrainEvalConfig) and config.mask:
+            search = plan.units[config.mask].config
+        iterations = search.iterations if isinstance(search, ImpConfig | TamtConfig) else 0
+        method, sparsity = str(labels["method"]), float(labels["sparsity"])
+        fragile = 2.0 if labels["model"] == "roberta" else 3.0
+        lost = min(1.0, 1.4 * sparsity**fragile)
+        gain = _GAIN.get(method, 0.0) * (1 - math.exp(-iterations / 4000))
+        quality = 0.0 if method == "random" else 1 - lost * (1 - gain)
+        slow = {"imp": 1.3, "tamt_kd": 1.6}.get(method, 1.5)
+        match config:
+            case FinetuneConfig():
+                hard = {"cola": 0.5, "stsb": 0.8, "squad": 0.85}.get(str(labels["task"]), 0.88)
+                size = int(labels.get("train_size", 400_000))
+                value = hard * (0.35 + 0.65 * quality) * (1 - 0.3 * (5e3 / (size + 5e3)))
+                value += noise(0, 0.006)
+                metrics = {"best": value, "last": value - 0.01, "best_step": 50.0,
+                           "steps": 60.0, "examples": 500.0, "accuracy": value}  # fmt: skip
+            case PretrainEvalConfig():
+                kd = 0.7 * (1 - quality) * (0.6 if "kd" in method else 1.0)
+                mlm = 2.1 + 6.5 * (1 - quality) * (0.7 if "mlm" in method else 1.0)
+                metrics = {"mlm_loss": mlm + noise(0, 0.05), "kd_loss": kd + abs(noise(0, 0.005))}
+                if method == "full":
+                    metrics = {"mlm_loss": 2.14, "kd_loss": 0.0}
+            case _:
+                metrics = {"zeros": 1000 * sparsity, "weights": 1000.0, "sparsity": sparsity}
+                if iterations:
+                    metrics |= {"steps": float(iterations), "iterations": float(iterations),
+                                "search_seconds": iterations * slow * 0.1}  # fmt: skip
+        record = _make_record(plan, cell, metrics)
+        records[cell.unit] = record.model_copy(update={"device": "NVIDIA A100"})
+    return records
+
+
+@pytest.fixture(scope="session")
+def grid_text() -> Callable[..., str]:
+    """A sweep file in the paper's shape: three sparsities, masks of several search lengths."""
+    return _grid_text
+
+
+@pytest.fixture(scope="session")
+def fill_grid() -> Callable[[Plan], dict[str, Record]]:
+    """Records for every cell of a plan, like the paper's in shape."""
+    return _fill_grid

@@ -4,24 +4,31 @@ import io
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 
 import polars as pl
 import pytest
 
+from tamt_ray.analysis import report as module
+from tamt_ray.analysis.averages import AVERAGE
 from tamt_ray.analysis.closing import configuration
+from tamt_ray.analysis.distances import MASK
 from tamt_ray.analysis.html import Html, tag
 from tamt_ray.analysis.material import gather
 from tamt_ray.analysis.opening import opening
 from tamt_ray.analysis.report import build_report
+from tamt_ray.analysis.shelf import Shelf
+from tamt_ray.masks.bits import Bits
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.spec.load import parse_sweep
+from tamt_ray.spec.load import load_sweep, parse_sweep
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.store.record import Failure
+from tamt_ray.store.record import Artifact, Failure
 
-FILES = {
-    "report.html", "tables/downstream.parquet", "tables/pretrain.parquet",
-    "tables/averages.parquet", "tables/correlations.parquet", "figures/main_results.png",
-    "figures/pretraining_vs_downstream.png",
+TABLES = {
+    f"tables/{name}.parquet"
+    for name in (
+        "downstream", "pretrain", "averages", "correlations", "comparisons", "search_costs",
+    )
 }  # fmt: skip
 
 
@@ -56,7 +63,11 @@ def opening_text(*arguments: object) -> str:
 
 
 def test_files_and_tables(report: dict[str, bytes]) -> None:
-    assert set(report) == FILES
+    assert set(report) == {
+        *TABLES, "report.html", "figures/main_results.png", "figures/losses_by_sparsity.png",
+        "figures/mlm_loss_by_task.png", "figures/kd_loss_by_task.png",
+        "figures/pretraining_vs_downstream.png",
+    }  # fmt: skip
     averages = pl.read_parquet(io.BytesIO(report["tables/averages.parquet"]))
     assert averages.height == 5 * 3
     keys = averages.select("model", "method", "sparsity", "task")
@@ -154,6 +165,14 @@ def test_same_records_same_bytes(
     assert report == build_report(sweep, plan, shuffled)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made and not painted, which is what takes the time."""
+    for name in ("to_png", "to_svg"):
+        monkeypatch.setattr(module, name, lambda _: b"painted")
+
+
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "change",
     [
@@ -167,7 +186,7 @@ def test_other_shapes(sweep: Sweep, change: dict, fill: Callable) -> None:
     plan = expand(changed)
     for records in ({}, fill(plan, lambda _: 0.5)):
         report = build_report(changed, plan, records)
-        assert set(report) == FILES
+        assert set(report) > {*TABLES, "report.html"} or not changed.tasks
         assert "nan" not in Page(report["report.html"].decode()).text.lower().split()
 
 
@@ -178,3 +197,91 @@ def test_places_and_credentials_stay_out(sweep_text: str) -> None:
     html = configuration(gather(sweep, expand(sweep), {}, {}))
     assert "password" not in html
     assert "secret-place" not in html
+
+
+def test_contents_lead_to_every_section(report: dict[str, bytes]) -> None:
+    page = Page(report["report.html"].decode())
+    links = [attrs["href"] for tag, attrs in page.tags if tag == "a"]
+    places = [f"#{attrs['id']}" for tag, attrs in page.tags if tag == "h2" and "id" in attrs]
+    assert links == places
+    assert len(set(places)) == len(places) > 8
+
+
+@pytest.fixture(scope="module")
+def grid(grid_text: Callable, fill_grid: Callable) -> tuple[Sweep, Plan, dict]:
+    """One sparsity with checkpoints, prune intervals and a smaller training set."""
+    sweep = parse_sweep(
+        grid_text(("bert",), ("mnli", "squad"), (0.7,), (1000,), (500,), {"mnli": (900,)})
+    )
+    plan = expand(sweep)
+    return sweep, plan, fill_grid(plan)
+
+
+def test_main_tables_hold_the_main_results_only(grid: tuple[Sweep, Plan, dict]) -> None:
+    sweep, plan, records = grid
+    material = gather(sweep, plan, records, {})
+    runs = {"full": 3, "omp": 3}
+    # Two tasks and their average; 3 masks × 3 fine-tuning seeds, no matter what else was trained.
+    assert {
+        row[:-1]: row[-1] for row in material.averages.select("method", "task", "n").rows()
+    } == {
+        (method, task): runs.get(method, 9)
+        for method in ("full", *(m.name for m in sweep.methods))
+        for task in (AVERAGE, "mnli", "squad")
+    }
+    assert set(material.losses.select("method", "n").rows()) == {
+        ("full", 1), ("omp", 1), *((m.name, 3) for m in sweep.methods if m.name != "omp"),
+    }  # fmt: skip
+    masks = material.searches.filter(pl.col("checkpoint").is_null()).height
+    assert masks == 1 + 3 * 6
+    # Six methods of nine runs and OMP's three, on all data and on less.
+    sized = material.reduced.filter(pl.col("sparsity") > 0).group_by("train_size").agg(pl.sum("n"))
+    assert dict(sized.rows()) == {None: 57, 900: 57}
+    assert set(material.reduced["task"]) == {"mnli"}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_everything_a_sweep_can_show(grid: tuple[Sweep, Plan, dict]) -> None:
+    sweep, plan, records = grid
+    records = {
+        unit: record.model_copy(update={"artifacts": {MASK: Artifact(sha256=unit, bytes=1)}})
+        for unit, record in records.items()
+    }
+    curve = pl.DataFrame({"step": [50, 100], "name": ["mlm_loss"] * 2, "value": [5.0, 4.0]})
+    shelf = Shelf(lambda unit: Bits.of({"w": bytes([int(unit[:2], 16)])}, {"w": (2, 4)}),
+                  lambda _: curve)  # fmt: skip
+    files = build_report(sweep, plan, records, None, shelf)
+    text = " ".join(Page(files["report.html"].decode()).text.split())
+    for words in ("What the paper says", "not decidable", "Paired differences",
+                  "tamt_mlm − imp", "is best at", "times fewer", "Less training data",
+                  "mnli, 70 % removed", "Iterations", "Training time", "How the searches went",
+                  "not tested: 60 %, 80 %, 90 %"):  # fmt: skip
+        assert words in text, words
+    assert {"figures/mask_distances.png", "figures/training_sizes.png", "figures/search_cost.png",
+            "tables/distances.parquet"} < set(files)  # fmt: skip
+    known = pl.read_parquet(io.BytesIO(files["tables/distances.parquet"]))
+    again = build_report(sweep, plan, records, None, Shelf(_never, lambda _: curve, known))
+    assert again == files
+
+
+def _never(unit: str) -> Bits:
+    raise AssertionError(f"the mask {unit} was read though its distances are known")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_union_of_sweeps(tmp_path: Path, sweep_text: str, fill: Callable[..., dict]) -> None:
+    """Parts with other sparsities and other tasks: what no part asks for is not missing."""
+    first = sweep_text.replace("name: small", "name: first")
+    other = first[: first.index("  movies:")].replace("name: first", "name: second")
+    (tmp_path / "a.yaml").write_text(first)
+    (tmp_path / "b.yaml").write_text(other.replace("sparsities: [0.5]", "sparsities: [0.7, 0.9]"))
+    (tmp_path / "u.yaml").write_text("name: both\nparts: [a.yaml, b.yaml]\n")
+    sweep = load_sweep(tmp_path / "u.yaml")
+    plan = expand(sweep)
+    files = build_report(sweep, plan, fill(plan))
+    text = Page(files["report.html"].decode()).text
+    assert "70 % of the weights removed" in text
+    averages = pl.read_parquet(io.BytesIO(files["tables/averages.parquet"]))
+    rows = averages.filter(pl.col("sparsity") == 0.7)
+    assert set(rows["task"]) == {"stsb"}
+    assert rows["missing"].sum() == 0
