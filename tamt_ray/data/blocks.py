@@ -1,9 +1,9 @@
-"""Text packed into blocks of tokens for the pre-training objectives (PAPER §3)."""
+"""Text for the pre-training objectives (PAPER §3): packed blocks of tokens, or paragraphs."""
 
 import functools
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,10 +17,11 @@ from transformers import PreTrainedTokenizerBase
 from tamt_ray.data.cache import SourceError, cache_dir, locked, published, text_digest
 from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, tokenizer
 from tamt_ray.data.table import Rows, column, load_rows
-from tamt_ray.spec.table import Corpus
+from tamt_ray.spec.table import Corpus, Table
 
 VERSION = "1"
 """Grows with every change to the packing, so that no cache keeps blocks of an older one."""
+Part = Literal["train", "validation"]
 _BATCH = 1_000_000
 """Characters tokenised at a time."""
 _SLICE = 10_000
@@ -53,8 +54,47 @@ class Blocks:
     fingerprint: str
     special: Special
 
+    def __len__(self) -> int:
+        return len(self.ids)
 
-def load_blocks(corpus: Corpus, part: Literal["train", "validation"], source: str) -> Blocks:
+    def row(self, number: int) -> tuple[torch.Tensor, int]:
+        """Ids [block_size] int64 of one block, and how many of them are no padding: all."""
+        return self.ids[number].long(), self.ids.shape[1]
+
+
+@dataclass(frozen=True)
+class Paragraphs:
+    """The tokens of one paragraph after the other, int32, without special ones; a sha256.
+
+    Paragraph n ends before `ends[n]`. Padding is added where a row is read: stored, it would be
+    most of what there is. The tensors must not be written to.
+    """
+
+    tokens: torch.Tensor
+    ends: torch.Tensor
+    block_size: int
+    fingerprint: str
+    special: Special
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def row(self, number: int) -> tuple[torch.Tensor, int]:
+        """Ids [block_size] int64, CLS … SEP PAD …, and how many of them are no padding."""
+        begin = int(self.ends[number - 1]) if number else 0
+        words = self.tokens[begin : int(self.ends[number])]
+        ids = torch.full((self.block_size,), self.special.pad)
+        ids[0] = self.special.cls
+        ids[1 : len(words) + 1] = words
+        ids[len(words) + 1] = self.special.sep
+        return ids, len(words) + 2
+
+
+Text = Blocks | Paragraphs
+"""What a search reads."""
+
+
+def load_blocks(corpus: Corpus, part: Part, source: str) -> Blocks:
     """The blocks of one part of the corpus for the tokenizer of the model at `source`.
 
     The rows are tokenised one by one without special tokens, empty ones skipped, strung together
@@ -62,45 +102,96 @@ def load_blocks(corpus: Corpus, part: Literal["train", "validation"], source: st
     limits the number of blocks, the first ones are taken and no more is tokenised. Kept on disk
     under `cache_dir()` and in memory. Raises SourceError where not even one block results.
     """
-    table = corpus.train if part == "train" else corpus.validation
-    limit = corpus.max_train_blocks if part == "train" else corpus.max_validation_blocks
     checkpoint = load_checkpoint(source)
-    rows = load_rows(table)
-    key = text_digest(
-        VERSION, rows.fingerprint, corpus.column, checkpoint.fingerprint,
-        str(corpus.block_size), str(limit),
-    )  # fmt: skip
-    path = cache_dir() / "blocks" / f"{key}.safetensors"
     special = _special(checkpoint)
+    table, limit = _table(corpus, part)
+    rows = load_rows(table)
+
+    def make() -> dict[str, np.ndarray]:
+        ids = _pack(rows, corpus, limit, tokenizer(checkpoint), special)
+        if len(ids) == 0:
+            raise SourceError(
+                f"{table.source}: the text in column {corpus.column!r} does not fill one block "
+                f"of {corpus.block_size} tokens; set a smaller `block_size`"
+            )
+        return {"ids": ids}
+
+    found, fingerprint = _cached(_key(rows, checkpoint, corpus, limit), make)
+    return Blocks(found["ids"], fingerprint, special)
+
+
+def load_paragraphs(corpus: Corpus, part: Part, source: str) -> Paragraphs:
+    """The paragraphs of one part of the corpus for the tokenizer of the model at `source`.
+
+    Every row that is not empty is one, cut to block_size − 2 tokens. A limit on the number of
+    blocks is one on paragraphs here. Kept like `load_blocks`. Raises SourceError without text.
+    """
+    checkpoint = load_checkpoint(source)
+    table, limit = _table(corpus, part)
+    rows = load_rows(table)
+
+    def make() -> dict[str, np.ndarray]:
+        found = _cut(rows, corpus, limit, tokenizer(checkpoint))
+        if len(found["ends"]) == 0:
+            raise SourceError(f"{table.source}: no text in column {corpus.column!r}")
+        return found
+
+    found, fingerprint = _cached(_key(rows, checkpoint, corpus, limit, "paragraphs"), make)
+    return Paragraphs(
+        found["tokens"], found["ends"], corpus.block_size, fingerprint, _special(checkpoint)
+    )
+
+
+def _table(corpus: Corpus, part: Part) -> tuple[Table, int | None]:
+    if part == "train":
+        return corpus.train, corpus.max_train_blocks
+    return corpus.validation, corpus.max_validation_blocks
+
+
+def _key(rows: Rows, checkpoint: Checkpoint, corpus: Corpus, limit: int | None, *kind: str) -> str:
+    return text_digest(
+        VERSION, rows.fingerprint, corpus.column, checkpoint.fingerprint,
+        str(corpus.block_size), str(limit), *kind,
+    )  # fmt: skip
+
+
+def _cached(
+    key: str, make: Callable[[], dict[str, np.ndarray]]
+) -> tuple[dict[str, torch.Tensor], str]:
+    """What `make` gave once, and its digest."""
+    path = cache_dir() / "blocks" / f"{key}.safetensors"
     with locked(path):
         known = _read(path, path.stat().st_mtime_ns) if path.is_file() else None
         if known is None:
-            ids = _pack(rows, corpus, limit, tokenizer(checkpoint), special)
-            if len(ids) == 0:
-                raise SourceError(
-                    f"{table.source}: the text in column {corpus.column!r} does not fill one block "
-                    f"of {corpus.block_size} tokens; set a smaller `block_size`"
-                )
+            arrays = make()
+            known = (
+                {name: torch.from_numpy(array) for name, array in arrays.items()},
+                _digest(arrays),
+            )
             with published(path) as temporary:
-                save_file({"ids": torch.from_numpy(ids)}, temporary, {"sha256": _digest(ids)})
-            known = torch.from_numpy(ids), _digest(ids)
-    return Blocks(*known, special)
+                save_file(known[0], temporary, {"sha256": known[1]})
+    return known
 
 
 @functools.lru_cache(maxsize=8)
-def _read(path: Path, _stamp: int) -> tuple[torch.Tensor, str] | None:
-    """The cached ids and their digest; None where the file is damaged and must be made again."""
+def _read(path: Path, _stamp: int) -> tuple[dict[str, torch.Tensor], str] | None:
+    """The cached tensors and their digest; None where the file is damaged and must be made
+    again."""
     try:
         with safe_open(path, "pt") as file:
-            ids, expected = file.get_tensor("ids"), file.metadata()["sha256"]
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            expected = file.metadata()["sha256"]
     except SafetensorError:
         return None
-    return (ids, expected) if _digest(ids.numpy()) == expected else None
+    digest = _digest({name: tensor.numpy() for name, tensor in found.items()})
+    return (found, expected) if digest == expected else None
 
 
-def _digest(ids: np.ndarray) -> str:
-    digest = hashlib.sha256(str(ids.shape).encode())
-    digest.update(ids.data)
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for _, array in sorted(arrays.items()):
+        digest.update(str(array.shape).encode())
+        digest.update(array.data)
     return digest.hexdigest()
 
 
@@ -130,14 +221,7 @@ def _pack(
     pieces: list[np.ndarray] = []
     total = 0
     for texts in _batches(_texts(rows, corpus.column)):
-        encoded = words(
-            texts,
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )
-        piece = np.fromiter(itertools.chain.from_iterable(encoded["input_ids"]), dtype=np.int32)
+        piece = _joined(_tokens(words, texts))
         pieces.append(piece)
         total += len(piece)
         if wanted is not None and total >= wanted:
@@ -148,6 +232,40 @@ def _pack(
     ids[:, 0], ids[:, -1] = special.cls, special.sep
     ids[:, 1:-1] = stream.reshape(count, inner)
     return ids
+
+
+def _cut(
+    rows: Rows, corpus: Corpus, limit: int | None, words: PreTrainedTokenizerBase
+) -> dict[str, np.ndarray]:
+    """`tokens` and `ends` of `Paragraphs`."""
+    inner = corpus.block_size - 2
+    pieces: list[np.ndarray] = []
+    lengths: list[int] = []
+    for texts in _batches(_texts(rows, corpus.column)):
+        left = None if limit is None else limit - len(lengths)
+        cut = [tokens[:inner] for tokens in _tokens(words, texts) if tokens][:left]
+        pieces.append(_joined(cut))
+        lengths.extend(len(tokens) for tokens in cut)
+        if len(lengths) == limit:
+            break
+    tokens = np.concatenate([*pieces, np.empty(0, np.int32)])
+    return {"tokens": tokens, "ends": np.cumsum(lengths, dtype=np.int64)}
+
+
+def _tokens(words: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    """Ids of each text without special tokens."""
+    encoded = words(
+        texts,
+        add_special_tokens=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
+    )
+    return encoded["input_ids"]
+
+
+def _joined(rows: list[list[int]]) -> np.ndarray:
+    return np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int32)
 
 
 def _texts(rows: Rows, name: str) -> Iterator[str]:

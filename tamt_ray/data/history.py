@@ -36,10 +36,11 @@ class Point:
 
 
 class History:
-    """Points in the order they were logged."""
+    """Points in the order they were logged, and the training `seconds` behind them."""
 
     def __init__(self) -> None:
         self.points: list[Point] = []
+        self.seconds = 0.0
 
     def log(self, step: int, **values: float) -> None:
         """Add one point for each named value."""

@@ -50,6 +50,12 @@ def load_rows(table: Table) -> Rows:
     return _load(table, ref, path, stamp)  # pyright: ignore[reportArgumentType] - frozen, so it hashes
 
 
+def name_of(table: Table) -> str:
+    """The source with what chooses rows of it, as records and messages name it."""
+    part = None if table.part == "all" else table.part
+    return "#".join(filter(None, (table.source, table.split, part)))
+
+
 def column(rows: Rows, name: str) -> list[object]:
     """The values of one column. Raises SourceError naming the columns there are."""
     if name not in rows.table.column_names:

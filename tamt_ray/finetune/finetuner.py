@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.history import History
-from tamt_ray.data.table import load_rows
+from tamt_ray.data.table import load_rows, name_of
 from tamt_ray.finetune.examples import Examples
 from tamt_ray.finetune.loop import Evaluation, Progress, train
 from tamt_ray.finetune.model import Encoder
@@ -17,7 +17,6 @@ from tamt_ray.finetune.passages import passages
 from tamt_ray.finetune.recent import Recent
 from tamt_ray.finetune.sentences import sentences
 from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero
-from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.spec.model import Model
 from tamt_ray.spec.table import Table
 from tamt_ray.spec.task import Spans, Task
@@ -80,7 +79,7 @@ class Finetuner:
         _check_lengths(encoder, [data, *validation])
         history = History()
         network = encoder.network(model, task, seed)
-        matrices = prunable_matrices(encoder.body)
+        matrices = {} if mask is None else encoder.masked(mask)
         handles = [] if mask is None else apply_mask(matrices, mask)
         try:
             evaluations = train(
@@ -103,7 +102,7 @@ class Finetuner:
             history=history,
             sources={
                 model.source: encoder.fingerprint,
-                **{_name(table): examples.fingerprint for table, examples in named},
+                **{name_of(table): examples.fingerprint for table, examples in named},
             },
         )
 
@@ -150,7 +149,7 @@ def _make(
             return passages(task, rows, words, limit, seed)
         return sentences(task, rows, words, limit, seed)
     except (ValueError, SourceError) as error:
-        raise type(error)(f"{_name(table)}: {error}") from error
+        raise type(error)(f"{name_of(table)}: {error}") from error
 
 
 def _check_lengths(encoder: Encoder, data: list[Examples]) -> None:
@@ -169,9 +168,3 @@ def _summary(evaluations: list[Evaluation], task: Task) -> dict[str, float]:
         "best_step": best.step,
         "steps": evaluations[-1].step,
     }
-
-
-def _name(table: Table) -> str:
-    """The source with what chooses rows of it."""
-    part = None if table.part == "all" else table.part
-    return "#".join(filter(None, (table.source, table.split, part)))

@@ -17,11 +17,15 @@ from transformers.utils import logging
 
 from tamt_ray.data.checkpoint import Checkpoint
 from tamt_ray.data.seeds import derive
+from tamt_ray.masks.mask import Mask
+from tamt_ray.masks.matrices import POOLER, prunable_matrices
 from tamt_ray.spec.model import Model
 from tamt_ray.spec.task import Classification, Spans, Task
 
 _STD = 0.02
 """Standard deviation of new weights, as BERT was initialised."""
+_TRIAL = 8
+"""Tokens of a trial."""
 
 
 class Network(nn.Module):
@@ -110,6 +114,36 @@ class Encoder:
             _initialise(list(self.body.get_submodule("pooler").modules()), generator)
         return network
 
+    @torch.no_grad()
+    def try_out(self, model: Model, task: Task) -> None:
+        """Run a network for the task on a few tokens. Raises ValueError where it does not work."""
+        ids = torch.arange(_TRIAL, device=self._device)[None] % self.body.config.vocab_size
+        network = self.network(model, task, 0).eval()
+        try:
+            network({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        except (AttributeError, IndexError, TypeError) as error:
+            raise ValueError(
+                f"{type(self.body).__name__} does not work with a head for {task.kind}: {error}"
+            ) from error
+
+    def masked(self, mask: Mask) -> dict[str, nn.Parameter]:
+        """The weights that a mask covers, by name: all that can be pruned, or some of them.
+
+        Where the pooler is masked but the network does not use it, that part has no effect.
+        Raises ValueError for the mask of another model.
+        """
+        matrices = prunable_matrices(self.body)
+        pooler = dict(self.body.named_parameters()).get(POOLER)
+        if pooler is not None and not self._pooler_is_new:
+            matrices[POOLER] = pooler
+        unknown = sorted(mask.keys() - matrices.keys())
+        if unknown:
+            raise ValueError(
+                f"the mask is another model's: {type(self.body).__name__} has no published "
+                f"{unknown[0]} that could be pruned"
+            )
+        return {name: matrices[name] for name in mask}
+
     def longest(self) -> int | None:
         """Tokens that the position embeddings allow; None where there is no such limit."""
         positions = getattr(getattr(self.body, "embeddings", None), "position_embeddings", None)
@@ -128,8 +162,14 @@ class Encoder:
         head = (
             AutoModelForQuestionAnswering if kind == "spans" else AutoModelForSequenceClassification
         )
-        with torch.device("meta"), _quiet():
-            whole: PreTrainedModel = head.from_config(config, dtype=torch.float32)
+        try:
+            with torch.device("meta"), _quiet():
+                whole: PreTrainedModel = head.from_config(config, dtype=torch.float32)
+        except ValueError as error:
+            what = "spans" if kind == "spans" else "sentences"
+            raise ValueError(
+                f"transformers has no head for {what} on {config.model_type}"
+            ) from error
         prefix = whole.base_model_prefix
         if type(getattr(whole, prefix)) is not type(self.body):
             raise ValueError(f"{type(whole).__name__} is not built on {type(self.body).__name__}")
@@ -137,6 +177,8 @@ class Encoder:
         for name, child in whole.named_children():
             if name != prefix:
                 child.to_empty(device=self._device)
+                if next(child.buffers(), None) is not None:
+                    raise ValueError(f"cannot initialise the buffers of {type(whole).__name__}")
         return NativeHead(self.body, whole, kind == "spans")
 
 

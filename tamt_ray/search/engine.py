@@ -1,8 +1,10 @@
 """The training loop that every trained search shares."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +14,27 @@ from tamt_ray.data.history import History, check_finite
 from tamt_ray.data.seeds import derive
 from tamt_ray.search.masking import Stream, join
 from tamt_ray.search.objective import Objective
+from tamt_ray.search.optimizer import clip_gradients, make_optimizer
+from tamt_ray.search.state import Keeper, TrainingState
 from tamt_ray.search.team import Team
 from tamt_ray.spec.method import Training
+from tamt_ray.spec.optimizer import Optimizer
 
 Progress = Callable[[int, int], None]
+
+
+class Inner(Protocol):
+    """What belongs to a training beside its parameters and their optimiser."""
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Tensors by name, whose names never change."""
+        ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from the tensors and the freshly restored parameters."""
+        ...
+
+
 _CHECK_EVERY = 10
 """Steps between two looks at the loss; each look makes a GPU wait."""
 
@@ -25,13 +44,13 @@ class Settings:
     """One search's own numbers beside the shared `Training`."""
 
     training: Training
-    lr: float
+    optimizer: Optimizer
     steps: int
     seed: int
 
 
 class Engine:
-    """AdamW with a linear schedule over a stream of blocks.
+    """An optimiser with a linear schedule over a stream of blocks.
 
     The global batch is computed in micro-batches of `training.micro_batch` blocks, dealt out to
     the workers in turn. Data, corruption and dropout are drawn for (seed, step, micro-batch), so
@@ -45,19 +64,22 @@ class Engine:
         stream: Stream,
         settings: Settings,
         team: Team,
+        keeper: Keeper | None = None,
+        inner: Inner | None = None,
     ) -> None:
-        training = settings.training
+        """`keeper` holds the states of a training that may be cut off and go on; `inner` is what
+        the callbacks of `run` keep beside the parameters."""
         self.step = 0
         self.history = History()
+        self._keeper = keeper
+        self._inner = inner
+        self._tokens = objective.tokens
         self._objective = team.wrap(objective)
         self._stream = stream
         self._settings = settings
         self._team = team
         self._parameters = list(parameters)
-        self._optimizer = torch.optim.AdamW(
-            self._parameters, lr=settings.lr, betas=training.betas, eps=training.eps,
-            weight_decay=training.weight_decay, fused=True,
-        )  # fmt: skip
+        self._optimizer = make_optimizer(self._parameters, settings.optimizer)
         self._recent: list[tuple[int, Tensor]] = []
 
     def run(
@@ -65,33 +87,81 @@ class Engine:
         before_step: Callable[[], None] = lambda: None,
         after_step: Callable[[], None] = lambda: None,
         progress: Progress | None = None,
+        figures: Callable[[], dict[str, float]] = dict,
+        *,
+        until: int | None = None,
     ) -> None:
-        """Train to the last step. `before_step` sees fresh gradients, `after_step` fresh values.
+        """Train to the last step or to `until`, from where a kept state left off. `before_step`
+        sees fresh gradients, `after_step` fresh values; `figures` are logged beside the losses.
 
         Raises NonFiniteLossError with the step.
         """
-        training, steps = self._settings.training, self._settings.steps
+        training, optimizer = self._settings.training, self._settings.optimizer
+        steps = until or self._settings.steps
+        self._take_up()
         self._objective.train()
+        begun = time.perf_counter() - self.history.seconds
         while self.step < steps:
-            rate = self._settings.lr * max(0.0, 1 - self.step / training.horizon)
+            rate = optimizer.lr * max(0.0, 1 - self.step / training.horizon)
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
             terms = self._backward()
             before_step()
-            torch.nn.utils.clip_grad_norm_(self._parameters, training.clip)
+            clip_gradients(self._parameters, optimizer)
             self._optimizer.step()
             after_step()
             self.step += 1
             loss = torch.stack(list(terms.values())).sum()
             self._recent.append((self.step, loss))
             if self.step == 1 or self.step % training.log_every == 0 or self.step == steps:
-                self.history.log(
-                    self.step, lr=rate, loss=float(loss), **{k: float(v) for k, v in terms.items()}
-                )
+                losses = {name: float(value) for name, value in terms.items()}
+                self.history.log(self.step, lr=rate, loss=float(loss), **losses, **figures())
             if self.step % _CHECK_EVERY == 0 or self.step == steps:
                 self._check_recent()
                 if progress:
                     progress(self.step, steps)
+            self.history.seconds = time.perf_counter() - begun
+            if self._keeper and self._team.rank == 0 and self._keeper.due(last=self.step == steps):
+                self._check_recent()
+                self._keeper.keep(self.state())
+
+    def state(self) -> TrainingState:
+        """Where the training stands; its tensors are copies."""
+        tensors = {
+            name: value.detach().cpu().clone() for name, value in self._inner_state().items()
+        }
+        for number, parameter in enumerate(self._parameters):
+            tensors[f"value.{number}"] = parameter.detach().cpu().clone()
+            for name, value in self._optimizer.state[parameter].items():
+                tensors[f"{name}.{number}"] = value.detach().cpu().clone()
+        return TrainingState(self.step, self.history.seconds, tensors, tuple(self.history.points))
+
+    @torch.no_grad()
+    def restore(self, state: TrainingState) -> None:
+        """Go on from `state`."""
+        self.step, self.history.seconds = state.step, state.seconds
+        every = self._settings.training.log_every
+        # A shorter training logs its own last step, which is no milestone of this one.
+        self.history.points = [p for p in state.points if p.step == 1 or p.step % every == 0]
+        for number, parameter in enumerate(self._parameters):
+            parameter.copy_(state.tensors[f"value.{number}"])
+            self._optimizer.state[parameter] = {
+                name: state.tensors[f"{name}.{number}"].to(parameter.device, copy=True)
+                for name in ("step", "exp_avg", "exp_avg_sq")
+            }
+        if self._inner:
+            self._inner.load_state({name: state.tensors[name] for name in self._inner_state()})
+
+    def _inner_state(self) -> Mapping[str, Tensor]:
+        return self._inner.state() if self._inner else {}
+
+    def _take_up(self) -> None:
+        """Restore the newest kept state; all workers the same one."""
+        if self._keeper is None:
+            return
+        name = self._team.agree(self._keeper.newest() if self._team.rank == 0 else None)
+        if name is not None:
+            self.restore(self._keeper.read(name))
 
     def _backward(self) -> dict[str, Tensor]:
         """Leave the gradient of the global batch in the parameters; returns its loss terms."""
@@ -99,7 +169,7 @@ class Engine:
         size = self._settings.training.micro_batch
         micro_batches = [blocks[start : start + size] for start in range(0, len(blocks), size)]
         chosen = sum(len(block.labels) for block in blocks)
-        tokens = sum(block.ids.numel() for block in blocks)
+        tokens = sum(self._tokens(block) for block in blocks)
         mine = range(self._team.rank, len(micro_batches), self._team.size)
         totals: dict[str, Tensor] = {}
         self._objective.zero_grad(set_to_none=True)

@@ -5,7 +5,7 @@ import torch
 from tamt_ray.data.blocks import Blocks
 from tamt_ray.data.history import check_finite
 from tamt_ray.data.seeds import derive
-from tamt_ray.masks.mask import Mask, zero_pruned
+from tamt_ray.masks.mask import Mask
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import corrupt, join
 from tamt_ray.search.objective import kd_sum, mlm_sum
@@ -30,7 +30,7 @@ def pretraining_losses(
     Raises ValueError for blocks too few to choose a token from.
     """
     if mask is not None:
-        zero_pruned(model.matrices, mask)
+        model.prune(mask)
     model.eval()
     totals = {"mlm": 0.0, "kd": 0.0}
     chosen = tokens = 0

@@ -9,6 +9,7 @@ from tamt_ray.search.engine import Engine, Progress, Settings
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream
 from tamt_ray.search.objective import Objective
+from tamt_ray.search.state import Keeper
 from tamt_ray.search.team import Team
 
 
@@ -18,6 +19,8 @@ def train_head(
     settings: Settings,
     team: Team,
     progress: Progress | None = None,
+    *,
+    keeper: Keeper | None = None,
 ) -> tuple[dict[str, Tensor], History]:
     """Parameters of the head trained on the frozen dense encoder, and the loss curve.
 
@@ -36,7 +39,7 @@ def train_head(
             else:
                 parameter.fill_(1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0)
     parameters = list(model.head_parameters().values())
-    engine = Engine(Objective(model, "mlm"), parameters, stream, settings, team)
+    engine = Engine(Objective(model, "mlm"), parameters, stream, settings, team, keeper)
     engine.run(progress=progress)
     return {
         name: parameter.detach().cpu().clone()

@@ -1,23 +1,28 @@
-"""One level of iterative magnitude pruning with true rewinding (PAPER §2)."""
+"""One level of iterative magnitude pruning (PAPER §2), rewound or trained on."""
+
+from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tamt_ray.data.history import History
-from tamt_ray.masks.mask import Mask, zero_pruned
+from tamt_ray.masks.mask import Mask
 from tamt_ray.search.engine import Engine, Progress, Settings
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream
 from tamt_ray.search.objective import Objective
+from tamt_ray.search.state import Keeper
 from tamt_ray.search.team import Team
 
 
 def prune_trained(model: LanguageModel, below: Mask, sparsity: float) -> Mask:
-    """The mask at `sparsity`: the smallest trained weights that `below` still keeps go too."""
-    trained = {
-        name: model.decoder.weight if name == model.embedding else weight
-        for name, weight in model.matrices.items()
-    }
+    """The mask at `sparsity`: the smallest trained weights that `below` still keeps go too.
+
+    The pooler's matrix, which nothing trains, is ranked by θ0.
+    """
+    trained = {**model.dense, **model.matrices}
+    if model.embedding in trained:
+        trained[model.embedding] = model.decoder.weight
     return Mask.by_score(
         {
             # What is already pruned ranks below every magnitude.
@@ -36,20 +41,34 @@ def train_level(
     settings: Settings,
     team: Team,
     progress: Progress | None = None,
-) -> tuple[Mask, History]:
-    """Train θ0 under `below` with the MLM loss, then prune to `sparsity`.
+    *,
+    start: Mapping[str, Tensor] | None = None,
+    keeper: Keeper | None = None,
+) -> tuple[Mask, History, dict[str, Tensor]]:
+    """The mask at `sparsity` after training under `below` with the MLM loss, the loss curves, and
+    the trained weights on the CPU, each once.
 
-    All weights train. The embedding is tied to the decoder: the trained matrix stays dense there
-    and the input sees it through the mask. Rewinding is what every level starts from: the model
-    given here is θ0, so nothing has to be put back.
+    All weights train, from θ0 or from `start`, the trained weights of the level below. The
+    embedding is tied to the decoder: the trained matrix stays dense there and the input sees it
+    through the mask. Rewinding is what a level starts from: the model given here is θ0, so without
+    `start` nothing has to be put back, and all that a level takes over is `below`.
+
+    Raises ValueError for the `start` of another model.
     """
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    zero_pruned(model.matrices, below)
     subnetwork = _Subnetwork(model, below)
-    engine = Engine(Objective(model, "mlm"), subnetwork.parameters(), stream, settings, team)
+    if start is not None:
+        subnetwork.load(start)
+    model.prune(below)
+    subnetwork.apply()
+    engine = Engine(
+        Objective(model, "mlm"), subnetwork.parameters().values(), stream, settings, team,
+        keeper, subnetwork,
+    )  # fmt: skip
     engine.run(subnetwork.mask_gradients, subnetwork.apply, progress)
-    return prune_trained(model, below, sparsity), engine.history
+    weights = {name: weight.detach().cpu() for name, weight in subnetwork.parameters().items()}
+    return prune_trained(model, below, sparsity), engine.history, weights
 
 
 class _Subnetwork:
@@ -60,12 +79,29 @@ class _Subnetwork:
         # The decoder shares its memory with the frozen θ0; training needs a matrix of its own.
         model.decoder.weight = nn.Parameter(model.decoder.weight.detach().clone())
         self._dense = model.decoder.weight
-        self._masked = model.matrices[model.embedding]
-        self._keep = {name: keep.to(self._masked.device) for name, keep in mask.items()}
+        self._masked = model.body.get_parameter(model.embedding)
+        self._keep = {name: mask[name].to(self._masked.device) for name in model.matrices}
+        self._seen = self._keep.get(
+            model.embedding, torch.ones_like(self._masked, dtype=torch.bool)
+        )
 
-    def parameters(self) -> list[nn.Parameter]:
+    def parameters(self) -> dict[str, nn.Parameter]:
         """What the optimiser moves: all weights, the tied embedding once."""
-        return [weight for weight in self._model.parameters() if weight is not self._masked]
+        return {
+            name: weight
+            for name, weight in self._model.named_parameters()
+            if weight is not self._masked
+        }
+
+    @torch.no_grad()
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Replace all weights but the input embedding."""
+        ours = self.parameters()
+        if ours.keys() != weights.keys():
+            odd = min(ours.keys() ^ weights.keys())
+            raise ValueError(f"the weights of the level below are another model's: {odd}")
+        for name, weight in ours.items():
+            weight.copy_(weights[name])
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
@@ -80,4 +116,13 @@ class _Subnetwork:
     @torch.no_grad()
     def apply(self) -> None:
         """Let the input see the new E."""
-        torch.mul(self._dense, self._keep[self._model.embedding], out=self._masked.data)
+        torch.mul(self._dense, self._seen, out=self._masked.data)
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Nothing: the weights say it all."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Let the input see a restored E."""
+        assert not state
+        self.apply()

@@ -6,16 +6,26 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging as transformers_logging
 
-from tamt_ray.masks.matrices import UnsupportedModelError, prunable_matrices
+from tamt_ray.masks.mask import Mask
+from tamt_ray.masks.matrices import POOLER, UnsupportedModelError, prunable_matrices
+from tamt_ray.search.mlm_head import MlmHead
+from tamt_ray.search.pooler import read_pooler
+
+_TRIAL = 8
+"""Tokens of the trial that every model passes when it is loaded."""
 
 
 class LanguageModel(nn.Module):
-    """θ0 with its MLM head. `matrices` are the body's own prunable weights, by name.
+    """θ0 with its MLM head.
 
-    The decoder is untied: it reads `dense`, the frozen embedding of θ0, so that a mask on the
-    input embedding leaves it dense (PAPER §1).
+    `matrices` are the body's own prunable weights, by name. `dense` holds the frozen values of all
+    masked matrices: theirs, and the pooler's where it is masked too. The pooler takes no part in
+    any objective, so it has no trained weight here.
+    The decoder is untied: it reads a frozen copy of the word embedding, so that a mask on the input
+    embedding leaves it dense (PAPER §1).
     """
 
     def __init__(
@@ -23,42 +33,38 @@ class LanguageModel(nn.Module):
         path: Path,
         head: Mapping[str, Tensor] | None = None,
         device: torch.device | None = None,
+        *,
+        prune: tuple[str, ...] = ("*",),
+        pooler: bool = False,
     ) -> None:
-        """`head` replaces the published MLM head.
+        """`head` replaces the published MLM head; `prune` are patterns of `prunable_matrices`.
 
-        Raises UnsupportedModelError, also where the encoder's own weights are not all there.
+        Raises UnsupportedModelError, also where weights of the encoder are not all there, or where
+        a trial on a few tokens shows that the parts are not the model; ValueError for a pattern
+        that names nothing or a head of another model.
         """
         super().__init__()
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
-        model, info = AutoModelForMaskedLM.from_pretrained(
-            path, dtype=torch.float32, use_safetensors=True, local_files_only=True,
-            trust_remote_code=False, output_loading_info=True,
-        )  # fmt: skip
-        assert isinstance(model, PreTrainedModel)
-        prefix = f"{model.base_model_prefix}."
-        body = [key for key in info["missing_keys"] if key.startswith(prefix)]
-        if body:
-            raise UnsupportedModelError(
-                f"the checkpoint lacks {len(body)} weights of the encoder, {min(body)} among them"
-            )
+        model, lacking = _load(path)
         nn.Module.to(model, device or torch.device("cpu"))
+        trial = torch.arange(_TRIAL, device=model.device)[None] % model.config.vocab_size
+        with torch.no_grad():
+            expected: Tensor = model(input_ids=trial).logits
         self.body: nn.Module = model.base_model
-        self.matrices = prunable_matrices(self.body)
+        self.matrices = prunable_matrices(self.body, prune)
         self.dense = {name: weight.detach().clone() for name, weight in self.matrices.items()}
-        self.head = _head_of(model)
-        decoder = model.get_output_embeddings()
-        assert isinstance(decoder, nn.Linear)
-        embedding = self.body.get_input_embeddings().weight  # pyright: ignore
-        self.embedding = next(name for name, w in self.matrices.items() if w is embedding)
-        if decoder.weight is not embedding:
-            raise UnsupportedModelError(
-                f"{type(model).__name__} has a decoder matrix of its own; supported are models "
-                "whose decoder is tied to the word embedding"
-            )
-        decoder.weight = nn.Parameter(self.dense[self.embedding], requires_grad=False)
-        self.decoder = decoder
-        self.has_published_head = not info["missing_keys"]
+        words = self.body.get_input_embeddings().weight  # pyright: ignore
+        self.embedding = next(name for name, w in self.body.named_parameters() if w is words)
+        frozen = self.dense.get(self.embedding)
+        if frozen is None:
+            frozen = words.detach().clone()
+        mlm = MlmHead(model, self.embedding, nn.Parameter(frozen, requires_grad=False))
+        self.head = mlm.module
+        self.decoder = mlm.decoder
+        self._logits_of = mlm
+        self._try_out(trial, expected, model.config.num_hidden_layers)
+        if pooler:
+            self.dense[POOLER] = read_pooler(path, model.config).to(model.device)
+        self.has_published_head = not lacking
         if head is not None:
             self.load_head(head)
 
@@ -79,38 +85,103 @@ class LanguageModel(nn.Module):
             for name, parameter in ours.items():
                 parameter.copy_(head[name])
 
-    def hidden_states(self, ids: Tensor) -> tuple[Tensor, ...]:
-        """Output of every layer, [batch, length, hidden] each; the embedding's is left out."""
-        return self.body(input_ids=ids, output_hidden_states=True).hidden_states[1:]
+    @torch.no_grad()
+    def prune(self, mask: Mask) -> None:
+        """Set pruned weights to zero. Raises ValueError for a mask that does not cover `dense`."""
+        mask.check_covers(self.dense)
+        for name, weight in self.matrices.items():
+            weight.mul_(mask[name].to(weight.device))
 
-    def last_hidden(self, ids: Tensor) -> Tensor:
+    def hidden_states(
+        self, ids: Tensor, attention_mask: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Output of every layer, [batch, length, hidden] each; the embedding's is left out.
+
+        The last is `last_hidden`, so behind the final norm where the body has one. Where
+        `attention_mask` [batch, length] is 0 stands padding.
+        """
+        output = self.body(input_ids=ids, attention_mask=attention_mask, output_hidden_states=True)
+        return _layers(output)
+
+    def last_hidden(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Output of the last layer, [batch, length, hidden]."""
-        return self.body(input_ids=ids).last_hidden_state
+        return self.body(input_ids=ids, attention_mask=attention_mask).last_hidden_state
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[tokens, vocabulary] for hidden states [tokens, hidden]."""
-        return self.head(hidden)
+        return self._logits_of(hidden)
 
     @torch.no_grad()
-    def teacher_states(self, ids: Tensor) -> tuple[Tensor, ...]:
-        """`hidden_states` of the dense model in eval mode, read from the frozen weights."""
+    def teacher_states(
+        self, ids: Tensor, attention_mask: Tensor | None = None, *, dropout: bool = False
+    ) -> tuple[Tensor, ...]:
+        """`hidden_states` of the dense model, read from the frozen weights.
+
+        In eval mode, or in train mode with `dropout`, which draws from torch's generator.
+        """
+        dense = {name: self.dense[name] for name in self.matrices}
+        inputs = {
+            "input_ids": ids, "attention_mask": attention_mask, "output_hidden_states": True
+        }  # fmt: skip
         training = self.body.training
-        self.body.eval()
+        self.body.train(dropout)
         try:
-            output = torch.func.functional_call(
-                self.body, self.dense, (), {"input_ids": ids, "output_hidden_states": True}
-            )
+            return _layers(torch.func.functional_call(self.body, dense, (), inputs))
         finally:
             self.body.train(training)
-        return output.hidden_states[1:]
 
+    @torch.enable_grad()
+    def _try_out(self, ids: Tensor, expected: Tensor, layers: int) -> None:
+        """Refuse a model that these parts do not make up, or whose matrices cannot all be learnt.
 
-def _head_of(model: PreTrainedModel) -> nn.Module:
-    """The one module beside the body that turns hidden states into logits."""
-    heads = [child for child in model.children() if child is not model.base_model]
-    if len(heads) != 1:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} has {len(heads)} modules beside its encoder where one MLM "
-            "head is expected; supported are BERT, RoBERTa and models built like them"
+        `expected` [1, tokens, vocabulary] are the logits of the whole model.
+        """
+        kind = type(self.body).__name__
+        try:
+            states = self.hidden_states(ids)
+            logits = self.logits(states[-1][0])
+        except (AttributeError, TypeError) as error:
+            raise UnsupportedModelError(f"{kind} cannot be taken apart: {error}") from error
+        if len(states) != layers:
+            raise UnsupportedModelError(f"{kind} shows {len(states)} states of {layers} layers")
+        if not torch.allclose(logits, expected[0], rtol=1e-3, atol=1e-4):
+            raise UnsupportedModelError(
+                f"the logits of {kind} are not made of its last hidden state alone"
+            )
+        gradients = torch.autograd.grad(
+            logits.sum(), list(self.matrices.values()), allow_unused=True
         )
-    return heads[0]
+        unreached = [
+            name
+            for name, got in zip(self.matrices, gradients, strict=True)
+            if got is None  # pyright: ignore[reportUnnecessaryComparison]
+        ]
+        if unreached:
+            raise UnsupportedModelError(
+                f"no gradient reaches {len(unreached)} matrices of {kind}, {unreached[0]} among "
+                "them, so no search can rank them; leave them out with `prune`"
+            )
+
+
+def _load(path: Path) -> tuple[PreTrainedModel, set[str]]:
+    """The whole model in eval mode, and which weights the checkpoint lacks, none of its encoder."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    model, info = AutoModelForMaskedLM.from_pretrained(
+        path, dtype=torch.float32, use_safetensors=True, local_files_only=True,
+        trust_remote_code=False, output_loading_info=True,
+    )  # fmt: skip
+    assert isinstance(model, PreTrainedModel)
+    prefix = f"{model.base_model_prefix}."
+    body = [key for key in info["missing_keys"] if key.startswith(prefix)]
+    if body:
+        raise UnsupportedModelError(
+            f"the checkpoint lacks {len(body)} weights of the encoder, {min(body)} among them"
+        )
+    return model, set(info["missing_keys"])
+
+
+def _layers(output: BaseModelOutput) -> tuple[Tensor, ...]:
+    """The states without the embedding's."""
+    assert output.hidden_states is not None
+    return output.hidden_states[1:]

@@ -1,7 +1,6 @@
 """Task-agnostic mask training (Eq. 3–5): scores learned straight-through."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,49 +12,67 @@ from tamt_ray.search.engine import Engine, Progress, Settings
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream
 from tamt_ray.search.objective import Objective, Terms
+from tamt_ray.search.state import Keeper
 from tamt_ray.search.team import Team
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """How scores begin and become a mask: S = αφ where the first mask keeps, else 0 (Eq. 5)."""
-
-    sparsity: float
-    init: Literal["omp", "random"]
-    threshold: float
-    scale: float
-    ranking: Literal["signed", "magnitude"]
+from tamt_ray.spec.method import Distillation, Scoring
 
 
 class MaskedWeights:
-    """Scores S beside frozen weights W; the model's own tensors hold W ⊙ M at all times."""
+    """Scores S beside frozen weights W; the model's own tensors hold W ⊙ M at all times.
 
-    def __init__(self, model: LanguageModel, scoring: Scoring, seed: int) -> None:
+    M compares S (or |S|, by `ranking`) with a threshold φ of each matrix, chosen anew after step t,
+    counted from 1, where `rerank_every` divides t, and after t = 1 with `rerank_first`:
+
+    - `at_least`: φ is the smallest score to be kept. M = S ≥ φ, but after a step that chooses φ,
+      ties at φ are resolved, so that the sparsity is exact.
+    - `above`: φ is the largest score to be pruned, as the released code's `kthvalue` gives it.
+      M = S > φ: ties at φ are pruned all together.
+
+    After all other steps M compares the new S with the standing φ, and the number of zeros drifts.
+    Before the first choice φ is `threshold`, under which M is the first mask. With
+    `rerank_every: 1` and `at_least` the sparsity is exact after every step and no φ is kept.
+    """
+
+    def __init__(self, model: LanguageModel, sparsity: float, scoring: Scoring, seed: int) -> None:
         self._weights = model.matrices
         self._dense = model.dense
+        self._sparsity = sparsity
         self._scoring = scoring
         first = (
-            Mask.by_magnitude(model.dense, scoring.sparsity)
+            Mask.by_magnitude(model.dense, sparsity)
             if scoring.init == "omp"
-            else Mask.at_random(model.dense, scoring.sparsity, seed)
+            else Mask.at_random(model.dense, sparsity, seed)
         )
         self.scores = {
-            name: nn.Parameter(keep.to(self._dense[name]) * (scoring.scale * scoring.threshold))
-            for name, keep in first.items()
+            name: nn.Parameter(first[name].to(weight) * (scoring.scale * scoring.threshold))
+            for name, weight in model.matrices.items()
         }
-        self.apply()
+        self._fixed = {name: keep for name, keep in first.items() if name not in self.scores}
+        """What is masked but not trained: the pooler."""
+        self._step = 0
+        self._thresholds: dict[str, Tensor] = {}
+        if not self._always_exact:
+            self._thresholds = {
+                name: score.new_tensor(scoring.threshold) for name, score in self.scores.items()
+            }
+        self._write()
 
     def keep(self, name: str) -> Tensor:
-        """M of one matrix: exactly the requested number of zeros, whatever the scores."""
-        scores = self.scores[name].detach()
-        ranked = scores.abs() if self._scoring.ranking == "magnitude" else scores
-        return keep_largest(ranked, zeros_at(self._scoring.sparsity, ranked.numel()))
+        """M of one trained matrix."""
+        ranked = self._ranked(name)
+        if self._always_exact or (self._scoring.comparison == "at_least" and self._reranks):
+            return keep_largest(ranked, zeros_at(self._sparsity, ranked.numel()))
+        if self._scoring.comparison == "at_least":
+            return ranked >= self._thresholds[name]
+        return ranked > self._thresholds[name]
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Write W ⊙ M into the model."""
-        for name, weight in self._weights.items():
-            torch.mul(self._dense[name], self.keep(name), out=weight.data)
+        """Take in the scores of one more step: choose φ where it is time, write W ⊙ M."""
+        self._step += 1
+        if self._reranks and not self._always_exact:
+            self._thresholds = {name: self._threshold(name) for name in self.scores}
+        self._write()
 
     @torch.no_grad()
     def take_gradients(self) -> None:
@@ -65,32 +82,125 @@ class MaskedWeights:
             self.scores[name].grad = weight.grad.mul_(self._dense[name])
 
     def mask(self) -> Mask:
-        """The present subnetwork."""
-        return Mask({name: self.keep(name) for name in self.scores})
+        """The present subnetwork, whatever its sparsity."""
+        return Mask(
+            {
+                name: self._fixed[name] if name in self._fixed else self.keep(name)
+                for name in self._dense
+            }
+        )
+
+    def figures(self) -> dict[str, float]:
+        """`density`: the share of weights kept, over all masked matrices."""
+        kept = sum(int(torch.count_nonzero(keep)) for keep in self._fixed.values())
+        for name, score in self.scores.items():
+            if self._always_exact:
+                kept += score.numel() - zeros_at(self._sparsity, score.numel())
+            else:
+                kept += int(torch.count_nonzero(self.keep(name)))
+        return {"density": kept / sum(weight.numel() for weight in self._dense.values())}
+
+    def state(self) -> dict[str, Tensor]:
+        """What the mask depends on beside the scores: the steps done and every standing φ."""
+        return {"step": torch.tensor(self._step), **self._thresholds}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state`, with the scores of that step already in place; writes W ⊙ M."""
+        self._step = int(state["step"])
+        self._thresholds = {name: state[name].to(self.scores[name]) for name in self._thresholds}
+        with torch.no_grad():
+            self._write()
+
+    @property
+    def _always_exact(self) -> bool:
+        return self._scoring.comparison == "at_least" and self._scoring.rerank_every == 1
+
+    @property
+    def _reranks(self) -> bool:
+        """Whether the last step was one after which φ is chosen."""
+        first = self._scoring.rerank_first and self._step == 1
+        return first or (self._step > 0 and self._step % self._scoring.rerank_every == 0)
+
+    def _ranked(self, name: str) -> Tensor:
+        scores = self.scores[name].detach()
+        return scores.abs() if self._scoring.ranking == "magnitude" else scores
+
+    def _threshold(self, name: str) -> Tensor:
+        """φ for the present scores."""
+        ranked = self._ranked(name)
+        keep = keep_largest(ranked, zeros_at(self._sparsity, ranked.numel()))
+        if self._scoring.comparison == "at_least":
+            return ranked.masked_fill(~keep, torch.inf).min()
+        return ranked.masked_fill(keep, -torch.inf).max()
+
+    def _write(self) -> None:
+        for name, weight in self._weights.items():
+            torch.mul(self._dense[name], self.keep(name), out=weight.data)
+
+
+class MaskTraining:
+    """A search under way: scores train, and the MLM head where the objective reads it."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        terms: Terms,
+        sparsity: float,
+        scoring: Scoring,
+        stream: Stream,
+        settings: Settings,
+        team: Team,
+        *,
+        distillation: Distillation | None = None,
+        keeper: Keeper | None = None,
+    ) -> None:
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        for weight in model.matrices.values():
+            weight.requires_grad_(True)
+        head = list(model.head_parameters().values()) if "mlm" in terms else []
+        for parameter in head:
+            parameter.requires_grad_(True)
+        self._weights = MaskedWeights(model, sparsity, scoring, settings.seed)
+        parameters = [*self._weights.scores.values(), *head]
+        objective = Objective(model, terms, distillation)
+        self._engine = Engine(
+            objective, parameters, stream, settings, team, keeper, inner=self._weights
+        )
+
+    def advance(self, step: int | None = None, progress: Progress | None = None) -> Mask:
+        """The mask after `step` steps, or after the last one.
+
+        A mask that drifts is returned as it stands, as the released code saves it.
+        """
+        weights = self._weights
+        self._engine.run(
+            weights.take_gradients, weights.apply, progress, weights.figures, until=step
+        )
+        return weights.mask()
+
+    @property
+    def history(self) -> History:
+        """The loss curves so far with the mask's `density`."""
+        return self._engine.history
 
 
 def train_mask(
     model: LanguageModel,
     terms: Terms,
+    sparsity: float,
     scoring: Scoring,
     stream: Stream,
     settings: Settings,
     team: Team,
     progress: Progress | None = None,
+    *,
+    distillation: Distillation | None = None,
+    keeper: Keeper | None = None,
 ) -> tuple[Mask, History]:
-    """The mask after `settings.steps` steps, and the loss curves.
-
-    Scores train, and the MLM head where the objective reads it; everything else stays θ0.
-    """
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    for weight in model.matrices.values():
-        weight.requires_grad_(True)
-    head = list(model.head_parameters().values()) if "mlm" in terms else []
-    for parameter in head:
-        parameter.requires_grad_(True)
-    weights = MaskedWeights(model, scoring, settings.seed)
-    parameters = [*weights.scores.values(), *head]
-    engine = Engine(Objective(model, terms), parameters, stream, settings, team)
-    engine.run(weights.take_gradients, weights.apply, progress)
-    return weights.mask(), engine.history
+    """The mask after `settings.steps` steps, and the loss curves; everything else stays θ0."""
+    training = MaskTraining(
+        model, terms, sparsity, scoring, stream, settings, team,
+        distillation=distillation, keeper=keeper,
+    )  # fmt: skip
+    return training.advance(progress=progress), training.history

@@ -27,3 +27,10 @@ class Team:
         if self.size > 1:
             distributed.all_reduce(values)
         return values
+
+    def agree(self, word: str | None) -> str | None:
+        """The first worker's `word`, known to all."""
+        words = [word]
+        if self.size > 1:
+            distributed.broadcast_object_list(words, device=self.device)
+        return words[0]

@@ -20,7 +20,7 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from tamt_ray.data.blocks import Blocks, load_blocks
+from tamt_ray.data.blocks import Blocks, Paragraphs, load_blocks, load_paragraphs
 from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.spec.table import Corpus
@@ -161,6 +161,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def train_blocks(corpus: Corpus) -> Callable[[Path], Blocks]:
     """The training blocks for a model."""
     return lambda path: load_blocks(corpus, "train", f"dir:{path}")
+
+
+@pytest.fixture
+def train_paragraphs(corpus: Corpus) -> Callable[[Path], Paragraphs]:
+    """The training paragraphs for a model, of 5 to 14 words."""
+    return lambda path: load_paragraphs(corpus, "train", f"dir:{path}")
 
 
 @pytest.fixture

@@ -10,22 +10,22 @@ from torch import Tensor, nn
 from tamt_ray.search.engine import Settings
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Corrupted, Stream
-from tamt_ray.search.tamt import MaskedWeights, Scoring
+from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.spec.method import Training
+from tamt_ray.spec.optimizer import Optimizer
 
 HORIZON, CLIP = 20, 0.5
 
 
-def settings(steps: int, lr: float, seed: int = 1, **training: object) -> Settings:
+def settings(steps: int, lr: float, seed: int = 1, **changes: object) -> Settings:
     """Four blocks a step in two micro-batches; every step logged."""
-    given = {"batch_size": 4, "micro_batch": 2, "horizon": HORIZON, "clip": CLIP, "log_every": 1}
-    return Settings(Training.model_validate({**given, **training}), lr, steps, seed)
-
-
-def scoring(sparsity: float, **changes: object) -> Scoring:
-    """The paper's α = 2 and φ = .01, from OMP."""
-    given = {"init": "omp", "threshold": 0.01, "scale": 2.0, "ranking": "signed"}
-    return Scoring(sparsity, **{**given, **changes})  # pyright: ignore
+    training = {"batch_size": 4, "micro_batch": 2, "horizon": HORIZON, "log_every": 1}
+    optimizer = {"lr": lr, "clip": CLIP}
+    for name, value in changes.items():
+        (optimizer if name in Optimizer.model_fields else training)[name] = value
+    return Settings(
+        Training.model_validate(training), Optimizer.model_validate(optimizer), steps, seed
+    )
 
 
 def doubled(model: LanguageModel) -> LanguageModel:
@@ -64,8 +64,8 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Seen:
     seen = Seen()
 
     class Recorded(MaskedWeights):
-        def apply(self) -> None:
-            super().apply()
+        def _write(self) -> None:
+            super()._write()
             seen.scores.append({n: s.detach().clone() for n, s in self.scores.items()})
             seen.effective.append({n: w.detach().clone() for n, w in self._weights.items()})
 

@@ -2,7 +2,7 @@
 
 Nothing of `tamt_ray.search` computes here: the model is transformers' own, weights are multiplied
 by masks in every forward pass, logits are taken at all positions with transformers' own loss,
-autograd differentiates through the product, and AdamW and the clipping are written out.
+autograd differentiates through the product, and the optimisers and the clipping are written out.
 """
 
 import copy
@@ -27,13 +27,15 @@ def labels_of(batch: Corrupted) -> Tensor:
     return labels
 
 
-def distillation(teacher: tuple[Tensor, ...], student: tuple[Tensor, ...]) -> Tensor:
-    """Eq. 6 over all hidden states but the embedding's."""
+def distillation(
+    teacher: tuple[Tensor, ...], student: tuple[Tensor, ...], counted: Tensor
+) -> Tensor:
+    """Eq. 6 over all hidden states but the embedding's, and over the tokens that count."""
     distances = [
         1 - (t * s).sum(-1) / (t.square().sum(-1).sqrt() * s.square().sum(-1).sqrt())
         for t, s in zip(teacher[1:], student[1:], strict=True)
     ]
-    return torch.stack(distances).mean()
+    return torch.stack([distance[counted] for distance in distances]).mean()
 
 
 def prune_smallest(values: Tensor, zeros: int) -> Tensor:
@@ -41,6 +43,71 @@ def prune_smallest(values: Tensor, zeros: int) -> Tensor:
     keep = torch.ones(values.numel(), dtype=torch.bool)
     keep[torch.argsort(values.flatten(), stable=True)[:zeros]] = False
     return keep.view(values.shape)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Where recipes differ; the paper's by default."""
+
+    every: int = 1
+    first: bool = False
+    above: bool = False
+    magnitude: bool = False
+    bert_adam: bool = False
+    decay: float = 0.0
+    pads: bool = False
+
+
+PAPER = Rules()
+
+
+class Selection:
+    """One matrix's mask from step to step: φ chosen now and then by sorting, standing between."""
+
+    def __init__(self, zeros: int, rules: Rules) -> None:
+        self._zeros, self._rules = zeros, rules
+        self._threshold = 0.01
+
+    def mask(self, scores: Tensor, step: int) -> Tensor:
+        """After `step` steps."""
+        rules = self._rules
+        values = scores.detach().abs() if rules.magnitude else scores.detach()
+        if step and (step % rules.every == 0 or (rules.first and step == 1)):
+            ranked = sorted(values.flatten().tolist())
+            if rules.above:
+                self._threshold = ranked[self._zeros - 1]
+            else:
+                self._threshold = ranked[self._zeros]
+                return prune_smallest(values, self._zeros)
+        return values > self._threshold if rules.above else values >= self._threshold
+
+
+class BertAdam:
+    """As BERT was pre-trained with: no bias correction, ε outside the root, decoupled decay, and
+    every tensor clipped by its own norm."""
+
+    def __init__(
+        self, clip: float, betas: tuple[float, float], eps: float, decay: float = 0.0
+    ) -> None:
+        self._clip, self._betas, self._eps, self._decay = clip, betas, eps, decay
+        self._moments: dict[str, tuple[Tensor, Tensor]] = {}
+        self.norm = 0.0
+
+    @torch.no_grad()
+    def step(self, values: dict[str, Tensor], gradients: dict[str, Tensor], lr: float) -> None:
+        """Move `values` in place."""
+        first, second = self._betas
+        self.norm = 0.0
+        for name, value in values.items():
+            norm = float(gradients[name].square().sum().sqrt())
+            self.norm = max(self.norm, norm)
+            gradient = gradients[name] * min(1.0, self._clip / (norm + 1e-6))
+            zero = torch.zeros_like(gradient)
+            m, v = self._moments.get(name, (zero, zero))
+            m = first * m + (1 - first) * gradient
+            v = second * v + (1 - second) * gradient**2
+            self._moments[name] = m, v
+            value -= lr * (m / (v.sqrt() + self._eps) + self._decay * value)
 
 
 class AdamW:
@@ -106,9 +173,15 @@ class Reference:
         """The same under the names within the encoder."""
         return {name.removeprefix(self.prefix): tensor for name, tensor in named.items()}
 
-    def losses(self, replaced: dict[str, Tensor], batch: Corrupted) -> dict[str, Tensor]:
+    def losses(
+        self, replaced: dict[str, Tensor], batch: Corrupted, *, pads: bool = False
+    ) -> dict[str, Tensor]:
         """`mlm` and `kd` with some tensors replaced; the decoder is not replaced along."""
-        inputs = {"input_ids": batch.ids, "output_hidden_states": True}
+        inputs = {
+            "input_ids": batch.ids, "attention_mask": batch.real, "output_hidden_states": True
+        }  # fmt: skip
+        everything = torch.ones_like(batch.ids, dtype=torch.bool)
+        counted = everything if pads or batch.real is None else batch.real
         student = functional_call(
             self.model, replaced, (), {**inputs, "labels": labels_of(batch)}, tie_weights=False
         )
@@ -116,7 +189,7 @@ class Reference:
             teacher = self.teacher(**inputs)
         return {
             "mlm_loss": student.loss,
-            "kd_loss": distillation(teacher.hidden_states, student.hidden_states),
+            "kd_loss": distillation(teacher.hidden_states, student.hidden_states, counted),
         }
 
     def straight_through(
@@ -138,6 +211,7 @@ class Reference:
         horizon: int,
         clip: float,
         first: dict[str, Tensor] | None = None,
+        rules: Rules = PAPER,
     ) -> Trace:
         """Eq. 3–5 with α = 2 and φ = .01, from OMP unless another first mask is given.
 
@@ -152,11 +226,15 @@ class Reference:
         names = self.head if "mlm_loss" in terms else []
         head = {name: self.parameters[name].clone().requires_grad_() for name in names}
         optimizer, trace = AdamW(clip, (0.9, 0.999), 1e-8), Trace()
+        if rules.bert_adam:
+            optimizer = BertAdam(clip, (0.9, 0.999), 1e-6, rules.decay)
+        selections = {name: Selection(zeros[name], rules) for name in scores}
+        masks = start
         for step, batch in enumerate(batches):
-            masks = {n: prune_smallest(s.detach(), zeros[n]) for n, s in scores.items()}
             replaced = {**self.straight_through(scores, masks), **head}
             # The bias belongs to the head and to the decoder, under two names.
-            losses = self.losses({**replaced, **self._decoder_bias(head)}, batch)
+            replaced.update(self._decoder_bias(head))
+            losses = self.losses(replaced, batch, pads=rules.pads)
             moved = {**scores, **head}
             total = torch.stack([losses[term] for term in terms]).sum()
             gradients = torch.autograd.grad(total, list(moved.values()))
@@ -166,7 +244,8 @@ class Reference:
             trace.losses.append({term: losses[term].item() for term in terms})
             trace.norms.append(optimizer.norm)
             trace.scores.append({n: s.detach().clone() for n, s in scores.items()})
-            trace.masks.append({n: prune_smallest(s.detach(), zeros[n]) for n, s in scores.items()})
+            masks = {n: selections[n].mask(s, step + 1) for n, s in scores.items()}
+            trace.masks.append(masks)
         trace.head = {name: tensor.detach() for name, tensor in head.items()}
         return trace
 
@@ -179,10 +258,15 @@ class Reference:
         lr: float,
         horizon: int,
         clip: float,
+        start: dict[str, Tensor] | None = None,
     ) -> Trace:
-        """Train every weight under `below`, in the manner of torch.nn.utils.prune, then prune."""
+        """Train every weight under `below`, in the manner of torch.nn.utils.prune, then prune.
+
+        From θ0, or from the trained weights of the level below.
+        """
         self.model.train()
-        weights = {name: p.clone().requires_grad_() for name, p in self.parameters.items()}
+        begin = start or self.parameters
+        weights = {name: p.clone().requires_grad_() for name, p in begin.items()}
         optimizer, trace = AdamW(clip, (0.9, 0.999), 1e-8), Trace()
         for step, batch in enumerate(batches):
             masked = {n: w * below[n] if n in below else w for n, w in weights.items()}

@@ -9,38 +9,49 @@ import torch
 from safetensors.torch import save_file
 from torch import distributed
 
-from tamt_ray.data.blocks import load_blocks
+from tamt_ray.data.blocks import load_blocks, load_paragraphs
 from tamt_ray.masks.mask import Mask
 from tamt_ray.search.engine import Settings
 from tamt_ray.search.imp import train_level
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream
-from tamt_ray.search.tamt import Scoring, train_mask
+from tamt_ray.search.tamt import train_mask
 from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Training
+from tamt_ray.spec.method import Distillation, Scoring, Training
+from tamt_ray.spec.optimizer import Optimizer
 from tamt_ray.spec.table import Corpus
 
 STEPS = 8
+METHODS = ("kd", "mlm_kd", "imp", "paragraphs")
 
 
 def search_all(team: Team, model: Path, corpus: str, results: Path) -> None:
     """One search after the other in one gang; writes masks and loss curves."""
-    blocks = load_blocks(Corpus.model_validate_json(corpus), "train", f"dir:{model}")
+    text = Corpus.model_validate_json(corpus)
+    blocks = load_blocks(text, "train", f"dir:{model}")
     # Five blocks in five pieces: one worker has three of them.
-    training = Training(batch_size=5, micro_batch=1, horizon=20, clip=0.5, log_every=1)
+    training = Training(batch_size=5, micro_batch=1, horizon=20, log_every=1)
     stream = Stream(blocks, 5, 7, 0.15)
     masks: dict[str, torch.Tensor] = {}
     curves: dict[str, list[float]] = {}
-    for terms in ("kd", "mlm_kd", "imp"):
+    for terms in METHODS:
         theta = LanguageModel(model)
         if terms == "imp":
             below = Mask.by_magnitude(theta.dense, 0.3)
-            settings = Settings(training, 0.01, STEPS, 7)
-            mask, history = train_level(theta, below, 0.5, stream, settings, team)
+            settings = Settings(training, Optimizer(lr=0.01, clip=0.5), STEPS, 7)
+            mask, history, _ = train_level(theta, below, 0.5, stream, settings, team)
+        elif terms == "paragraphs":
+            # Micro-batches of unequal numbers of tokens, and a density that drifts.
+            settings = Settings(training, Optimizer(lr=0.0037, clip=0.5), STEPS, 7)
+            padded = Stream(load_paragraphs(text, "train", f"dir:{model}"), 5, 7, 0.15)
+            scoring = Scoring(comparison="above", rerank_every=3)
+            mask, history = train_mask(
+                theta, "kd", 0.7, scoring, padded, settings, team,
+                distillation=Distillation(kd_text="paragraphs", teacher_dropout=True),
+            )  # fmt: skip
         else:
-            scoring = Scoring(0.7, "omp", 0.01, 2.0, "signed")
-            settings = Settings(training, 0.0037, STEPS, 7)
-            mask, history = train_mask(theta, terms, scoring, stream, settings, team)
+            settings = Settings(training, Optimizer(lr=0.0037, clip=0.5), STEPS, 7)
+            mask, history = train_mask(theta, terms, 0.7, Scoring(), stream, settings, team)
         masks.update({f"{terms} {name}": keep for name, keep in mask.items()})
         curves[terms] = [point.value for point in history.points if point.name == "loss"]
     save_file(masks, results / f"{team.rank}.safetensors")

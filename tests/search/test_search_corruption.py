@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tamt_ray.data.blocks import Blocks, Special
+from tamt_ray.data.blocks import Blocks, Paragraphs, Special
 from tamt_ray.search.masking import Corrupted, Stream, corrupt, join
 
 VOCABULARY = 1000
@@ -138,3 +138,29 @@ def test_a_block_is_corrupted_anew_every_time() -> None:
     stream = Stream(blocks(1, 64), 2, 3, 0.15)
     chosen = [block.chosen for step in range(4) for block in stream.batch(step)]
     assert len({tuple(c.flatten().tolist()) for c in chosen}) == 8
+
+
+def test_padding_is_neither_chosen_nor_shown_as_text() -> None:
+    """Paragraphs of 1 to 61 words, padded to 64."""
+    lengths = torch.arange(1, 62)
+    generator = torch.Generator().manual_seed(0)
+    words = torch.randint(5, VOCABULARY, (int(lengths.sum()),), generator=generator)
+    text = Paragraphs(words.int(), lengths.cumsum(0), 64, "", SPECIAL)
+    drawn = [join(corrupt(text, list(range(61)), [seed * 61 + r for r in range(61)], 0.15))
+             for seed in range(40)]  # fmt: skip
+    places = torch.arange(64)
+    for batch in drawn:
+        assert batch.real is not None
+        assert torch.equal(batch.real, places < lengths[:, None] + 2)
+        assert (batch.ids[~batch.real] == SPECIAL.pad).all()
+        assert not (batch.chosen & ~batch.real).any()
+        assert not batch.chosen[:, 0].any()
+        assert not batch.chosen[torch.arange(61), lengths + 1].any()
+        assert (batch.ids[torch.arange(61), lengths + 1] == SPECIAL.sep).all()
+        assert torch.equal(original(batch), torch.stack([text.row(r)[0] for r in range(61)]))
+    n = 40 * int(lengths.sum())
+    assert abs(sum(len(batch.labels) for batch in drawn) / n - 0.15) < bound(0.15, n)
+
+
+def test_full_blocks_need_no_attention_mask() -> None:
+    assert join(corrupt(blocks(2, 16), [0, 1], [0, 1], 0.15)).real is None

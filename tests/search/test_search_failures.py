@@ -16,8 +16,9 @@ from tamt_ray.search.masking import Stream
 from tamt_ray.search.objective import Terms
 from tamt_ray.search.tamt import train_mask
 from tamt_ray.search.team import Team
+from tamt_ray.spec.method import Scoring
 
-from .search_probes import Watching, scoring, settings
+from .search_probes import Watching, settings
 
 LoadModel = Callable[[Path], LanguageModel]
 LoadBlocks = Callable[[Path], Blocks]
@@ -42,7 +43,7 @@ def test_the_first_bad_step_is_named_at_most_ten_steps_later(
     setting = settings(40, 1e-3, batch_size=2, log_every=50)
     with pytest.raises(NonFiniteLossError, match=f"nan at step {bad}$") as caught:
         train_mask(
-            model, terms, scoring(0.5), stream, setting, Team(), lambda n, _: reports.append(n)
+            model, terms, 0.5, Scoring(), stream, setting, Team(), lambda n, _: reports.append(n)
         )
     assert caught.value.step == bad
     assert bad <= len(drawn) < bad + 10
@@ -63,7 +64,7 @@ def test_a_bad_last_step_is_found_though_no_tenth(
 
     stream = Watching(train_blocks(noisy), 2, 5, 0.15, poison)
     with pytest.raises(NonFiniteLossError) as caught:
-        train_mask(model, "mlm", scoring(0.5), stream, settings(3, 1e-3), Team())
+        train_mask(model, "mlm", 0.5, Scoring(), stream, settings(3, 1e-3), Team())
     assert caught.value.step == 3
 
 

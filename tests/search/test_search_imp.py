@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from tamt_ray.search.masking import Stream, join
 from tamt_ray.search.team import Team
 from tamt_ray.spec.method import Training
 from tamt_ray.spec.model import Model
+from tamt_ray.spec.optimizer import Optimizer
 from tamt_ray.spec.table import Corpus
 from tamt_ray.store.store import Store
 
@@ -61,7 +63,7 @@ def test_a_level_equals_the_reference(
         [join(stream.batch(step)) for step in range(steps)],
         expected_zeros(reference.matrices, 0.4), lr=LR, horizon=HORIZON, clip=CLIP,
     )  # fmt: skip
-    mask, history = train_level(model, below, 0.4, stream, settings(steps, LR), Team())
+    mask, history, _ = train_level(model, below, 0.4, stream, settings(steps, LR), Team())
     assert same(dict(mask), reference.short(expected.masks[0]))
     # OMP would have taken others: the training counts.
     assert not same(dict(mask), dict(Mask.by_magnitude(model.dense, 0.4)))
@@ -130,7 +132,7 @@ def test_levels_are_nested_and_exact(
     stream = Stream(train_blocks(noisy), 4, 5, 0.15)
     mask = Mask.by_magnitude(load(noisy).dense, 0.1)
     for sparsity in (0.3, 0.4, 0.5):
-        above, _ = train_level(load(noisy), mask, sparsity, stream, settings(3, LR), Team())
+        above, *_ = train_level(load(noisy), mask, sparsity, stream, settings(3, LR), Team())
         assert nested(above, mask)
         assert zeros(above) == expected_zeros(mask, sparsity)
         mask = above
@@ -142,7 +144,7 @@ def test_no_steps_prune_by_the_magnitude_of_theta_0(
     model = load(bert)
     stream = Stream(train_blocks(bert), 4, 5, 0.15)
     below = Mask.by_magnitude(model.dense, 0.1)
-    mask, _ = train_level(model, below, 0.4, stream, settings(0, LR), Team())
+    mask, *_ = train_level(model, below, 0.4, stream, settings(0, LR), Team())
     assert same(dict(mask), dict(Mask.by_magnitude(model.dense, 0.4)))
 
 
@@ -154,7 +156,7 @@ def test_pruned_weights_go_first_even_where_survivors_are_zero(
         weight.data.zero_()
     below = Mask.at_random(model.dense, 0.3, 1)
     stream = Stream(train_blocks(bert), 4, 5, 0.15)
-    mask, _ = train_level(model, below, 0.4, stream, settings(0, LR), Team())
+    mask, *_ = train_level(model, below, 0.4, stream, settings(0, LR), Team())
     assert nested(mask, below)
     assert zeros(mask) == expected_zeros(model.dense, 0.4)
 
@@ -167,41 +169,58 @@ def test_a_seed_gives_the_same_level_bit_for_bit_and_another_seed_another(
         model = load(noisy)
         below = Mask.by_magnitude(model.dense, 0.1)
         stream = Stream(train_blocks(noisy), 4, seed, 0.15)
-        mask, _ = train_level(model, below, 0.5, stream, settings(4, LR, seed=seed), Team())
+        mask, *_ = train_level(model, below, 0.5, stream, settings(4, LR, seed=seed), Team())
         runs.append((dict(mask), state(model)))
     assert same(runs[0][0], runs[1][0])
     assert same(runs[0][1], runs[1][1])
     assert not same(runs[0][0], runs[2][0])
 
 
-def test_every_level_of_a_chain_is_rewound_to_theta_0(
-    noisy: Path, corpus: Corpus, load: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As the units of a sweep: the second level reads the mask of the first and nothing else."""
+@pytest.mark.parametrize("rewind", [True, False])
+def test_what_the_units_of_a_chain_hand_on(
+    noisy: Path, corpus: Corpus, load: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    rewind: bool,
+) -> None:  # fmt: skip
+    """With rewinding the second level reads the mask of the first and nothing else."""
     theta = state(load(noisy))
     entered: list[tuple[dict[str, Tensor], Mask]] = []
+    starts: list[dict[str, Tensor] | None] = []
     genuine = work.train_level
 
-    def watched(model: LanguageModel, below: Mask, *rest: object) -> object:
+    def watched(model: LanguageModel, below: Mask, *rest: object, **named: object) -> object:
         entered.append((state(model), below))
-        return genuine(model, below, *rest)  # pyright: ignore
+        starts.append(named["start"])  # pyright: ignore
+        return genuine(model, below, *rest, **named)  # pyright: ignore
 
     monkeypatch.setattr(work, "train_level", watched)
     store = Store(str(tmp_path / "results"))
     bench = Workbench(store, Team(), "here")
     common = {
-        "model": Model(source=f"dir:{noisy}"), "corpus": corpus, "seed": 1, "steps": 3, "lr": LR,
+        "model": Model(source=f"dir:{noisy}"), "corpus": corpus, "seed": 1, "steps": 3,
+        "rewind": rewind,
+        "optimizer": Optimizer(lr=LR),
         "training": Training(batch_size=4, micro_batch=2), "start": 0.1,
     }  # fmt: skip
     first = Unit(ImpConfig.model_validate({**common, "sparsity": 0.3}))
     second = Unit(ImpConfig.model_validate({**common, "sparsity": 0.4, "below": first.id}))
     masks: list[Mask] = []
+    handed: list[dict[str, Tensor]] = []
     for unit in (first, second):
         record = bench.perform(unit)
         assert record.metrics["zeros"] == sum(
             expected_zeros(entered[0][1], 0.3 if unit is first else 0.4).values()
         )
         masks.append(mask_from_bytes(store.artifact(record, "mask.safetensors")))
+        assert ("weights.safetensors" in record.artifacts) == (not rewind)
+        if not rewind:
+            handed.append(safetensors.torch.load(store.artifact(record, "weights.safetensors")))
+    assert starts[0] is None
+    if rewind:
+        assert starts[1] is None
+    else:
+        assert starts[1] is not None
+        assert same(starts[1], handed[0])
+        assert not same(handed[0], handed[1])
     assert len(entered) == 2
     for weights, _ in entered:
         assert same(weights, theta)

@@ -8,27 +8,32 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
-    AlbertConfig,
-    AlbertForMaskedLM,
     AutoModelForMaskedLM,
+    BertConfig,
+    BertForPreTraining,
     DistilBertConfig,
     DistilBertForMaskedLM,
-    ElectraConfig,
-    ElectraForMaskedLM,
-    PreTrainedModel,
 )
 
-from tamt_ray.masks.mask import Mask, zero_pruned
+from tamt_ray.masks.mask import Mask, pruned_nonzero
 from tamt_ray.masks.matrices import UnsupportedModelError
 from tamt_ray.search.language_model import LanguageModel
 
-from .conftest import MakeModel
+from .conftest import BERT, SIZES, MakeModel, fill, save_tokenizer
 
 LoadModel = Callable[[Path], LanguageModel]
-SMALL = {
-    "vocab_size": 40, "hidden_size": 16, "embedding_size": 16, "num_hidden_layers": 2,
-    "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 32,
-}  # fmt: skip
+
+
+@pytest.fixture
+def with_pooler(tmp_path: Path) -> Path:
+    """Published as BERT was: MLM head, next-sentence head and pooler."""
+    path = tmp_path / "with_pooler"
+    with torch.random.fork_rng():
+        model = BertForPreTraining(BertConfig(**SIZES, max_position_embeddings=32))
+    fill(model, 0)
+    model.save_pretrained(path)
+    save_tokenizer(path, BERT)
+    return path
 
 
 def edited(path: Path, target: Path, drop: str) -> Path:
@@ -68,7 +73,7 @@ def test_a_mask_on_the_embedding_leaves_decoder_and_theta_0_dense(
 ) -> None:
     model = load(encoder)
     before = {name: weight.clone() for name, weight in model.dense.items()}
-    zero_pruned(model.matrices, Mask.by_magnitude(model.dense, 0.9))
+    model.prune(Mask.by_magnitude(model.dense, 0.9))
     assert torch.equal(model.decoder.weight, before[model.embedding])
     assert not model.decoder.weight.requires_grad
     assert all(torch.equal(model.dense[name], before[name]) for name in before)
@@ -111,24 +116,90 @@ def test_a_decoder_of_its_own_is_refused(make_model: MakeModel, load: LoadModel)
         load(make_model("bert", tie_word_embeddings=False))
 
 
-@pytest.mark.parametrize(
-    ("model", "reason"),
-    [
-        (lambda: AlbertForMaskedLM(AlbertConfig(**SMALL)), "runs 2 layers but owns 1: .* shared"),
-        (lambda: ElectraForMaskedLM(ElectraConfig(**SMALL)), r"has \d modules beside its encoder"),
-        (
-            lambda: DistilBertForMaskedLM(
-                DistilBertConfig(vocab_size=40, dim=16, n_layers=2, n_heads=2, hidden_dim=32)
-            ),
-            r"has \d modules beside its encoder .* one MLM head is expected",
-        ),
-    ],
-    ids=["albert", "electra", "distilbert"],
-)
-def test_models_built_otherwise_are_refused_with_the_reason(
-    model: Callable[[], PreTrainedModel], reason: str, tmp_path: Path
+def test_a_pooler_is_masked_by_its_own_weights_and_has_none_to_train(
+    with_pooler: Path, tmp_path: Path
 ) -> None:
+    (published,) = [
+        tensor
+        for name, tensor in load_file(with_pooler / "model.safetensors").items()
+        if name.endswith("pooler.dense.weight")
+    ]
+    model = LanguageModel(with_pooler, pooler=True)
+    assert model.dense.keys() - model.matrices.keys() == {"pooler.dense.weight"}
+    assert torch.equal(model.dense["pooler.dense.weight"], published)
+    assert model.has_published_head
+    mask = Mask.by_magnitude(model.dense, 0.5)
+    assert int((~mask["pooler.dense.weight"]).sum()) == 128
+    model.prune(mask)
+    assert pruned_nonzero(model.matrices, Mask({name: mask[name] for name in model.matrices})) == 0
+    ids = torch.tensor([[2, 5, 6, 7, 8, 3]])
+    model.eval()
+    for ours, theirs in zip(
+        model.teacher_states(ids), LanguageModel(with_pooler).eval().hidden_states(ids), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+    # In pieces, as large models are published.
+    sharded = BertForPreTraining.from_pretrained(with_pooler)
+    sharded.save_pretrained(tmp_path, max_shard_size="8KB")
+    assert not (tmp_path / "model.safetensors").exists()
+    again = LanguageModel(tmp_path, pooler=True)
+    assert torch.equal(again.dense["pooler.dense.weight"], published)
+
+
+def test_a_mask_must_cover_the_pooler_if_and_only_if_it_is_masked(with_pooler: Path) -> None:
+    plain, pooled = LanguageModel(with_pooler), LanguageModel(with_pooler, pooler=True)
+    with pytest.raises(ValueError, match=r"another model's: pooler.dense.weight"):
+        plain.prune(Mask.by_magnitude(pooled.dense, 0.5))
+    with pytest.raises(ValueError, match=r"another model's: pooler.dense.weight"):
+        pooled.prune(Mask.by_magnitude(plain.dense, 0.5))
+
+
+def test_a_pooler_that_is_not_there_is_refused(bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        UnsupportedModelError, match=r"without a trained pooler; set `pooler: false`"
+    ):
+        LanguageModel(bert, pooler=True)
+    settings = {"vocab_size": 40, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
     with torch.random.fork_rng():
-        model().save_pretrained(tmp_path)
-    with pytest.raises(UnsupportedModelError, match=reason):
-        LanguageModel(tmp_path)
+        DistilBertForMaskedLM(DistilBertConfig(**settings)).save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModelError, match=r"DistilBertModel has no pooler.dense.weight"):
+        LanguageModel(tmp_path, pooler=True)
+
+
+def test_only_the_matrices_that_patterns_name_are_masked(encoder: Path, load: LoadModel) -> None:
+    whole = load(encoder)
+    model = LanguageModel(encoder, prune=("encoder.layer.1.*", "*.query.weight"))
+    assert len(model.dense) == 7
+    assert model.dense.keys() == model.matrices.keys()
+    # The embedding is not masked, and still not shared with the decoder.
+    assert model.embedding == whole.embedding
+    assert model.embedding not in model.dense
+    assert model.decoder.weight is not model.body.get_parameter(model.embedding)
+    assert torch.equal(model.decoder.weight, whole.decoder.weight)
+    model.prune(Mask.by_magnitude(model.dense, 0.9))
+    for name, weight in whole.matrices.items():
+        same = torch.equal(weight, model.body.get_parameter(name))
+        assert same == (name not in model.dense), name
+    ids = torch.tensor([[2, 5, 6, 7, 8, 3]])
+    for ours, theirs in zip(
+        model.eval().teacher_states(ids), whole.eval().hidden_states(ids), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_teacher_drops_out_when_asked_and_only_then(noisy: Path, load: LoadModel) -> None:
+    ids = torch.tensor([[2, 5, 6, 7, 8, 3]])
+    model = load(noisy).train()
+    torch.manual_seed(1)
+    sure, again = model.teacher_states(ids), model.teacher_states(ids)
+    noisy_states = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        noisy_states.append(model.teacher_states(ids, dropout=True)[-1])
+    assert torch.equal(sure[-1], again[-1])
+    assert not torch.allclose(sure[-1], noisy_states[0])
+    assert torch.equal(noisy_states[0], noisy_states[1])
+    assert not torch.allclose(noisy_states[0], noisy_states[2])
+    assert model.body.training
+    model.eval().teacher_states(ids, dropout=True)
+    assert not model.body.training

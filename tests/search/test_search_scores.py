@@ -15,8 +15,9 @@ from tamt_ray.search.masking import Stream, join
 from tamt_ray.search.objective import Objective, Terms
 from tamt_ray.search.tamt import MaskedWeights, train_mask
 from tamt_ray.search.team import Team
+from tamt_ray.spec.method import Scoring
 
-from .search_probes import CLIP, HORIZON, doubled, record, same, scoring, settings, state
+from .search_probes import CLIP, HORIZON, doubled, record, same, settings, state
 from .search_reference import Reference, prune_smallest
 
 LoadModel = Callable[[Path], LanguageModel]
@@ -54,7 +55,7 @@ def test_the_gradient_of_a_score_is_the_effective_weights_times_the_weight(
     )
 
     model = doubled(load(encoder))
-    weights = MaskedWeights(model, scoring(0.5), 1)
+    weights = MaskedWeights(model, 0.5, Scoring(), 1)
     loss, _ = Objective(model, terms)(batch, len(batch.labels), batch.ids.numel())
     loss.backward()
     weights.take_gradients()
@@ -81,7 +82,9 @@ def test_every_step_equals_the_reference(
     )  # fmt: skip
     seen = record(monkeypatch)
     model = doubled(load(encoder))
-    mask, history = train_mask(model, terms, scoring(sparsity), stream, settings(steps, LR), Team())
+    mask, history = train_mask(
+        model, terms, sparsity, Scoring(), stream, settings(steps, LR), Team()
+    )
     assert len(seen.scores) == steps + 1
     for step in range(steps):
         scores = reference.short(expected.scores[step])
@@ -118,7 +121,7 @@ def test_from_a_random_mask_equals_the_reference(
     )  # fmt: skip
     model = doubled(load(bert))
     mask, _ = train_mask(
-        model, "kd", scoring(0.7, init="random"), stream, settings(4, LR, seed=11), Team()
+        model, "kd", 0.7, Scoring(init="random"), stream, settings(4, LR, seed=11), Team()
     )
     assert same(dict(mask), reference.short(expected.masks[-1]))
 
@@ -132,7 +135,7 @@ def test_micro_batches_do_not_change_what_is_computed(
         model = doubled(load(bert))
         stream = Stream(train_blocks(bert), 4, 5, 0.15)
         setting = settings(4, LR, micro_batch=size)
-        found.append(train_mask(model, "mlm_kd", scoring(0.7), stream, setting, Team()))
+        found.append(train_mask(model, "mlm_kd", 0.7, Scoring(), stream, setting, Team()))
     (first, curve), (second, other) = found
     assert same(dict(first), dict(second))
     assert [p.step for p in curve.points] == [p.step for p in other.points]
@@ -150,7 +153,7 @@ def test_the_model_is_the_masked_one_with_the_exact_zeros_after_every_step(
     model = load(noisy)
     theta = {name: weight.clone() for name, weight in model.dense.items()}
     stream = Stream(train_blocks(noisy), 4, 5, 0.15)
-    mask, _ = train_mask(model, terms, scoring(sparsity), stream, settings(5, LR), Team())
+    mask, _ = train_mask(model, terms, sparsity, Scoring(), stream, settings(5, LR), Team())
     assert len(seen.effective) == 6
     for scores, effective in zip(seen.scores, seen.effective, strict=True):
         for name, weight in theta.items():
@@ -176,7 +179,7 @@ def test_rows_of_words_never_seen_keep_their_scores(
     assert len(unseen) > 4
     seen = record(monkeypatch)
     model = load(bert)
-    mask, _ = train_mask(model, "mlm", scoring(0.9), stream, settings(4, LR), Team())
+    mask, _ = train_mask(model, "mlm", 0.9, Scoring(), stream, settings(4, LR), Team())
     name = model.embedding
     assert torch.equal(seen.scores[0][name][unseen], seen.scores[-1][name][unseen])
     assert not torch.equal(seen.scores[0][name][read], seen.scores[-1][name][read])
@@ -187,7 +190,7 @@ def test_ties_are_cut_to_the_exact_number_the_first_ones_going_first(
     bert: Path, load: LoadModel
 ) -> None:
     model = load(bert)
-    weights = MaskedWeights(model, scoring(0.3), 1)
+    weights = MaskedWeights(model, 0.3, Scoring(), 1)
     for score in weights.scores.values():
         score.data.fill_(0.01)
     weights.apply()
@@ -202,8 +205,8 @@ def test_scores_start_at_alpha_phi_where_the_first_mask_keeps_and_at_zero_elsewh
     bert: Path, load: LoadModel, init: str
 ) -> None:
     model = load(bert)
-    given = scoring(0.7, init=init, threshold=0.03, scale=1.5)
-    weights = MaskedWeights(model, given, 9)
+    given = Scoring.model_validate({"init": init, "threshold": 0.03, "scale": 1.5})
+    weights = MaskedWeights(model, 0.7, given, 9)
     for name, theta in model.dense.items():
         score = weights.scores[name].detach()
         kept = score != 0
@@ -226,7 +229,7 @@ def test_no_steps_give_the_first_mask(
     model = load(noisy)
     before = state(model.head)
     stream = Stream(train_blocks(noisy), 4, 5, 0.15)
-    mask, history = train_mask(model, terms, scoring(0.7), stream, settings(0, LR), Team())
+    mask, history = train_mask(model, terms, 0.7, Scoring(), stream, settings(0, LR), Team())
     assert same(dict(mask), dict(Mask.by_magnitude(model.dense, 0.7)))
     assert history.points == []
     assert same(state(model.head), before)
@@ -239,7 +242,7 @@ def test_only_the_matrices_and_the_head_move(
     model = load(encoder)
     before = state(model)
     stream = Stream(train_blocks(encoder), 4, 5, 0.15)
-    train_mask(model, terms, scoring(0.5), stream, settings(3, LR), Team())
+    train_mask(model, terms, 0.5, Scoring(), stream, settings(3, LR), Team())
     after = state(model)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     masked = {f"body.{name}" for name in model.matrices}
@@ -261,7 +264,7 @@ def test_a_seed_gives_the_same_search_bit_for_bit_and_another_seed_another(
         model = load(noisy)
         stream = Stream(train_blocks(noisy), 4, seed, 0.15)
         setting = settings(4, LR, seed=seed)
-        mask, history = train_mask(model, "mlm_kd", scoring(0.5), stream, setting, Team())
+        mask, history = train_mask(model, "mlm_kd", 0.5, Scoring(), stream, setting, Team())
         curve = [(p.step, p.name, p.value) for p in history.points]
         runs.append((dict(mask), seen.scores[-1], state(model.head), curve))
     for one, two in zip(runs[0][:3], runs[1][:3], strict=True):
@@ -277,7 +280,7 @@ def test_dropout_is_drawn_anew_for_every_seed(
     # The same data, so that only dropout can tell the two apart.
     stream = Stream(train_blocks(noisy), 4, 5, 0.15)
     losses = [
-        train_mask(load(noisy), "kd", scoring(0.5), stream, settings(1, LR, seed=seed), Team())[1]
+        train_mask(load(noisy), "kd", 0.5, Scoring(), stream, settings(1, LR, seed=seed), Team())[1]
         for seed in (1, 2)
     ]
     values = [{p.name: p.value for p in history.points}["kd_loss"] for history in losses]
@@ -295,7 +298,7 @@ def test_a_search_lowers_its_own_loss_on_text_it_has_not_seen(
     found = []
     for steps in (0, 60):
         mask, _ = train_mask(
-            load(bert), terms, scoring(0.5, init="random"), stream,
+            load(bert), terms, 0.5, Scoring(init="random"), stream,
             dataclasses.replace(setting, steps=steps), Team(),
         )  # fmt: skip
         found.append(
@@ -314,7 +317,7 @@ def test_past_the_horizon_nothing_moves_and_the_logged_rate_falls_linearly_to_it
     for steps in (4, 7):
         stream = Stream(train_blocks(bert), 4, 5, 0.15)
         setting = settings(steps, LR, horizon=4)
-        found.append(train_mask(load(bert), "kd", scoring(0.7), stream, setting, Team()))
+        found.append(train_mask(load(bert), "kd", 0.7, Scoring(), stream, setting, Team()))
     assert same(dict(found[0][0]), dict(found[1][0]))
     rates = [point.value for point in found[1][1].points if point.name == "lr"]
     assert rates == pytest.approx([LR, 0.75 * LR, 0.5 * LR, 0.25 * LR, 0, 0, 0])
@@ -325,7 +328,7 @@ def test_the_first_the_last_and_every_so_many_steps_are_logged(
 ) -> None:
     stream = Stream(train_blocks(bert), 4, 5, 0.15)
     setting = settings(8, LR, log_every=3)
-    _, history = train_mask(load(bert), "mlm_kd", scoring(0.7), stream, setting, Team())
+    _, history = train_mask(load(bert), "mlm_kd", 0.7, Scoring(), stream, setting, Team())
     for name in ("lr", "loss", "mlm_loss", "kd_loss"):
         assert [p.step for p in history.points if p.name == name] == [1, 3, 6, 8]
     values = {(p.step, p.name): p.value for p in history.points}

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tamt_ray.search.team import Team
 from tamt_ray.spec.table import Corpus
 
-from .search_worker import STEPS, search_all
+from .search_worker import METHODS, STEPS, search_all
 
 SCRIPT = Path(__file__).with_name("search_worker.py")
 
@@ -36,7 +36,7 @@ def test_two_workers_find_what_one_finds(noisy: Path, corpus: Corpus, tmp_path: 
             worker.wait()
     one = load_file(alone / "0.safetensors")
     two, other = (load_file(together / f"{rank}.safetensors") for rank in (0, 1))
-    for method in ("kd", "mlm_kd", "imp"):
+    for method in METHODS:
         names = [name for name in one if name.startswith(f"{method} ")]
         assert len(names) == 13
         assert all(two[name].equal(other[name]) for name in names), "the workers disagree"
