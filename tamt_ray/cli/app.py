@@ -13,13 +13,17 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from tamt_ray.cli.opened import Opened, open_sweep
+from tamt_ray.cli.explanation import matrices_of, matrices_table, settings_tables
+from tamt_ray.cli.opened import Opened, held, open_sweep, put_aside
 from tamt_ray.cli.tables import failure_lines, plan_table
+from tamt_ray.cli.tune import print_tuning, sync_tuning, write_tuning
+from tamt_ray.execution.logs import read_logs
 from tamt_ray.plan.status import decide, tally, unit_path
 from tamt_ray.plan.unit import Unit, config_dict
 from tamt_ray.spec.load import SpecError
 from tamt_ray.spec.schema import sweep_schema
-from tamt_ray.store.store import StoreError
+from tamt_ray.store.damage import Damage
+from tamt_ray.store.trouble import HeldError, LeaseLostError, StoreError, UnwritableError
 from tamt_ray.tracking.trouble import TrackingError
 
 app = typer.Typer(
@@ -59,9 +63,7 @@ def run(
 ) -> None:
     """Run what is missing of a sweep."""
     with _told():
-        opened = open_sweep(file, only)
-        if retry_failed:
-            opened.failures.clear()
+        opened = open_sweep(file, only, retry_failed=retry_failed)
         if dry_run:
             _print_plan(opened, as_json)
             return
@@ -96,6 +98,12 @@ def status(file: File, as_json: AsJson = False) -> None:
         if not as_json:
             for line in failure_lines(opened.failures):
                 out.print(line, style="red", highlight=False, markup=False)
+            for damage in opened.damaged:
+                out.print(_damage_line(opened, damage), style="yellow")
+            if opened.failures:
+                first = next(iter(opened.failures))[:8]
+                out.print(f"try them again: python -m tamt_ray.sweep {file} --retry-failed")
+                out.print(f"what a worker wrote: tamt logs {file} {first}")
 
 
 Chosen = Annotated[
@@ -104,29 +112,90 @@ Chosen = Annotated[
 
 
 @app.command()
-def explain(file: File, unit: Chosen) -> None:
-    """Print everything that decides the result of a unit, and where it stands."""
+def explain(
+    file: File,
+    unit: Annotated[
+        str | None,
+        typer.Argument(help="One unit, by the first digits of its id or by its path."),
+    ] = None,
+    matrices: Annotated[
+        bool, typer.Option("--matrices", help="List the matrices that are pruned of each model.")
+    ] = False,
+) -> None:
+    """Print what every setting is and where it comes from, or all that decides one unit."""
     with _told():
         opened = open_sweep(file)
-        found = _one(opened, unit, opened.plan.units)
-        decision = decide(opened.plan, opened.records, opened.failures)[found.id]
-        body = {
-            "id": found.id,
-            "path": unit_path(found),
-            "decision": decision.value,
-            "parents": list(found.parents),
-            "config": config_dict(found.config),
-        }
-        out.print_json(json.dumps(body))
+        if matrices:
+            _print_matrices(opened)
+        elif unit is None:
+            for table in settings_tables(opened.sweep):
+                out.print(table)
+                out.print()
+        else:
+            _print_unit(opened, unit)
+
+
+def _print_unit(opened: Opened, chosen: str) -> None:
+    found = _one(opened, chosen, opened.plan.units)
+    decision = decide(opened.plan, opened.records, opened.failures)[found.id]
+    body = {
+        "id": found.id,
+        "path": unit_path(found),
+        "decision": decision.value,
+        "parents": list(found.parents),
+        "config": config_dict(found.config),
+    }
+    out.print_json(json.dumps(body))
+
+
+def _print_matrices(opened: Opened) -> None:
+    from tamt_ray.data.cache import SourceError
+    from tamt_ray.masks.matrices import UnsupportedModelError
+
+    try:
+        found = matrices_of(opened.sweep)
+    except (SourceError, UnsupportedModelError, ValueError) as error:
+        _fail(2, f"{opened.file}: {error}")
+    for name, each in found.items():
+        out.print(matrices_table(name, each))
+        out.print()
 
 
 @app.command()
-def report(file: File) -> None:
+def report(
+    file: File,
+    published: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="The paper's Fig. 5 as a table, to be drawn beside it."),
+    ] = None,
+) -> None:
     """Write the report from what the store holds."""
     with _told():
-        from tamt_ray.cli.results import write_report
+        from tamt_ray.analysis.published import PublishedError
+        from tamt_ray.cli.results import load_published, write_report
 
-        out.print(write_report(open_sweep(file)))
+        try:
+            beside = load_published(published) if published else None
+        except PublishedError as error:
+            _fail(2, str(error))
+        opened = open_sweep(file)
+        if opened.sweep.tune:
+            out.print(write_tuning(opened))
+            return
+        out.print(write_report(opened, published=beside))
+
+
+@app.command()
+def logs(file: File, unit: Chosen) -> None:
+    """Print what workers wrote while they did a unit, each attempt for itself."""
+    with _told():
+        opened = open_sweep(file)
+        found = _one(opened, unit, opened.plan.units)
+        texts = read_logs(opened.store, found.kind, found.id)
+        if not texts:
+            _fail(2, f"{found} has no logs: it was not begun yet, or its node was lost with them")
+        for text in texts:
+            sys.stdout.write(text)
 
 
 @app.command()
@@ -150,6 +219,32 @@ def export(
         out.print(str(to))
 
 
+@app.command()
+def verify(
+    file: File,
+    quarantine: Annotated[
+        bool, typer.Option("--quarantine", help="Set aside what is damaged; a run computes it.")
+    ] = False,
+) -> None:
+    """Read every file of every result and compare it with its digest."""
+    with _told():
+        opened = open_sweep(file)
+        damaged = [*opened.damaged, *opened.store.verify(opened.records.values())]
+        for damage in damaged:
+            out.print(_damage_line(opened, damage), style="yellow")
+        files = sum(len(record.artifacts) for record in opened.records.values())
+        out.print(f"{len(opened.records)} results, {files} files, {len(damaged)} damaged")
+        if not damaged:
+            return
+        if quarantine:
+            with held(opened, _warn) as (mine, _):
+                put_aside(mine, mine.store.verify(mine.records.values()), _warn)
+            out.print(f"compute them again: python -m tamt_ray.sweep {file}")
+        else:
+            out.print(f"set them aside: tamt verify {file} --quarantine")
+        raise typer.Exit(1)
+
+
 @app.command(name="sync-mlflow")
 def sync_mlflow(file: File) -> None:
     """Write everything the store holds to MLflow; what is there already stays."""
@@ -157,6 +252,9 @@ def sync_mlflow(file: File) -> None:
         from tamt_ray.tracking.tracker import sync
 
         opened = open_sweep(file)
+        if opened.sweep.tune:
+            out.print(sync_tuning(opened))
+            return
         out.print(str(sync(opened.sweep, opened.plan, opened.store, opened.records)))
 
 
@@ -177,6 +275,9 @@ def _one(opened: Opened, chosen: str, among: Iterable[str]) -> Unit:
 
 
 def _print_plan(opened: Opened, as_json: bool) -> None:
+    if opened.sweep.tune:
+        print_tuning(opened, as_json, out)
+        return
     statuses = tally(opened.plan, decide(opened.plan, opened.records, opened.failures))
     hours = sum(status.gpu_hours for status in statuses.values())
     masks = len(opened.plan.masks)
@@ -198,6 +299,10 @@ def _told() -> Generator[None]:
     """Errors meant for the user become one message and an exit code."""
     try:
         yield
+    except (HeldError, LeaseLostError) as error:
+        _fail(3, str(error))
+    except UnwritableError as error:
+        _fail(1, str(error))
     except (SpecError, StoreError) as error:
         _fail(2, str(error))
     except TrackingError as error:
@@ -207,6 +312,14 @@ def _told() -> Generator[None]:
 def _fail(code: int, message: str) -> NoReturn:
     _tell(message)
     raise typer.Exit(code)
+
+
+def _damage_line(opened: Opened, damage: Damage) -> str:
+    return f"damaged: {opened.plan.units[damage.id]}: {damage}; the next run computes it again"
+
+
+def _warn(message: str) -> None:
+    talk.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _tell(message: str) -> None:

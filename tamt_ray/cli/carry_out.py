@@ -8,12 +8,16 @@ from pathlib import Path
 from rich.console import Console
 
 from tamt_ray.analysis.live import LiveTables, Snapshot
-from tamt_ray.cli.opened import Opened, open_sweep
-from tamt_ray.cli.results import report_files, write_report
+from tamt_ray.cli.opened import Opened, Say, held, open_sweep, put_aside
 from tamt_ray.cli.tables import failure_lines, frame_table
+from tamt_ray.cli.tune import carry_out_tuning
 from tamt_ray.data.cache import cache_dir
 from tamt_ray.execution.loopback import listen_on_loopback
 from tamt_ray.plan.status import Decision, decide
+from tamt_ray.store.damage import outdated
+from tamt_ray.store.lease import Lease
+from tamt_ray.store.space import bytes_free, bytes_needed
+from tamt_ray.store.trouble import HeldError, LeaseLostError, UnwritableError
 from tamt_ray.tracking.place import ui_command
 from tamt_ray.tracking.tracker import Tracker
 
@@ -35,39 +39,71 @@ def carry_out(opened: Opened, request: Request, talk: Console, out: Console) -> 
 
     Ray is imported only where something is missing.
     """
-    sweep, plan = opened.sweep, opened.plan
-    decisions = decide(plan, opened.records, opened.failures)
-    missing = sum(d in {Decision.RUN, Decision.WAIT} for d in decisions.values())
+    if opened.sweep.tune:
+        return carry_out_tuning(opened, request, talk, out)
     talk.print(
-        f"{sweep.name}: {len(plan.units)} units, {len(opened.records)} done, {missing} to run"
+        f"{opened.sweep.name}: {len(opened.plan.units)} units, {len(opened.records)} done, "
+        f"{opened.missing} to run"
     )
-    if missing == 0:
-        # Another sweep may have computed the rest, or the last run ended before its report.
-        if not opened.store.files.exists(f"reports/{sweep.name}/report.html"):
-            write_report(opened)
-        _show(opened, _tables(opened), request.as_json, talk, out)
-        return 1 if opened.failures else 0
-    return _execute(opened, request, talk, out)
+    if opened.missing == 0:
+        return _nothing_to_do(opened, request, talk, out)
+    try:
+        with held(opened, _told(talk)) as (mine, lease):
+            if mine.missing == 0:
+                return _nothing_to_do(mine, request, talk, out)
+            return _execute(mine, lease, request, talk, out)
+    except HeldError as error:
+        talk.print(f"{opened.file}: {error}", style="red", markup=False, soft_wrap=True)
+        return 3
 
 
-def _execute(opened: Opened, request: Request, talk: Console, out: Console) -> int:
+def _nothing_to_do(opened: Opened, request: Request, talk: Console, out: Console) -> int:
+    # Another sweep may have computed the rest, or the last run ended before its report.
+    if not opened.store.files.exists(f"reports/{opened.sweep.name}/report.html"):
+        # Figures and masks bring in heavy libraries, and a finished sweep has its report.
+        from tamt_ray.cli.results import write_report
+
+        write_report(opened)
+    _show(opened, _tables(opened), request.as_json, talk, out)
+    return 1 if opened.failures else 0
+
+
+def _execute(opened: Opened, lease: Lease, request: Request, talk: Console, out: Console) -> int:
     if request.address is None:
         listen_on_loopback()
     from tamt_ray.cli.progress import Progress
+    from tamt_ray.cli.results import report_files, write_report
     from tamt_ray.execution.broken import BrokenOffError
     from tamt_ray.execution.cluster import ClusterError
     from tamt_ray.execution.driver import Call, Ledger, run
+    from tamt_ray.execution.messages import Event
     from tamt_ray.execution.placement import InfeasibleError
     from tamt_ray.execution.preflight import PreflightError, check
+    from tamt_ray.execution.sources import changes
 
     sweep, plan, store = opened.sweep, opened.plan, opened.store
     try:
-        check(sweep)
+        changed = changes(plan.units, opened.records, check(sweep))
     except PreflightError as error:
         talk.print(f"{opened.file}: {error}", style="red", markup=False, soft_wrap=True)
         return 2
+    if changed:
+        talk.print(
+            "\n".join(f"{opened.file}: {change}" for change in changed)
+            + "\nput the former content back, or have everything computed anew in a store of its "
+            f"own: set `store:` in {opened.file} to another place",
+            style="red", markup=False, soft_wrap=True,
+        )  # fmt: skip
+        return 2
+    _warn_of_little_space(opened, talk)
     ledger = Ledger(opened.records, opened.failures)
-    tracker = Tracker(sweep, plan, store, _spool(opened))
+    try:
+        tracker = Tracker(sweep, plan, store, _spool(opened))
+    except OSError as error:
+        raise UnwritableError(
+            f"the MLflow spool {_spool(opened)} cannot be written: {error.strerror or error}; free "
+            "some space or correct the permissions, then type the same command again"
+        ) from error
     tracker.start()
     # What other sweeps computed belongs into this one's experiment too.
     tracker.landed(*opened.records.values())
@@ -75,13 +111,26 @@ def _execute(opened: Opened, request: Request, talk: Console, out: Console) -> i
     try:
         with progress:
             call = Call(request.address, request.fail_fast)
-            snapshot = run(sweep, plan, store, ledger, tracker, call, progress.watch)
+
+            def watch(event: Event | None) -> None:
+                lease.raise_if_lost()
+                progress.watch(event)
+
+            snapshot = run(sweep, plan, store, ledger, tracker, call, watch)
     except (ClusterError, InfeasibleError) as error:
         talk.print(str(error), style="red", markup=False, soft_wrap=True)
         return 3
     except BrokenOffError:
         tracker.close(_SHORT_WORDS)
         raise
+    except (LeaseLostError, UnwritableError) as error:
+        tracker.close(_SHORT_WORDS)
+        raise BrokenOffError(3 if isinstance(error, LeaseLostError) else 1, str(error)) from error
+    if stale := outdated(plan.units, ledger.records):
+        for damage in stale:
+            del ledger.records[damage.id]
+        put_aside(opened, stale, _told(talk))
+        snapshot = _tables(opened)
     files = report_files(opened)
     write_report(opened, files)
     tracker.summary(files, {"done": len(ledger.records), "failed": len(ledger.failures)})
@@ -94,6 +143,31 @@ def _execute(opened: Opened, request: Request, talk: Console, out: Console) -> i
             style="yellow", soft_wrap=True,
         )  # fmt: skip
     return 1 if len(ledger.records) < len(plan.units) else 0
+
+
+def _told(talk: Console) -> Say:
+    return lambda words: talk.print(words, style="yellow", markup=False, soft_wrap=True)
+
+
+def _warn_of_little_space(opened: Opened, talk: Console) -> None:
+    """An estimate stops nobody; a disk that really runs full ends the run in good order."""
+    local = opened.store.files.local
+    if local is None:
+        return
+    decisions = decide(opened.plan, opened.records, opened.failures)
+    to_run = [
+        opened.plan.units[unit_id]
+        for unit_id, decision in decisions.items()
+        if decision in {Decision.RUN, Decision.WAIT}
+    ]
+    keep = opened.sweep.execution.search.keep_states
+    needed, free = bytes_needed(to_run, keep_states=keep), bytes_free(local)
+    if needed > free:
+        _told(talk)(
+            f"{local} has {free / 1e9:.1f} GB free and this run may write about "
+            f"{needed / 1e9:.0f} GB; free some space, set `store:` to another disk"
+            + (" or `execution.search.keep_states: false`" if keep else "")
+        )
 
 
 def _tables(opened: Opened) -> Snapshot:

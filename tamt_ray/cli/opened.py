@@ -1,14 +1,20 @@
 """A sweep file opened for a verb: its plan, its store and what is there already."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.plan.status import only
+from tamt_ray.plan.expand import AmbiguityError, Plan, expand
+from tamt_ray.plan.status import Decision, decide, only
 from tamt_ray.spec.load import SpecError, load_sweep
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.store.damage import Damage
+from tamt_ray.store.lease import Lease
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.store import Store
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -21,14 +27,35 @@ class Opened:
     store: Store
     records: dict[str, Record]
     failures: dict[str, Failure]
+    damaged: tuple[Damage, ...] = ()
+    """What the next run sets aside and computes again."""
     part: bool = False
     """Whether the plan is only the part of the sweep that was asked for."""
+    retry_failed: bool = False
+    """Whether units that failed count as never tried."""
+
+    @property
+    def missing(self) -> int:
+        """Units that a run would compute."""
+        decisions = decide(self.plan, self.records, self.failures)
+        return sum(d in {Decision.RUN, Decision.WAIT} for d in decisions.values())
+
+    def again(self, store: Store) -> "Opened":
+        """The same as `store` has it now."""
+        found = store.look(self.plan.units)
+        failures = {} if self.retry_failed else found.failures
+        return replace(
+            self, store=store, records=found.records, failures=failures, damaged=found.damaged
+        )
 
 
-def open_sweep(file: Path, pattern: str | None = None) -> Opened:
+def open_sweep(file: Path, pattern: str | None = None, *, retry_failed: bool = False) -> Opened:
     """Raises SpecError or StoreError with a message for the user."""
     sweep = load_sweep(file)
-    plan = expand(sweep)
+    try:
+        plan = expand(sweep)
+    except AmbiguityError as error:
+        raise SpecError(f"{file}: {error}") from error
     if pattern:
         plan = only(plan, pattern)
         if not plan.units:
@@ -37,10 +64,50 @@ def open_sweep(file: Path, pattern: str | None = None) -> Opened:
                 "paths are kind/model/method/sparsity/…, as in 'finetune/*/omp/*'"
             )
     store = Store(sweep.store)
-    records = store.done(plan.units)
-    failures = store.failures(plan.units)
-    # A worker that died between its record and its old failure has finished all the same.
-    unfinished = {
-        unit_id: failure for unit_id, failure in failures.items() if unit_id not in records
-    }
-    return Opened(file, sweep, plan, store, records, unfinished, part=pattern is not None)
+    opened = Opened(
+        file, sweep, plan, store, {}, {}, part=pattern is not None, retry_failed=retry_failed
+    )
+    return opened.again(store)
+
+
+@contextmanager
+def held(opened: Opened, say: Say) -> Generator[tuple[Opened, Lease]]:
+    """The sweep under this process's lease, read anew, and what is damaged set aside.
+
+    Raises HeldError where another driver runs it; UnwritableError.
+    """
+    with Lease.acquire(opened.store.files, opened.sweep.name, watching=say) as lease:
+        opened = opened.again(Store(opened.sweep.store, lease.fence))
+        put_aside(opened, opened.damaged, say)
+        yield _sound(opened, say), lease
+
+
+def put_aside(opened: Opened, damaged: tuple[Damage, ...] | list[Damage], say: Say) -> None:
+    """Move what is damaged to the quarantine, and say so."""
+    for damage in damaged:
+        where = opened.store.set_aside(damage)
+        say(f"damaged: {opened.plan.units[damage.id]}: {damage}; it is kept in {where}")
+
+
+def _sound(opened: Opened, say: Say) -> Opened:
+    """Without the results whose files another unit is about to read and could not.
+
+    A unit set aside here needs its own parents, which are then looked at in turn.
+    """
+    records, checked = dict(opened.records), set[str]()
+    while True:
+        decisions = decide(opened.plan, records, opened.failures)
+        needed = {
+            parent
+            for unit_id, decision in decisions.items()
+            if decision in {Decision.RUN, Decision.WAIT}
+            for parent in opened.plan.units[unit_id].parents
+            if parent in records and parent not in checked
+        }
+        if not needed:
+            return replace(opened, records=records)
+        checked |= needed
+        damaged = opened.store.verify(records[unit_id] for unit_id in needed)
+        put_aside(opened, damaged, say)
+        for damage in damaged:
+            records.pop(damage.id, None)

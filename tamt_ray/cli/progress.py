@@ -11,7 +11,18 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tamt_ray.execution.board_actor import Event, Failed, Landed, Lost, Progressed, Started
+from tamt_ray.execution.faults import Fault
+from tamt_ray.execution.messages import (
+    Event,
+    Failed,
+    Landed,
+    Lost,
+    Progressed,
+    Rebuilt,
+    Resized,
+    Started,
+    Stopping,
+)
 from tamt_ray.plan.cost import gpu_seconds
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import KINDS, Unit
@@ -74,11 +85,21 @@ class Progress:
                 self._failed[failure.kind] += 1
                 unit = self._plan.units[failure.id]
                 self._say(Text(f"failed {_words(unit)}: {failure.error}: {failure.message}", "red"))
-            case Lost(unit_id, attempt):
+            case Lost(unit_id, attempt, fault, after):
                 self._running.pop(unit_id, None)
-                unit = self._plan.units[unit_id]
-                self._say(
-                    Text(f"lost   {_words(unit)}: its worker died, attempt {attempt}", "yellow")
+                what = f"{_words(self._plan.units[unit_id])}: {fault.value}, attempt {attempt}"
+                if fault is Fault.STOP:
+                    self._warn(f"left   {what}; its state is saved")
+                else:
+                    self._warn(f"lost   {what}; again in {after:g} s")
+            case Rebuilt(name):
+                self._warn(f"the {name} actor was lost and stands again; nothing is lost with it")
+            case Resized(nodes):
+                self._warn(f"the cluster is now: {nodes}")
+            case Stopping(running, grace):
+                self._warn(
+                    f"stopping: {running} units at work have {grace:g} s to save their states or "
+                    "to finish; a second signal ends it at once"
                 )
             case _:
                 pass
@@ -99,6 +120,9 @@ class Progress:
                     f"{text}  [{sum(self._done.values())}/{sum(self._total.values())}{self._eta()}]"
                 )
             )
+
+    def _warn(self, text: str) -> None:
+        self._say(Text(text, "yellow"))
 
     def _say(self, text: Text) -> None:
         self._console.print(text, soft_wrap=True, highlight=False)

@@ -1,19 +1,74 @@
 """The report of a sweep, written beside its results."""
 
-from tamt_ray.analysis.report import build_report
+import io
+from pathlib import Path
+
+import polars as pl
+
+from tamt_ray.analysis.distances import MASK
+from tamt_ray.analysis.published import PublishedError, read_published
+from tamt_ray.analysis.report import DISTANCES, build_report
+from tamt_ray.analysis.shelf import Shelf
 from tamt_ray.cli.opened import Opened, open_sweep
+from tamt_ray.masks.bits import Bits
+from tamt_ray.masks.file import bits_from_bytes
+
+_CURVES = "history.parquet"
 
 
-def report_files(opened: Opened) -> dict[str, bytes]:
+def report_files(opened: Opened, published: pl.DataFrame | None = None) -> dict[str, bytes]:
     """Every file of the report by relative name; always of the whole sweep."""
     if opened.part:
         opened = open_sweep(opened.file)
-    return build_report(opened.sweep, opened.plan, opened.records, opened.failures)
+    return build_report(
+        opened.sweep, opened.plan, opened.records, opened.failures, _shelf(opened), published
+    )
 
 
-def write_report(opened: Opened, files: dict[str, bytes] | None = None) -> str:
+def write_report(
+    opened: Opened, files: dict[str, bytes] | None = None, published: pl.DataFrame | None = None
+) -> str:
     """Write the report into the store; returns where its page is."""
-    folder = f"reports/{opened.sweep.name}"
-    for name, data in (files or report_files(opened)).items():
-        opened.store.files.write(f"{folder}/{name}", data)
+    folder = _folder(opened)
+    for name, data in (files or report_files(opened, published)).items():
+        opened.store.write(f"{folder}/{name}", data)
     return f"{opened.store.uri}/{folder}/report.html"
+
+
+def load_published(path: Path) -> pl.DataFrame:
+    """The paper's own values in a CSV file. Raises PublishedError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PublishedError(f"{path}: cannot be read: {error}") from error
+    return read_published(text, str(path))
+
+
+def _folder(opened: Opened) -> str:
+    return f"reports/{opened.sweep.name}"
+
+
+def _shelf(opened: Opened) -> Shelf:
+    store, records = opened.store, opened.records
+
+    def bits(unit_id: str) -> Bits:
+        return bits_from_bytes(store.artifact(records[unit_id], MASK))
+
+    def history(unit_id: str) -> pl.DataFrame | None:
+        record = records[unit_id]
+        if _CURVES not in record.artifacts:
+            return None
+        data = store.artifact(record, _CURVES)
+        return pl.read_parquet(io.BytesIO(data), columns=["step", "name", "value"])
+
+    return Shelf(bits, history, _known_distances(opened))
+
+
+def _known_distances(opened: Opened) -> pl.DataFrame | None:
+    """Those of the report before; they are only a shortcut."""
+    try:
+        data = opened.store.files.read(f"{_folder(opened)}/{DISTANCES}")
+        return pl.read_parquet(io.BytesIO(data))
+    except (FileNotFoundError, pl.exceptions.PolarsError):
+        # None yet, or a damaged one: all pairs are compared again.
+        return None

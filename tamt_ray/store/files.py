@@ -2,9 +2,15 @@
 
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pyarrow import fs
+
+_ATTEMPTS = 10
+"""Requests to an object store before an error counts; the pauses between them grow to seconds."""
+_S3_OPTIONS = {"region", "scheme", "endpoint_override"}
 
 
 class Files:
@@ -15,7 +21,9 @@ class Files:
 
     def __init__(self, uri: str) -> None:
         """`uri` is a directory or `s3://bucket/prefix`. Raises ValueError for other nonsense."""
-        if "://" in uri:
+        if uri.startswith("s3://"):
+            filesystem, root = _object_store(uri)
+        elif "://" in uri:
             filesystem, root = fs.FileSystem.from_uri(uri)
         else:
             filesystem, root = fs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
@@ -25,6 +33,8 @@ class Files:
         self.local: Path | None = (
             Path(self._root) if isinstance(filesystem, fs.LocalFileSystem) else None
         )
+        self.parallel = 8 if self.local else 32
+        """Reads worth having under way at once: a disk is quick, an object store is far."""
 
     def _path(self, name: str) -> str:
         parts = name.split("/")
@@ -34,24 +44,29 @@ class Files:
 
     def read(self, name: str) -> bytes:
         """The bytes of a file. Raises FileNotFoundError."""
-        with self._fs.open_input_file(self._path(name)) as stream:
+        path = self._path(name)
+        if self.local:
+            return Path(path).read_bytes()
+        with self._fs.open_input_file(path) as stream:
             return stream.read()
 
-    def write(self, name: str, data: bytes) -> None:
-        """Replace a file atomically and durably."""
+    def write(self, name: str, data: bytes, last_check: Callable[[], None] = lambda: None) -> None:
+        """Replace a file atomically and durably; what `last_check` raises just before keeps it."""
         path = self._path(name)
         if self.local is None:
-            with self._fs.open_output_stream(path) as stream:
+            last_check()
+            with self._fs.open_output_stream(path, compression=None) as stream:
                 stream.write(data)
             return
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_directory(target.parent)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("xb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
+            last_check()
             temporary.replace(target)
         except BaseException:
             # Interrupts too must not leave litter; the error goes on its way.
@@ -59,23 +74,74 @@ class Files:
             raise
         _sync_directory(target.parent)
 
+    def move(self, name: str, to: str) -> None:
+        """Give a file that exists another name; on an object store a copy and a deletion."""
+        source, target = self._path(name), self._path(to)
+        if self.local is None:
+            self._fs.move(source, target)
+            return
+        _make_directory(Path(target).parent)
+        Path(source).replace(target)
+        for parent in {Path(source).parent, Path(target).parent}:
+            _sync_directory(parent)
+
     def exists(self, name: str) -> bool:
         """Whether a file is there."""
-        return self._fs.get_file_info(self._path(name)).type == fs.FileType.File
+        return self.size(name) is not None
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None where there is none."""
+        info = self._fs.get_file_info(self._path(name))
+        return info.size if info.type == fs.FileType.File else None
 
     def remove(self, name: str) -> None:
         """Delete a file that exists."""
         self._fs.delete_file(self._path(name))
 
-    def list(self, name: str, filename: str) -> list[str]:
-        """Paths below `name`, at any depth, whose last part is `filename`; one bulk listing."""
+    def sizes(self, name: str) -> dict[str, int]:
+        """Bytes of every file below `name`, at any depth, by path; one bulk listing."""
         selector = fs.FileSelector(self._path(name), recursive=True, allow_not_found=True)
         prefix = len(self._root) + 1
-        return sorted(
-            info.path[prefix:]
+        return {
+            info.path[prefix:]: info.size
             for info in self._fs.get_file_info(selector)
-            if info.type == fs.FileType.File and info.base_name == filename
+            if info.type == fs.FileType.File
+        }
+
+    def names(self, name: str) -> list[str]:
+        """Names of the files directly in a directory, sorted; none where there is no directory."""
+        selector = fs.FileSelector(self._path(name), allow_not_found=True)
+        found = self._fs.get_file_info(selector)
+        return sorted(info.base_name for info in found if info.type == fs.FileType.File)
+
+
+def _object_store(uri: str) -> tuple[fs.FileSystem, str]:
+    """S3 or what speaks its protocol, with patience for errors that pass."""
+    parts = urlsplit(uri)
+    if "@" in parts.netloc:
+        # The address is printed, logged and handed to every worker.
+        raise ValueError(
+            "it holds credentials; put them into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
+    options = dict(parse_qsl(parts.query))
+    if unknown := options.keys() - _S3_OPTIONS:
+        raise ValueError(f"unknown option {sorted(unknown)[0]!r}; there are {sorted(_S3_OPTIONS)}")
+    filesystem = fs.S3FileSystem(
+        **options,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
+        # One request for a small file instead of three.
+        allow_delayed_open=True,
+    )
+    return filesystem, parts.netloc + unquote(parts.path)
+
+
+def _make_directory(path: Path) -> None:
+    """Create a directory and its parents such that they outlive a power cut."""
+    if path.is_dir():
+        return
+    _make_directory(path.parent)
+    path.mkdir(exist_ok=True)
+    _sync_directory(path.parent)
 
 
 def _sync_directory(path: Path) -> None:

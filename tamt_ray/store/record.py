@@ -12,6 +12,13 @@ class Artifact(Frozen):
     sha256: str
     bytes: int
 
+    def file(self, name: str) -> str:
+        """The file's own name: with its digest in it, so that two workers that compute one unit
+        at once never write over what the other's record vouches for."""
+        folder, slash, last = name.rpartition("/")
+        stem, dot, suffix = last.partition(".")
+        return f"{folder}{slash}{stem}.{self.sha256[:16]}{dot}{suffix}"
+
 
 class Record(Frozen):
     """A finished unit. It exists only after all its artifacts do."""
@@ -21,6 +28,8 @@ class Record(Frozen):
     config: dict[str, object]
     """Everything that decided the result, defaults dropped."""
     parents: tuple[str, ...] = ()
+    inputs: dict[str, str] = {}
+    """sha256 of each artifact that was read, by `<id of the parent>/<name>`."""
     metrics: dict[str, float] = {}
     """Final numbers, named as in `docs`: `mlm_loss`, `kd_loss`, `best`, `last`, `zeros`, …"""
     artifacts: dict[str, Artifact] = {}

@@ -1,46 +1,83 @@
 """Results by content identity: `units/<kind>/<id>/`, artifacts first, `record.json` last."""
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from tamt_ray.plan.identity import identity
-from tamt_ray.plan.unit import Kind, Unit, config_dict
+from tamt_ray.plan.unit import Kind, Unit
+from tamt_ray.spec.base import Frozen
+from tamt_ray.store.damage import Damage, outdated, set_aside
 from tamt_ray.store.files import Files
+from tamt_ray.store.lease import Fence, ensure_held
 from tamt_ray.store.record import Artifact, Failure, Record
+from tamt_ray.store.seal import BrokenSealError, seal, unseal
+from tamt_ray.store.trouble import DamagedError, StoreError, UnwritableError
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a store written before could be misread."""
 
+_Sealed = TypeVar("_Sealed", bound=Frozen)
+_Given = TypeVar("_Given")
+_Found = TypeVar("_Found")
 
-class StoreError(RuntimeError):
-    """The store cannot be used as it is; the message says what to do."""
+
+@dataclass(frozen=True)
+class Holdings:
+    """What a store has of a plan. `records` are those that can be trusted, `failures` those of
+    units without such a record."""
+
+    records: dict[str, Record]
+    failures: dict[str, Failure]
+    damaged: tuple[Damage, ...]
 
 
 class Store:
     """The results under one URI. Opening writes nothing."""
 
-    def __init__(self, uri: str) -> None:
-        """Raises StoreError for an unusable place or another major version."""
+    def __init__(self, uri: str, fence: Fence | None = None) -> None:
+        """With a `fence` nothing is written once that lease is lost.
+
+        Raises StoreError for an unusable place or another major version.
+        """
         try:
             self.files = Files(uri)
             if self.files.local and self.files.local.is_file():
                 raise NotADirectoryError("it is a file, not a directory")
-            self._marked = self.files.exists("store.json")
-            found = self.files.read("store.json").decode().strip() if self._marked else str(FORMAT)
+            found = _marked(self.files)
         except (OSError, ValueError) as error:
-            raise StoreError(f"the store {uri} cannot be used: {error}") from error
-        if found != str(FORMAT):
+            shown = re.sub(r"//[^/]*@", "//", uri)
+            raise StoreError(f"the store {shown} cannot be used: {error}") from error
+        self._marked = found is not None
+        if found is not None and not (found.endswith("\n") and found.strip().isdigit()):
             raise StoreError(
-                f"the store {uri} was written in format {found}, this version reads {FORMAT}; "
+                f"{uri}/store.json is damaged: it should hold a number and holds {found[:20]!r}; "
+                f"if this version wrote the store, type: echo {FORMAT} > {uri}/store.json"
+            )
+        if found is not None and int(found) != FORMAT:
+            raise StoreError(
+                f"the store {uri} was written in format {int(found)}, this version reads {FORMAT}; "
                 "name another `store:` or use the matching version of tamt-ray"
             )
         self.uri = self.files.uri
+        self.fence = fence
+
+    def ensure_held(self) -> None:
+        """Raises LeaseLostError once another driver has taken over from the one of the fence."""
+        if self.fence:
+            ensure_held(self.files, self.fence)
 
     def commit(self, record: Record, artifacts: Mapping[str, bytes]) -> Record:
-        """Write artifacts, then the record that vouches for them; returns that record."""
+        """Write artifacts, then the record that vouches for them; returns that record.
+
+        Raises UnwritableError or LeaseLostError, and then there is no new record.
+        """
         record = record.model_copy(
             update={
                 "artifacts": {
@@ -51,88 +88,197 @@ class Store:
         )
         self._mark()
         for name, data in artifacts.items():
-            self.files.write(_at(record.kind, record.id, name), data)
-        body = record.model_dump_json().encode()
-        self.files.write(_at(record.kind, record.id, "record.json"), body)
+            self._write(_artifact_at(record, name), data)
+        self._seal(_at(record.kind, record.id, "record.json"), record)
         failure = _at(record.kind, record.id, "failure.json")
         if self.files.exists(failure):
-            self.files.remove(failure)
+            # Another worker that has just committed the same unit may come first.
+            with suppress(FileNotFoundError):
+                self.files.remove(failure)
         return record
 
     def fail(self, failure: Failure) -> None:
-        """Remember why a unit did not finish."""
+        """Remember why a unit did not finish. Raises as `commit` does."""
         self._mark()
-        body = failure.model_dump_json().encode()
-        self.files.write(_at(failure.kind, failure.id, "failure.json"), body)
+        self._seal(_at(failure.kind, failure.id, "failure.json"), failure)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write any other file of the store, such as a report. Raises as `commit` does."""
+        self._mark()
+        self._write(name, data)
 
     def record(self, kind: Kind, unit_id: str) -> Record | None:
-        """The record of a unit, or None. Raises StoreError where it cannot be trusted."""
-        try:
-            data = self.files.read(_at(kind, unit_id, "record.json"))
-        except FileNotFoundError:
-            return None
-        try:
-            record = Record.model_validate_json(data)
-        except ValidationError as error:
-            raise StoreError(
-                f"{self.uri}/{_at(kind, unit_id, 'record.json')} is damaged; "
-                "delete that unit's directory to have it computed again"
-            ) from error
-        if record.id != unit_id or record.kind != kind:
-            raise StoreError(f"{self.uri}/{_at(kind, unit_id, 'record.json')} is another unit's")
+        """The record of a unit, or None. Raises DamagedError where it cannot be trusted."""
+        path = _at(kind, unit_id, "record.json")
+        record = self._unseal(path, Record)
+        if record and (record.id, record.kind) != (unit_id, kind):
+            raise DamagedError(self.uri, path, "it is another unit's")
         return record
 
+    def look(self, units: Mapping[str, Unit]) -> Holdings:
+        """What is there of `units`: one bulk listing, then every record and note of a failure.
+
+        Sizes of artifacts are checked here, their content where they are used or by `verify`.
+        Nothing is written. Raises StoreError where a record has another config than its unit.
+        """
+        with self._reading("units"):
+            present = self.files.sizes("units")
+        records: dict[str, Record] = {}
+        failures: dict[str, Failure] = {}
+        damaged: list[Damage] = []
+
+        def look_at(unit: Unit) -> Record | Failure | Damage | None:
+            path = _at(unit.kind, unit.id, "record.json")
+            try:
+                if path in present and (record := self.record(unit.kind, unit.id)):
+                    return self._incomplete(record, present) or record
+                path = _at(unit.kind, unit.id, "failure.json")
+                return self._unseal(path, Failure) if path in present else None
+            except DamagedError as error:
+                return Damage(unit.kind, unit.id, error.path, error.why)
+
+        for unit, found in self._each(look_at, units.values()):
+            match found:
+                case Record():
+                    self._check_config(unit, found)
+                    records[unit.id] = found
+                case Failure():
+                    failures[unit.id] = found
+                case Damage():
+                    damaged.append(found)
+                case None:
+                    pass
+        for damage in outdated(units, records):
+            del records[damage.id]
+            damaged.append(damage)
+        return Holdings(records, failures, tuple(damaged))
+
     def done(self, units: Mapping[str, Unit]) -> dict[str, Record]:
-        """Records of those of `units` that are finished, checked against their configs."""
-        present = set(self.files.list("units", "record.json"))
-        wanted = [u for u in units.values() if _at(u.kind, u.id, "record.json") in present]
-        with ThreadPoolExecutor(max_workers=16) as pool:
-            found = pool.map(lambda unit: self.record(unit.kind, unit.id), wanted)
-            records = {
-                unit.id: record for unit, record in zip(wanted, found, strict=True) if record
-            }
-        for unit in wanted:
-            if unit.id in records and identity(records[unit.id].config) != identity(
-                config_dict(unit.config)
-            ):
-                raise StoreError(
-                    f"{unit} is recorded with another config; the store {self.uri} is inconsistent"
-                )
-        return records
+        """Records of those of `units` that are finished."""
+        return self.look(units).records
 
     def failures(self, units: Mapping[str, Unit]) -> dict[str, Failure]:
         """Why those of `units` that failed did so."""
-        return {
-            path.split("/")[2]: self._failure(path)
-            for path in self.files.list("units", "failure.json")
-            if path.split("/")[2] in units
-        }
+        return self.look(units).failures
 
-    def _failure(self, path: str) -> Failure:
+    def verify(self, records: Iterable[Record]) -> list[Damage]:
+        """What is wrong with the content of these records' artifacts; reads all of it."""
+        chosen = [(record, name) for record in records for name in record.artifacts]
+
+        def read(one: tuple[Record, str]) -> Damage | None:
+            record, name = one
+            try:
+                self.artifact(record, name)
+            except DamagedError as error:
+                return Damage(record.kind, record.id, error.path, error.why)
+            return None
+
+        return [damage for _, damage in self._each(read, chosen) if damage]
+
+    def set_aside(self, damage: Damage) -> str:
+        """Move what is damaged to `quarantine/`, so that its unit is computed again; returns
+        where to."""
+        self.ensure_held()
         try:
-            return Failure.model_validate_json(self.files.read(path))
-        except ValidationError as error:
-            raise StoreError(f"{self.uri}/{path} is damaged; delete that file") from error
+            return set_aside(self.files, damage)
+        except OSError as error:
+            raise self._unwritable(damage.path, error) from error
 
     def artifact(self, record: Record, name: str) -> bytes:
-        """A verified artifact. Raises StoreError if it is missing or its content changed."""
-        path = _at(record.kind, record.id, name)
+        """A verified artifact. Raises DamagedError if it is missing or its content changed."""
+        path = _artifact_at(record, name)
         try:
-            data = self.files.read(path)
+            data = self._read(path)
         except FileNotFoundError as error:
-            raise StoreError(f"{self.uri}/{path} is missing") from error
+            raise DamagedError(self.uri, path, "it is missing") from error
         if hashlib.sha256(data).hexdigest() != record.artifacts[name].sha256:
-            raise StoreError(
-                f"{self.uri}/{path} does not have the content its record vouches for; "
-                "delete that unit's directory to have it computed again"
+            raise DamagedError(
+                self.uri, path, "it does not have the content its record vouches for"
             )
         return data
+
+    def _incomplete(self, record: Record, present: Mapping[str, int]) -> Damage | None:
+        """An artifact that is missing or has another size. The listing may be older than the
+        record, so that the file itself is asked before it is accused."""
+        for name, artifact in record.artifacts.items():
+            path = _artifact_at(record, name)
+            if present.get(path) != artifact.bytes and self.files.size(path) != artifact.bytes:
+                size = present.get(path)
+                found = "it is missing" if size is None else f"it has {size} bytes"
+                why = f"{found}, its record says {artifact.bytes}"
+                return Damage(record.kind, record.id, path, why)
+        return None
+
+    def _check_config(self, unit: Unit, record: Record) -> None:
+        if identity({"version": unit.config.version, **record.config}) != unit.id:
+            raise StoreError(
+                f"{unit} is recorded with another config; the store {self.uri} is inconsistent, "
+                "name another `store:`"
+            )
+
+    def _each(
+        self, act: Callable[[_Given], _Found], given: Iterable[_Given]
+    ) -> list[tuple[_Given, _Found]]:
+        given = list(given)
+        with ThreadPoolExecutor(max_workers=self.files.parallel) as pool:
+            return list(zip(given, pool.map(act, given), strict=True))
+
+    def _unseal(self, path: str, kind: type[_Sealed]) -> _Sealed | None:
+        try:
+            return kind.model_validate_json(unseal(self._read(path)))
+        except FileNotFoundError:
+            return None
+        except (BrokenSealError, ValidationError) as error:
+            raise DamagedError(self.uri, path, "it is not what was written") from error
+
+    def _read(self, path: str) -> bytes:
+        """Raises FileNotFoundError."""
+        with self._reading(path):
+            return self.files.read(path)
+
+    @contextmanager
+    def _reading(self, path: str) -> Generator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreError(
+                f"{self.uri}/{path} cannot be read: {error.strerror or error}; correct what is "
+                "wrong there, then type the same command again"
+            ) from error
+
+    def _seal(self, path: str, value: Frozen) -> None:
+        self._write(path, seal(value.model_dump_json().encode()))
+
+    def _write(self, path: str, data: bytes) -> None:
+        try:
+            self.files.write(path, data, self.ensure_held)
+        except OSError as error:
+            raise self._unwritable(path, error) from error
+
+    def _unwritable(self, path: str, error: OSError) -> UnwritableError:
+        return UnwritableError(
+            f"{self.uri}/{path} cannot be written: {error.strerror or error}; what is finished is "
+            "kept; free some space or correct the permissions, then type the same command again"
+        )
 
     def _mark(self) -> None:
         """Say in which format this store is, before the first result."""
         if not self._marked:
-            self.files.write("store.json", f"{FORMAT}\n".encode())
+            self._write("store.json", f"{FORMAT}\n".encode())
             self._marked = True
+
+
+def _marked(files: Files) -> str | None:
+    try:
+        return files.read("store.json").decode(errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _artifact_at(record: Record, name: str) -> str:
+    return _at(record.kind, record.id, record.artifacts[name].file(name))
 
 
 def _at(kind: Kind, unit_id: str, name: str) -> str:

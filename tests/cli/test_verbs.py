@@ -96,7 +96,7 @@ def break_down(store: Store, unit: Unit) -> None:
 def test_the_schema_is_one_json_object() -> None:
     said = call("schema")
     assert said.exit_code == 0
-    assert json.loads(said.stdout)["title"] == "Sweep"
+    assert json.loads(said.stdout)["else"]["title"] == "Sweep"
     assert said.stderr == ""
 
 
@@ -218,7 +218,7 @@ def test_exports_that_cannot_be(file: Path, plan: Plan, store: Store, tmp_path: 
     nowhere = call("export", file, unit.id, tmp_path / "absent" / "mask.safetensors")
     assert nowhere.exit_code == 2
     assert "cannot be written" in nowhere.stderr
-    path = tmp_path / "results" / "units" / "search" / unit.id / "mask.safetensors"
+    (path,) = (tmp_path / "results" / "units" / "search" / unit.id).glob("mask.*")
     path.write_bytes(path.read_bytes()[:-1] + b"\xff")
     damaged = call("export", file, unit.id, to)
     assert damaged.exit_code == 2
@@ -255,10 +255,10 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_a_store_of_another_format_ends_with_two(words: list[str], file: Path) -> None:
     results = file.parent / "results"
     results.mkdir()
-    (results / "store.json").write_text("2\n")
+    (results / "store.json").write_text("1\n")
     said = call(words[0], file, *words[1:])
     assert (said.exit_code, said.stdout) == (2, "")
-    assert "was written in format 2, this version reads 1" in said.stderr
+    assert "was written in format 1, this version reads 2" in said.stderr
     assert [path.name for path in results.iterdir()] == ["store.json"]
 
 
@@ -272,7 +272,7 @@ def test_a_store_that_is_a_file_ends_with_two(file: Path) -> None:
 def test_unknown_options_and_verbs_end_with_two(file: Path) -> None:
     assert call("plan", file, "--nonsense").exit_code == 2
     assert call("paln", file).exit_code == 2
-    assert call("explain", file).exit_code == 2
+    assert call("export", file).exit_code == 2
 
 
 def front_door(*words: object) -> tuple[subprocess.CompletedProcess[str], set[str], float]:

@@ -36,7 +36,8 @@ OPENERS = pytest.mark.parametrize("opened", [by_path, by_uri, by_object_store])
 def test_what_is_written_is_read(opened, tmp_path: Path) -> None:  # noqa: ANN001
     files: Files = opened(tmp_path / "store")
     if files.local is None:
-        (tmp_path / "store" / "a" / "b").mkdir(parents=True)
+        for folder in ("a/b", "c/d"):
+            (tmp_path / "store" / folder).mkdir(parents=True)
     data = bytes(range(256)) * 3
     files.write("a/b/x.bin", data)
     files.write("top", b"")
@@ -47,9 +48,13 @@ def test_what_is_written_is_read(opened, tmp_path: Path) -> None:  # noqa: ANN00
     assert files.exists("a/b/x.bin")
     assert not files.exists("a/b")
     assert not files.exists("a/b/y.bin")
-    assert files.list("a", "x.bin") == ["a/b/x.bin"]
-    assert files.list("a", "y.bin") == []
-    assert files.list("nowhere", "x.bin") == []
+    assert files.size("a/b/x.bin") == 5
+    assert files.size("a/b/y.bin") is None
+    assert files.sizes("a") == {"a/b/x.bin": 5}
+    assert files.sizes("nowhere") == {}
+    files.move("a/b/x.bin", "c/d/z.bin")
+    assert (files.exists("a/b/x.bin"), files.read("c/d/z.bin")) == (False, b"short")
+    files.move("c/d/z.bin", "a/b/x.bin")
     files.remove("a/b/x.bin")
     assert not files.exists("a/b/x.bin")
     with pytest.raises(FileNotFoundError):
@@ -60,7 +65,7 @@ def test_what_is_written_is_read(opened, tmp_path: Path) -> None:  # noqa: ANN00
 def test_looking_creates_nothing(opened, tmp_path: Path) -> None:  # noqa: ANN001
     files: Files = opened(tmp_path / "store")
     assert not files.exists("x")
-    assert files.list("units", "record.json") == []
+    assert files.sizes("units") == {}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -79,10 +84,10 @@ def test_a_relative_path_is_meant_from_here(
     "name",
     ["/etc/passwd", "../x", "a/../x", "a/../../x", "a//b", "./x", "a/.", "a/", "", ".", ".."],
 )
-@pytest.mark.parametrize("verb", ["read", "write", "exists", "remove", "list"])
+@pytest.mark.parametrize("verb", ["read", "write", "exists", "remove", "sizes", "names", "move"])
 def test_nothing_outside_the_root_is_touched(name: str, verb: str, tmp_path: Path) -> None:
     files = Files(str(tmp_path / "store"))
-    more = {"write": (b"x",), "list": ("x",)}.get(verb, ())
+    more = {"write": (b"x",), "move": ("x",)}.get(verb, ())
     with pytest.raises(ValueError, match="not a path inside the store"):
         getattr(files, verb)(name, *more)
     assert list(tmp_path.iterdir()) == []
@@ -144,7 +149,7 @@ def test_a_torn_temporary_file_is_never_found(tmp_path: Path) -> None:
     (tmp_path / "units" / "a" / ".record.json.0123.tmp").write_bytes(b"who")
     (tmp_path / "units" / "b").mkdir()
     (tmp_path / "units" / "b" / ".record.json.4567.tmp").write_bytes(b"w")
-    assert files.list("units", "record.json") == ["units/a/record.json"]
+    assert "units/b/record.json" not in files.sizes("units")
     assert not files.exists("units/b/record.json")
 
 

@@ -3,40 +3,27 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tamt_ray.plan.unit import Unit, config_dict, parse_config
-from tamt_ray.store.record import Failure, Record
-from tamt_ray.store.store import Store, StoreError
+from tamt_ray.plan.unit import Unit
+from tamt_ray.store.seal import seal
+from tamt_ray.store.store import Store
+from tamt_ray.store.trouble import DamagedError, StoreError, UnwritableError
 
-MASK = bytes(range(200))
-CURVE = b'{"step": 1}\n'
-
-
-def unit(seed: int = 1) -> Unit:
-    config = {"kind": "search", "method": "random", "model": {"source": "dir:m"}, "sparsity": 0.5}
-    return Unit(parse_config({**config, "seed": seed}), {"model": "mini", "method": "random"})
-
-
-def record_of(one: Unit) -> Record:
-    return Record(
-        id=one.id, kind=one.kind, config=config_dict(one.config), parents=one.parents,
-        metrics={"zeros": 50.0}, sources={"dir:m": "0123"}, started=1.7e9, seconds=2.5,
-        device="cpu", place="node", versions={"torch": "2.13.0"},
-    )  # fmt: skip
-
-
-def failure_of(one: Unit) -> Failure:
-    return Failure(
-        id=one.id, kind=one.kind, labels=dict(one.labels), error="FloatingPointError",
-        message="the loss is nan at step 3", traceback="…", attempts=1, at=1.7e9,
-    )  # fmt: skip
+from .store_cases import CURVE, MASK, failure_of, record_of, unit
 
 
 def place(root: Path, one: Unit) -> Path:
     return root / "units" / one.kind / one.id
+
+
+def file_of(root: Path, one: Unit, name: str, data: bytes) -> Path:
+    """Where an artifact lies: the first half of its digest is in the file's name."""
+    stem, suffix = name.split(".")
+    return place(root, one) / f"{stem}.{hashlib.sha256(data).hexdigest()[:16]}.{suffix}"
 
 
 @pytest.fixture
@@ -59,9 +46,11 @@ def test_a_commit_comes_back_whole(store: Store, root: Path) -> None:
     assert found.artifacts["mask.safetensors"].bytes == 200
     assert store.artifact(found, "mask.safetensors") == MASK
     assert store.artifact(found, "curve.jsonl") == CURVE
-    assert sorted(path.name for path in place(root, unit()).iterdir()) == [
-        "curve.jsonl", "mask.safetensors", "record.json",
-    ]  # fmt: skip
+    assert set(place(root, unit()).iterdir()) == {
+        file_of(root, unit(), "curve.jsonl", CURVE),
+        file_of(root, unit(), "mask.safetensors", MASK),
+        place(root, unit()) / "record.json",
+    }
 
 
 def test_opening_and_looking_writes_nothing(tmp_path: Path) -> None:
@@ -80,19 +69,19 @@ def test_the_record_comes_last(
     written: list[str] = []
     write = store.files.write
 
-    def failing(name: str, data: bytes) -> None:
+    def failing(name: str, data: bytes, check: Callable[[], None]) -> None:
         if name.startswith("units/"):
-            written.append(name.rsplit("/", 1)[1])
+            written.append(name.rsplit("/", 1)[1].split(".")[0])
             if len(written) == broken + 1:
                 raise OSError(5, "Input/output error")
-        write(name, data)
+        write(name, data, check)
 
     artifacts = {"mask.safetensors": MASK, "curve.jsonl": CURVE}
     with monkeypatch.context() as patch:
         patch.setattr(store.files, "write", failing)
-        with pytest.raises(OSError, match="Input/output"):
+        with pytest.raises(UnwritableError, match=r"Input/output.*type the same command again"):
             store.commit(record_of(unit()), artifacts)
-    order = ["mask.safetensors", "curve.jsonl", "record.json"]
+    order = ["mask", "curve", "record"]
     assert written == order[: broken + 1]
     assert store.record("search", unit().id) is None
     assert store.done({unit().id: unit()}) == {}
@@ -113,29 +102,33 @@ def test_a_torn_record_is_not_a_record(store: Store, root: Path) -> None:
 @pytest.mark.parametrize("position", [0, 100, 199])
 def test_one_flipped_bit_is_noticed(position: int, store: Store, root: Path) -> None:
     record = store.commit(record_of(unit()), {"mask.safetensors": MASK})
-    path = place(root, unit()) / "mask.safetensors"
+    path = file_of(root, unit(), "mask.safetensors", MASK)
     data = bytearray(path.read_bytes())
     data[position] ^= 1
     path.write_bytes(data)
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(DamagedError) as caught:
         store.artifact(record, "mask.safetensors")
     assert str(path) in str(caught.value)
-    assert "delete that unit's directory" in str(caught.value)
+    assert "tamt verify" in str(caught.value)
+    assert [damage.id for damage in store.verify([record])] == [unit().id]
 
 
 @pytest.mark.parametrize("data", [b"", MASK[:-1], MASK + b"x"])
 def test_another_length_is_noticed(data: bytes, store: Store, root: Path) -> None:
     record = store.commit(record_of(unit()), {"mask.safetensors": MASK})
-    (place(root, unit()) / "mask.safetensors").write_bytes(data)
-    with pytest.raises(StoreError, match="does not have the content"):
+    file_of(root, unit(), "mask.safetensors", MASK).write_bytes(data)
+    with pytest.raises(DamagedError, match="does not have the content"):
         store.artifact(record, "mask.safetensors")
+    (damage,) = store.look({unit().id: unit()}).damaged
+    assert f"it has {len(data)} bytes, its record says 200" in damage.why
 
 
 def test_a_missing_artifact_is_named(store: Store, root: Path) -> None:
     record = store.commit(record_of(unit()), {"mask.safetensors": MASK})
-    (place(root, unit()) / "mask.safetensors").unlink()
-    with pytest.raises(StoreError, match=rf"{unit().id}/mask\.safetensors is missing"):
+    file_of(root, unit(), "mask.safetensors", MASK).unlink()
+    with pytest.raises(DamagedError, match=rf"{unit().id}/mask\.\w+\.safetensors: it is missing"):
         store.artifact(record, "mask.safetensors")
+    assert store.done({unit().id: unit()}) == {}
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"{}", b"\x00\xff", b"[1]"])
@@ -143,27 +136,30 @@ def test_a_damaged_record_is_named(data: bytes, store: Store, root: Path) -> Non
     store.commit(record_of(unit()), {})
     path = place(root, unit()) / "record.json"
     path.write_bytes(data)
-    with pytest.raises(StoreError) as caught:
-        store.done({unit().id: unit()})
+    with pytest.raises(DamagedError) as caught:
+        store.record("search", unit().id)
     assert str(path) in str(caught.value)
-    assert "is damaged" in str(caught.value)
+    found = store.look({unit().id: unit()})
+    assert found.records == {}
+    assert [damage.path for damage in found.damaged] == [str(path.relative_to(root))]
 
 
 def test_a_damaged_failure_is_named(store: Store, root: Path) -> None:
     store.fail(failure_of(unit()))
     path = place(root, unit()) / "failure.json"
     path.write_bytes(b"{")
-    with pytest.raises(StoreError) as caught:
-        store.failures({unit().id: unit()})
-    assert str(path) in str(caught.value)
+    found = store.look({unit().id: unit()})
+    assert found.failures == {}
+    assert [damage.path for damage in found.damaged] == [str(path.relative_to(root))]
 
 
 def test_a_record_under_a_foreign_id_is_refused(store: Store, root: Path) -> None:
     store.commit(record_of(unit(1)), {})
     place(root, unit(2)).mkdir(parents=True)
     os.link(place(root, unit(1)) / "record.json", place(root, unit(2)) / "record.json")
-    with pytest.raises(StoreError, match="another unit's"):
-        store.done({unit(2).id: unit(2)})
+    found = store.look({unit(2).id: unit(2)})
+    assert found.records == {}
+    assert [damage.why for damage in found.damaged] == ["it is another unit's"]
 
 
 def test_a_record_with_another_config_is_refused(store: Store, root: Path) -> None:
@@ -171,8 +167,9 @@ def test_a_record_with_another_config_is_refused(store: Store, root: Path) -> No
     store.commit(record_of(unit()), {})
     path = place(root, unit()) / "record.json"
     body = json.loads(path.read_text())
+    del body["sha256"]
     body["config"]["sparsity"] = 0.6
-    path.write_text(json.dumps(body))
+    path.write_bytes(seal(json.dumps(body).encode()))
     with pytest.raises(StoreError, match="another config"):
         store.done({unit().id: unit()})
 
@@ -207,21 +204,56 @@ def test_the_same_result_written_twice_is_one_result(store: Store) -> None:
     assert store.artifact(first, "mask.safetensors") == MASK
 
 
-@pytest.mark.parametrize("found", ["2", "0", "tamt", ""])
+def test_two_workers_that_write_one_unit_at_once_leave_one_that_verifies(store: Store) -> None:
+    """Times differ, so their curves do. However the writes of the two meet, the record that stays
+    vouches for files that are there."""
+    other = Store(store.uri)
+    first = {"mask.safetensors": MASK, "curve.jsonl": b"written first"}
+    later = {"mask.safetensors": MASK, "curve.jsonl": b"written later"}
+    write = store.files.write
+
+    def interrupted(name: str, data: bytes, check: Callable[[], None]) -> None:
+        if name.endswith("record.json"):
+            other.commit(record_of(unit()), later)
+        write(name, data, check)
+
+    store.files.write = interrupted
+    store.commit(record_of(unit()), first)
+    found = store.record("search", unit().id)
+    assert found is not None
+    assert store.artifact(found, "curve.jsonl") == b"written first"
+    assert store.verify([found]) == []
+    assert store.look({unit().id: unit()}).damaged == ()
+
+
+@pytest.mark.parametrize("found", ["1\n", "3\n", "0\n"])
 def test_a_store_of_another_format_is_refused(found: str, store: Store, root: Path) -> None:
     store.commit(record_of(unit()), {})
-    assert (root / "store.json").read_text().strip() == "1"
+    assert (root / "store.json").read_text() == "2\n"
     (root / "store.json").write_text(found)
-    with pytest.raises(StoreError, match="was written in format") as caught:
+    with pytest.raises(StoreError, match=f"was written in format {found.strip()}") as caught:
         Store(str(root))
-    assert "this version reads 1" in str(caught.value)
+    assert "this version reads 2" in str(caught.value)
+
+
+@pytest.mark.parametrize("found", ["", "2", "tamt\n", "\0\0"])
+def test_a_damaged_mark_of_the_format_says_how_to_mend_it(found: str, store: Store) -> None:
+    store.commit(record_of(unit()), {})
+    path = Path(store.uri) / "store.json"
+    path.write_text(found)
+    with pytest.raises(StoreError, match="is damaged") as caught:
+        Store(store.uri)
+    command = str(caught.value).rpartition("type: ")[2]
+    assert command == f"echo 2 > {path}"
+    path.write_text("2\n")
+    assert set(Store(store.uri).done({unit().id: unit()})) == {unit().id}
 
 
 def test_the_format_is_said_before_the_first_result(
     store: Store, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names: list[str] = []
-    monkeypatch.setattr(store.files, "write", lambda name, data: names.append(name))
+    monkeypatch.setattr(store.files, "write", lambda name, data, check: names.append(name))
     store.commit(record_of(unit()), {"mask.safetensors": MASK})
     assert names[0] == "store.json"
 

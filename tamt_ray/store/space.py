@@ -1,0 +1,35 @@
+"""How much room results take."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from tamt_ray.plan.unit import ImpConfig, TamtConfig, Unit
+
+_SMALL = 64 * 1024
+"""Bytes of a record with its history."""
+_STATE = 12
+"""Bytes a weight of a training state: a score, and two moments of the optimiser."""
+
+
+def bytes_needed(units: Iterable[Unit], *, keep_states: bool) -> float:
+    """Bytes that the results of these units take, from the size each model is said to have."""
+    total = 0.0
+    trajectories: dict[str, float] = {}
+    for unit in units:
+        weights = unit.config.model.parameters
+        total += _SMALL
+        if unit.kind == "search":
+            total += weights / 8
+        if isinstance(unit.config, ImpConfig) and not unit.config.rewind:
+            total += weights * 4
+        if isinstance(unit.config, TamtConfig) and keep_states:
+            trajectories[unit.trajectory] = weights * _STATE
+    return total + sum(trajectories.values())
+
+
+def bytes_free(place: Path) -> int:
+    """Bytes free on the disk of a directory that need not exist yet."""
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free

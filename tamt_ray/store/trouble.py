@@ -1,0 +1,32 @@
+"""What can be wrong with a store; every message ends in what to do."""
+
+
+class StoreError(RuntimeError):
+    """The store cannot be used as it is; the message says what to do."""
+
+
+class DamagedError(StoreError):
+    """A file of the store does not hold what it should."""
+
+    def __init__(self, uri: str, path: str, why: str) -> None:
+        super().__init__(uri, path, why)
+        self.path = path
+        self.why = why
+
+    def __str__(self) -> str:
+        return (
+            f"{self.args[0]}/{self.path}: {self.why}; `tamt verify SWEEP --quarantine` sets it "
+            "aside, and the next run computes it again"
+        )
+
+
+class UnwritableError(StoreError):
+    """A result could not be written: no space, no permission, no connection."""
+
+
+class HeldError(StoreError):
+    """Another driver runs the sweep."""
+
+
+class LeaseLostError(StoreError):
+    """Another driver has taken the sweep over; nothing may be written for this one any more."""

@@ -1,0 +1,135 @@
+"""`tamt report`: masks from the store, distances kept for the next time, published values."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from click.testing import Result
+from typer.testing import CliRunner
+
+from tamt_ray.analysis import report as report_module
+from tamt_ray.cli import results
+from tamt_ray.cli.app import app
+from tamt_ray.cli.opened import open_sweep
+from tamt_ray.masks.file import mask_to_bytes
+from tamt_ray.masks.mask import Mask
+from tamt_ray.plan.expand import expand
+from tamt_ray.plan.unit import config_dict
+from tamt_ray.spec.load import load_sweep
+from tamt_ray.store.record import Record
+from tamt_ray.store.store import Store
+
+SWEEP = """\
+name: small
+store: {store}
+models: {{mini: {{source: "dir:m"}}}}
+corpus: {{train: {{source: "dir:a.txt"}}, validation: {{source: "dir:b.txt"}}}}
+methods: [random, omp]
+sparsities: [0.5]
+mask_seeds: [1, 2]
+"""
+PUBLISHED = """\
+# the paper's
+method,sparsity,avg_low,avg_high,mlm_loss_low,mlm_loss_high,kd_loss_low,kd_loss_high
+omp,0.5,79.1,{high},4.5,4.5,0.2,0.2
+"""
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made and not painted, which is what takes the time."""
+    for name in ("to_png", "to_svg"):
+        monkeypatch.setattr(report_module, name, lambda _: b"painted")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A sweep all of whose masks are there: OMP keeps the first half, the others rows of it."""
+    path = tmp_path / "small.yaml"
+    path.write_text(SWEEP.format(store=tmp_path / "results"))
+    store = Store(str(tmp_path / "results"))
+    for number, unit in enumerate(expand(load_sweep(path)).units.values()):
+        if unit.kind == "search":
+            kept = torch.zeros(4, 4, dtype=torch.bool)
+            kept[: number + 1] = True
+            metrics = {"zeros": 8.0, "weights": 16.0, "sparsity": 0.5}
+            artifacts = {"mask.safetensors": mask_to_bytes(Mask({"w": kept}))}
+        else:
+            metrics, artifacts = {"mlm_loss": 4.0, "kd_loss": 0.2}, {}
+        record = Record(id=unit.id, kind=unit.kind, config=config_dict(unit.config),
+                        metrics=metrics, started=0.0, seconds=1.0, device="cpu", place="here",
+                        parents=unit.parents)  # fmt: skip
+        store.commit(record, artifacts)
+    return path
+
+
+def distances(file: Path) -> pl.DataFrame:
+    data = (file.parent / "results/reports/small/tables/distances.parquet").read_bytes()
+    return pl.read_parquet(io.BytesIO(data))
+
+
+def test_masks_are_compared_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = call("report", file)
+    assert result.exit_code == 0, result.output
+    first = distances(file)
+    assert first.select("a", "b").rows() == [
+        ("random·1", "random·2"), ("random·1", "omp"), ("random·2", "omp"),
+    ]  # fmt: skip
+    page = (file.parent / "results/reports/small/report.html").read_bytes()
+
+    def refuse(_: bytes) -> None:
+        raise AssertionError("a mask was read though its distances are known")
+
+    monkeypatch.setattr(results, "bits_from_bytes", refuse)
+    assert call("report", file).exit_code == 0
+    assert distances(file).equals(first)
+    assert (file.parent / "results/reports/small/report.html").read_bytes() == page
+
+
+def test_a_damaged_shortcut_is_no_obstacle(file: Path) -> None:
+    assert call("report", file).exit_code == 0
+    first = distances(file)
+    (file.parent / "results/reports/small/tables/distances.parquet").write_bytes(b"PAR1 not")
+    assert call("report", file).exit_code == 0
+    assert distances(file).equals(first)
+
+
+def test_published_values_reach_the_report(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    build: Callable[..., dict[str, bytes]] = results.build_report
+
+    def spy(*arguments: object) -> dict[str, bytes]:
+        seen.append(arguments[-1])
+        return build(*arguments)
+
+    monkeypatch.setattr(results, "build_report", spy)
+    (tmp_path / "p.csv").write_text(PUBLISHED.format(high=79.2))
+    result = call("report", file, "--published", tmp_path / "p.csv")
+    assert result.exit_code == 0, result.output
+    assert isinstance(seen[0], pl.DataFrame)
+    assert seen[0]["avg_high"].to_list() == [79.2]
+
+
+def test_a_bad_table_ends_the_call(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(PUBLISHED.format(high="lots"))
+    result = call("report", file, "--published", tmp_path / "p.csv")
+    assert result.exit_code == 2
+    assert f"{tmp_path / 'p.csv'}:3: 'lots' is not a number" in result.stderr
+    result = call("report", file, "--published", tmp_path / "none.csv")
+    assert result.exit_code == 2
+    assert "none.csv: cannot be read" in result.stderr
+    assert not (tmp_path / "results/reports").exists()
+
+
+def test_a_part_of_a_sweep_reports_the_whole(file: Path) -> None:
+    files = results.report_files(open_sweep(file, "search/*/omp/*"))
+    assert pl.read_parquet(io.BytesIO(files["tables/pretrain.parquet"])).height == 4
