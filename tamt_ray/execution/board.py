@@ -31,15 +31,15 @@ class State(Enum):
 
 
 class Board:
-    """Hands out units whose parents are done, those that unblock most others first."""
+    """Hands out units whose needs are met, those that unblock most others first."""
 
     def __init__(self, plan: Plan, done: Iterable[str] = (), failed: Iterable[str] = ()) -> None:
         """`done` and `failed` are known from the store before anything runs."""
         self._units: Mapping[str, Unit] = plan.units
         self._children: dict[str, list[str]] = {}
         for unit in plan.units.values():
-            for parent in unit.parents:
-                self._children.setdefault(parent, []).append(unit.id)
+            for need in unit.needs:
+                self._children.setdefault(need, []).append(unit.id)
         self._rank = self._ranks()
         self._state = dict.fromkeys(plan.units, State.WAITING)
         self._open = {"gang": 0, "fleet": 0}
@@ -65,6 +65,14 @@ class Board:
                 self._attempts[unit_id] += 1
                 return self._units[unit_id]
         return None
+
+    def claim(self, unit_id: str) -> bool:
+        """Whether a unit was ready; it counts as running now."""
+        if self._state[unit_id] is not State.READY:
+            return False
+        self._state[unit_id] = State.RUNNING
+        self._attempts[unit_id] += 1
+        return True
 
     def finish(self, unit_id: str) -> None:
         """A unit's record is in the store; its children may become ready."""
@@ -119,7 +127,7 @@ class Board:
         if self._state[unit_id] is not State.WAITING:
             return
         unit = self._units[unit_id]
-        if all(self._state[parent] is State.DONE for parent in unit.parents):
+        if all(self._state[need] is State.DONE for need in unit.needs):
             self._state[unit_id] = State.READY
             entry = (-self._rank[unit_id], self._order[unit_id], unit_id)
             heapq.heappush(self._ready[lane_of(unit)], entry)

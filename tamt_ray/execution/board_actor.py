@@ -1,228 +1,296 @@
 """The board inside one actor: gangs and fleet take from it, the driver follows its events."""
 
 import asyncio
-import os
-import socket
+import contextlib
 import time
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
 
 import ray
-from ray.actor import ActorHandle
 
 from tamt_ray.execution.board import Board, Lane
+from tamt_ray.execution.cluster import is_gone
+from tamt_ray.execution.faults import Fault
+from tamt_ray.execution.logs import log_path
+from tamt_ray.execution.messages import (
+    BEAT,
+    Event,
+    Failed,
+    Idle,
+    Landed,
+    LeftLog,
+    Lost,
+    Offer,
+    Order,
+    Progressed,
+    Started,
+    Worker,
+)
+from tamt_ray.execution.policy import GiveUp, Past, Retry, decide
 from tamt_ray.plan.expand import Plan
-from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Failure, Record
 
-NAMESPACE = "tamt"
+_ERRORS = {
+    Fault.MEMORY: "OutOfMemory", Fault.DIED: "WorkerDied", Fault.HUNG: "NoProgress",
+    Fault.NODE: "NodeLost", Fault.ERROR: "WorkerFailed", Fault.STOP: "Stopped",
+}  # fmt: skip
+"""What a failure is called that no exception tells of."""
 
 
-class Idle(Enum):
-    """Why there is no unit to run."""
-
-    WAIT = "none is ready yet"
-    FINISHED = "none will be"
-
-
-@dataclass(frozen=True)
-class Started:
-    """A worker began a unit; `place` is its host, process and GPUs."""
+@dataclass
+class _Hold:
+    """A unit in somebody's hands."""
 
     unit: str
     attempt: int
-    place: str
-
-
-@dataclass(frozen=True)
-class Progressed:
-    """A unit reached a step."""
-
-    unit: str
-    step: int
-    steps: int
-
-
-@dataclass(frozen=True)
-class Landed:
-    """A unit's record is in the store."""
-
-    record: Record
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A unit is set aside."""
-
-    failure: Failure
-
-
-@dataclass(frozen=True)
-class Lost:
-    """A unit's worker died; the unit is ready again."""
-
-    unit: str
-    attempt: int
-
-
-Event = Started | Progressed | Landed | Failed | Lost
+    step: int = 0
+    silent: float | None = None
+    """Seconds since it began or got further; None before it begins, which may have to wait for
+    room on the cluster."""
+    workers: dict[int, Worker] = field(default_factory=dict)
+    """By rank."""
 
 
 class BoardActor:
-    """Serialises every decision; waits are events, never sleeps."""
+    """Serialises every decision; waits are events, never sleeps.
 
-    def __init__(self, plan: Plan, done: list[str], failed: list[str], retries: int) -> None:
-        self._units = plan.units
-        self._board = Board(plan, done, failed)
+    Should it die, Ray starts it anew and empty; the driver opens it again with what is in the
+    store, and workers tell what they hold with their next sign of life.
+    """
+
+    def __init__(self, plan: Plan, retries: int, patience: float) -> None:
+        """`patience`: seconds without progress after which a worker counts as hung."""
+        self._plan = plan
         self._retries = retries
+        self._patience = patience
+        self._board = Board(Plan({}, ()))
+        self._opened = asyncio.Event()
+        self._changed = asyncio.Condition()
         self._events: list[Event] = []
         self._first = 0
-        self._changed = asyncio.Condition()
-        self._stopped = False
-        self._held: dict[str, str] = {}
+        self._steps: dict[str, Progressed] = {}
+        self._holds: dict[str, _Hold] = {}
+        self._taken: Counter[str] = Counter()
+        self._pasts: dict[str, Past] = {}
+        self._wider: set[str] = set()
+        self._draining: frozenset[str] = frozenset()
+        self._stopped = self._saving = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def take(self, lane: Lane, holder: str, wait: float = 0.0) -> Unit | Idle:
+    async def open(self, done: list[str], failed: list[str], pause: float) -> None:
+        """Begin to hand out units, after a `pause` for workers that hold some already."""
+        self._board = Board(self._plan, done, failed)
+        self._resume = time.monotonic() + pause
+        self._opened.set()
+        self._later(pause, self._wake)
+        self._later(0.0, self._watch)
+
+    async def take(self, lane: Lane, holder: str, wait: float = 0.0) -> Offer | Idle:
         """The next unit for a worker, waiting for one up to `wait` seconds.
 
         A worker that asks again has lost what it still held.
         """
-        if holder in self._held:
-            await self.lost(self._held.pop(holder))
+        await self._opened.wait()
+        await self._met(holder, Fault.DIED)
         deadline = time.monotonic() + wait
         while True:
             if self._stopped or self._board.finished(lane):
                 return Idle.FINISHED
-            if unit := self._board.take(lane):
-                self._held[holder] = unit.id
-                return unit
-            left = deadline - time.monotonic()
-            if left <= 0:
+            now = time.monotonic()
+            if now >= self._resume and (unit := self._board.take(lane)):
+                attempt = self._board.attempts(unit.id)
+                self._holds[holder] = _Hold(unit.id, attempt)
+                self._taken[holder] += 1
+                return Offer(unit, attempt, unit.id in self._wider)
+            if now >= deadline:
                 return Idle.WAIT
             async with self._changed:
                 try:
-                    await asyncio.wait_for(self._changed.wait(), left)
+                    await asyncio.wait_for(self._changed.wait(), deadline - now)
                 except TimeoutError:
                     return Idle.WAIT
 
-    async def started(self, unit_id: str, place: str) -> None:
-        """A worker begins."""
-        await self._tell(Started(unit_id, self._board.attempts(unit_id), place))
+    async def started(self, holder: str, unit_id: str, rank: int, worker: Worker) -> Order:
+        """A worker begins, or one of its companions."""
+        await self._opened.wait()
+        order = self._order(holder, unit_id, worker)
+        if order is Order.GO_ON:
+            hold = self._holds[holder]
+            hold.workers[rank] = worker
+            hold.silent = 0.0
+            if rank == 0:
+                await self._tell(Started(unit_id, hold.attempt, worker.place))
+        elif order is Order.SAVE:
+            await self._met(holder, Fault.NODE)
+        return order
 
-    async def progressed(self, unit_id: str, step: int, steps: int) -> None:
-        """A worker is under way."""
-        await self._tell(Progressed(unit_id, step, steps))
+    async def beat(self, holder: str, unit_id: str, step: int, steps: int, worker: Worker) -> Order:
+        """A worker is alive and at `step`; returns what it is to do."""
+        await self._opened.wait()
+        order = self._order(holder, unit_id, worker)
+        hold = self._holds.get(holder)
+        if order is not Order.DROP and hold:
+            hold.workers.setdefault(0, worker)
+            if step > hold.step or hold.silent is None:
+                hold.step, hold.silent = step, 0.0
+                self._steps[unit_id] = Progressed(unit_id, step, steps)
+        return order
 
-    async def landed(self, record: Record) -> None:
+    async def landed(self, holder: str, record: Record) -> None:
         """A record was committed."""
-        self._let_go(record.id)
+        await self._opened.wait()
+        self._let_go(holder, record.id)
         self._board.finish(record.id)
         await self._tell(Landed(record))
 
-    async def failed(self, failure: Failure) -> None:
-        """A unit raised; its error is deterministic, so it is not tried again."""
-        self._let_go(failure.id)
-        self._board.fail(failure.id)
-        await self._tell(Failed(failure))
+    async def failed(self, holder: str, rank: int, failure: Failure, fault: Fault) -> None:
+        """A worker raised."""
+        await self._opened.wait()
+        if (hold := self._holds.get(holder)) and hold.unit == failure.id:
+            await self._met(holder, fault, failure, rank)
 
-    async def lost(self, unit_id: str) -> None:
-        """A unit's worker died: ready again, or set aside once it was lost too often."""
-        self._let_go(unit_id)
-        if self._board.state(unit_id).terminal:
-            return
-        unit, attempt = self._units[unit_id], self._board.attempts(unit_id)
-        if attempt <= self._retries:
-            self._board.release(unit_id)
-            await self._tell(Lost(unit_id, attempt))
-            return
-        self._board.fail(unit_id)
-        message = f"its worker died {attempt} times; see the Ray logs of that worker"
-        failure = Failure(
-            id=unit_id, kind=unit.kind, labels=dict(unit.labels), error="WorkerLost",
-            message=message, traceback="", attempts=attempt, at=time.time(),
-        )  # fmt: skip
-        await self._tell(Failed(failure))
+    async def lost(self, holder: str, fault: Fault) -> int | None:
+        """What a worker held it will not finish. Returns how many units it was handed in all, or
+        None where none will be handed out any more."""
+        await self._opened.wait()
+        # Its own errors it would have reported.
+        await self._met(holder, Fault.DIED if fault is Fault.ERROR else fault)
+        return None if self._stopped else self._taken[holder]
 
-    async def stop(self) -> None:
-        """Hand out nothing more."""
-        self._stopped = True
-        async with self._changed:
-            self._changed.notify_all()
+    async def drain(self, nodes: frozenset[str]) -> None:
+        """These nodes, by id, will be taken away."""
+        self._draining = nodes
 
-    async def events(self, after: int, wait: float) -> tuple[int, list[Event]]:
+    async def stop(self, save: bool) -> None:
+        """Hand out nothing more; `save`: what runs shall save its state and leave."""
+        self._stopped, self._saving = True, save
+        await self._wake()
+
+    async def events(self, after: int, wait: float) -> tuple[int, list[Event]] | None:
         """Events from number `after` on and the number to ask for next; waits for the first.
 
-        What was handed over is forgotten: there is one driver.
+        What was handed over is forgotten: there is one driver. None where the board is new and has
+        to be opened.
         """
+        if not self._opened.is_set():
+            return None
         del self._events[: after - self._first]
         self._first = after
         if not self._events:
-            async with self._changed:
-                try:
+            # In time or not, there may be steps to tell of.
+            with contextlib.suppress(TimeoutError):
+                async with self._changed:
                     await asyncio.wait_for(self._changed.wait(), wait)
-                except TimeoutError:
-                    return after, []
-        return after + len(self._events), list(self._events)
+        steps, self._steps = list(self._steps.values()), {}
+        return after + len(self._events), [*self._events, *steps]
 
-    def _let_go(self, unit_id: str) -> None:
-        self._held = {holder: held for holder, held in self._held.items() if held != unit_id}
+    def _order(self, holder: str, unit_id: str, worker: Worker) -> Order:
+        hold = self._holds.get(holder)
+        if (hold is None or hold.unit != unit_id) and self._board.claim(unit_id):
+            # The board that handed it out is gone.
+            hold = self._holds[holder] = _Hold(unit_id, self._board.attempts(unit_id))
+        if hold is None or hold.unit != unit_id:
+            return Order.DROP
+        if self._saving:
+            return Order.STOP
+        nodes = {worker.node, *(each.node for each in hold.workers.values())}
+        return Order.SAVE if nodes & self._draining else Order.GO_ON
+
+    async def _met(
+        self, holder: str, fault: Fault, failure: Failure | None = None, rank: int | None = None
+    ) -> None:
+        """An attempt is over without a record: the policy decides whether there is another.
+
+        The worker of `rank`, if any, told of it and keeps its log itself.
+        """
+        hold = self._holds.pop(holder, None)
+        if hold and fault is Fault.DIED:
+            nodes = {worker.node for worker in hold.workers.values()}
+            lost = [await asyncio.to_thread(is_gone, node) for node in nodes]
+            fault = Fault.NODE if any(lost) else fault
+        if hold is None or self._board.state(hold.unit).terminal:
+            return
+        past = self._pasts.get(hold.unit, Past()).met(fault, hold.step)
+        self._pasts[hold.unit] = past
+        # An error of its own each worker meets alive, and keeps its log.
+        lost = fault in {Fault.DIED, Fault.HUNG, Fault.NODE}
+        logs = self._left(hold, rank) if lost else ()
+        match decide(past, fault, self._retries):
+            case Retry(after, wider):
+                if wider:
+                    self._wider.add(hold.unit)
+                self._later(after, partial(self._release, hold.unit))
+                await self._tell(Lost(hold.unit, hold.attempt, fault, after, logs))
+            case GiveUp(reason):
+                self._board.fail(hold.unit)
+                told = self._failure(hold, fault, reason, failure)
+                await self._tell(Failed(told, logs))
+
+    def _failure(self, hold: _Hold, fault: Fault, reason: str, failure: Failure | None) -> Failure:
+        unit = self._plan.units[hold.unit]
+        attempts = self._board.attempts(hold.unit)
+        if failure and fault in {Fault.ERROR, Fault.MEMORY}:
+            message = failure.message if fault is Fault.ERROR else f"{failure.message} ({reason})"
+            return failure.model_copy(update={"message": message, "attempts": attempts})
+        told = f" ({failure.error}: {failure.message})" if failure else ""
+        return Failure(
+            id=unit.id, kind=unit.kind, labels=dict(unit.labels), error=_ERRORS[fault],
+            message=f"{reason}{told}; `tamt logs` shows what it wrote",
+            traceback=failure.traceback if failure else "",
+            attempts=attempts, at=time.time(),
+        )  # fmt: skip
+
+    def _left(self, hold: _Hold, told: int | None) -> tuple[LeftLog, ...]:
+        kind = self._plan.units[hold.unit].kind
+        return tuple(
+            LeftLog(worker.node, worker.log, log_path(kind, hold.unit, hold.attempt, rank))
+            for rank, worker in hold.workers.items()
+            if rank != told
+        )
+
+    async def _release(self, unit_id: str) -> None:
+        self._board.release(unit_id)
+        await self._wake()
+
+    async def _watch(self) -> None:
+        """Kill workers that got no further for longer than the patience lasts."""
+        pause = min(BEAT, self._patience / 4)
+        before = time.monotonic()
+        while True:
+            await asyncio.sleep(pause)
+            now = time.monotonic()
+            # Where this process itself was stopped, nobody could be heard.
+            passed, before = min(now - before, 2 * pause), now
+            for holder, hold in list(self._holds.items()):
+                if hold.silent is None:
+                    continue
+                hold.silent += passed
+                if hold.silent > self._patience:
+                    for worker in hold.workers.values():
+                        ray.kill(worker.actor)
+                    await self._met(holder, Fault.HUNG)
+
+    def _let_go(self, holder: str, unit_id: str) -> None:
+        self._steps.pop(unit_id, None)
+        if (hold := self._holds.get(holder)) and hold.unit == unit_id:
+            del self._holds[holder]
 
     async def _tell(self, event: Event) -> None:
         self._events.append(event)
+        await self._wake()
+
+    async def _wake(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 
+    def _later(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        async def wait() -> None:
+            await asyncio.sleep(seconds)
+            await work()
 
-@dataclass(frozen=True)
-class BoardClient:
-    """The board as seen from any process of the cluster."""
-
-    actor: ActorHandle[BoardActor]
-
-    @staticmethod
-    def named(name: str) -> "BoardClient":
-        """The board of a running sweep."""
-        return BoardClient(ray.get_actor(name, NAMESPACE))
-
-    def take(self, lane: Lane, holder: str, wait: float = 0.0) -> Unit | Idle:
-        """See `BoardActor.take`."""
-        return _answer(self.actor.take.remote(lane, holder, wait))
-
-    def started(self, unit_id: str, place: str) -> None:
-        """See `BoardActor.started`."""
-        _answer(self.actor.started.remote(unit_id, place))
-
-    def progressed(self, unit_id: str, step: int, steps: int) -> None:
-        """Told without waiting: nothing depends on it."""
-        self.actor.progressed.remote(unit_id, step, steps)
-
-    def landed(self, record: Record) -> None:
-        """See `BoardActor.landed`."""
-        _answer(self.actor.landed.remote(record))
-
-    def failed(self, failure: Failure) -> None:
-        """See `BoardActor.failed`."""
-        _answer(self.actor.failed.remote(failure))
-
-    def lost(self, unit_id: str) -> None:
-        """See `BoardActor.lost`."""
-        _answer(self.actor.lost.remote(unit_id))
-
-    def stop(self) -> None:
-        """See `BoardActor.stop`."""
-        _answer(self.actor.stop.remote())
-
-    def events(self, after: int, wait: float) -> tuple[int, list[Event]]:
-        """See `BoardActor.events`."""
-        return _answer(self.actor.events.remote(after, wait))
-
-
-def this_place() -> str:
-    """Host, process and GPUs of the calling worker, for people."""
-    gpus = ",".join(map(str, ray.get_gpu_ids()))
-    return f"{socket.gethostname()} pid {os.getpid()}" + (f" GPU {gpus}" if gpus else "")
-
-
-def _answer(reference: Any) -> Any:
-    """What a call returned; Ray's own types lose it."""
-    return ray.get(reference)
+        # The loop itself holds tasks weakly.
+        task = asyncio.ensure_future(wait())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -8,3 +8,11 @@ class BrokenOffError(RuntimeError):
         """`code` is the exit code."""
         super().__init__(message)
         self.code = code
+
+
+def gave_up(error: Exception) -> BrokenOffError:
+    """The end of a run that Ray cannot go on with; the beginning of its words says enough."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return BrokenOffError(
+        1, f"Ray gave up: {words[:300]}; what is done is kept, the same command goes on"
+    )

@@ -1,15 +1,19 @@
 """Connecting to Ray: a cluster where one is named, else a local one for this sweep only."""
 
+import contextlib
 import os
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.state import state
 
-from tamt_ray.execution.board_actor import NAMESPACE
 from tamt_ray.execution.placement import Node
+
+NAMESPACE = "tamt"
 
 _PASSED_ON = ("TAMT_MIRROR", "TAMT_CACHE", "HF_HUB_OFFLINE", "HF_HOME", "HF_TOKEN")
 
@@ -20,22 +24,86 @@ _SILENT = (
 )
 
 
+_NO_START = (
+    "a local Ray does not start: {error}; close what uses up the memory or the CPUs of this "
+    "machine, and type the same command again"
+)
+
+
+_PROBE = 3.0
+"""Seconds in which a node that lives accepts a connection."""
+
+
 class ClusterError(RuntimeError):
     """The cluster cannot be reached."""
 
 
+class Nodes:
+    """The nodes of the cluster as last looked at."""
+
+    def __init__(self) -> None:
+        self.draining: frozenset[str] = frozenset()
+        """Ids of nodes that will be taken away."""
+        self.resources: list[Node] = []
+        """Of the nodes that stay."""
+        self.look()
+
+    def look(self) -> bool:
+        """Look again; whether anything changed."""
+        before = self.draining, self.resources
+        # The notice of a preemption: Ray Train itself reads it here, there is no public place.
+        self.draining = frozenset(state.get_draining_nodes())
+        self.resources = [
+            node["Resources"]
+            for node in ray.nodes()
+            if node["Alive"] and node["NodeID"] not in self.draining
+        ]
+        return before != (self.draining, self.resources)
+
+
+def is_gone(node: str) -> bool:
+    """Whether a node, by its id, has died, also where Ray has not noticed yet: it takes Ray half a
+    minute, and the processes of the node are gone before that."""
+    for known in ray.nodes():
+        if known["NodeID"] == node and known["Alive"]:
+            try:
+                where = known["NodeManagerAddress"], known["NodeManagerPort"]
+                socket.create_connection(where, timeout=_PROBE).close()
+            except OSError:
+                return True
+            return False
+    return True
+
+
+def on_head(kind: type, name: str, *, restarts: bool = False) -> Any:
+    """A named actor class without CPU, held on the head node, where it outlives spot nodes.
+
+    `restarts`: started anew, empty, whenever it is lost; calls under way are made again.
+    """
+    often = -1 if restarts else 0
+    return ray.remote(kind).options(
+        name=name, num_cpus=0, resources={"node:__internal_head__": 0.001},
+        max_restarts=often, max_task_retries=often,
+    )  # fmt: skip
+
+
 @contextmanager
-def connected(address: str | None) -> Generator[list[Node]]:
+def connected(address: str | None) -> Generator[Nodes]:
     """The nodes of the cluster while connected; a local Ray is shut down at the end.
 
     A local Ray listens on loopback only, asks for Ray's token, and has no dashboard.
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     common: Any = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        ray.init(address="local", include_dashboard=False, **common)
+        try:
+            ray.init(address="local", include_dashboard=False, **common)
+        except Exception as error:
+            # Where its processes do not come up in time, Ray raises a plain Exception.
+            raise ClusterError(_NO_START.format(error=error)) from error
     else:
         _check_answers(address)
         passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
@@ -44,7 +112,10 @@ def connected(address: str | None) -> Generator[list[Node]]:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ClusterError(_SILENT.format(address=address, error=error)) from error
     try:
-        yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        # What Ray has to say of lost workers and nodes, at length, it prints to standard output,
+        # where results go. The board's events say it in a line, Ray's own logs keep all of it.
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield Nodes()
     finally:
         ray.shutdown()
 

@@ -1,23 +1,34 @@
 """One sweep from the first missing unit to the last."""
 
-import threading
+import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any
 
-import ray
-from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
-from tamt_ray.analysis.live import LiveTables, Snapshot
-from tamt_ray.execution.aggregator import Aggregator
-from tamt_ray.execution.board_actor import BoardActor, BoardClient, Event, Failed, Landed
-from tamt_ray.execution.broken import BrokenOffError
-from tamt_ray.execution.cluster import connected
+from tamt_ray.analysis.live import Snapshot
+from tamt_ray.execution.aggregator import Aggregation
+from tamt_ray.execution.board_actor import BoardActor
+from tamt_ray.execution.board_client import BoardClient
+from tamt_ray.execution.broken import BrokenOffError, gave_up
+from tamt_ray.execution.cluster import Nodes, connected, on_head
 from tamt_ray.execution.fleet import run_fleet
 from tamt_ray.execution.gang import run_gang
-from tamt_ray.execution.placement import fleet_slots, gang_size, slots_of_gang
+from tamt_ray.execution.lanes import Lanes
+from tamt_ray.execution.left_log import rescue
+from tamt_ray.execution.messages import (
+    BEAT,
+    Event,
+    Failed,
+    Landed,
+    Lost,
+    Rebuilt,
+    Resized,
+    Started,
+    Stopping,
+)
+from tamt_ray.execution.placement import Slots, describe, fleet_slots, gang_size, slots_of_gang
 from tamt_ray.execution.share import measured_share
 from tamt_ray.execution.signals import Signals, caught_signals
 from tamt_ray.plan.expand import Plan
@@ -25,6 +36,7 @@ from tamt_ray.plan.status import Decision, decide
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.store import Store
+from tamt_ray.store.trouble import DamagedError, UnwritableError
 from tamt_ray.tracking.tracker import Tracker
 
 Watch = Callable[[Event | None], None]
@@ -58,125 +70,154 @@ def run(
 ) -> Snapshot:
     """Run what is missing; `ledger` grows as records land. Returns the final tables.
 
-    Raises ClusterError, InfeasibleError or BrokenOffError.
+    Raises ClusterError, InfeasibleError, LeaseLostError or BrokenOffError.
     """
+    execution = sweep.execution
     decisions = decide(plan, ledger.records, ledger.failures)
     open_units = [plan.units[i] for i, d in decisions.items() if d in {Decision.RUN, Decision.WAIT}]
-    with connected(call.address) as nodes:
+    with connected(call.address) as nodes, caught_signals() as signals:
         name = f"tamt-{uuid.uuid4().hex[:12]}"
-        size = gang_size(sweep.execution, nodes)
-        slots = fleet_slots(sweep.execution, nodes, measured_share(sweep, nodes))
+        size = gang_size(execution, nodes.resources)
+        slots = fleet_slots(execution, nodes.resources, measured_share(sweep, nodes.resources))
         board = BoardClient(
-            _on_head(BoardActor, f"{name}-board").remote(
-                plan, list(ledger.records), list(ledger.failures), sweep.execution.retries
+            on_head(BoardActor, f"{name}-board", restarts=True).remote(
+                plan, execution.retries, execution.patience
             )
         )
-        aggregator = _on_head(Aggregator, f"{name}-aggregator").remote(
-            plan, list(ledger.records.values())
-        )
-        lanes = _Lanes()
+        board.open(ledger.records, ledger.failures)
+        lanes = Lanes()
         searches = sum(unit.trains_in_gang for unit in open_units)
-        for number in range(min(searches, sweep.execution.search.gangs)):
+        for number in range(min(searches, execution.search.gangs)):
             gang = f"{name}-gang-{number}"
             slots.promise(gang, slots_of_gang(size, slots))
             lanes.start(
-                lambda gang=gang: run_gang(
-                    gang, f"{name}-board", store.uri, size, sweep.execution.retries
-                ),
+                lambda gang=gang: run_gang(gang, f"{name}-board", store, size, execution),
                 lambda gang=gang: slots.give_back(gang),
             )
         if len(open_units) > searches:
-            lanes.start(lambda: run_fleet(f"{name}-board", store.uri, slots))
-        with caught_signals() as signals:
-            _follow(board, aggregator, lanes, signals, store, ledger, tracker, call, watch)
-        return _final_tables(aggregator, plan, ledger.records)
+            lanes.start(lambda: run_fleet(f"{name}-board", store, slots))
+        aggregation = Aggregation(f"{name}-aggregator", plan, ledger.records)
+        driver = _Driver(plan, store, ledger, tracker, call, watch, board, aggregation)
+        try:
+            driver.follow(lanes, signals, execution.grace, nodes, slots)
+        except RayError as error:
+            raise gave_up(error) from error
+        return aggregation.tables()
 
 
-def _follow(
-    board: BoardClient,
-    aggregator: ActorHandle[Aggregator],
-    lanes: "_Lanes",
-    signals: Signals,
-    store: Store,
-    ledger: Ledger,
-    tracker: Tracker,
-    call: Call,
-    watch: Watch,
-) -> None:
-    """Hear events until the lanes end; records go to the aggregator and the tracker."""
-    cursor = 0
-    while True:
-        running = lanes.running()
-        cursor, events = board.events(cursor, wait=1.0)
-        for event in events:
-            if isinstance(event, Landed):
-                ledger.records[event.record.id] = event.record
-                aggregator.add.remote(event.record)
-                tracker.landed(event.record)
-            elif isinstance(event, Failed):
-                ledger.failures[event.failure.id] = event.failure
-                store.fail(event.failure)
-                tracker.failed(event.failure)
-                if call.fail_fast:
-                    board.stop()
-            watch(event)
-        watch(None)
-        lanes.raise_first_error()
-        signals.raise_if_caught()
-        if not running and not events:
+@dataclass
+class _Driver:
+    """Hears what happens; records go to the aggregator and the tracker."""
+
+    plan: Plan
+    store: Store
+    ledger: Ledger
+    tracker: Tracker
+    call: Call
+    watch: Watch
+    board: BoardClient
+    aggregation: Aggregation
+    running: set[str] = field(default_factory=set)
+    deadline: float | None = None
+    """Until when units at work may finish once the run was asked to end."""
+
+    def follow(
+        self, lanes: Lanes, signals: Signals, grace: float, nodes: Nodes, slots: Slots
+    ) -> None:
+        """Hear events until the lanes end. Raises BrokenOffError."""
+        cursor = 0
+        while True:
+            at_work = lanes.running()
+            heard = self.board.events(cursor, wait=1.0)
+            if heard is None:
+                self._reopen()
+                cursor = 0
+                continue
+            cursor, events = heard
+            if events:
+                self.store.ensure_held()
+            for event in events:
+                self._hear(event)
+            self.watch(None)
+            if self.aggregation.revived():
+                self.watch(Rebuilt("aggregation"))
+            lanes.raise_first_error()
+            if signals.caught:
+                self._end(signals, grace)
+            self._look_at(nodes, slots)
+            if not at_work and not events:
+                return
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Landed) and event.record.id in self.ledger.records:
+            # Found in the store before a new board told of it.
             return
+        match event:
+            case Started(unit_id, _, _):
+                self.running.add(unit_id)
+            case Landed(record):
+                self.running.discard(record.id)
+                self._take(record)
+            case Failed(failure, logs):
+                self.running.discard(failure.id)
+                rescue(self.store, logs)
+                self._set_aside(failure)
+            case Lost(unit_id, _, _, _, logs):
+                self.running.discard(unit_id)
+                rescue(self.store, logs)
+            case _:
+                pass
+        self.watch(event)
+
+    def _take(self, record: Record) -> None:
+        self.ledger.records[record.id] = record
+        self.aggregation.add(record)
+        self.tracker.landed(record)
+
+    def _set_aside(self, failure: Failure) -> None:
+        if failure.error == UnwritableError.__name__:
+            raise BrokenOffError(1, failure.message)
+        self.ledger.failures[failure.id] = failure
+        # A damaged mask is no failure of the unit that wanted to read it.
+        if failure.error != DamagedError.__name__:
+            self.store.fail(failure)
+        self.tracker.failed(failure)
+        if self.call.fail_fast:
+            self.board.stop(save=False)
+
+    def _reopen(self) -> None:
+        """The board was lost and stands again, empty: tell it what is true. What landed unheard is
+        in the store; what runs, the workers tell with their next sign of life."""
+        records, failures = self.ledger.records, self.ledger.failures
+        missing = {i: u for i, u in self.plan.units.items() if i not in records}
+        landed = self.store.done(missing)
+        self.board.open(_ids(records, landed), _ids(failures), pause=2 * BEAT + 1)
+        if self.deadline is not None:
+            self.board.stop(save=True)
+        for record in landed.values():
+            self._hear(Landed(record))
+        self.watch(Rebuilt("board"))
+
+    def _end(self, signals: Signals, grace: float) -> None:
+        """Stop launching; raise once nothing is at work any more or the grace period is over."""
+        if self.deadline is None:
+            self.board.stop(save=True)
+            self.deadline = time.monotonic() + grace
+            self.watch(Stopping(len(self.running), grace))
+            # What began a moment ago is heard of first.
+            return
+        if not self.running or time.monotonic() > self.deadline:
+            raise signals.broken_off()
+
+    def _look_at(self, nodes: Nodes, slots: Slots) -> None:
+        """Tell the board which nodes will go, and count places anew when some came or went."""
+        before = describe(nodes.resources)
+        if nodes.look():
+            self.board.drain(nodes.draining)
+            slots.resize(nodes.resources)
+        if (now := describe(nodes.resources)) != before:
+            self.watch(Resized(now))
 
 
-class _Lanes:
-    """The threads that drive Ray Train and Ray Tune."""
-
-    def __init__(self) -> None:
-        self._threads: list[threading.Thread] = []
-        self._errors: list[Exception] = []
-
-    def start(self, work: Callable[[], None], after: Callable[[], None] = lambda: None) -> None:
-        """Run `work` beside the others; `after` whatever happens."""
-
-        def lane() -> None:
-            try:
-                work()
-            except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
-                self._errors.append(error)
-            finally:
-                after()
-
-        thread = threading.Thread(target=lane, daemon=True)
-        thread.start()
-        self._threads.append(thread)
-
-    def running(self) -> bool:
-        """Whether any lane is still at work."""
-        return any(thread.is_alive() for thread in self._threads)
-
-    def raise_first_error(self) -> None:
-        """Raises BrokenOffError when a lane ended in an error."""
-        if self._errors:
-            raise BrokenOffError(
-                1, f"Ray gave up: {self._errors[0]}; what is done is kept, the same command goes on"
-            ) from self._errors[0]
-
-
-def _on_head(kind: type, name: str) -> Any:
-    """A named actor class without CPU, held on the head node, where it outlives spot nodes."""
-    return ray.remote(kind).options(
-        name=name, num_cpus=0, resources={"node:__internal_head__": 0.001}
-    )
-
-
-def _final_tables(
-    aggregator: ActorHandle[Aggregator], plan: Plan, records: Mapping[str, Record]
-) -> Snapshot:
-    """The aggregator's tables, or the same computed here if it was lost."""
-    try:
-        tables: Any = ray.get(aggregator.snapshot.remote())
-        return tables
-    except RayError:
-        tables = LiveTables(plan)
-        for record in records.values():
-            tables.add(record)
-        return tables.snapshot()
+def _ids(*known: Collection[str]) -> set[str]:
+    return {unit_id for each in known for unit_id in each}

@@ -1,19 +1,30 @@
 """The fine-tune fleet: one Ray Tune run over whatever the board says is ready."""
 
+import logging
 import tempfile
+import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
+from ray.tune.execution.placement_groups import PlacementGroupFactory
+from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from tamt_ray.execution.board_actor import BoardClient, Idle, this_place
+from tamt_ray.execution.attempt import Attempt
+from tamt_ray.execution.board_client import BoardClient, this_place
+from tamt_ray.execution.faults import Fault, LeavingError, fault_of
+from tamt_ray.execution.messages import Idle, Offer, Order
 from tamt_ray.execution.placement import Slots
-from tamt_ray.execution.work import Workbench, failure_of
-from tamt_ray.plan.unit import Unit
+from tamt_ray.execution.work import Workbench
 from tamt_ray.search.team import Team
+from tamt_ray.store.lease import Fence
 from tamt_ray.store.store import Store
+
+_LOOK = 1.0
+"""Seconds between two looks for places while gangs have them all."""
 
 
 class ReadyUnits(Searcher):
@@ -23,31 +34,38 @@ class ReadyUnits(Searcher):
         super().__init__()
         self._board = board
         self._slots = slots
-        self._running: dict[str, str] = {}
+        self._running: dict[str, int] = {}
+        """Trials, with the slots that each takes."""
+        self.over = False
+        """Whether the board has no more units for the fleet."""
 
     def suggest(self, trial_id: str) -> Any:
         """The config of a trial, or FINISHED, or None to be asked again.
 
-        Slots promised to gangs stay free while the gangs live.
+        Slots promised to gangs stay free while the gangs live. Where that is all there are, as
+        after the loss of a node, the run of Tune ends: it would keep an idle worker in its place.
         """
-        if len(self._running) >= self._slots.free():
-            return None
+        free = self._slots.free()
+        if sum(self._running.values()) >= free:
+            return None if free or self._running else Searcher.FINISHED
         match self._board.take("fleet", trial_id):
             case Idle.FINISHED:
+                self.over = True
                 return Searcher.FINISHED
             case Idle.WAIT:
                 return None
-            case unit:
-                self._running[trial_id] = unit.id
-                return {"unit": [unit]}
+            case offer:
+                share = self._slots.wider if offer.wider else self._slots.share
+                self._running[trial_id] = share.slots
+                return {
+                    "offer": [offer], "holder": trial_id, "cpus": share.cpus, "gpus": share.gpus,
+                }  # fmt: skip
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, object] | None = None, error: bool = False
     ) -> None:
-        """A trial that ends in an error lost its worker: units report their own errors."""
-        unit_id = self._running.pop(trial_id, None)
-        if error and unit_id:
-            self._board.lost(unit_id)
+        """Its slots are free again."""
+        self._running.pop(trial_id, None)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: Tune's experiment state is not a ledger, the store is."""
@@ -56,8 +74,33 @@ class ReadyUnits(Searcher):
         """Nothing, for the same reason."""
 
 
+class Losses(tune.Callback):
+    """Tells the board of trials whose worker was lost."""
+
+    def __init__(self, board: BoardClient) -> None:
+        self._board = board
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """What a worker could report itself it has; of the rest only Ray knows."""
+        error = trial.get_pickled_error() or RuntimeError(_written(trial))
+        self._board.lost(trial.trial_id, fault_of(error))
+
+
+def _written(trial: Trial) -> str:
+    """What Tune wrote down about an error: on an object store the error itself comes later."""
+    return Path(trial.error_file).read_text() if trial.error_file else "worker died"
+
+
 class FleetWorker(tune.Trainable):
     """One process that does a unit a trial and is reused for the next."""
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+        """One bundle; only trials with the same one share a process."""
+        gpus = {"GPU": config["gpus"]} if config["gpus"] else {}
+        return PlacementGroupFactory([{"CPU": config["cpus"], **gpus}])
 
     def setup(self, config: dict[str, object]) -> None:
         """Remember the first unit; the rest of the config never changes."""
@@ -66,28 +109,31 @@ class FleetWorker(tune.Trainable):
         device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
         if device.type == "cuda" and gpus < 1:
             torch.cuda.set_per_process_memory_fraction(gpus)
-        self._bench = Workbench(Store(str(config["store"])), Team(device), this_place())
+        fence = config["fence"]
+        assert fence is None or isinstance(fence, Fence)
+        self._store = Store(str(config["store"]), fence)
+        self._bench = Workbench(self._store, Team(device), this_place())
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
         """The next unit."""
-        units = new_config["unit"]
-        assert isinstance(units, list)
-        self._unit: Unit = units[0]
+        offers = new_config["offer"]
+        assert isinstance(offers, list)
+        self._offer: Offer = offers[0]
+        self._holder = str(new_config["holder"])
         return True
 
     def step(self) -> dict[str, object]:
-        """Do the unit. Its own errors are results; only a dying process fails a trial."""
-        unit = self._unit
-        self._board.started(unit.id, self._bench.place)
-        try:
-            record = self._bench.perform(
-                unit, lambda step, steps: self._board.progressed(unit.id, step, steps)
-            )
-        except Exception as error:  # noqa: BLE001 - every error of a unit is recorded as its result
-            self._board.failed(failure_of(unit, error, 1))
-        else:
-            self._board.landed(record)
+        """Do the unit. Its own errors are results; a trial fails only where the process must end:
+        it is spoiled, or its node is about to go."""
+        attempt = Attempt(self._board, self._store, self._holder, self._offer)
+        match attempt.announce():
+            case Order.GO_ON:
+                attempt.carry_out(lambda progress: self._bench.perform(self._offer.unit, progress))
+            case Order.SAVE:
+                raise LeavingError(Fault.NODE)
+            case Order.STOP | Order.DROP:
+                pass
         return {"done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, object]:
@@ -98,26 +144,40 @@ class FleetWorker(tune.Trainable):
         """Nothing was kept."""
 
 
-def run_fleet(board: str, store: str, slots: Slots) -> None:
+def run_fleet(board: str, store: Store, slots: Slots) -> None:
     """Run fine-tunes until the board has none left. Raises what Tune raises."""
-    request = {"CPU": slots.cpus, **({"GPU": slots.gpus} if slots.gpus else {})}
-    with tempfile.TemporaryDirectory(prefix="tamt-fleet-") as scratch:
-        tuner = tune.Tuner(
-            tune.with_resources(FleetWorker, request),
-            param_space={"board": board, "store": store, "gpus": slots.gpus},
-            tune_config=tune.TuneConfig(
-                search_alg=ReadyUnits(BoardClient.named(board), slots),
-                num_samples=-1,
-                max_concurrent_trials=slots.total,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: str(trial.trial_id),
-            ),
-            run_config=tune.RunConfig(
-                name=f"fleet-{uuid.uuid4().hex[:8]}",
-                storage_path=store if "://" in store else scratch,
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=0),
-                verbose=0,
-            ),
-        )
-        tuner.fit()
+    client = BoardClient.named(board)
+    # Lost trials are the board's to tell; what Tune itself cannot do, it raises.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    over = False
+    while not over:
+        while not slots.free():
+            time.sleep(_LOOK)
+        with tempfile.TemporaryDirectory(prefix="tamt-fleet-") as scratch:
+            units = ReadyUnits(client, slots)
+            _tuner(board, store, scratch, slots, units, Losses(client)).fit()
+        over = units.over
+
+
+def _tuner(
+    board: str, store: Store, scratch: str, slots: Slots, units: ReadyUnits, losses: Losses
+) -> tune.Tuner:
+    return tune.Tuner(
+        FleetWorker,
+        param_space={"board": board, "store": store.uri, "fence": store.fence},
+        tune_config=tune.TuneConfig(
+            search_alg=units,
+            num_samples=-1,
+            max_concurrent_trials=slots.total,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name=f"fleet-{uuid.uuid4().hex[:8]}",
+            storage_path=store.uri if "://" in store.uri else scratch,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=0),
+            callbacks=[losses],
+            verbose=0,
+        ),
+    )

@@ -1,51 +1,90 @@
 """A search gang: DDP workers under Ray Train that take one search after the other."""
 
 import tempfile
-from pathlib import Path
+import time
+import uuid
 from typing import Any
 
 import ray.train
-import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.exceptions import RayError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.backend import Backend
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from torch import distributed
 
-from tamt_ray.data.history import NonFiniteLossError
-from tamt_ray.execution.board_actor import BoardClient, Idle, this_place
+from tamt_ray.execution.attempt import Attempt
+from tamt_ray.execution.board_client import BoardClient, this_place
+from tamt_ray.execution.faults import Fault, LeavingError, fault_of
+from tamt_ray.execution.keeping import Saving
+from tamt_ray.execution.messages import Idle, Offer, Order
 from tamt_ray.execution.placement import GangSize
-from tamt_ray.execution.work import Workbench, failure_of
-from tamt_ray.plan.unit import Unit
+from tamt_ray.execution.work import Workbench
 from tamt_ray.search.team import Team
+from tamt_ray.spec.execution import Execution, SearchLane
 from tamt_ray.store.store import Store
 
 _WAIT = 60.0
 """Seconds rank 0 waits for a unit before the others hear from it; far below DDP's time-out."""
+_IDLE_GANGS = 3
+"""Gangs in a row that may be lost before they begin a unit."""
 
 
-def run_gang(name: str, board: str, store: str, size: GangSize, retries: int) -> None:
-    """Run one gang until no search is left. Raises what Ray Train raises when it gives up."""
-    with tempfile.TemporaryDirectory(prefix="tamt-gang-") as scratch:
-        storage = store if "://" in store else str(Path(scratch))
-        trainer = TorchTrainer(
-            _work,
-            train_loop_config={"name": name, "board": board, "store": store},
-            torch_config=_connection(size),
-            scaling_config=ScalingConfig(
-                num_workers=size.workers,
-                use_gpu=size.gpus > 0,
-                resources_per_worker={
-                    "CPU": size.cpus,
-                    **({"GPU": size.gpus} if size.gpus else {}),
-                },
-            ),
-            run_config=RunConfig(
-                name=name,
-                storage_path=storage,
-                failure_config=FailureConfig(max_failures=retries),
-            ),
-        )
-        trainer.fit()
+def run_gang(name: str, board: str, store: Store, size: GangSize, execution: Execution) -> None:
+    """Run one gang until no search is left, and a new one for each that is lost.
+
+    Raises what Ray Train raises once too many are lost in a row before they begin a unit; the units
+    have budgets of their own.
+    """
+    client = BoardClient.named(board)
+    seen = idle = 0
+    while True:
+        try:
+            with tempfile.TemporaryDirectory(prefix="tamt-gang-") as scratch:
+                _trainer(name, board, store, scratch, size, execution).fit()
+            return
+        except (TrainingFailedError, RayError) as error:
+            fault = fault_of(error)
+            begun = client.lost(name, fault)
+            if begun is None:
+                return
+            if begun > seen:
+                seen, idle = begun, 0
+            elif fault is not Fault.NODE:
+                idle += 1
+            if idle > _IDLE_GANGS:
+                raise
+            time.sleep(2.0**idle)
+
+
+def _trainer(
+    name: str, board: str, store: Store, scratch: str, size: GangSize, execution: Execution
+) -> TorchTrainer:
+    return TorchTrainer(
+        _work,
+        train_loop_config={
+            "name": name,
+            "board": board,
+            "store": store.uri,
+            "fence": store.fence,
+            "lane": execution.search,
+        },
+        torch_config=_connection(size, execution.patience),
+        scaling_config=ScalingConfig(
+            num_workers=size.workers,
+            use_gpu=size.gpus > 0,
+            resources_per_worker={
+                "CPU": size.cpus,
+                **({"GPU": size.gpus} if size.gpus else {}),
+            },
+        ),
+        run_config=RunConfig(
+            # Train goes on with what it finds under the name of an earlier run.
+            name=f"{name}-{uuid.uuid4().hex[:8]}",
+            storage_path=store.uri if "://" in store.uri else scratch,
+            # Each loss is classed and counted here.
+            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
+        ),
+    )
 
 
 class _Alone(TorchConfig):
@@ -58,57 +97,60 @@ class _Alone(TorchConfig):
         return Backend
 
 
-def _connection(size: GangSize) -> TorchConfig:
+def _connection(size: GangSize, patience: float) -> TorchConfig:
+    """Workers that wait for a lost one give up no later than the board gives up the unit."""
     if size.workers == 1:
         return _Alone()
-    return TorchConfig(backend="nccl" if size.gpus else "gloo")
+    return TorchConfig(backend="nccl" if size.gpus else "gloo", timeout_s=int(patience + _WAIT))
 
 
-def _work(config: dict[str, str]) -> None:
+def _work(config: dict[str, Any]) -> None:
     """What every worker of the gang does."""
     board = BoardClient.named(config["board"])
     context = ray.train.get_context()
     team = Team(get_device(), context.get_world_rank(), context.get_world_size())
-    bench = Workbench(Store(config["store"]), team, this_place())
+    store = Store(config["store"], config["fence"])
+    lane: SearchLane = config["lane"]
+    attempts: list[Attempt] = []
+    saving = Saving(
+        lane.state_every, urgent=lambda: attempts[-1].urgent(), leave_last=lane.keep_states
+    )
+    bench = Workbench(store, team, this_place(), saving)
     while True:
-        offer = _agree(team, board, config["name"])
+        attempt: Attempt | None = None
+        offer: Offer | Idle = Idle.WAIT
+        if team.rank == 0:
+            offer = board.take("gang", config["name"], _WAIT)
+            if isinstance(offer, Offer):
+                attempt = Attempt(board, store, config["name"], offer, 0, team.size)
+                offer = _announced(attempt, offer)
+        offer = _told(team, offer)
         if offer is Idle.FINISHED:
             return
-        if isinstance(offer, Unit):
-            _perform(bench, board, team, offer)
+        if isinstance(offer, Offer):
+            unit = offer.unit
+            if attempt is None:
+                attempt = Attempt(board, store, config["name"], offer, team.rank, team.size)
+                if not isinstance(_announced(attempt, offer), Offer):
+                    raise LeavingError(Fault.STOP)
+            attempts[:] = [attempt]
+            attempt.carry_out(lambda progress, unit=unit: bench.perform(unit, progress))
 
 
-def _agree(team: Team, board: BoardClient, name: str) -> Unit | Idle:
+def _announced(attempt: Attempt, offer: Offer) -> Offer | Idle:
+    """The offer, if the unit is to be begun. Raises LeavingError on a node that is to go."""
+    match attempt.announce():
+        case Order.GO_ON:
+            return offer
+        case Order.SAVE:
+            raise LeavingError(Fault.NODE)
+        case Order.STOP | Order.DROP:
+            return Idle.WAIT
+
+
+def _told(team: Team, offer: Offer | Idle) -> Offer | Idle:
     """What rank 0 was handed, known to all."""
-    offers: list[Unit | Idle | None] = [None]
-    if team.rank == 0:
-        offers = [board.take("gang", name, _WAIT)]
+    offers: list[Offer | Idle] = [offer]
     if team.size > 1:
         distributed.broadcast_object_list(offers, device=team.device)
-    assert offers[0] is not None
     return offers[0]
-
-
-def _perform(bench: Workbench, board: BoardClient, team: Team, unit: Unit) -> None:
-    """Do a unit. An error that all workers meet alike sets the unit aside and the gang goes on;
-    any other one leaves the workers out of step, so the group is started anew."""
-    first = team.rank == 0
-    if first:
-        board.started(unit.id, bench.place)
-    try:
-        record = bench.perform(
-            unit, (lambda step, steps: board.progressed(unit.id, step, steps)) if first else None
-        )
-    except NonFiniteLossError as error:
-        if first:
-            board.failed(failure_of(unit, error, 1))
-    except Exception as error:
-        # Whatever a unit raises is its result, written down and shown; it is swallowed nowhere.
-        board.failed(failure_of(unit, error, 1))
-        if team.size > 1:
-            raise
-        if isinstance(error, torch.OutOfMemoryError):
-            torch.cuda.empty_cache()
-    else:
-        if first:
-            board.landed(record)

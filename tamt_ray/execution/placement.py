@@ -23,6 +23,15 @@ class InfeasibleError(RuntimeError):
     """No node of the cluster can ever satisfy the request."""
 
 
+@dataclass(frozen=True)
+class Share:
+    """What one fine-tune gets of a machine, and how many of the fleet's places that takes."""
+
+    cpus: float
+    gpus: float
+    slots: int
+
+
 @dataclass
 class Slots:
     """Places of the fleet; `promised` ones are kept free for gangs that are alive."""
@@ -31,6 +40,30 @@ class Slots:
     cpus: float
     gpus: float
     promised: dict[str, int] = field(default_factory=dict)
+    most_cpus: float = math.inf
+    """CPUs of the largest node."""
+
+    @property
+    def share(self) -> Share:
+        """What a fine-tune gets."""
+        return Share(self.cpus, self.gpus, 1)
+
+    @property
+    def wider(self) -> Share:
+        """What one gets that ran out of memory: the next larger fraction of a GPU; without GPUs
+        twice the CPUs, so that it has fewer neighbours."""
+        cpus, gpus = self.cpus, self.gpus
+        if not gpus:
+            cpus = min(2 * cpus, max(cpus, self.most_cpus))
+        elif gpus < 1:
+            gpus = 1 / max(1, round(1 / gpus) - 1)
+        taken = max(cpus / self.cpus, gpus / self.gpus if self.gpus else 0.0)
+        return Share(cpus, gpus, math.ceil(taken - 1e-9))
+
+    def resize(self, nodes: Sequence[Node]) -> None:
+        """Count the places anew: nodes have come or gone."""
+        self.total = sum(_places(node, self.cpus, self.gpus) for node in nodes)
+        self.most_cpus = max((node.get("CPU", 0) for node in nodes), default=0)
 
     def free(self) -> int:
         """How many fine-tunes may run now."""
@@ -65,13 +98,14 @@ def gang_size(execution: Execution, nodes: Sequence[Node]) -> GangSize:
 def fleet_slots(execution: Execution, nodes: Sequence[Node], gpus: float) -> Slots:
     """The fleet's places on these nodes. Raises InfeasibleError where there is none."""
     cpus = execution.finetune.cpus
-    total = sum(_places(node, cpus, gpus) for node in nodes)
-    if total == 0:
+    slots = Slots(0, cpus, gpus)
+    slots.resize(nodes)
+    if slots.total == 0:
         raise InfeasibleError(
             f"a fine-tune needs {cpus:g} CPUs and {gpus:g} GPUs, but no node has them: "
             f"{describe(nodes)}; lower `execution.finetune.cpus` or `gpus`, or start larger nodes"
         )
-    return Slots(total, cpus, gpus)
+    return slots
 
 
 def slots_of_gang(size: GangSize, slots: Slots) -> int:

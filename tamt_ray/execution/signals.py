@@ -12,20 +12,21 @@ class Signals:
     """What was caught so far. Nothing is raised inside a handler: it would land in Ray's C code."""
 
     def __init__(self) -> None:
-        self._caught: int | None = None
+        self.caught = False
+        self._number = 0
 
     def catch(self, number: int, frame: FrameType | None) -> None:
         """Remember the first signal; the next one has its usual effect at once."""
-        self._caught = number
+        self.caught = True
+        self._number = number
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
 
-    def raise_if_caught(self) -> None:
-        """Raises BrokenOffError with the shell's code for the signal."""
-        if self._caught is not None:
-            raise BrokenOffError(
-                128 + self._caught, "interrupted; what is done is kept, the same command goes on"
-            )
+    def broken_off(self) -> BrokenOffError:
+        """The end of the run, with the shell's code for the signal."""
+        return BrokenOffError(
+            128 + self._number, "interrupted; what is done is kept, the same command goes on"
+        )
 
 
 @contextmanager

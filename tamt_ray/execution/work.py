@@ -1,6 +1,7 @@
 """Doing one unit: read its parents, compute, commit. Knows nothing of Ray."""
 
 import platform
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -11,9 +12,10 @@ import torch
 from safetensors.torch import load, save
 
 from tamt_ray import __version__
-from tamt_ray.data.blocks import load_blocks
+from tamt_ray.data.blocks import load_blocks, load_paragraphs
 from tamt_ray.data.checkpoint import load_checkpoint
-from tamt_ray.data.history import History
+from tamt_ray.data.table import load_rows, name_of
+from tamt_ray.execution.keeping import Saving, StoreKeeper
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.file import mask_from_bytes, mask_to_bytes
 from tamt_ray.masks.mask import Mask
@@ -21,6 +23,7 @@ from tamt_ray.plan.unit import (
     FinetuneConfig,
     HeadConfig,
     ImpConfig,
+    Kind,
     OmpConfig,
     PretrainEvalConfig,
     RandomConfig,
@@ -35,11 +38,14 @@ from tamt_ray.search.imp import train_level
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream
 from tamt_ray.search.objective import Terms
-from tamt_ray.search.tamt import Scoring, train_mask
+from tamt_ray.search.tamt import train_mask
 from tamt_ray.search.team import Team
 from tamt_ray.spec.method import Training
-from tamt_ray.spec.table import Corpus
+from tamt_ray.spec.model import Model
+from tamt_ray.spec.optimizer import Optimizer
+from tamt_ray.spec.table import Corpus, Table
 from tamt_ray.store.record import Failure, Record
+from tamt_ray.store.states import States
 from tamt_ray.store.store import Store, StoreError
 
 Progress = Callable[[int, int], None]
@@ -57,23 +63,29 @@ class Yield:
 class Workbench:
     """One process's tools; models and features are kept between units and change no result."""
 
-    def __init__(self, store: Store, team: Team, place: str) -> None:
-        """`place` is written into every record: host, process and GPUs."""
+    def __init__(self, store: Store, team: Team, place: str, saving: Saving | None = None) -> None:
+        """`place` is written into every record: host, process and GPUs; `saving` says how often
+        running searches keep their states."""
         self._store = store
         self._team = team
+        self._saving = saving or Saving()
         self.place = place
         self._finetuner = Finetuner(team.device)
+        self._inputs: dict[str, str] = {}
 
     def perform(self, unit: Unit, progress: Progress | None = None) -> Record:
         """Compute a unit and commit its record. All workers of a team call it together; the first
         one writes. Raises whatever the computation raises, and then nothing is written."""
         started, begin = time.time(), time.perf_counter()
-        done = self._compute(unit, progress)
+        self._inputs.clear()
+        keeper = self._keeper(unit)
+        done = self._compute(unit, keeper, progress)
         record = Record(
             id=unit.id,
             kind=unit.kind,
             config=config_dict(unit.config),
             parents=unit.parents,
+            inputs=dict(self._inputs),
             metrics=done.metrics,
             sources=done.sources,
             started=started,
@@ -85,18 +97,30 @@ class Workbench:
                 **{name: version(name) for name in ("torch", "transformers")},
             },
         )
-        return self._store.commit(record, done.artifacts) if self._team.rank == 0 else record
+        if self._team.rank > 0:
+            return record
+        committed = self._store.commit(record, done.artifacts)
+        keeper.finish()
+        return committed
 
-    def _compute(self, unit: Unit, progress: Progress | None) -> Yield:
+    def _keeper(self, unit: Unit) -> StoreKeeper:
+        config = unit.config
+        last = config.steps if isinstance(config, ImpConfig | TamtConfig) else sys.maxsize
+        # Only mask trainings have longer ones to go on with; the rest end where they end.
+        goes_on = isinstance(config, TamtConfig) and (self._saving.leave_last or unit.goes_on)
+        states = States(self._store.files, unit.trajectory)
+        return StoreKeeper(states, last, self._saving, leave_last=goes_on)
+
+    def _compute(self, unit: Unit, keeper: StoreKeeper, progress: Progress | None) -> Yield:
         match unit.config:
             case HeadConfig() as config:
-                return self._head(config, progress)
+                return self._head(config, keeper, progress)
             case RandomConfig() | OmpConfig() as config:
                 return self._untrained(config)
             case ImpConfig() as config:
-                return self._imp(config, progress)
+                return self._imp(config, keeper, progress)
             case TamtConfig() as config:
-                return self._tamt(config, progress)
+                return self._tamt(config, keeper, progress)
             case PretrainEvalConfig() as config:
                 return self._pretrain_eval(config)
             case FinetuneConfig() as config:
@@ -106,15 +130,15 @@ class Workbench:
                 history = {"history.parquet": outcome.history.to_parquet()}
                 return Yield(outcome.metrics, history, outcome.sources)
 
-    def _head(self, config: HeadConfig, progress: Progress | None) -> Yield:
+    def _head(self, config: HeadConfig, keeper: StoreKeeper, progress: Progress | None) -> Yield:
         head = config.training
         training = Training(
             batch_size=head.batch_size, micro_batch=head.micro_batch, horizon=head.steps
         )
-        settings = Settings(training, head.lr, head.steps, head.seed)
-        model, sources = self._language_model(config.model.source, None)
+        settings = Settings(training, Optimizer(lr=head.lr), head.steps, head.seed)
+        model, sources = self._language_model(config.model, None)
         stream, corpus = _stream(config.corpus, config.model.source, settings)
-        weights, history = train_head(model, stream, settings, self._team, progress)
+        weights, history = train_head(model, stream, settings, self._team, progress, keeper=keeper)
         return Yield(
             {"steps": float(settings.steps)},
             {"head.safetensors": save(weights), "history.parquet": history.to_parquet()},
@@ -122,38 +146,55 @@ class Workbench:
         )
 
     def _untrained(self, config: RandomConfig | OmpConfig) -> Yield:
-        model, sources = self._language_model(config.model.source, None)
+        model, sources = self._language_model(config.model, None)
         mask = (
             Mask.at_random(model.dense, config.sparsity, config.seed)
             if isinstance(config, RandomConfig)
             else Mask.by_magnitude(model.dense, config.sparsity)
         )
-        return _found(mask, None, 0, sources)
+        return Yield(_figures(mask, 0, 0, 0.0), {"mask.safetensors": mask_to_bytes(mask)}, sources)
 
-    def _imp(self, config: ImpConfig, progress: Progress | None) -> Yield:
-        model, sources = self._language_model(config.model.source, config.head)
+    def _imp(self, config: ImpConfig, keeper: StoreKeeper, progress: Progress | None) -> Yield:
+        model, sources = self._language_model(config.model, config.head)
         below = self._mask(config.below) or Mask.by_magnitude(model.dense, config.start)
-        settings = Settings(config.training, config.lr, config.steps, config.seed)
+        settings = Settings(config.training, config.optimizer, config.steps, config.seed)
         stream, corpus = _stream(config.corpus, config.model.source, settings)
-        mask, history = train_level(
-            model, below, config.sparsity, stream, settings, self._team, progress
-        )
-        return _found(mask, history, config.steps, {**sources, **corpus})
+        start = None
+        seconds = 0.0
+        if config.below:
+            seconds = self._record("search", config.below).metrics["search_seconds"]
+            if not config.rewind:
+                start = load(self._artifact("search", config.below, "weights.safetensors"))
+        mask, history, weights = train_level(
+            model, below, config.sparsity, stream, settings, self._team, progress,
+            start=start, keeper=keeper,
+        )  # fmt: skip
+        figures = _figures(mask, config.steps, config.iterations, seconds + history.seconds)
+        artifacts = {
+            "mask.safetensors": mask_to_bytes(mask),
+            "history.parquet": history.to_parquet(),
+        }
+        if not config.rewind:
+            artifacts["weights.safetensors"] = save(weights)
+        return Yield(figures, artifacts, {**sources, **corpus})
 
-    def _tamt(self, config: TamtConfig, progress: Progress | None) -> Yield:
-        model, sources = self._language_model(config.model.source, config.head)
-        settings = Settings(config.training, config.lr, config.steps, config.seed)
-        stream, corpus = _stream(config.corpus, config.model.source, settings)
-        scoring = Scoring(
-            config.sparsity, config.init, config.threshold, config.scale, config.ranking
-        )
+    def _tamt(self, config: TamtConfig, keeper: StoreKeeper, progress: Progress | None) -> Yield:
+        model, sources = self._language_model(config.model, config.head)
+        settings = Settings(config.training, config.optimizer, config.steps, config.seed)
+        paragraphs = config.distillation.kd_text == "paragraphs"
+        stream, corpus = _stream(config.corpus, config.model.source, settings, paragraphs)
         mask, history = train_mask(
-            model, _TERMS[config.method], scoring, stream, settings, self._team, progress
+            model, TERMS[config.method], config.sparsity, config.scoring, stream, settings,
+            self._team, progress, distillation=config.distillation, keeper=keeper,
+        )  # fmt: skip
+        return Yield(
+            _figures(mask, config.steps, config.iterations, history.seconds),
+            {"mask.safetensors": mask_to_bytes(mask), "history.parquet": history.to_parquet()},
+            {**sources, **corpus},
         )
-        return _found(mask, history, config.steps, {**sources, **corpus})
 
     def _pretrain_eval(self, config: PretrainEvalConfig) -> Yield:
-        model, sources = self._language_model(config.model.source, config.head)
+        model, sources = self._language_model(config.model, config.head)
         blocks = load_blocks(config.corpus, "validation", config.model.source)
         losses = pretraining_losses(
             model,
@@ -164,49 +205,62 @@ class Workbench:
             batch_size=config.evaluation.batch_size,
             device=self._team.device,
         )
-        corpus = {f"{config.corpus.validation.source} validation": blocks.fingerprint}
-        return Yield(losses, {}, {**sources, **corpus})
+        return Yield(losses, {}, {**sources, **_read(config.corpus.validation)})
 
     def _language_model(
-        self, source: str, head: str | None
+        self, described: Model, head: str | None
     ) -> tuple[LanguageModel, dict[str, str]]:
-        checkpoint = load_checkpoint(source)
+        checkpoint = load_checkpoint(described.source)
         weights = load(self._artifact("head", head, "head.safetensors")) if head else None
-        model = LanguageModel(checkpoint.path, weights, self._team.device)
-        return model, {source: checkpoint.fingerprint}
+        model = LanguageModel(
+            checkpoint.path, weights, self._team.device,
+            prune=described.prune, pooler=described.pooler,
+        )  # fmt: skip
+        return model, {described.source: checkpoint.fingerprint}
 
     def _mask(self, unit_id: str | None) -> Mask | None:
         if unit_id is None:
             return None
         return mask_from_bytes(self._artifact("search", unit_id, "mask.safetensors"))
 
-    def _artifact(self, kind: str, unit_id: str, name: str) -> bytes:
-        record = self._store.record("head" if kind == "head" else "search", unit_id)
+    def _record(self, kind: Kind, unit_id: str) -> Record:
+        record = self._store.record(kind, unit_id)
         if record is None:
             raise StoreError(f"{kind} {unit_id[:8]} is needed but has no record in the store")
+        return record
+
+    def _artifact(self, kind: Kind, unit_id: str, name: str) -> bytes:
+        record = self._record(kind, unit_id)
+        self._inputs[f"{unit_id}/{name}"] = record.artifacts[name].sha256
         return self._store.artifact(record, name)
 
 
-_TERMS: Mapping[str, Terms] = {"tamt_mlm": "mlm", "tamt_kd": "kd", "tamt_mlm_kd": "mlm_kd"}
+TERMS: Mapping[str, Terms] = {"tamt_mlm": "mlm", "tamt_kd": "kd", "tamt_mlm_kd": "mlm_kd"}
 
 
-def _stream(corpus: Corpus, source: str, settings: Settings) -> tuple[Stream, dict[str, str]]:
-    blocks = load_blocks(corpus, "train", source)
-    stream = Stream(blocks, settings.training.batch_size, settings.seed, corpus.mlm_probability)
-    return stream, {f"{corpus.train.source} train": blocks.fingerprint}
+def _stream(
+    corpus: Corpus, source: str, settings: Settings, paragraphs: bool = False
+) -> tuple[Stream, dict[str, str]]:
+    text = (load_paragraphs if paragraphs else load_blocks)(corpus, "train", source)
+    stream = Stream(text, settings.training.batch_size, settings.seed, corpus.mlm_probability)
+    return stream, _read(corpus.train)
 
 
-def _found(mask: Mask, history: History | None, steps: int, sources: dict[str, str]) -> Yield:
-    metrics = {
+def _read(table: Table) -> dict[str, str]:
+    """What a record says of a table: its rows, whatever tokens they became."""
+    return {name_of(table): load_rows(table).fingerprint}
+
+
+def _figures(mask: Mask, steps: int, iterations: int, seconds: float) -> dict[str, float]:
+    """What a record tells of a mask; `iterations` and `seconds` count all training behind it."""
+    return {
         "zeros": float(mask.zeros),
         "weights": float(mask.weights),
         "sparsity": mask.sparsity,
         "steps": float(steps),
+        "iterations": float(iterations),
+        "search_seconds": seconds,
     }
-    artifacts = {"mask.safetensors": mask_to_bytes(mask)}
-    if history:
-        artifacts["history.parquet"] = history.to_parquet()
-    return Yield(metrics, artifacts, sources)
 
 
 def device_name(team: Team) -> str:

@@ -44,8 +44,9 @@ class MlmHead:
             for name, weight in part.named_parameters():
                 if weight.ndim > 1 and len(tied) in weight.shape and weight is not tied:
                     raise UnsupportedModelError(
-                        f"{type(model).__name__} has a decoder matrix of its own ({called}.{name}); "
-                        "supported are models whose decoder is tied to the word embedding"
+                        f"{type(model).__name__} has a decoder matrix of its own "
+                        f"({called}.{name}); supported are models whose decoder is tied to the "
+                        "word embedding"
                     )
         stand_in = _HandOn()
         if decoder is None:
@@ -68,9 +69,7 @@ class MlmHead:
 class _HandOn(nn.Module):
     """Stands where the body was and gives on what it is given."""
 
-    def forward(
-        self, *_others: object, inputs_embeds: Tensor, **_named: object
-    ) -> BaseModelOutput:
+    def forward(self, *_others: object, inputs_embeds: Tensor, **_named: object) -> BaseModelOutput:
         """The hidden states that came in as embeddings."""
         return BaseModelOutput(last_hidden_state=inputs_embeds)  # pyright: ignore
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +15,7 @@ from tamt_ray.store.files import Files
 from tamt_ray.store.record import Failure
 
 _EVENTS = "events.jsonl"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,8 @@ class Spool:
     """An append-only file of events and acknowledgements; one process at a time has it open.
 
     An event is on disk when `append` returns. An acknowledgement may be lost in a crash, so that
-    an event may come twice: whoever reads events must not mind. A line that does not parse is
-    the torn end of a crash and is left out.
+    an event may come twice: whoever reads events must not mind. A line that is no event is the
+    torn end of a crash, or damaged, and is left out: the store has what it told.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -145,14 +147,16 @@ def _read(path: Path) -> tuple[dict[int, Event], set[int]]:
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+            if "done" in row:
+                done.add(int(row["done"]))
+                continue
+            number, kind = int(row.pop("number")), _KINDS[row.pop("is")]
+            event = kind(**row)
+            if isinstance(event, Summary):
+                event = replace(event, names=tuple(event.names))
+                if not _DIGEST.fullmatch(event.digest) or not (path.parent / event.digest).is_dir():
+                    continue
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue
-        if "done" in row:
-            done.add(row["done"])
-            continue
-        number, kind = row.pop("number"), _KINDS[row.pop("is")]
-        event = kind(**row)
-        if isinstance(event, Summary):
-            event = replace(event, names=tuple(event.names))
         events[number] = event
     return events, done

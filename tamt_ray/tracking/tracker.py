@@ -36,18 +36,20 @@ _ENVIRONMENT = {
 }
 
 
-def load_writer(sweep: Sweep, plan: Plan, store: Store) -> "Writer":
-    """The writer; the first call imports MLflow, which takes seconds. Raises ImportError.
-
-    What the user has set in the environment stays.
-    """
+def prepare_mlflow() -> None:
+    """Set MLflow up before its first import; what the user has set in the environment stays."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    from tamt_ray.tracking.writer import Writer
-
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     # All that this one logs it raises as well, and the tracker shows it in one line.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+def load_writer(sweep: Sweep, plan: Plan, store: Store) -> "Writer":
+    """The writer; the first call imports MLflow, which takes seconds. Raises ImportError."""
+    prepare_mlflow()
+    from tamt_ray.tracking.writer import Writer
+
     return Writer(sweep, plan, store)
 
 
@@ -181,6 +183,8 @@ class Tracker:
     def _hand(self, writer: "Writer", entry: Entry) -> None:
         event = entry.event
         try:
+            # A driver that was paused and replaced must not write beside the other one.
+            self._store.ensure_held()
             match event:
                 case Landed():
                     record = self._store.record(event.kind, event.unit)

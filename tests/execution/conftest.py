@@ -5,11 +5,15 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+
+from tamt_ray.chaos import Process
 
 LETTERS = "abcdefghijklmnopqrst"
 
@@ -64,24 +68,191 @@ def toy(tmp_path: Path, model_dir: Path) -> dict[str, object]:
     }  # fmt: skip
 
 
+INJECTION = """
+# Imported by every Python that starts. A fault is a file: what happens to which unit, how often.
+import importlib.abc, importlib.machinery, json, os, signal, sys, time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def strike(unit, rank):
+    for path in sorted(HERE.glob("*.json")):
+        fault = json.loads(path.read_text())
+        if fault["rank"] != rank or fault["unit"].items() - unit.labels.items():
+            continue
+        marks = len(list(HERE.glob(f"{path.stem}.mark-*")))
+        if marks >= fault["times"]:
+            continue
+        import ray, torch
+        has = ray.get_runtime_context().get_assigned_resources()
+        mark = HERE / f"{path.stem}.mark-{marks}"
+        mark.write_text(json.dumps({"pid": os.getpid(), "has": has}))
+        print("about to", fault["act"], flush=True)
+        match fault["act"]:
+            case "crash":
+                os._exit(1)
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "segfault":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            case "sleep":
+                time.sleep(1e6)
+            case "memory":
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+            case "diverge":
+                from tamt_ray.data.history import NonFiniteLossError
+                raise NonFiniteLossError(3, float("nan"))
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "tamt_ray.execution.work":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        plain = spec.loader.exec_module
+
+        def exec_module(module):
+            plain(module)
+            perform = module.Workbench.perform
+
+            def struck(self, unit, *rest):
+                strike(unit, self._team.rank)
+                return perform(self, unit, *rest)
+
+            module.Workbench.perform = struck
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+class Faults:
+    """Real faults within workers, of processes that are started with `environment`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(INJECTION)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"PYTHONPATH": os.pathsep.join([str(self._folder), *sys.path[1:]])}
+
+    def inject(self, act: str, times: int = 1, rank: int = 0, **labels: object) -> str:
+        """Have every worker of that rank do so, when it begins a unit with these labels."""
+        name = f"{act}-{len(list(self._folder.glob('*.json')))}"
+        fault = {"act": act, "times": times, "rank": rank, "unit": labels}
+        (self._folder / f"{name}.json").write_text(json.dumps(fault))
+        return name
+
+    def struck(self, name: str) -> list[dict[str, Any]]:
+        """Process and resources of each worker that a fault struck."""
+        marks = sorted(self._folder.glob(f"{name}.mark-*"))
+        return [json.loads(mark.read_text()) for mark in marks]
+
+
+@pytest.fixture
+def faults(tmp_path: Path) -> Faults:
+    return Faults(tmp_path / "faults")
+
+
+class Driver:
+    """A sweep running in a process of its own."""
+
+    def __init__(self, folder: Path, sweep: dict[str, object], options: tuple[str, ...]) -> None:
+        path = folder / "sweep.yaml"
+        path.write_text(yaml.safe_dump(sweep))
+        self._said = folder / "said.txt"
+        self._folder = folder
+        self._options = options
+        self.store = Path(str(sweep["store"]))
+
+    def start(self, environment: dict[str, str]) -> "Driver":
+        command = [sys.executable, "-m", "tamt_ray.sweep", "sweep.yaml", *self._options]
+        with self._said.open("w") as said:
+            self.process = subprocess.Popen(
+                command, stdout=said, stderr=said, cwd=self._folder, env=environment
+            )
+        return self
+
+    @property
+    def said(self) -> str:
+        return self._said.read_text()
+
+    def wait_for(self, happened: Callable[[], object], seconds: float = 600) -> None:
+        """Raises AssertionError with what the driver said where it never happens."""
+        until = time.monotonic() + seconds
+        while not happened():
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < until, self.said
+            time.sleep(0.05)
+
+    def end(self, seconds: float = 600) -> int:
+        return self.process.wait(seconds)
+
+    def gone(self, below: list[Process]) -> None:
+        """Raises AssertionError where one of these processes outlives the driver."""
+        until = time.monotonic() + 60
+        while left := [p for p in below if running(p.pid)]:
+            assert time.monotonic() < until, left
+            time.sleep(0.05)
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and not only waits to be buried."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+StartDriver = Callable[..., Driver]
+
+
+@pytest.fixture
+def start_driver(tmp_path: Path) -> Iterator[StartDriver]:
+    """Starts `python -m tamt_ray.sweep` and leaves it running."""
+    drivers: list[Driver] = []
+
+    def start(sweep: dict[str, object], *options: str, **environment: str) -> Driver:
+        driver = Driver(tmp_path, sweep, options).start({**_clean(tmp_path), **environment})
+        drivers.append(driver)
+        return driver
+
+    yield start
+    for driver in drivers:
+        driver.process.kill()
+        driver.process.wait()
+
+
+def _clean(folder: Path) -> dict[str, str]:
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith(("TAMT_", "RAY_"))},
+        "TAMT_CACHE": str(folder / "cache"),
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
 Tamt = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
 def tamt(tmp_path: Path) -> Tamt:
     """Runs `python -m tamt_ray.sweep` on a sweep given as a mapping, as a user would."""
-    environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith(("TAMT_", "RAY_"))},
-        "TAMT_CACHE": str(tmp_path / "cache"),
-        "HF_HUB_OFFLINE": "1",
-    }
 
     def run(sweep: dict[str, object], *options: str) -> subprocess.CompletedProcess[str]:
         path = tmp_path / "sweep.yaml"
         path.write_text(yaml.safe_dump(sweep))
         return subprocess.run(
             [sys.executable, "-m", "tamt_ray.sweep", str(path), *options],
-            capture_output=True, text=True, timeout=280, cwd=tmp_path, env=environment, check=False,
+            capture_output=True, text=True, timeout=280, cwd=tmp_path, env=_clean(tmp_path),
+            check=False,
         )  # fmt: skip
 
     return run

@@ -25,7 +25,7 @@ def level(seed: int, below: str | None = None, head: str | None = None) -> Unit:
     """A unit of the gang lane with up to two parents."""
     return Unit(parse_config({
         "kind": "search", "method": "imp", "model": MODEL, "corpus": CORPUS, "training": {},
-        "sparsity": 0.5, "seed": seed, "steps": 1, "lr": 1, "start": 0.1, "below": below,
+        "sparsity": 0.5, "seed": seed, "steps": 1, "optimizer": {}, "start": 0.1, "below": below,
         "head": head,
     }))  # fmt: skip
 
@@ -257,6 +257,19 @@ def test_a_released_unit_is_handed_out_again_and_counted() -> None:
         assert board.attempts(unit.id) == attempt
         board.release(unit.id)
     assert board.state(unit.id) is State.READY
+
+
+def test_a_unit_may_be_claimed_once_and_only_when_ready() -> None:
+    """A worker of a board that is gone says that it has the unit."""
+    first, child = level(0), tuned(1, level(0).id)
+    board = Board(plan_of(first, child))
+    assert not board.claim(child.id)
+    assert board.claim(first.id)
+    assert not board.claim(first.id)
+    assert board.take("gang") is None
+    board.finish(first.id)
+    assert board.claim(child.id)
+    assert board.attempts(child.id) == 1
 
 
 def test_news_of_a_unit_that_is_over_changes_nothing() -> None:

@@ -8,6 +8,7 @@ from tamt_ray.execution.placement import (
     GangSize,
     InfeasibleError,
     Node,
+    Share,
     Slots,
     describe,
     fleet_slots,
@@ -141,6 +142,35 @@ def test_what_gangs_are_promised_the_fleet_leaves_free() -> None:
 def test_places_that_a_gang_takes(size: GangSize, slots: Slots, taken: int) -> None:
     """By whichever of CPUs and GPUs is scarcer."""
     assert slots_of_gang(size, slots) == taken
+
+
+@pytest.mark.parametrize(
+    ("slots", "share"),
+    [
+        (Slots(8, 1, 0.25), Share(1, 1 / 3, 2)),
+        (Slots(8, 1, 0.5), Share(1, 1, 2)),
+        (Slots(4, 1, 1), Share(1, 1, 1)),
+        (Slots(2, 1, 2), Share(1, 2, 1)),
+        (Slots(4, 1, 0, most_cpus=4), Share(2, 0, 2)),
+        (Slots(4, 2, 0, most_cpus=3), Share(3, 0, 2)),
+        (Slots(1, 2, 0, most_cpus=2), Share(2, 0, 1)),
+        (Slots(20, 0.1, 0, most_cpus=2), Share(0.2, 0, 2)),
+    ],
+)
+def test_the_larger_share_after_running_out_of_memory(slots: Slots, share: Share) -> None:
+    """The next larger fraction 1/k of a GPU; without GPUs twice the CPUs that the nodes have."""
+    assert slots.wider == share
+    assert slots.share == Share(slots.cpus, slots.gpus, 1)
+
+
+def test_places_are_counted_anew_when_nodes_come_and_go() -> None:
+    slots = fleet_slots(execution(cpus=2), [LAPTOP, SPOT], 0)
+    slots.promise("a", 1)
+    assert (slots.total, slots.most_cpus, slots.free()) == (5, 8, 4)
+    slots.resize([LAPTOP])
+    assert (slots.total, slots.most_cpus, slots.free()) == (1, 2, 0)
+    slots.resize([])
+    assert (slots.total, slots.free()) == (0, 0)
 
 
 GIB = 2**30

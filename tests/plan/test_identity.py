@@ -38,7 +38,8 @@ SCORING = {
 DISTILLATION = {"kd_text": "blocks", "kd_pads": False, "teacher_dropout": False}
 TASK = {
     "train": {"source": "dir:s.csv", **TABLE}, "validation": [{"source": "dir:t.csv", **TABLE}],
-    "max_train": None, "max_validation": None, "reduced": {}, "weight_decay": 0.0, "eps": 1e-8, "clip": 1.0,
+    "max_train": None, "max_validation": None, "reduced": {}, "weight_decay": 0.0, "eps": 1e-8,
+    "clip": 1.0,
 }  # fmt: skip
 GLUE = {
     **TASK, "text": ["s"], "label": "label", "lr": 2e-5, "batch_size": 32, "epochs": 3,

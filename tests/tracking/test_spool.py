@@ -55,6 +55,42 @@ def test_a_torn_line_does_not_spoil_the_next(tmp_path: Path) -> None:
     assert left(tmp_path) == [A, B]
 
 
+def test_one_flipped_byte_costs_an_event_or_two_and_stops_nobody(tmp_path: Path) -> None:
+    """The damaged one, and another whose number it now bears; the store still has what they
+    told."""
+    spool = Spool(tmp_path)
+    summary = spool.summary({"table.csv": b"1"}, {}, 1.0)
+    for event in (A, B, summary, C):
+        spool.append(event)
+    file = tmp_path / "events.jsonl"
+    whole = file.read_bytes()
+    lines = whole.split(b"\n")
+    for number, others in ((2, {A, C}), (3, {A, B, C})):
+        start = sum(len(line) + 1 for line in lines[:number])
+        for position in range(start, start + len(lines[number])):
+            data = bytearray(whole)
+            data[position] ^= 1
+            directory = tmp_path / f"{position}"
+            (directory / summary.digest).mkdir(parents=True)
+            (directory / "events.jsonl").write_bytes(data)
+            found = {e.event for e in Spool(directory).pending if isinstance(e.event, Landed)}
+            assert len(others - found) <= 1
+
+
+@pytest.mark.parametrize("keep", [0, 1, 50, 110, 200])
+def test_a_truncated_file_keeps_its_whole_lines(tmp_path: Path, keep: int) -> None:
+    spool = Spool(tmp_path)
+    for event in (A, B, C):
+        spool.append(event)
+    file = tmp_path / "events.jsonl"
+    data = file.read_bytes()[:keep]
+    file.write_bytes(data)
+    events = [event for event in (A, B, C) if event.unit.encode() + b'", ' in data]
+    complete = [event for event in events if event is not events[-1]] if events else []
+    assert left(tmp_path)[: len(complete)] == complete
+    assert len(left(tmp_path)) <= 3
+
+
 def test_the_file_does_not_grow_with_what_is_done(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     for event in [A, B, C] * 50:

@@ -1,0 +1,90 @@
+"""The board as workers and driver call it."""
+
+import os
+import socket
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import OutOfMemoryError
+
+from tamt_ray.execution.board import Lane
+from tamt_ray.execution.board_actor import BoardActor
+from tamt_ray.execution.cluster import NAMESPACE
+from tamt_ray.execution.faults import Fault
+from tamt_ray.execution.messages import BEAT, Event, Idle, Offer, Order, Worker
+from tamt_ray.store.record import Failure, Record
+
+
+@dataclass(frozen=True)
+class BoardClient:
+    """The board as seen from any process of the cluster."""
+
+    actor: ActorHandle[BoardActor]
+
+    @staticmethod
+    def named(name: str) -> "BoardClient":
+        """The board of a running sweep."""
+        return BoardClient(ray.get_actor(name, NAMESPACE))
+
+    def open(self, done: Collection[str], failed: Collection[str], pause: float = 0.0) -> None:
+        """See `BoardActor.open`."""
+        _answer(self.actor.open, list(done), list(failed), pause)
+
+    def take(self, lane: Lane, holder: str, wait: float = 0.0) -> Offer | Idle:
+        """See `BoardActor.take`."""
+        return _answer(self.actor.take, lane, holder, wait)
+
+    def started(self, holder: str, unit_id: str, rank: int, worker: Worker) -> Order:
+        """See `BoardActor.started`."""
+        return _answer(self.actor.started, holder, unit_id, rank, worker)
+
+    def beat(self, holder: str, unit_id: str, step: int, steps: int, worker: Worker) -> Order:
+        """See `BoardActor.beat`."""
+        return _answer(self.actor.beat, holder, unit_id, step, steps, worker)
+
+    def landed(self, holder: str, record: Record) -> None:
+        """See `BoardActor.landed`."""
+        _answer(self.actor.landed, holder, record)
+
+    def failed(self, holder: str, rank: int, failure: Failure, fault: Fault) -> None:
+        """See `BoardActor.failed`."""
+        _answer(self.actor.failed, holder, rank, failure, fault)
+
+    def lost(self, holder: str, fault: Fault) -> int | None:
+        """See `BoardActor.lost`."""
+        return _answer(self.actor.lost, holder, fault)
+
+    def drain(self, nodes: frozenset[str]) -> None:
+        """See `BoardActor.drain`."""
+        _answer(self.actor.drain, nodes)
+
+    def stop(self, save: bool) -> None:
+        """See `BoardActor.stop`."""
+        _answer(self.actor.stop, save)
+
+    def events(self, after: int, wait: float) -> tuple[int, list[Event]] | None:
+        """See `BoardActor.events`."""
+        return _answer(self.actor.events, after, wait)
+
+
+def this_place() -> str:
+    """Host, process and GPUs of the calling worker, for people."""
+    gpus = ",".join(map(str, ray.get_gpu_ids()))
+    return f"{socket.gethostname()} pid {os.getpid()}" + (f" GPU {gpus}" if gpus else "")
+
+
+def _answer(method: Any, *arguments: object) -> Any:
+    """What a call returned; Ray's own types lose it.
+
+    Ray makes a call again by itself when the board is lost, but not when the host killed it for
+    want of memory.
+    """
+    while True:
+        try:
+            return ray.get(method.remote(*arguments))
+        except OutOfMemoryError:
+            time.sleep(BEAT)

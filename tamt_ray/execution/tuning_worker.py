@@ -1,0 +1,56 @@
+"""The process that runs trials under Ray Tune, one after the other."""
+
+from typing import Any
+
+import torch
+from ray import tune
+
+from tamt_ray.data.history import NonFiniteLossError
+from tamt_ray.execution.tuning_bench import TrialBench
+from tamt_ray.execution.tuning_search import result_of, result_of_end
+from tamt_ray.execution.tuning_trials import Draw
+from tamt_ray.plan.tuning import Study
+from tamt_ray.search.team import Team
+from tamt_ray.store.store import Store
+
+
+class TrialWorker(tune.Trainable):
+    """One step is the way to the next rung; the process is reused for the next trial."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Remember the study; what can fail is left to the first step, which can tell."""
+        self._study: Study = config["study"][0]
+        self._store: str = config["store"]
+        gpus = float(config["gpus"])
+        self._device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+        if self._device.type == "cuda" and gpus < 1:
+            torch.cuda.set_per_process_memory_fraction(gpus)
+        self._bench: TrialBench | None = None
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """The next trial."""
+        self._draw: Draw = new_config["draw"][0]
+        self._rungs = None
+        return True
+
+    def step(self) -> dict[str, object]:
+        """Climb one rung. A trial's own errors are results; only a dying process fails one."""
+        try:
+            if self._bench is None:
+                self._bench = TrialBench(self._study, Store(self._store), Team(self._device))
+            if self._rungs is None:
+                self._rungs = self._bench.climb(self._draw.values)
+            rung = next(self._rungs)
+        except NonFiniteLossError as error:
+            return result_of_end("diverged", str(error))
+        except Exception as error:  # noqa: BLE001 - every error of a trial is kept as its result
+            return result_of_end("failed", f"{type(error).__name__}: {error}")
+        return result_of(self._study, rung)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, object]:
+        """Nothing to keep: Tune asks when it pauses a trial to reuse its actor."""
+        return {}
+
+    def load_checkpoint(self, checkpoint: dict[str, object] | None) -> None:
+        """Nothing was kept."""

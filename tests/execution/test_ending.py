@@ -1,0 +1,49 @@
+"""SIGTERM and SIGINT end a run alike, and the same command goes on from there."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+from tamt_ray.chaos import processes
+
+Toy = dict[str, Any]
+StartDriver = Any
+"""The fixture's own class, of `conftest`."""
+
+
+def test_the_first_signal_saves_and_the_second_ends_at_once(
+    toy: Toy, start_driver: StartDriver, tmp_path: Path
+) -> None:
+    """A search of a million steps is at work. SIGTERM: its state is saved and the run ends with
+    143, long before the grace period is over. Started again, it goes on from there; SIGINT twice:
+    gone at once, with all that worked for it."""
+    toy["methods"] = [{"method": "tamt_mlm", "steps": 1_000_000}]
+    toy["search"]["horizon"] = 1_000_000
+    toy["execution"] = {"grace": 100}
+    states = Path(str(toy["store"])) / "states"
+
+    def begun() -> bool:
+        return any(path.stat().st_size for path in tmp_path.glob("tamt-log-*"))
+
+    temporary = {"TMPDIR": str(tmp_path), "RAY_TMPDIR": "/tmp"}
+    driver = start_driver(toy, "--only", "search/*", **temporary)
+    driver.wait_for(begun)
+    assert not list(states.rglob("*.safetensors"))
+    driver.process.send_signal(signal.SIGTERM)
+    assert driver.end(95) == 143, driver.said
+    assert "units at work have 100 s to save their states" in driver.said
+    assert "the same command goes on" in driver.said
+    saved = [int(path.name.split("-")[0]) for path in states.rglob("*.safetensors")]
+    assert len(saved) == 1
+    log = next(Path(str(toy["store"])).glob("logs/search/*/*.txt")).read_text()
+    assert "stopped with the run" in log
+
+    driver = start_driver(toy, "--only", "search/*", **temporary)
+    driver.wait_for(begun)
+    below = [process for process in processes(driver.process.pid) if process.kind]
+    assert {"board", "gang rank"} <= {process.kind for process in below}
+    driver.process.send_signal(signal.SIGINT)
+    driver.wait_for(lambda: "stopping" in driver.said)
+    driver.process.send_signal(signal.SIGINT)
+    assert driver.end(20) in {-signal.SIGINT, 130}, driver.said
+    driver.gone(below)

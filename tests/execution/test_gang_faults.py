@@ -1,0 +1,49 @@
+"""Gangs whose workers hang or crash."""
+
+from typing import Any
+
+from tamt_ray.execution.logs import read_logs
+from tamt_ray.plan.expand import expand
+from tamt_ray.spec.sweep import Sweep
+from tamt_ray.store.store import Store
+
+Toy = dict[str, Any]
+Faults = StartDriver = Any
+"""The fixtures' own classes, of `conftest`."""
+
+
+def test_a_gang_survives_a_rank_that_sleeps_and_a_unit_that_crashes_it(
+    toy: Toy, faults: Faults, start_driver: StartDriver
+) -> None:
+    """Two DDP workers. In one search the second rank sleeps for ever, once: it is found by the lack
+    of progress, both are killed, and the search is done in the next gang. In the other search the
+    second rank crashes each time: it is set aside after its retries, and everything else is done.
+    """
+    toy["methods"] = [
+        "omp",
+        {"method": "tamt_mlm", "steps": 4},
+        {"method": "tamt_kd", "steps": 4},
+    ]
+    toy["tasks"] = {}
+    toy["execution"] = {"retries": 1, "patience": 15, "search": {"workers": 2}}
+    hung = faults.inject("sleep", rank=1, method="tamt_mlm")
+    crashing = faults.inject("crash", times=9, rank=1, method="tamt_kd")
+
+    driver = start_driver(toy, **faults.environment)
+    assert driver.end() == 1, driver.said
+
+    sweep = Sweep.model_validate(toy)
+    plan, store = expand(sweep), Store(sweep.store)
+    searches = {u.labels["method"]: u for u in plan.units.values() if u.kind == "search"}
+    done = store.done(plan.units)
+    assert searches["tamt_mlm"].id in done
+    assert searches["omp"].id in done
+    failures = store.failures(plan.units)
+    assert failures.keys() == {searches["tamt_kd"].id}
+    assert failures[searches["tamt_kd"].id].error == "WorkerDied"
+    assert (len(faults.struck(hung)), len(faults.struck(crashing))) == (1, 2)
+    assert "no progress, attempt 1" in driver.said
+    logs = read_logs(store, "search", searches["tamt_mlm"].id)
+    assert any("about to sleep" in log for log in logs)
+    evaluated = {u.labels["method"] for u in plan.units.values() if u.id in done}
+    assert evaluated == {"full", "omp", "tamt_mlm"}
