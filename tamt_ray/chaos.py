@@ -237,7 +237,7 @@ def _victims(
             return
         alive: dict[str, list[Process]] = {}
         for process in processes(run.driver.pid):
-            if process.kind in kinds:
+            if process.kind and process.kind in kinds:
                 alive.setdefault(process.kind, []).append(process)
         if not alive or (alive.keys() == {"driver"} and len(kinds) > 1):
             # It is still starting; on a slow machine nothing else would ever die.
