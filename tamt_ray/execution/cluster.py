@@ -11,7 +11,9 @@ from typing import Any
 import ray
 from ray._private.state import state
 
+from tamt_ray.execution.broken import BrokenOffError
 from tamt_ray.execution.placement import Node
+from tamt_ray.store.trouble import StoreError
 
 NAMESPACE = "tamt"
 
@@ -111,13 +113,20 @@ def connected(address: str | None) -> Generator[Nodes]:
             ray.init(address=address, runtime_env={"env_vars": passed}, **common)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ClusterError(_SILENT.format(address=address, error=error)) from error
-    try:
-        # What Ray has to say of lost workers and nodes, at length, it prints to standard output,
-        # where results go. The board's events say it in a line, Ray's own logs keep all of it.
-        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+    left_alone = False
+    # What Ray has to say of lost workers and nodes, at length, it prints to standard output, where
+    # results go. The board's events say it in a line, Ray's own logs keep all of it.
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        try:
             yield Nodes()
-    finally:
-        ray.shutdown()
+        except (BrokenOffError, StoreError):
+            # Threads of Tune and Train are still at work, and Ray ends a process with a code of its
+            # own that uses it after its end. The process ends by itself soon, and its Ray with it.
+            left_alone = True
+            raise
+        finally:
+            if not left_alone:
+                ray.shutdown()
 
 
 def _check_answers(address: str) -> None:

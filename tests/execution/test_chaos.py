@@ -5,9 +5,12 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tamt_ray.chaos import chaos, processes
+
+pytestmark = pytest.mark.faults
 
 Toy = dict[str, Any]
 

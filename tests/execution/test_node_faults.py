@@ -16,6 +16,8 @@ from tamt_ray.plan.expand import expand
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.store import Store
 
+pytestmark = pytest.mark.faults
+
 Toy = dict[str, Any]
 StartDriver = Any
 """The fixture's own class, of `conftest`."""
