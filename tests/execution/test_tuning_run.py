@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tamt_ray.execution.tuning_trials import known_trials, open_storage
@@ -51,6 +52,7 @@ def test_a_dry_run_counts_trials_and_steps_without_heavy_imports(toy: Toy, tmp_p
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.faults
 def test_a_killed_tuning_goes_on_and_never_runs_an_ended_trial_again(
     toy: Toy, tamt: Tamt, start_driver: Callable[..., Any], tmp_path: Path
 ) -> None:
