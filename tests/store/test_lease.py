@@ -156,10 +156,12 @@ def test_the_last_look_comes_after_the_data_is_on_the_disk(
         store = Store(str(files.local), lease.fence)
         store.commit(record_of(unit()), {"mask.safetensors": b"good"})
         sync, before = os.fsync, store.record("search", unit().id)
+        assert files.local
+        other = files.local / "leases/toy/00000002-0123456789ab.json"
 
         def paused(descriptor: int) -> None:
             sync(descriptor)
-            (files.local / "leases/toy/00000002-0123456789ab.json").write_bytes(b"")  # type: ignore[operator]
+            other.write_bytes(b"")
 
         monkeypatch.setattr(os, "fsync", paused)
         with pytest.raises(LeaseLostError):
