@@ -1,6 +1,6 @@
 """What the loop needs to know of a data set, whatever its kind."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +39,24 @@ class Sequences:
         """Bytes of memory."""
         return (
             self.ids.nbytes + self.starts.nbytes + (0 if self.types is None else self.types.nbytes)
+        )
+
+    def pack(self) -> dict[str, Tensor]:
+        """The same as tensors."""
+        arrays = {"ids": self.ids, "starts": self.starts, "pad_id": np.array([self.pad_id])}
+        if self.types is not None:
+            arrays["types"] = self.types
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    @classmethod
+    def unpack(cls, tensors: Mapping[str, Tensor]) -> "Sequences":
+        """What `pack` gave."""
+        types = tensors.get("types")
+        return cls(
+            ids=tensors["ids"].numpy(),
+            types=None if types is None else types.numpy(),
+            starts=tensors["starts"].numpy(),
+            pad_id=int(tensors["pad_id"]),
         )
 
 

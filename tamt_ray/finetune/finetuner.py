@@ -1,7 +1,9 @@
 """Fine-tuning one unit after the other in one process."""
 
+import sys
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -9,19 +11,24 @@ from transformers import PreTrainedTokenizerBase
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.history import History
-from tamt_ray.data.table import load_rows, name_of
+from tamt_ray.data.table import Rows, load_rows, name_of
 from tamt_ray.finetune.examples import Examples
+from tamt_ray.finetune.features import mapped
 from tamt_ray.finetune.loop import Evaluation, Progress, train
 from tamt_ray.finetune.model import Encoder
-from tamt_ray.finetune.passages import passages
+from tamt_ray.finetune.passages import Passages, passages
 from tamt_ray.finetune.recent import Recent
-from tamt_ray.finetune.sentences import sentences
+from tamt_ray.finetune.sentences import Sentences, sentences
 from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero
 from tamt_ray.spec.model import Model
 from tamt_ray.spec.table import Table
 from tamt_ray.spec.task import Spans, Task
 
 _FEATURE_BYTES = 1 << 30
+_WORTH_KEEPING = 5_000
+"""Examples from which on features are kept on the disk; fewer are made within a second."""
+_VERSIONS = ("1", version("transformers"), version("tokenizers"))
+"""Of how features are made."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +77,10 @@ class Finetuner:
         self, model: Model, task: Task, seed: int, mask: Mask | None, progress: Progress | None
     ) -> Outcome:
         encoder, words = self._encoder(model.source)
-        data = self._examples(model, words, task, task.train, task.max_train, seed)
+        data = self._examples(encoder, words, task, task.train, task.max_train, seed)
         # The same rows for every seed, so that scores can be compared.
         validation = [
-            self._examples(model, words, task, table, task.max_validation, "validation")
+            self._examples(encoder, words, task, table, task.max_validation, "validation")
             for table in task.validation
         ]
         _check_lengths(encoder, [data, *validation])
@@ -116,7 +123,7 @@ class Finetuner:
 
     def _examples(
         self,
-        model: Model,
+        encoder: Encoder,
         words: PreTrainedTokenizerBase,
         task: Task,
         table: Table,
@@ -124,13 +131,13 @@ class Finetuner:
         seed: int | str,
     ) -> Examples:
         key = (
-            model.source,
-            table,
-            limit,
-            None if limit is None else seed,
+            encoder.fingerprint,
             task.model_dump_json(include=_FEATURE_FIELDS),
+            str(limit),
+            "" if limit is None else str(seed),
         )
-        return self._features.get(key, partial(_make, task, table, words, limit, seed))
+        make = partial(_make, key, task, table, words, limit, seed)
+        return self._features.get((table, *key), make)
 
 
 _FEATURE_FIELDS = {
@@ -141,15 +148,32 @@ _FEATURE_FIELDS = {
 
 
 def _make(
-    task: Task, table: Table, words: PreTrainedTokenizerBase, limit: int | None, seed: int | str
+    key: tuple[str, ...],
+    task: Task,
+    table: Table,
+    words: PreTrainedTokenizerBase,
+    limit: int | None,
+    seed: int | str,
 ) -> Examples:
     rows = load_rows(table)
     try:
+        build = partial(_build, task, rows, words, limit, seed)
+        if min(limit or sys.maxsize, rows.table.num_rows) < _WORTH_KEEPING:
+            return build()
+        tensors = mapped((*_VERSIONS, rows.fingerprint, *key), lambda: build().pack())
         if isinstance(task, Spans):
-            return passages(task, rows, words, limit, seed)
-        return sentences(task, rows, words, limit, seed)
+            return Passages.unpack(tensors, task, rows.fingerprint)
+        return Sentences.unpack(tensors, task, rows.fingerprint)
     except (ValueError, SourceError) as error:
         raise type(error)(f"{name_of(table)}: {error}") from error
+
+
+def _build(
+    task: Task, rows: Rows, words: PreTrainedTokenizerBase, limit: int | None, seed: int | str
+) -> Passages | Sentences:
+    if isinstance(task, Spans):
+        return passages(task, rows, words, limit, seed)
+    return sentences(task, rows, words, limit, seed)
 
 
 def _check_lengths(encoder: Encoder, data: list[Examples]) -> None:

@@ -1,7 +1,8 @@
 """Features of questions on passages: windows over the passage, as BERT reads SQuAD."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import torch
@@ -60,6 +61,46 @@ class Passages:
         """Bytes of memory, Python objects estimated."""
         shared = {id(offsets): offsets.nbytes for offsets in self.offsets}
         return self.sequences.nbytes + sum(shared.values()) + 200 * len(self.windows)
+
+    def pack(self) -> dict[str, Tensor]:
+        """What was made of the texts, as tensors; `told` is the text itself, as JSON."""
+        places: dict[int, int] = {}
+        read: list[Offsets] = []
+        for offsets in self.offsets:
+            if id(offsets) not in places:
+                places[id(offsets)] = len(read)
+                read.append(offsets)
+        told = json.dumps([astuple(question) for question in self.questions]).encode()
+        return {
+            **self.sequences.pack(),
+            "targets": self.targets,
+            "windows": torch.tensor([astuple(window) for window in self.windows]),
+            "offsets": torch.from_numpy(np.concatenate(read)),
+            "offset_lengths": torch.tensor([len(offsets) for offsets in read]),
+            "offset_places": torch.tensor([places[id(offsets)] for offsets in self.offsets]),
+            "told": torch.frombuffer(bytearray(told), dtype=torch.uint8),
+        }
+
+    @classmethod
+    def unpack(cls, tensors: Mapping[str, Tensor], task: Spans, fingerprint: str) -> "Passages":
+        """What `pack` gave."""
+        lengths: list[int] = tensors["offset_lengths"].tolist()
+        read = [part.numpy() for part in tensors["offsets"].split(lengths)]
+        told: list[tuple[str, str, str, list[str], int]] = json.loads(
+            tensors["told"].numpy().tobytes()
+        )
+        return cls(
+            sequences=Sequences.unpack(tensors),
+            windows=[Window(*row) for row in tensors["windows"].tolist()],
+            targets=tensors["targets"],
+            questions=[
+                Question(name, text, context, tuple(answers), start)
+                for name, text, context, answers, start in told
+            ],
+            offsets=[read[place] for place in tensors["offset_places"].tolist()],
+            task=task,
+            fingerprint=fingerprint,
+        )
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of start and end over the real tokens; outputs [batch, tokens, 2].

@@ -1,6 +1,6 @@
 """Features of single sentences and sentence pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -42,6 +42,17 @@ class Sentences:
         """Bytes of memory."""
         return self.sequences.nbytes + self.targets.nbytes
 
+    def pack(self) -> dict[str, Tensor]:
+        """What was made of the texts, as tensors."""
+        return {**self.sequences.pack(), "targets": self.targets}
+
+    @classmethod
+    def unpack(
+        cls, tensors: Mapping[str, Tensor], task: Classification | Regression, fingerprint: str
+    ) -> "Sentences":
+        """What `pack` gave."""
+        return cls(Sequences.unpack(tensors), tensors["targets"], _outputs(task), fingerprint)
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy, or the squared error of a regression; outputs are [batch, classes]."""
         targets = self.targets[torch.from_numpy(batch.indices)]
@@ -76,7 +87,7 @@ def sentences(
     return Sentences(
         sequences=tokenise(tokenizer, texts, task.max_length),
         targets=torch.from_numpy(values[chosen]).to(torch.float32 if regression else torch.int64),
-        classes=1 if regression else task.classes,
+        classes=_outputs(task),
         fingerprint=rows.fingerprint,
     )
 
@@ -117,6 +128,10 @@ def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
     if not isinstance(value, int):
         raise ValueError(f"{tokenizer.name_or_path}: the tokenizer has no padding token")
     return value
+
+
+def _outputs(task: Classification | Regression) -> int:
+    return 1 if isinstance(task, Regression) else task.classes
 
 
 def _texts(values: list[object], name: str) -> list[str]:

@@ -1,0 +1,58 @@
+"""Tokenised features on the local disk: made once a machine, mapped into memory by all processes.
+
+Losing them costs time and nothing else.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tamt_ray.data.cache import cache_dir, locked, published, text_digest
+
+Tensors = Mapping[str, Tensor]
+
+
+def mapped(key: tuple[str, ...], make: Callable[[], Tensors]) -> Tensors:
+    """The tensors kept under `key`, else what `make` returns, kept from now on.
+
+    They share memory among processes until one writes to them. What was damaged is made again.
+    Raises SourceError where the cache cannot be written.
+    """
+    path = cache_dir() / "features" / f"{text_digest(*key)}.safetensors"
+    with locked(path):
+        found = _read(path)
+        if found is None:
+            _write(path, make())
+            found = _read(path)
+    assert found is not None
+    return found
+
+
+def _write(path: Path, tensors: Tensors) -> None:
+    plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with published(path) as temporary:
+        save_file(plain, temporary, {"sha256": _digest(plain)})
+
+
+def _read(path: Path) -> Tensors | None:
+    """None where there is no file or not what was written."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            told = (file.metadata() or {}).get("sha256")
+    except (FileNotFoundError, SafetensorError):
+        return None
+    return tensors if _digest(tensors) == told else None
+
+
+def _digest(tensors: Tensors) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.numpy().data)
+    return digest.hexdigest()
