@@ -76,10 +76,15 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def strike(unit, rank):
+unit = None
+
+
+def strike(rank, step):
     for path in sorted(HERE.glob("*.json")):
         fault = json.loads(path.read_text())
-        if fault["rank"] != rank or fault["unit"].items() - unit.labels.items():
+        if (fault["rank"], fault["step"]) != (rank, step):
+            continue
+        if fault["unit"].items() - unit.labels.items():
             continue
         marks = len(list(HERE.glob(f"{path.stem}.mark-*")))
         if marks >= fault["times"]:
@@ -90,6 +95,8 @@ def strike(unit, rank):
         mark.write_text(json.dumps({"pid": os.getpid(), "has": has}))
         print("about to", fault["act"], flush=True)
         match fault["act"]:
+            case "nothing":
+                pass
             case "crash":
                 os._exit(1)
             case "kill":
@@ -107,22 +114,41 @@ def strike(unit, rank):
                 raise NonFiniteLossError(3, float("nan"))
 
 
+def at_the_beginning(module):
+    perform = module.Workbench.perform
+
+    def struck(self, given, *rest):
+        global unit
+        unit = given
+        strike(self._team.rank, None)
+        return perform(self, given, *rest)
+
+    module.Workbench.perform = struck
+
+
+def at_a_step(module):
+    backward = module.Engine._backward
+
+    def struck(self):
+        strike(self._team.rank, self.step)
+        return backward(self)
+
+    module.Engine._backward = struck
+
+
+PATCHES = {"tamt_ray.execution.work": at_the_beginning, "tamt_ray.search.engine": at_a_step}
+
+
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "tamt_ray.execution.work":
+        if name not in PATCHES:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         plain = spec.loader.exec_module
 
         def exec_module(module):
             plain(module)
-            perform = module.Workbench.perform
-
-            def struck(self, unit, *rest):
-                strike(unit, self._team.rank)
-                return perform(self, unit, *rest)
-
-            module.Workbench.perform = struck
+            PATCHES[name](module)
 
         spec.loader.exec_module = exec_module
         return spec
@@ -144,10 +170,13 @@ class Faults:
     def environment(self) -> dict[str, str]:
         return {"PYTHONPATH": os.pathsep.join([str(self._folder), *sys.path[1:]])}
 
-    def inject(self, act: str, times: int = 1, rank: int = 0, **labels: object) -> str:
-        """Have every worker of that rank do so, when it begins a unit with these labels."""
+    def inject(
+        self, act: str, times: int = 1, rank: int = 0, step: int | None = None, **labels: object
+    ) -> str:
+        """Have every worker of that rank do so, when it begins a unit with these labels, or after
+        so many of its steps."""
         name = f"{act}-{len(list(self._folder.glob('*.json')))}"
-        fault = {"act": act, "times": times, "rank": rank, "unit": labels}
+        fault = {"act": act, "times": times, "rank": rank, "step": step, "unit": labels}
         (self._folder / f"{name}.json").write_text(json.dumps(fault))
         return name
 
@@ -165,10 +194,12 @@ def faults(tmp_path: Path) -> Faults:
 class Driver:
     """A sweep running in a process of its own."""
 
-    def __init__(self, folder: Path, sweep: dict[str, object], options: tuple[str, ...]) -> None:
+    def __init__(
+        self, folder: Path, sweep: dict[str, object], options: tuple[str, ...], number: int
+    ) -> None:
         path = folder / "sweep.yaml"
         path.write_text(yaml.safe_dump(sweep))
-        self._said = folder / "said.txt"
+        self._said = folder / f"said-{number}.txt"
         self._folder = folder
         self._options = options
         self.store = Path(str(sweep["store"]))
@@ -221,7 +252,8 @@ def start_driver(tmp_path: Path) -> Iterator[StartDriver]:
     drivers: list[Driver] = []
 
     def start(sweep: dict[str, object], *options: str, **environment: str) -> Driver:
-        driver = Driver(tmp_path, sweep, options).start({**_clean(tmp_path), **environment})
+        driver = Driver(tmp_path, sweep, options, len(drivers))
+        driver.start({**_clean(tmp_path), **environment})
         drivers.append(driver)
         return driver
 

@@ -1,11 +1,14 @@
-"""Gangs whose workers hang or crash."""
+"""Gangs whose workers hang, crash or are killed."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tamt_ray.execution.logs import read_logs
+from tamt_ray.execution.work import Workbench
 from tamt_ray.plan.expand import expand
+from tamt_ray.search.team import Team
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.store import Store
 
@@ -17,21 +20,29 @@ Faults = StartDriver = Any
 
 
 def test_a_gang_survives_a_rank_that_sleeps_and_a_unit_that_crashes_it(
-    toy: Toy, faults: Faults, start_driver: StartDriver
+    toy: Toy, faults: Faults, start_driver: StartDriver, tmp_path: Path
 ) -> None:
     """Two DDP workers. In one search the second rank sleeps for ever, once: it is found by the lack
-    of progress, both are killed, and the search is done in the next gang. In the other search the
-    second rank crashes each time: it is set aside after its retries, and everything else is done.
+    of progress, both are killed, and the search is done in the next gang. In another one the second
+    rank is killed before its fifth step: the search goes on with the state behind the fourth, and
+    its mask is to the bit that of one process which nothing befell. In the last one the second rank
+    crashes each time: it is set aside after its retries, and everything else is done.
     """
     toy["methods"] = [
         "omp",
         {"method": "tamt_mlm", "steps": 4},
         {"method": "tamt_kd", "steps": 4},
+        {"method": "tamt_mlm_kd", "steps": 6, "lr": 5e-3},
     ]
     toy["tasks"] = {}
-    toy["execution"] = {"retries": 1, "patience": 15, "search": {"workers": 2}}
+    toy["execution"] = {
+        "retries": 1, "patience": 15, "search": {"workers": 2, "state_every": 1e-9}
+    }  # fmt: skip
     hung = faults.inject("sleep", rank=1, method="tamt_mlm")
     crashing = faults.inject("crash", times=9, rank=1, method="tamt_kd")
+    killed = faults.inject("kill", rank=1, step=4, method="tamt_mlm_kd")
+
+    passed = faults.inject("nothing", times=9, rank=1, step=2, method="tamt_mlm_kd")
 
     driver = start_driver(toy, **faults.environment)
     assert driver.end() == 1, driver.said
@@ -42,12 +53,15 @@ def test_a_gang_survives_a_rank_that_sleeps_and_a_unit_that_crashes_it(
     done = store.done(plan.units)
     assert searches["tamt_mlm"].id in done
     assert searches["omp"].id in done
+    mask = done[searches["tamt_mlm_kd"].id].artifacts["mask.safetensors"]
+    alone = Workbench(Store(str(tmp_path / "alone")), Team(), "here")
+    assert mask == alone.perform(searches["tamt_mlm_kd"]).artifacts["mask.safetensors"]
     failures = store.failures(plan.units)
     assert failures.keys() == {searches["tamt_kd"].id}
     assert failures[searches["tamt_kd"].id].error == "WorkerDied"
-    assert (len(faults.struck(hung)), len(faults.struck(crashing))) == (1, 2)
+    assert [len(faults.struck(name)) for name in (hung, killed, passed, crashing)] == [1, 1, 1, 2]
     assert "no progress, attempt 1" in driver.said
     logs = read_logs(store, "search", searches["tamt_mlm"].id)
     assert any("about to sleep" in log for log in logs)
     evaluated = {u.labels["method"] for u in plan.units.values() if u.id in done}
-    assert evaluated == {"full", "omp", "tamt_mlm"}
+    assert evaluated == {"full", "omp", "tamt_mlm", "tamt_mlm_kd"}
