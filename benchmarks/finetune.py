@@ -1,0 +1,129 @@
+"""A fine-tuning epoch, beside padding with masks in every forward, and beside `Trainer`.
+
+The quickstart's model and the first rows of real GLUE tasks; batches of 32. Beside `Trainer`, which
+masks nothing, ours carries a mask. Needs the extra `bench` and the tasks' data.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoModelForSequenceClassification,
+    DataCollatorWithPadding,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+)
+from transformers.utils import logging
+
+from benchmarks.answer import Answer, at_least
+from benchmarks.clock import interleave
+from benchmarks.padded import Padded
+from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, tokenizer
+from tamt_ray.data.table import load_rows
+from tamt_ray.finetune.batches import epoch_batches
+from tamt_ray.finetune.finetuner import Finetuner
+from tamt_ray.finetune.model import Encoder
+from tamt_ray.finetune.sentences import Sentences, sentences
+from tamt_ray.masks.mask import Mask
+from tamt_ray.masks.matrices import prunable_matrices
+from tamt_ray.spec.load import load_sweep
+from tamt_ray.spec.model import Model
+from tamt_ray.spec.task import Classification
+
+ROUNDS = 3
+EXAMPLES, LENGTH = 128, 128
+TEXTS = {"cola": 1, "sst2": 1, "mrpc": 2, "rte": 2}
+"""Sentences of an example."""
+TARGETS = {"cola": 4.0, "sst2": 4.0, "mrpc": 1.8, "rte": 1.8}
+CPU = torch.device("cpu")
+
+
+def run() -> Iterator[Answer]:
+    """How many times faster ours is, task by task."""
+    sweep = load_sweep(Path(__file__).parents[1] / "sweeps" / "quickstart.yaml")
+    source = next(iter(sweep.models.values())).source
+    for name in TARGETS:
+        yield from _beside(name, source)
+
+
+def _beside(name: str, source: str) -> Iterator[Answer]:
+    model, task = Model(source=source), glue(name)
+    checkpoint = load_checkpoint(source)
+    examples = sentences(task, load_rows(task.train), tokenizer(checkpoint), EXAMPLES, 1)
+    ours, encoder = Finetuner(CPU), Encoder(checkpoint, CPU)
+    mask = Mask.by_magnitude(prunable_matrices(encoder.body), 0.5)
+    padded = Padded(encoder.network(model, task, 1), mask, encoder.masked(mask), LENGTH)
+    order = epoch_batches(examples.sequences.lengths, task.batch_size, 1, 0)
+    with tempfile.TemporaryDirectory(prefix="tamt-bench-") as folder:
+        times = interleave(
+            {
+                "ours": lambda: ours.run(model, task, 1, mask),
+                "padded": lambda: padded.epoch(examples.sequences, examples.targets, task, order),
+                "Trainer": trainer(checkpoint, examples, task, Path(folder)),
+            },
+            ROUNDS,
+        )
+    question = f"fine-tune epoch on {name}: times faster than"
+    target = TARGETS[name]
+    yield at_least(
+        f"{question} padding to {LENGTH}, masks in every forward",
+        times.ratio("padded", "ours"), target, "x", str(times),
+    )  # fmt: skip
+    yield at_least(
+        f"{question} Trainer, dynamic padding, grouped by length",
+        times.ratio("Trainer", "ours"), 1.0, "x",
+    )  # fmt: skip
+
+
+def glue(name: str) -> Classification:
+    """A GLUE task of one epoch; it evaluates once, on a single example."""
+    columns = ("sentence",) if TEXTS[name] == 1 else ("sentence1", "sentence2")
+    table = {"source": f"hf:nyu-mll/glue#{name}", "split": "train"}
+    return Classification.model_validate(
+        {
+            "kind": "classification", "train": table, "validation": [table], "text": columns,
+            "max_train": EXAMPLES, "max_validation": 1, "max_length": LENGTH, "epochs": 1,
+            "eval_every": 10_000,
+        }
+    )  # fmt: skip
+
+
+def trainer(
+    checkpoint: Checkpoint, examples: Sentences, task: Classification, folder: Path
+) -> Callable[[], object]:
+    """An epoch of `Trainer` on the same features, from the same pre-trained weights."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    model = AutoModelForSequenceClassification.from_pretrained(
+        checkpoint.path, num_labels=2, dtype=torch.float32
+    )
+    pretrained = {name: value.clone() for name, value in model.state_dict().items()}
+    sequences = examples.sequences
+    rows = Dataset.from_dict(
+        {
+            "input_ids": [
+                sequences.ids[begin:end].tolist()
+                for begin, end in zip(sequences.starts, sequences.starts[1:], strict=False)
+            ],
+            "labels": examples.targets.tolist(),
+        }
+    )
+    arguments = TrainingArguments(
+        output_dir=str(folder), num_train_epochs=1, per_device_train_batch_size=task.batch_size,
+        learning_rate=task.lr, train_sampling_strategy="group_by_length", use_cpu=True,
+        save_strategy="no", eval_strategy="no", logging_strategy="no", report_to="none",
+        disable_tqdm=True,
+    )  # fmt: skip
+    collator = DataCollatorWithPadding(tokenizer(checkpoint))
+
+    def epoch() -> object:
+        model.load_state_dict(pretrained)
+        peer = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collator)
+        peer.remove_callback(PrinterCallback)
+        return peer.train()
+
+    return epoch
