@@ -20,24 +20,7 @@ from tamt_ray.store.lease import Lease, Pace
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 
-from .test_verbs import MASK, METRICS, SWEEP, by_path, call, finish
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "small.yaml"
-    path.write_text(SWEEP.format(store=tmp_path / "results"))
-    return path
-
-
-@pytest.fixture
-def plan(file: Path) -> Plan:
-    return expand(load_sweep(file))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(str(tmp_path / "results"))
+from .small import MASK, METRICS, SWEEP, by_path, call, finish
 
 
 def mask_of(store: Store, unit: Unit) -> Path:

@@ -10,80 +10,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import Result
-from typer.testing import CliRunner
 
-from tamt_ray.cli.app import app
-from tamt_ray.masks.file import mask_from_bytes, mask_to_bytes
-from tamt_ray.masks.mask import Mask
-from tamt_ray.plan.expand import Plan, expand
+from tamt_ray.masks.file import mask_from_bytes
+from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.status import unit_path
-from tamt_ray.plan.unit import Unit, config_dict
-from tamt_ray.spec.load import load_sweep
-from tamt_ray.store.record import Failure, Record
+from tamt_ray.plan.unit import Unit
+from tamt_ray.store.record import Failure
 from tamt_ray.store.store import Store
 
+from .small import by_path, call, finish
+
 ROOT = Path(__file__).parents[2]
-SWEEP = """\
-name: small
-store: {store}
-mlflow: sqlite:///{store}/mlflow.db
-models: {{mini: {{source: "dir:m"}}}}
-corpus: {{train: {{source: "dir:a.txt"}}, validation: {{source: "dir:b.txt"}}}}
-methods: [random, omp]
-sparsities: [0.5]
-mask_seeds: [1, 2]
-finetune_seeds: [1]
-tasks:
-  stsb:
-    kind: regression
-    train: {{source: "dir:s.csv"}}
-    validation: [{{source: "dir:t.csv"}}]
-    text: [a, b]
-"""
 TOTALS = {"head": 0, "search": 3, "pretrain_eval": 4, "finetune": 4}
-METRICS = {
-    "search": {"zeros": 5.0, "weights": 10.0, "sparsity": 0.5, "steps": 0.0, "seconds": 0.1},
-    "pretrain_eval": {"mlm_loss": 4.0, "kd_loss": 0.25},
-    "finetune": {"best": 0.75, "last": 0.5, "best_step": 1, "steps": 2, "examples": 9,
-                 "pearson": 0.75},
-}  # fmt: skip
-MASK = mask_to_bytes(Mask({"w": torch.eye(4, 5, dtype=torch.bool)}))
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "small.yaml"
-    path.write_text(SWEEP.format(store=tmp_path / "results"))
-    return path
-
-
-@pytest.fixture
-def plan(file: Path) -> Plan:
-    return expand(load_sweep(file))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(str(tmp_path / "results"))
-
-
-def call(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def by_path(plan: Plan, path: str) -> Unit:
-    (unit,) = (unit for unit in plan.units.values() if unit_path(unit) == path)
-    return unit
-
-
-def finish(store: Store, *units: Unit) -> None:
-    for unit in units:
-        record = Record(
-            id=unit.id, kind=unit.kind, config=config_dict(unit.config), parents=unit.parents,
-            metrics=METRICS[unit.kind], started=1.7e9, seconds=1.0, device="cpu", place="here",
-        )  # fmt: skip
-        store.commit(record, {"mask.safetensors": MASK} if unit.kind == "search" else {})
 
 
 def break_down(store: Store, unit: Unit) -> None:
