@@ -1,13 +1,11 @@
 """The tables of the report that answer a question: what beats what, at what cost, who was right."""
 
 from collections import Counter
-from collections.abc import Mapping
 
 import polars as pl
 
 from tamt_ray.analysis.averages import AVERAGE
-from tamt_ray.analysis.claims import CLAIMS, Rule, judge_claims
-from tamt_ray.analysis.evidence import Evidence
+from tamt_ray.analysis.claims import CLAIMS, Judged, Rule
 from tamt_ray.analysis.html import Html, folded, join, table, tag
 from tamt_ray.analysis.material import Material
 from tamt_ray.analysis.opening import duration
@@ -169,10 +167,9 @@ def _reduced(rows: pl.DataFrame, size: int | None) -> str:
     return counted(spread(row[0]["mean"], row[0]["std"]), row[0]["n"], row[0]["n_expected"])
 
 
-def claims_table(evidence: Mapping[str, Evidence]) -> Html:
+def claims_table(judged: Judged) -> Html:
     """Each statement of the paper, the statistic that tests it, its value here, the verdict."""
-    judged = judge_claims(evidence)
-    several = len(evidence) > 1
+    several = len({model for _, model, _ in judged if model}) > 1
     rows: list[Html] = []
     for claim in CLAIMS:
         found = [(model, finding) for other, model, finding in judged if other is claim]

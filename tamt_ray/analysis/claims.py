@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+import polars as pl
+
 from tamt_ray.analysis import claims_losses, claims_masks, claims_scores
 from tamt_ray.analysis.evidence import Evidence, Family
 from tamt_ray.analysis.verdict import Finding
@@ -120,12 +122,16 @@ CLAIMS: tuple[Claim, ...] = (
 )  # fmt: skip
 
 
-def judge_claims(evidence: Mapping[str, Evidence]) -> list[tuple[Claim, str | None, Finding]]:
+Judged = list[tuple[Claim, str | None, Finding]]
+"""Statements, each with the model it was tested on and what came out."""
+
+
+def judge_claims(evidence: Mapping[str, Evidence]) -> Judged:
     """Each statement with the models it is about and what their data say.
 
     A statement about a kind of model that the sweep lacks has None in place of a model.
     """
-    found: list[tuple[Claim, str | None, Finding]] = []
+    found: Judged = []
     for claim in CLAIMS:
         models = [name for name, e in evidence.items() if claim.family in (None, e.family)]
         found += [(claim, name, claim.test(evidence[name])) for name in models]
@@ -133,3 +139,20 @@ def judge_claims(evidence: Mapping[str, Evidence]) -> list[tuple[Claim, str | No
             words = "RoBERTa" if claim.family == "roberta" else "BERT"
             found.append((claim, None, Finding("not decidable", "", f"the sweep has no {words}")))
     return found
+
+
+def claims_frame(judged: Judged) -> pl.DataFrame:
+    """One row a verdict, in the order of `judged`, all text."""
+    return pl.DataFrame(
+        {
+            "statement": [claim.statement for claim, _, _ in judged],
+            "where": [claim.where for claim, _, _ in judged],
+            "model": [model for _, model, _ in judged],
+            "statistic": [claim.statistic for claim, _, _ in judged],
+            "rule": [claim.rule.title for claim, _, _ in judged],
+            "value": [finding.value for _, _, finding in judged],
+            "verdict": [finding.verdict for _, _, finding in judged],
+            "why": [finding.why for _, _, finding in judged],
+        },
+        schema_overrides={"model": pl.String},
+    )

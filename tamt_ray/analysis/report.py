@@ -13,6 +13,7 @@ from tamt_ray.analysis.answers import (
     costs_table,
     reduced_table,
 )
+from tamt_ray.analysis.claims import Judged, claims_frame, judge_claims
 from tamt_ray.analysis.closing import caveats, configuration, sources
 from tamt_ray.analysis.evidence import gather_evidence
 from tamt_ray.analysis.figures import pretraining_vs_downstream, to_png, to_svg
@@ -73,6 +74,7 @@ def build_report(
     """
     material = gather(sweep, plan, records, failures or {}, shelf, published)
     figures = {figure.name: (figure, to_png(figure.figure)) for figure in _figures(material)}
+    judged = judge_claims(gather_evidence(material)) if material.tasks else []
     tables = {
         "downstream": material.results.downstream,
         "pretrain": material.results.pretrain,
@@ -80,11 +82,12 @@ def build_report(
         "correlations": material.correlations,
         "comparisons": material.comparisons,
         "search_costs": material.costs,
+        "claims": claims_frame(judged),
     }
     if shelf is not None:
         tables["distances"] = material.distances
     return {
-        "report.html": _page(material, figures).encode(),
+        "report.html": _page(material, figures, judged).encode(),
         **{f"tables/{name}.parquet": _parquet(table) for name, table in tables.items()},
         **{f"figures/{name}.png": image for name, (_, image) in figures.items()},
     }
@@ -103,7 +106,7 @@ def _figures(material: Material) -> list[PaperFigure]:
 Drawn = Mapping[str, tuple[PaperFigure, bytes]]
 
 
-def _page(material: Material, figures: Drawn) -> str:
+def _page(material: Material, figures: Drawn, judged: Judged) -> str:
     style = files("tamt_ray.analysis").joinpath("report.css").read_text(encoding="utf-8")
     head = tag(
         "head",
@@ -113,7 +116,7 @@ def _page(material: Material, figures: Drawn) -> str:
         tag("style", Html(style)),
     )
     sections = {
-        title: content for title, content in _sections(material, figures).items() if content
+        title: content for title, content in _sections(material, figures, judged).items() if content
     }
     body = tag(
         "body",
@@ -123,7 +126,7 @@ def _page(material: Material, figures: Drawn) -> str:
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def _sections(material: Material, figures: Drawn) -> dict[str, Html]:
+def _sections(material: Material, figures: Drawn, judged: Judged) -> dict[str, Html]:
     """Titles and contents, in order; empty ones are left out of the page."""
     places = {title: _placed(names, figures) for title, names in _PLACES.items()}
     head: dict[str, Html] = {}
@@ -133,7 +136,7 @@ def _sections(material: Material, figures: Drawn) -> dict[str, Html]:
         several = len(material.sweep.sparsities) > 1
         head = {
             "In short": in_short(material),
-            "What the paper says": claims_table(gather_evidence(material)),
+            "What the paper says": claims_table(judged),
             "Downstream scores": join(reversed(scores) if several else scores),
             "Paired differences": comparisons_table(material),
             "Pre-training losses": losses_table(material),

@@ -11,6 +11,7 @@ import pytest
 
 from tamt_ray.analysis import report as module
 from tamt_ray.analysis.averages import AVERAGE
+from tamt_ray.analysis.claims import CLAIMS
 from tamt_ray.analysis.closing import configuration
 from tamt_ray.analysis.distances import MASK
 from tamt_ray.analysis.html import Html, tag
@@ -28,6 +29,7 @@ TABLES = {
     f"tables/{name}.parquet"
     for name in (
         "downstream", "pretrain", "averages", "correlations", "comparisons", "search_costs",
+        "claims",
     )
 }  # fmt: skip
 
@@ -73,6 +75,9 @@ def test_files_and_tables(report: dict[str, bytes]) -> None:
     keys = averages.select("model", "method", "sparsity", "task")
     assert keys.equals(keys.sort(keys.columns))
     assert pl.read_parquet(io.BytesIO(report["tables/downstream.parquet"])).height == 32
+    claims = pl.read_parquet(io.BytesIO(report["tables/claims.parquet"]))
+    assert set(claims["statement"]) == {claim.statement for claim in CLAIMS}
+    assert set(claims["verdict"]) <= {"supported", "contradicted", "not decidable"}
 
 
 def test_page_asks_for_nothing_and_runs_nothing(report: dict[str, bytes]) -> None:
