@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tamt_ray.data.history import History, NonFiniteLossError, check_finite
+from tamt_ray.data.phases import phase
 from tamt_ray.data.seeds import derive
 from tamt_ray.finetune.batches import collate, epoch_batches, evaluation_batches
 from tamt_ray.finetune.examples import Examples
@@ -71,13 +72,17 @@ def train(
             step += 1
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            batch = collate(data.sequences, indices, device)
+            with phase("collating"):
+                batch = collate(data.sequences, indices, device)
             torch.manual_seed(derive("dropout", seed, step))
-            loss = data.loss(network(batch.inputs), batch)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, task.clip)
-            optimizer.step()
+            with phase("forward and backward"):
+                loss = data.loss(network(batch.inputs), batch)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+            with phase("clipping"):
+                torch.nn.utils.clip_grad_norm_(parameters, task.clip)
+            with phase("optimiser"):
+                optimizer.step()
             pending.append(loss.detach())
             evaluate_now = step % task.eval_every == 0 or step == steps
             if evaluate_now or step % _LOG_EVERY == 0:
@@ -86,7 +91,8 @@ def train(
                 if progress is not None:
                     progress(step, steps)
             if evaluate_now:
-                evaluations.append(_evaluate(network, validation, task, device, step))
+                with phase("evaluation"):
+                    evaluations.append(_evaluate(network, validation, task, device, step))
                 history.log(step, **evaluations[-1].metrics)
                 network.train()
     return evaluations

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tamt_ray.data.history import History, check_finite
+from tamt_ray.data.phases import phase
 from tamt_ray.data.seeds import derive
-from tamt_ray.search.masking import Stream, join
+from tamt_ray.search.masking import Corrupted, Stream, join
 from tamt_ray.search.objective import Objective
 from tamt_ray.search.optimizer import clip_gradients, make_optimizer
 from tamt_ray.search.state import Keeper, TrainingState
@@ -105,11 +106,18 @@ class Engine:
             rate = optimizer.lr * max(0.0, 1 - self.step / training.horizon)
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
-            terms = self._backward()
-            before_step()
-            clip_gradients(self._parameters, optimizer)
-            self._optimizer.step()
-            after_step()
+            with phase("data"):
+                blocks = self._stream.batch(self.step)
+            with phase("forward and backward"):
+                terms = self._backward(blocks)
+            with phase("gradients of what trains"):
+                before_step()
+            with phase("clipping"):
+                clip_gradients(self._parameters, optimizer)
+            with phase("optimiser"):
+                self._optimizer.step()
+            with phase("re-ranking and masks"):
+                after_step()
             self.step += 1
             loss = torch.stack(list(terms.values())).sum()
             self._recent.append((self.step, loss))
@@ -163,22 +171,25 @@ class Engine:
         if name is not None:
             self.restore(self._keeper.read(name))
 
-    def _backward(self) -> dict[str, Tensor]:
+    def _backward(self, blocks: list[Corrupted]) -> dict[str, Tensor]:
         """Leave the gradient of the global batch in the parameters; returns its loss terms."""
-        blocks = self._stream.batch(self.step)
         size = self._settings.training.micro_batch
         micro_batches = [blocks[start : start + size] for start in range(0, len(blocks), size)]
         chosen = sum(len(block.labels) for block in blocks)
         tokens = sum(self._tokens(block) for block in blocks)
+        short = self._settings.training.precision == "bfloat16"
         mine = range(self._team.rank, len(micro_batches), self._team.size)
         totals: dict[str, Tensor] = {}
+        # Scores hold the last gradients too, which must not be there beside the new ones.
+        self._optimizer.zero_grad(set_to_none=True)
         self._objective.zero_grad(set_to_none=True)
         for number in mine:
             last = number + self._team.size >= len(micro_batches)
             torch.manual_seed(derive(self._settings.seed, "dropout", self.step, number))
             batch = join(micro_batches[number]).to(self._team.device)
             with contextlib.nullcontext() if last else _unsynchronised(self._objective):
-                loss, terms = self._objective(batch, chosen, tokens)
+                with torch.autocast(self._team.device.type, torch.bfloat16, enabled=short):
+                    loss, terms = self._objective(batch, chosen, tokens)
                 # DDP averages over workers; the loss is a share of a sum.
                 (loss * self._team.size).backward()
             for name, value in terms.items():

@@ -16,7 +16,7 @@ Terms = Literal["mlm", "kd", "mlm_kd"]
 def mlm_sum(model: LanguageModel, last_hidden: Tensor, batch: Corrupted) -> Tensor:
     """Cross-entropy in nats summed over the chosen tokens; logits at those tokens only."""
     logits = model.logits(last_hidden[batch.chosen])
-    return functional.cross_entropy(logits, batch.labels, reduction="sum")
+    return functional.cross_entropy(_full(logits), batch.labels, reduction="sum")
 
 
 def kd_sum(
@@ -28,12 +28,17 @@ def kd_sum(
     are summed, all without it.
     """
     distances = [
-        1 - functional.cosine_similarity(t, s, dim=-1)
+        1 - functional.cosine_similarity(_full(t), _full(s), dim=-1)
         for t, s in zip(teacher, student, strict=True)
     ]
     if counted is not None:
         distances = [distance * counted for distance in distances]
     return torch.stack([distance.sum() for distance in distances]).sum() / len(distances)
+
+
+def _full(values: Tensor) -> Tensor:
+    """Losses are small differences of what short numbers may hold."""
+    return values.float() if values.dtype is torch.bfloat16 else values
 
 
 class Objective(nn.Module):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tamt_ray.data.history import History
 from tamt_ray.masks.mask import Mask
-from tamt_ray.masks.select import keep_largest, zeros_at
+from tamt_ray.masks.select import Cut, Selection, zeros_at
 from tamt_ray.search.engine import Engine, Progress, Settings
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream
@@ -49,6 +49,10 @@ class MaskedWeights:
         }
         self._fixed = {name: keep for name, keep in first.items() if name not in self.scores}
         """What is masked but not trained: the pooler."""
+        self._selections = {
+            name: Selection(zeros_at(sparsity, score.numel()))
+            for name, score in self.scores.items()
+        }
         self._step = 0
         self._thresholds: dict[str, Tensor] = {}
         if not self._always_exact:
@@ -60,11 +64,7 @@ class MaskedWeights:
     def keep(self, name: str) -> Tensor:
         """M of one trained matrix."""
         ranked = self._ranked(name)
-        if self._always_exact or (self._scoring.comparison == "at_least" and self._reranks):
-            return keep_largest(ranked, zeros_at(self._sparsity, ranked.numel()))
-        if self._scoring.comparison == "at_least":
-            return ranked >= self._thresholds[name]
-        return ranked > self._thresholds[name]
+        return self._cut(name, ranked).keep(ranked)
 
     @torch.no_grad()
     def apply(self) -> None:
@@ -125,17 +125,25 @@ class MaskedWeights:
         scores = self.scores[name].detach()
         return scores.abs() if self._scoring.ranking == "magnitude" else scores
 
+    def _cut(self, name: str, ranked: Tensor) -> Cut:
+        """What of `ranked` is kept."""
+        at_least = self._scoring.comparison == "at_least"
+        if at_least and (self._always_exact or self._reranks):
+            return self._selections[name].cut(ranked)
+        return Cut(float(self._thresholds[name]), 0 if at_least else ranked.numel())
+
     def _threshold(self, name: str) -> Tensor:
         """φ for the present scores."""
         ranked = self._ranked(name)
-        keep = keep_largest(ranked, zeros_at(self._sparsity, ranked.numel()))
+        keep = self._selections[name].cut(ranked).keep(ranked)
         if self._scoring.comparison == "at_least":
             return ranked.masked_fill(~keep, torch.inf).min()
         return ranked.masked_fill(keep, -torch.inf).max()
 
     def _write(self) -> None:
         for name, weight in self._weights.items():
-            torch.mul(self._dense[name], self.keep(name), out=weight.data)
+            ranked = self._ranked(name)
+            self._cut(name, ranked).write(self._dense[name], ranked, weight.data)
 
 
 class MaskTraining:
@@ -161,11 +169,18 @@ class MaskTraining:
         head = list(model.head_parameters().values()) if "mlm" in terms else []
         for parameter in head:
             parameter.requires_grad_(True)
-        self._weights = MaskedWeights(model, sparsity, scoring, settings.seed)
-        parameters = [*self._weights.scores.values(), *head]
+        self.weights = MaskedWeights(model, sparsity, scoring, settings.seed)
+        parameters = [*self.weights.scores.values(), *head]
         objective = Objective(model, terms, distillation)
         self._engine = Engine(
-            objective, parameters, stream, settings, team, keeper, inner=self._weights
+            objective, parameters, stream, settings, team, keeper, inner=self.weights
+        )
+
+    def train(self, step: int | None = None, progress: Progress | None = None) -> None:
+        """Go on until `step` steps are done, or all of them."""
+        weights = self.weights
+        self._engine.run(
+            weights.take_gradients, weights.apply, progress, weights.figures, until=step
         )
 
     def advance(self, step: int | None = None, progress: Progress | None = None) -> Mask:
@@ -173,11 +188,8 @@ class MaskTraining:
 
         A mask that drifts is returned as it stands, as the released code saves it.
         """
-        weights = self._weights
-        self._engine.run(
-            weights.take_gradients, weights.apply, progress, weights.figures, until=step
-        )
-        return weights.mask()
+        self.train(step, progress)
+        return self.weights.mask()
 
     @property
     def history(self) -> History:

@@ -22,6 +22,16 @@ Gpus = Annotated[
 ]
 
 
+def _word_or_count(gangs: object) -> str:
+    return "word" if isinstance(gangs, str) else "count"
+
+
+Gangs = Annotated[
+    Annotated[Count, Tag("count")] | Annotated[Literal["auto"], Tag("word")],
+    Discriminator(_word_or_count),
+]
+
+
 class Lane(Frozen):
     """Resources of one process."""
 
@@ -40,9 +50,12 @@ class SearchLane(Lane):
     """The search gangs."""
 
     workers: Count = 1
-    """DDP workers of a gang; does not change the global batch nor the data order."""
-    gangs: Count = 1
-    """Gangs that search side by side."""
+    """DDP workers of a gang, the most of them with `gangs: auto`; does not change the global batch
+    nor the data order."""
+    gangs: Gangs = 1
+    """Gangs that search side by side. `auto`: one for every search that is ready while there is
+    room, narrow ones while searches abound, wider ones for the last; fine-tunes get what is left.
+    A gang has a process of its own on the head node."""
     state_every: Positive = 300.0
     """Seconds between two saved states of a running search; so much is lost with a machine."""
     keep_states: bool = True

@@ -37,6 +37,9 @@ class Training(Frozen):
     """Steps over which the learning rate falls linearly to zero, whatever the step limit."""
     log_every: Count = 50
     """Steps between two points of the logged curves."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the forward and backward pass: `bfloat16` by autocast. It finds other masks, so it is part
+    of what a search is; weights, scores, losses and the optimiser stay in float32."""
 
 
 class Random(Frozen):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamt_ray.masks.mask import Mask
-from tamt_ray.masks.select import keep_largest, zeros_at
+from tamt_ray.masks.select import Selection, keep_largest, zeros_at
 
 
 def by_sorting(values: np.ndarray, zeros: int) -> np.ndarray:
@@ -49,9 +49,10 @@ def large(kind: str) -> np.ndarray:
         "ascending": lambda: np.arange(size),
         "descending": lambda: np.arange(size)[::-1],
         "by row": lambda: np.repeat(draw.normal(size=SIDE[0]), SIDE[1]),
-        # The sample takes every 997th entry: these look like nothing else to it.
+        # The sample takes every 33rd entry, as 33 is near the cube root of the size: these look
+        # like nothing else to it.
         "against the sample": lambda: (
-            np.where(np.arange(size) % 997 == 0, 100.0, -1.0) + draw.normal(size=size)
+            np.where(np.arange(size) % 33 == 0, 100.0, -1.0) + draw.normal(size=size)
         ),
         "one outlier": lambda: np.eye(1, size, 5)[0] * 1e30,
         "infinite": lambda: draw.choice([-np.inf, 0.0, 1.0, np.inf], size=size),
@@ -85,6 +86,73 @@ def test_large_matrices_at_random(seed: int, levels: int, sparsity: float) -> No
     zeros = zeros_at(sparsity, values.size)
     keep = keep_largest(torch.from_numpy(values.copy()), zeros)
     assert np.array_equal(keep.numpy(), by_sorting(values, zeros))
+
+
+STEPS = {
+    "a little": lambda draw, values: values + draw.normal(size=values.shape) * 1e-3,
+    "far away": lambda draw, values: values + 100,
+    "and turn round": lambda draw, values: -values,
+    "not at all": lambda draw, values: values,
+    "into two clusters": lambda draw, values: np.where(values > 0, 1.0, -1.0) + values * 1e-6,
+    "into ties": lambda draw, values: np.round(values, 1),
+    "all to one": lambda draw, values: np.zeros_like(values),
+    "past infinity": lambda draw, values: np.where(values > 1, np.inf, values),
+}
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1), st.floats(0, 0.999), st.booleans(),
+    st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=4),
+)  # fmt: skip
+def test_what_a_selection_remembers_changes_nothing(
+    seed: int, sparsity: float, rounded: bool, moves: list[str]
+) -> None:
+    """However the values move between two cuts; the weights written are the kept ones."""
+    draw = np.random.default_rng(seed)
+    values = draw.normal(size=(150, 151))
+    values = np.round(values, 2) if rounded else values
+    weights = torch.from_numpy(draw.normal(size=values.shape).astype(np.float32))
+    zeros = zeros_at(sparsity, values.size)
+    selection = Selection(zeros)
+    for move in ["not at all", *moves, "not at all"]:
+        values = STEPS[move](draw, values)
+        tensor = torch.from_numpy(values.astype(np.float32))
+        cut, expected = selection.cut(tensor), by_sorting(tensor.numpy(), zeros)
+        assert np.array_equal(cut.keep(tensor).numpy(), expected), move
+        written = torch.full_like(weights, 7.0)
+        cut.write(weights, tensor, written)
+        assert np.array_equal(written.numpy(), np.where(expected, weights.numpy(), 0)), move
+
+
+def test_a_selection_looks_near_the_last_cut_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values that move a little cost no second guess; values that jump do."""
+    draw = np.random.default_rng(3)
+    values = torch.from_numpy(draw.normal(size=40_000).astype(np.float32))
+    selection = Selection(28_000)
+    selection.cut(values)
+    guesses = 0
+    sort = torch.Tensor.sort
+
+    def counted(tensor: torch.Tensor) -> object:
+        nonlocal guesses
+        guesses += len(tensor) > 1000  # The sample of a guess; that of a bracket is smaller.
+        return sort(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "sort", counted)
+    for _ in range(5):
+        values += torch.from_numpy(draw.normal(size=40_000).astype(np.float32)) * 1e-4
+        selection.cut(values)
+    assert guesses == 0
+    selection.cut(values + 10)
+    assert guesses == 1
+
+
+def test_values_of_both_precisions_and_any_length_are_told_apart() -> None:
+    """Doubles that are one float, and a length that is no multiple of a word."""
+    values = 1 + torch.randperm(20_003, generator=torch.Generator().manual_seed(1)).double() * 1e-12
+    keep = keep_largest(values, 14_000)
+    assert np.array_equal(keep.numpy(), by_sorting(values.numpy(), 14_000))
 
 
 def test_a_transposed_matrix_is_read_as_it_is_seen() -> None:

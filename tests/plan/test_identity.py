@@ -26,7 +26,8 @@ CORPUS = {
     "column": "text", "block_size": 512, "mlm_probability": 0.15, "max_train_blocks": None,
     "max_validation_blocks": None,
 }  # fmt: skip
-TRAINING = {"batch_size": 16, "micro_batch": 4, "horizon": 27920, "log_every": 50}
+TRAINING = {"batch_size": 16, "micro_batch": 4, "horizon": 27920, "log_every": 50,
+            "precision": "float32"}  # fmt: skip
 OPTIMIZER = {
     "lr": 5e-5, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0, "bias_correction": True,
     "clip": 1.0, "clip_per": "all",

@@ -13,7 +13,7 @@ from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream, join
 from tamt_ray.search.objective import Objective, Terms
-from tamt_ray.search.tamt import MaskedWeights, train_mask
+from tamt_ray.search.tamt import MaskedWeights, MaskTraining, train_mask
 from tamt_ray.search.team import Team
 from tamt_ray.spec.method import Scoring
 
@@ -168,6 +168,24 @@ def test_the_model_is_the_masked_one_with_the_exact_zeros_after_every_step(
     for name, weight in theta.items():
         assert torch.equal(model.matrices[name].detach(), weight * mask[name])
         assert torch.equal(model.dense[name], weight), "θ0 moved"
+
+
+def test_the_last_gradients_are_gone_before_the_next_ones_come(
+    bert: Path, load: LoadModel, train_blocks: LoadBlocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One copy of the masked weights less at the peak: scores hold their matrices' gradients."""
+    stream = Stream(train_blocks(bert), 4, 5, 0.15)
+    training = MaskTraining(load(bert), "kd", 0.5, Scoring(), stream, settings(2, LR), Team())
+    scores, forward, held = training.weights.scores, Objective.forward, []
+
+    def looking(objective: Objective, *given: object) -> object:
+        held.append(sum(score.grad is not None for score in scores.values()))
+        return forward(objective, *given)
+
+    monkeypatch.setattr(Objective, "forward", looking)
+    training.train()
+    assert held == [0] * 4, "two steps of two micro-batches"
+    assert all(score.grad is not None for score in scores.values())
 
 
 def test_rows_of_words_never_seen_keep_their_scores(

@@ -1,0 +1,118 @@
+"""Where the time of a search step and of a fine-tune goes, on this machine."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from tamt_ray.data.blocks import load_blocks, load_paragraphs
+from tamt_ray.data.checkpoint import load_checkpoint
+from tamt_ray.data.phases import Seconds, watched
+from tamt_ray.execution.work import TERMS
+from tamt_ray.finetune.finetuner import Finetuner
+from tamt_ray.masks.mask import Mask
+from tamt_ray.plan.unit import FinetuneConfig, ImpConfig, Kind, TamtConfig, Unit
+from tamt_ray.search.engine import Settings
+from tamt_ray.search.imp import train_level
+from tamt_ray.search.language_model import LanguageModel
+from tamt_ray.search.masking import Stream
+from tamt_ray.search.tamt import train_mask
+from tamt_ray.search.team import Team
+from tamt_ray.spec.model import Model
+
+STEPS = 5
+VALIDATION = 256
+"""Examples of the one evaluation of a fine-tune."""
+_DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Seconds of one unit's training: `steps` steps, and the parts of them that have a name."""
+
+    unit: Unit
+    steps: int
+    seconds: float
+    phases: Seconds
+
+    def rows(self) -> Iterator[tuple[str, float, float]]:
+        """Phase, milliseconds a step, per cent of the whole; what has no name comes last."""
+        rest = self.seconds - sum(self.phases.values())
+        for name, seconds in [*self.phases.items(), ("other", rest)]:
+            yield name, 1000 * seconds / self.steps, 100 * seconds / self.seconds
+
+
+def first_units(units: Iterable[Unit]) -> list[Unit]:
+    """The first search that trains and the first fine-tune, as far as there are any."""
+    found: dict[Kind, Unit] = {}
+    for unit in units:
+        if isinstance(unit.config, TamtConfig | ImpConfig | FinetuneConfig):
+            found.setdefault(unit.kind, unit)
+    return list(found.values())
+
+
+def time_steps(unit: Unit, steps: int = STEPS) -> Profile:
+    """Train some steps of a search or a fine-tune, after some that do not count.
+
+    Nothing is read from the store or written there: a search has the published head or a fresh one,
+    a fine-tune evaluates once, under the OMP mask of half the weights where it has a mask.
+    Raises SourceError for sources that cannot be read, and ValueError for a unit that does not
+    train.
+    """
+    match unit.config:
+        case TamtConfig() | ImpConfig() as config:
+            _search(config, 1)
+            with watched() as phases:
+                seconds = _search(config, steps)
+        case FinetuneConfig() as config:
+            finetuner = Finetuner(_DEVICE)
+            mask = _mask(config.model) if config.mask else None
+            _finetune(finetuner, config, mask, steps)
+            with watched() as phases:
+                seconds = _finetune(finetuner, config, mask, steps)
+        case _:
+            raise ValueError(f"{unit} does not train; name a search by training or a fine-tune")
+    return Profile(unit, steps, seconds, phases)
+
+
+def _search(config: TamtConfig | ImpConfig, steps: int) -> float:
+    """Seconds of so many steps."""
+    model = LanguageModel(
+        load_checkpoint(config.model.source).path, None, _DEVICE,
+        prune=config.model.prune, pooler=config.model.pooler,
+    )  # fmt: skip
+    paragraphs = isinstance(config, TamtConfig) and config.distillation.kd_text == "paragraphs"
+    read = load_paragraphs if paragraphs else load_blocks
+    stream = Stream(
+        read(config.corpus, "train", config.model.source), config.training.batch_size, config.seed,
+        config.corpus.mlm_probability,
+    )  # fmt: skip
+    settings = Settings(config.training, config.optimizer, steps, config.seed)
+    team = Team(_DEVICE)
+    if isinstance(config, ImpConfig):
+        below = Mask.by_magnitude(model.dense, config.start)
+        return train_level(model, below, config.sparsity, stream, settings, team)[1].seconds
+    return train_mask(
+        model, TERMS[config.method], config.sparsity, config.scoring, stream, settings, team,
+        distillation=config.distillation,
+    )[1].seconds  # fmt: skip
+
+
+def _mask(model: Model) -> Mask:
+    path = load_checkpoint(model.source).path
+    whole = LanguageModel(path, prune=model.prune, pooler=model.pooler)
+    return Mask.by_magnitude(whole.dense, 0.5)
+
+
+def _finetune(finetuner: Finetuner, config: FinetuneConfig, mask: Mask | None, steps: int) -> float:
+    """Seconds of so many steps and one evaluation."""
+    task = config.task.model_copy(
+        update={
+            "max_train": steps * config.task.batch_size, "max_validation": VALIDATION, "epochs": 1,
+            "eval_every": steps,
+        }
+    )  # fmt: skip
+    begin = time.perf_counter()
+    finetuner.run(config.model, task, config.seed, mask)
+    return time.perf_counter() - begin
