@@ -13,6 +13,7 @@ from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import carry_out_tuning
 from tamt_ray.data.cache import cache_dir
 from tamt_ray.execution.loopback import listen_on_loopback
+from tamt_ray.plan.cost import prices
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.store.damage import outdated
 from tamt_ray.store.lease import Lease
@@ -107,7 +108,8 @@ def _execute(opened: Opened, lease: Lease, request: Request, talk: Console, out:
     tracker.start()
     # What other sweeps computed belongs into this one's experiment too.
     tracker.landed(*opened.records.values())
-    progress = Progress(plan, set(ledger.records), set(ledger.failures), tracker, talk)
+    known = prices(plan.units, ledger.records)
+    progress = Progress(plan, set(ledger.records), set(ledger.failures), known, tracker, talk)
     try:
         with progress:
             call = Call(request.address, request.fail_fast)

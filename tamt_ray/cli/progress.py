@@ -23,7 +23,7 @@ from tamt_ray.execution.messages import (
     Started,
     Stopping,
 )
-from tamt_ray.plan.cost import gpu_seconds
+from tamt_ray.plan.cost import Prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import KINDS, Unit
 from tamt_ray.tracking.tracker import Tracker
@@ -37,13 +37,21 @@ class Progress:
     units of this run really took."""
 
     def __init__(
-        self, plan: Plan, done: set[str], failed: set[str], tracker: Tracker, console: Console
+        self,
+        plan: Plan,
+        done: set[str],
+        failed: set[str],
+        prices: Prices,
+        tracker: Tracker,
+        console: Console,
     ) -> None:
         self._plan = plan
+        self._prices = prices
         self._done = Counter(plan.units[unit_id].kind for unit_id in done)
         self._failed = Counter(plan.units[unit_id].kind for unit_id in failed)
         self._total = Counter(unit.kind for unit in plan.units.values())
-        self._left = sum(gpu_seconds(u) for u in plan.units.values() if u.id not in done | failed)
+        known = done | failed
+        self._left = sum(prices.seconds(u) for u in plan.units.values() if u.id not in known)
         self._spent = 0.0
         self._finished = 0
         self._running: dict[str, str] = {}
@@ -108,7 +116,7 @@ class Progress:
 
     def _close(self, unit_id: str) -> None:
         self._running.pop(unit_id, None)
-        cost = gpu_seconds(self._plan.units[unit_id])
+        cost = self._prices.seconds(self._plan.units[unit_id])
         self._spent += cost
         self._left -= cost
         self._finished += 1

@@ -13,7 +13,7 @@ from tamt_ray.store.record import Failure
 def plan_table(statuses: Mapping[Kind, KindStatus]) -> Table:
     """One row a kind of unit: what is there and what is left."""
     table = Table("units", box=None, pad_edge=False)
-    for column in ("total", "done", "to run", "of these waiting", "failed", "blocked", "GPU-hours"):
+    for column in ("total", "done", "to run", "of these waiting", "failed", "blocked", "hours"):
         table.add_column(column, justify="right")
     for kind, status in statuses.items():
         numbers = (

@@ -3,9 +3,11 @@
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import KINDS, Kind, Unit
 
@@ -27,26 +29,54 @@ class State(Enum):
     @property
     def terminal(self) -> bool:
         """Whether the unit will not change any more."""
-        return self in {State.DONE, State.FAILED, State.BLOCKED}
+        return self is State.DONE or self is State.FAILED or self is State.BLOCKED
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What waits for a search gang. Times are estimated seconds on one device."""
+
+    paths: tuple[float, ...]
+    """Of each search that is ready, in the order of handing out: from its beginning to the end of
+    the longest chain that waits for it."""
+    at_work: int
+    """Gangs that have a search."""
+    left: float
+    """Work left in all."""
 
 
 class Board:
-    """Hands out units whose needs are met, those that unblock most others first."""
+    """Hands out units whose needs are met: those with the longest path before them first, in
+    seconds, then those that unblock most others."""
 
-    def __init__(self, plan: Plan, done: Iterable[str] = (), failed: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        done: Iterable[str] = (),
+        failed: Iterable[str] = (),
+        prices: Prices = ROUGH,
+    ) -> None:
         """`done` and `failed` are known from the store before anything runs."""
         self._units: Mapping[str, Unit] = plan.units
         self._children: dict[str, list[str]] = {}
         for unit in plan.units.values():
             for need in unit.needs:
                 self._children.setdefault(need, []).append(unit.id)
-        self._rank = self._ranks()
+        self._prices = prices
+        self._paths = self._longest_paths()
+        self._ranked = sorted(
+            self._units, key=lambda each: (-self._paths[each], -len(self._children.get(each, ())))
+        )
+        self._rank = {unit_id: rank for rank, unit_id in enumerate(self._ranked)}
         self._state = dict.fromkeys(plan.units, State.WAITING)
         self._open = {"gang": 0, "fleet": 0}
+        self.left = 0.0
+        """Estimated seconds of all units that are in no terminal state."""
         for unit in plan.units.values():
             self._open[lane_of(unit)] += 1
-        self._ready: dict[Lane, list[tuple[int, int, str]]] = {"gang": [], "fleet": []}
-        self._order = {unit_id: number for number, unit_id in enumerate(plan.units)}
+            self.left += prices.seconds(unit)
+        self._queues: dict[Lane, list[int]] = {"gang": [], "fleet": []}
+        """Heaps of ranks; what was claimed, or closed while it was ready, stays in them."""
         self._attempts: Counter[str] = Counter()
         for unit_id in done:
             self._close(unit_id, State.DONE)
@@ -57,12 +87,10 @@ class Board:
 
     def take(self, lane: Lane) -> Unit | None:
         """The next unit of a lane, now running; None while none is ready."""
-        heap = self._ready[lane]
+        heap = self._queues[lane]
         while heap:
-            _, _, unit_id = heapq.heappop(heap)
-            if self._state[unit_id] is State.READY:
-                self._state[unit_id] = State.RUNNING
-                self._attempts[unit_id] += 1
+            unit_id = self._ranked[heapq.heappop(heap)]
+            if self.claim(unit_id):
                 return self._units[unit_id]
         return None
 
@@ -100,6 +128,12 @@ class Board:
             self._state[unit_id] = State.WAITING
             self._wake(unit_id)
 
+    def ready(self, lane: Lane) -> tuple[float, ...]:
+        """For each unit that could be taken, in that order: the seconds from its beginning to the
+        end of the longest chain that waits for it."""
+        ids = [self._ranked[rank] for rank in sorted(set(self._queues[lane]))]
+        return tuple(self._paths[each] for each in ids if self._state[each] is State.READY)
+
     def attempts(self, unit_id: str) -> int:
         """How often a unit was handed out."""
         return self._attempts[unit_id]
@@ -120,8 +154,10 @@ class Board:
         return counts
 
     def _close(self, unit_id: str, state: State) -> None:
+        unit = self._units[unit_id]
         self._state[unit_id] = state
-        self._open[lane_of(self._units[unit_id])] -= 1
+        self._open[lane_of(unit)] -= 1
+        self.left -= self._prices.seconds(unit)
 
     def _wake(self, unit_id: str) -> None:
         if self._state[unit_id] is not State.WAITING:
@@ -129,19 +165,15 @@ class Board:
         unit = self._units[unit_id]
         if all(self._state[need] is State.DONE for need in unit.needs):
             self._state[unit_id] = State.READY
-            entry = (-self._rank[unit_id], self._order[unit_id], unit_id)
-            heapq.heappush(self._ready[lane_of(unit)], entry)
+            heapq.heappush(self._queues[lane_of(unit)], self._rank[unit_id])
 
-    def _ranks(self) -> dict[str, int]:
-        """Number of generations that wait for a unit, then of its direct children."""
-        depth: dict[str, int] = {}
+    def _longest_paths(self) -> dict[str, float]:
+        """Seconds from each unit's beginning to the end of the longest chain that waits for it."""
+        paths: dict[str, float] = {}
         for unit_id in reversed(list(self._units)):
-            children = self._children.get(unit_id, ())
-            depth[unit_id] = max((depth[child] + 1 for child in children), default=0)
-        return {
-            unit_id: depth[unit_id] * 1_000_000 + len(self._children.get(unit_id, ()))
-            for unit_id in self._units
-        }
+            after = max((paths[child] for child in self._children.get(unit_id, ())), default=0.0)
+            paths[unit_id] = self._prices.seconds(self._units[unit_id]) + after
+        return paths
 
 
 def lane_of(unit: Unit) -> Lane:

@@ -10,7 +10,7 @@ from functools import partial
 
 import ray
 
-from tamt_ray.execution.board import Board, Lane
+from tamt_ray.execution.board import Board, Demand, Lane, State, lane_of
 from tamt_ray.execution.cluster import is_gone
 from tamt_ray.execution.faults import Fault
 from tamt_ray.execution.logs import log_path
@@ -29,6 +29,7 @@ from tamt_ray.execution.messages import (
     Worker,
 )
 from tamt_ray.execution.policy import GiveUp, Past, Retry, decide
+from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Failure, Record
 
@@ -60,12 +61,15 @@ class BoardActor:
     store, and workers tell what they hold with their next sign of life.
     """
 
-    def __init__(self, plan: Plan, retries: int, patience: float) -> None:
-        """`patience`: seconds without progress after which a worker counts as hung."""
-        self._plan = plan
+    def __init__(self, retries: int, patience: float) -> None:
+        """`patience`: seconds without progress after which a worker counts as hung.
+
+        The plan is no argument: Ray might have lost a large one when it starts the actor anew.
+        """
+        self._plan = Plan({}, ())
         self._retries = retries
         self._patience = patience
-        self._board = Board(Plan({}, ()))
+        self._board = Board(self._plan)
         self._opened = asyncio.Event()
         self._changed = asyncio.Condition()
         self._events: list[Event] = []
@@ -79,18 +83,26 @@ class BoardActor:
         self._stopped = self._saving = False
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def open(self, done: list[str], failed: list[str], pause: float) -> None:
+    async def open(
+        self, plan: Plan, done: list[str], failed: list[str], pause: float, prices: Prices = ROUGH
+    ) -> None:
         """Begin to hand out units, after a `pause` for workers that hold some already."""
-        self._board = Board(self._plan, done, failed)
+        self._plan = plan
+        self._board = Board(plan, done, failed, prices)
         self._resume = time.monotonic() + pause
         self._opened.set()
         self._later(pause, self._wake)
         self._later(0.0, self._watch)
 
-    async def take(self, lane: Lane, holder: str, wait: float = 0.0) -> Offer | Idle:
+    async def take(
+        self, lane: Lane, holder: str, wait: float = 0.0, alike: bool = False
+    ) -> Offer | Idle:
         """The next unit for a worker, waiting for one up to `wait` seconds.
 
-        A worker that asks again has lost what it still held.
+        `alike`: only while none is ready that needs a larger share than such a worker has. A worker
+        that asks again has lost what it still held. A gang that waited in vain is told that it is
+        FINISHED where others are at work: its places are of use elsewhere, and for what the others
+        make ready they are there themselves, or new ones are started.
         """
         await self._opened.wait()
         await self._met(holder, Fault.DIED)
@@ -99,18 +111,26 @@ class BoardActor:
             if self._stopped or self._board.finished(lane):
                 return Idle.FINISHED
             now = time.monotonic()
+            if alike and any(self._board.state(each) is State.READY for each in self._wider):
+                return Idle.WAIT
             if now >= self._resume and (unit := self._board.take(lane)):
                 attempt = self._board.attempts(unit.id)
                 self._holds[holder] = _Hold(unit.id, attempt)
                 self._taken[holder] += 1
                 return Offer(unit, attempt, unit.id in self._wider)
             if now >= deadline:
-                return Idle.WAIT
+                return Idle.FINISHED if lane == "gang" and self._searching() else Idle.WAIT
             async with self._changed:
                 try:
                     await asyncio.wait_for(self._changed.wait(), deadline - now)
                 except TimeoutError:
-                    return Idle.WAIT
+                    continue
+
+    async def demand(self) -> Demand:
+        """What waits for a search gang."""
+        if self._stopped or not self._opened.is_set() or time.monotonic() < self._resume:
+            return Demand((), 0, 0.0)
+        return Demand(self._board.ready("gang"), self._searching(), self._board.left)
 
     async def started(self, holder: str, unit_id: str, rank: int, worker: Worker) -> Order:
         """A worker begins, or one of its companions."""
@@ -271,6 +291,10 @@ class BoardActor:
                     for worker in hold.workers.values():
                         ray.kill(worker.actor)
                     await self._met(holder, Fault.HUNG)
+
+    def _searching(self) -> int:
+        units = (self._plan.units[hold.unit] for hold in self._holds.values())
+        return sum(lane_of(unit) == "gang" for unit in units)
 
     def _let_go(self, holder: str, unit_id: str) -> None:
         self._steps.pop(unit_id, None)

@@ -11,11 +11,13 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import OutOfMemoryError
 
-from tamt_ray.execution.board import Lane
+from tamt_ray.execution.board import Demand, Lane
 from tamt_ray.execution.board_actor import BoardActor
 from tamt_ray.execution.cluster import NAMESPACE
 from tamt_ray.execution.faults import Fault
 from tamt_ray.execution.messages import BEAT, Event, Idle, Offer, Order, Worker
+from tamt_ray.plan.cost import Prices
+from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Failure, Record
 
 
@@ -30,13 +32,24 @@ class BoardClient:
         """The board of a running sweep."""
         return BoardClient(ray.get_actor(name, NAMESPACE))
 
-    def open(self, done: Collection[str], failed: Collection[str], pause: float = 0.0) -> None:
+    def open(
+        self,
+        plan: Plan,
+        done: Collection[str],
+        failed: Collection[str],
+        prices: Prices,
+        pause: float = 0.0,
+    ) -> None:
         """See `BoardActor.open`."""
-        _answer(self.actor.open, list(done), list(failed), pause)
+        _answer(self.actor.open, plan, list(done), list(failed), pause, prices)
 
-    def take(self, lane: Lane, holder: str, wait: float = 0.0) -> Offer | Idle:
+    def take(self, lane: Lane, holder: str, wait: float = 0.0, alike: bool = False) -> Offer | Idle:
         """See `BoardActor.take`."""
-        return _answer(self.actor.take, lane, holder, wait)
+        return _answer(self.actor.take, lane, holder, wait, alike)
+
+    def demand(self) -> Demand:
+        """See `BoardActor.demand`."""
+        return _answer(self.actor.demand)
 
     def started(self, holder: str, unit_id: str, rank: int, worker: Worker) -> Order:
         """See `BoardActor.started`."""

@@ -15,6 +15,7 @@ from tamt_ray.execution.broken import BrokenOffError, gave_up
 from tamt_ray.execution.cluster import Nodes, connected, on_head
 from tamt_ray.execution.fleet import run_fleet
 from tamt_ray.execution.gang import run_gang
+from tamt_ray.execution.gangs import Gangs
 from tamt_ray.execution.lanes import Lanes
 from tamt_ray.execution.left_log import rescue
 from tamt_ray.execution.messages import (
@@ -28,9 +29,10 @@ from tamt_ray.execution.messages import (
     Started,
     Stopping,
 )
-from tamt_ray.execution.placement import Slots, describe, fleet_slots, gang_size, slots_of_gang
+from tamt_ray.execution.placement import GangSize, Slots, describe, fleet_slots, gang_size
 from tamt_ray.execution.share import measured_share
 from tamt_ray.execution.signals import Signals, caught_signals
+from tamt_ray.plan.cost import prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.spec.sweep import Sweep
@@ -39,6 +41,8 @@ from tamt_ray.store.store import Store
 from tamt_ray.store.trouble import DamagedError, UnwritableError
 from tamt_ray.tracking.tracker import Tracker
 
+_LOOK = 1.0
+"""Seconds between two looks at the nodes, and at the searches that wait for a gang."""
 Watch = Callable[[Event | None], None]
 """Told every event, and None about once a second."""
 
@@ -81,25 +85,27 @@ def run(
         slots = fleet_slots(execution, nodes.resources, measured_share(sweep, nodes.resources))
         board = BoardClient(
             on_head(BoardActor, f"{name}-board", restarts=True).remote(
-                plan, execution.retries, execution.patience
+                execution.retries, execution.patience
             )
         )
-        board.open(ledger.records, ledger.failures)
+        board.open(plan, ledger.records, ledger.failures, prices(plan.units, ledger.records))
         lanes = Lanes()
-        searches = sum(unit.trains_in_gang for unit in open_units)
-        for number in range(min(searches, execution.search.gangs)):
-            gang = f"{name}-gang-{number}"
-            slots.promise(gang, slots_of_gang(size, slots))
+
+        def start(gang: str, size: GangSize) -> None:
             lanes.start(
-                lambda gang=gang: run_gang(gang, f"{name}-board", store, size, execution),
-                lambda gang=gang: slots.give_back(gang),
+                lambda: run_gang(gang, f"{name}-board", store, size, execution),
+                lambda: gangs.ended(gang),
             )
+
+        gangs = Gangs(name, execution.search, size, slots, start)
+        gangs.look(board.demand(), nodes.resources)
+        searches = sum(unit.trains_in_gang for unit in open_units)
         if len(open_units) > searches:
             lanes.start(lambda: run_fleet(f"{name}-board", store, slots))
         aggregation = Aggregation(f"{name}-aggregator", plan, ledger.records)
         driver = _Driver(plan, store, ledger, tracker, call, watch, board, aggregation)
         try:
-            driver.follow(lanes, signals, execution.grace, nodes, slots)
+            driver.follow(lanes, signals, execution.grace, nodes, slots, gangs)
         except RayError as error:
             raise gave_up(error) from error
         return aggregation.tables()
@@ -122,10 +128,16 @@ class _Driver:
     """Until when units at work may finish once the run was asked to end."""
 
     def follow(
-        self, lanes: Lanes, signals: Signals, grace: float, nodes: Nodes, slots: Slots
+        self,
+        lanes: Lanes,
+        signals: Signals,
+        grace: float,
+        nodes: Nodes,
+        slots: Slots,
+        gangs: Gangs,
     ) -> None:
         """Hear events until the lanes end. Raises BrokenOffError."""
-        cursor = 0
+        cursor, looked = 0, 0.0
         while True:
             at_work = lanes.running()
             heard = self.board.events(cursor, wait=1.0)
@@ -144,7 +156,11 @@ class _Driver:
             lanes.raise_first_error()
             if signals.caught:
                 self._end(signals, grace)
-            self._look_at(nodes, slots)
+            # Ray tells of nodes only when asked, and short units end many times a second.
+            if time.monotonic() - looked > _LOOK:
+                self._look_at(nodes, slots)
+                gangs.look(self.board.demand(), nodes.resources)
+                looked = time.monotonic()
             if not at_work and not events:
                 return
 
@@ -191,7 +207,10 @@ class _Driver:
         records, failures = self.ledger.records, self.ledger.failures
         missing = {i: u for i, u in self.plan.units.items() if i not in records}
         landed = self.store.done(missing)
-        self.board.open(_ids(records, landed), _ids(failures), pause=2 * BEAT + 1)
+        self.board.open(
+            self.plan, _ids(records, landed), _ids(failures), prices(self.plan.units, records),
+            pause=2 * BEAT + 1,
+        )  # fmt: skip
         if self.deadline is not None:
             self.board.stop(save=True)
         for record in landed.values():

@@ -23,6 +23,9 @@ from tamt_ray.search.team import Team
 from tamt_ray.store.lease import Fence
 from tamt_ray.store.store import Store
 
+_SLICE = 10.0
+"""Seconds for which a trial takes on further units; so long a gang waits at most for places that
+short units keep. A trial costs Tune 40 ms beside its work, a further unit a call to the board."""
 _LOOK = 1.0
 """Seconds between two looks for places while gangs have them all."""
 
@@ -94,7 +97,7 @@ def _written(trial: Trial) -> str:
 
 
 class FleetWorker(tune.Trainable):
-    """One process that does a unit a trial and is reused for the next."""
+    """One process that does a unit a trial, or several short ones, and is reused for the next."""
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
@@ -124,17 +127,25 @@ class FleetWorker(tune.Trainable):
         return True
 
     def step(self) -> dict[str, object]:
-        """Do the unit. Its own errors are results; a trial fails only where the process must end:
-        it is spoiled, or its node is about to go."""
-        attempt = Attempt(self._board, self._store, self._holder, self._offer)
+        """Do the unit, and more while they are short. Their own errors are results; a trial fails
+        only where the process must end: it is spoiled, or its node is about to go."""
+        until = time.monotonic() + _SLICE
+        offer: Offer | Idle = self._offer
+        while isinstance(offer, Offer) and self._do(offer) and time.monotonic() < until:
+            offer = self._board.take("fleet", self._holder, alike=True)
+        return {"done": True}
+
+    def _do(self, offer: Offer) -> bool:
+        """Whether it was this worker's to do."""
+        attempt = Attempt(self._board, self._store, self._holder, offer)
         match attempt.announce():
             case Order.GO_ON:
-                attempt.carry_out(lambda progress: self._bench.perform(self._offer.unit, progress))
+                attempt.carry_out(lambda progress: self._bench.perform(offer.unit, progress))
+                return True
             case Order.SAVE:
                 raise LeavingError(Fault.NODE)
             case Order.STOP | Order.DROP:
-                pass
-        return {"done": True}
+                return False
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, object]:
         """Nothing to keep: Tune asks when it pauses a trial to reuse its actor."""

@@ -23,8 +23,9 @@ from tamt_ray.search.team import Team
 from tamt_ray.spec.execution import Execution, SearchLane
 from tamt_ray.store.store import Store
 
-_WAIT = 60.0
-"""Seconds rank 0 waits for a unit before the others hear from it; far below DDP's time-out."""
+_WAIT = 20.0
+"""Seconds a gang waits for a search before it gives up its places: about what it costs to start
+another. The other ranks wait for rank 0; far below DDP's time-out."""
 _IDLE_GANGS = 3
 """Gangs in a row that may be lost before they begin a unit."""
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tamt_ray.spec.execution import Execution
+from tamt_ray.spec.execution import Execution, SearchLane
 
 Node = Mapping[str, float]
 """Resources of one node: CPU, GPU."""
@@ -79,20 +79,53 @@ class Slots:
 
 
 def gang_size(execution: Execution, nodes: Sequence[Node]) -> GangSize:
-    """Resources of a gang; `gpus: auto` is a whole GPU a worker where there are any.
+    """Resources of the widest gang; `gpus: auto` is a whole GPU a worker where there are any.
 
-    Raises InfeasibleError where no node can hold one worker, or the cluster all of them.
+    Raises InfeasibleError where no node can hold one worker, or the cluster all of them; with
+    `gangs: auto` a narrower gang will do.
     """
     lane = execution.search
     gpus = (1.0 if _any_gpu(nodes) else 0.0) if lane.gpus == "auto" else lane.gpus
-    places = sum(_places(node, lane.cpus, gpus) for node in nodes)
-    if places < lane.workers:
+    size = GangSize(lane.workers, lane.cpus, gpus)
+    places = room_for(size, nodes)
+    needed = 1 if lane.gangs == "auto" else lane.workers
+    if places < needed:
         raise InfeasibleError(
-            f"a search gang needs {lane.workers} workers of {lane.cpus:g} CPUs and {gpus:g} GPUs, "
+            f"a search gang needs {needed} workers of {lane.cpus:g} CPUs and {gpus:g} GPUs, "
             f"but the cluster has room for {places}: {describe(nodes)}; lower "
             "`execution.search.workers`, `cpus` or `gpus`, or start larger nodes"
         )
-    return GangSize(lane.workers, lane.cpus, gpus)
+    return size
+
+
+def room_for(size: GangSize, nodes: Sequence[Node]) -> int:
+    """How many search workers these nodes hold."""
+    return sum(_places(node, size.cpus, size.gpus) for node in nodes)
+
+
+def width(lane: SearchLane, haste: float, others: int, gangs: int, room: int) -> int:
+    """Workers of a gang for the next search; 0 where none may be started.
+
+    `haste` is the time from the search's beginning to the end of all that waits for it, over the
+    time the whole cluster needs for what is left. `others` more searches wait, `gangs` are there,
+    `room` more workers would fit.
+
+    With `gangs: auto` a search gets one worker, since those of one gang wait for each other, and
+    more, up to `workers`, where it would outlast the rest: the last ones of a sweep, or a few long
+    ones on a large cluster. The others are left a worker each. Only widths that divide `workers`
+    are used, so that no worker of a gang has less to do than its companions.
+    """
+    if lane.gangs != "auto":
+        return lane.workers if gangs < lane.gangs and room >= lane.workers else 0
+    widths = [n for n in range(1, lane.workers + 1) if lane.workers % n == 0]
+    fitting = [n for n in widths if n <= min(room, max(1, room - others))]
+    enough = (n for n in fitting if n >= _AHEAD * haste)
+    return next(enough, fitting[-1] if fitting else 0)
+
+
+_AHEAD = 2.0
+"""How much sooner than the rest a search and what waits for it shall end: the fine-tunes behind it
+do not get faster with it."""
 
 
 def fleet_slots(execution: Execution, nodes: Sequence[Node], gpus: float) -> Slots:

@@ -1,8 +1,16 @@
-"""A rough price of each unit before anything is measured.
+"""What each unit costs: a rough price at first, corrected by what was measured.
 
-Counts multiply-adds: a training step costs 6 × weights × tokens operations, a forward pass 2. The
-operations a second are those that a current data-centre GPU sustains on such models in 32 bit.
+The rough price counts multiply-adds: a training step costs 6 × weights × tokens operations, a
+forward pass 2. The operations a second are those that a current data-centre GPU sustains on such
+models in 32 bit.
 """
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from statistics import median
+from typing import Protocol
 
 from tamt_ray.plan.unit import (
     FinetuneConfig,
@@ -27,11 +35,88 @@ _SENTENCE, _PASSAGE = 20, 0.5
 """Tokens of one sentence; share of `max_length` that a passage window fills."""
 
 
+class Timing(Protocol):
+    """What a finished unit tells of the time it took."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall time."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """How many of what, as in `4 x A100`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Seconds that units take on one `device`; where it is empty nothing was measured."""
+
+    device: str = ""
+    measured: int = 0
+    """Units behind the ratios."""
+    ratios: Mapping[tuple[str, ...], float] = field(default_factory=dict)
+    """Measured over rough seconds by kind and task or method, by kind, and of all units."""
+
+    def seconds(self, unit: Unit) -> float:
+        """By the closest ratio there is; as roughly as `gpu_seconds` where there is none."""
+        for key in _classes(unit):
+            if key in self.ratios:
+                return gpu_seconds(unit) * self.ratios[key]
+        return gpu_seconds(unit)
+
+
+ROUGH = Prices()
+"""What is known before anything is measured."""
+
+
+def prices(units: Mapping[str, Unit], timings: Mapping[str, Timing]) -> Prices:
+    """Prices as the finished ones among `units` had them, on the device that most of them ran on.
+
+    A ratio is the median of its units': one that was cut off and went on tells only of its last
+    stretch.
+    """
+    found: dict[str, dict[tuple[str, ...], list[float]]] = {}
+    counts: Counter[str] = Counter()
+    for unit_id, timing in timings.items():
+        unit = units.get(unit_id)
+        if unit is None:
+            continue
+        number, device = _taken_apart(timing.device)
+        counts[device] += 1
+        ratio = timing.seconds * number / gpu_seconds(unit)
+        for key in _classes(unit):
+            found.setdefault(device, {}).setdefault(key, []).append(ratio)
+    if not counts:
+        return ROUGH
+    device, number = max(counts.items(), key=lambda each: (each[1], each[0]))
+    return Prices(device, number, {key: median(each) for key, each in found[device].items()})
+
+
+def _taken_apart(device: str) -> tuple[int, str]:
+    """`4 x A100` as 4 and A100."""
+    number, _, name = device.partition(" x ")
+    return (int(number), name) if name and number.isdigit() else (1, device)
+
+
+def _classes(unit: Unit) -> tuple[tuple[str, ...], ...]:
+    """From the closest to the widest."""
+    name = unit.labels.get("task") or unit.labels.get("method") or ""
+    return (unit.kind, str(name)), (unit.kind,), ()
+
+
 def gpu_seconds(unit: Unit) -> float:
     """Estimated seconds on one GPU; good to a factor of a few."""
     config = unit.config
     weights = config.model.parameters
     match config:
+        case FinetuneConfig(task=task):
+            train, validation = _examples(task)
+            steps = max(1, train * task.epochs // task.batch_size)
+            evaluations = max(1, steps // task.eval_every)
+            tokens = 6 * train * task.epochs + 2 * validation * evaluations * len(task.validation)
+            operations = tokens * _length(task) * weights
         case TamtConfig() | ImpConfig():
             steps = config.steps - unit.begin
             tokens = steps * config.training.batch_size * config.corpus.block_size
@@ -44,20 +129,19 @@ def gpu_seconds(unit: Unit) -> float:
             blocks = config.corpus.max_validation_blocks
             tokens = blocks * config.corpus.block_size if blocks else _VALIDATION_TOKENS
             operations = 4 * tokens * weights
-        case FinetuneConfig(task=task):
-            train, validation = _examples(task)
-            steps = max(1, train * task.epochs // task.batch_size)
-            evaluations = max(1, steps // task.eval_every)
-            tokens = 6 * train * task.epochs + 2 * validation * evaluations * len(task.validation)
-            operations = tokens * _length(task) * weights
         case _:
             operations = 0.0
     return operations / OPERATIONS_PER_SECOND + 1.0
 
 
+@lru_cache
+def _rows(source: str) -> tuple[int, int]:
+    ref = parse_source(source)
+    return _ROWS.get(ref.config or ref.name.rsplit("/", 1)[-1], _UNKNOWN_ROWS)
+
+
 def _examples(task: Task) -> tuple[int, int]:
-    ref = parse_source(task.train.source)
-    known = _ROWS.get(ref.config or ref.name.rsplit("/", 1)[-1], _UNKNOWN_ROWS)
+    known = _rows(task.train.source)
     return (
         min(known[0], task.max_train or known[0]),
         min(known[1], task.max_validation or known[1]),

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TypeVar
 
 from tamt_ray.plan.unit import (
     FinetuneConfig,
     HeadConfig,
+    Identities,
     ImpConfig,
     Kind,
     OmpConfig,
@@ -15,6 +17,7 @@ from tamt_ray.plan.unit import (
     TamtConfig,
     Unit,
     UnitConfig,
+    identity_of,
 )
 from tamt_ray.spec.base import Frozen
 from tamt_ray.spec.method import Distillation, Imp, Method, Omp, Random, Scoring, Tamt, steps_at
@@ -62,7 +65,7 @@ def expand(sweep: Sweep) -> Plan:
     for part in sweep.parts or (sweep,):
         for name, model in part.models.items():
             _fill(grid, part, name, model)
-    return Plan(_in_order(grid.units), tuple(grid.cells.values()))
+    return Plan(_in_order(grid.units), tuple(grid.cells))
 
 
 class _Grid:
@@ -70,15 +73,23 @@ class _Grid:
 
     def __init__(self) -> None:
         self.units: dict[str, Unit] = {}
-        self.cells: dict[tuple[Kind, frozenset[tuple[str, Label]]], Cell] = {}
+        self.cells: list[Cell] = []
+        self.identities = Identities()
+        self._filled: dict[tuple[Kind, *tuple[str, ...]], dict[tuple[Label, ...], str]] = {}
+        """Ids by kind and names of the labels, then by their values."""
 
     def add(self, config: UnitConfig, labels: dict[str, Label], asked: bool = True) -> str:
-        unit = Unit(config, labels)
-        self.units.setdefault(unit.id, unit)
+        unit_id = self.identities.of(config)
+        unit = self.units.get(unit_id)
+        if unit is None:
+            unit = self.units[unit_id] = Unit(config, labels, id=unit_id)
         if asked:
-            cell = Cell(unit.id, unit.kind, labels)
-            first = self.cells.setdefault((unit.kind, frozenset(labels.items())), cell)
-            if first.unit != unit.id:
+            filled = self._filled.setdefault((unit.kind, *labels), {})
+            place = tuple(labels.values())
+            if place not in filled:
+                filled[place] = unit.id
+                self.cells.append(Cell(unit.id, unit.kind, labels))
+            elif filled[place] != unit.id:
                 words = " ".join(map(str, labels.values()))
                 raise AmbiguityError(f"{unit.kind} {words} means two things; rename one of them")
         return unit.id
@@ -93,11 +104,16 @@ def _fill(grid: _Grid, sweep: Sweep, name: str, model: Model) -> None:
         (None, {"model": name, "method": DENSE, "sparsity": 0.0})
     ]
     for method in sweep.methods:
-        for sparsity in sweep.sparsities:
-            for config, labels, asked in _searches(sweep, model, head, method, sparsity):
-                unit_id = grid.add(config, {"model": name, **labels}, asked)
-                if asked:
-                    subnetworks.append((unit_id, {"model": name, **labels}))
+        for config, labels, asked in _searches(sweep, model, head, method):
+            named = {"model": name, **labels}
+            unit_id = grid.add(config, named, asked)
+            if asked:
+                subnetworks.append((unit_id, named))
+    tasks = [
+        (task_name, size, sized)
+        for task_name, task in sweep.tasks.items()
+        for size, sized in _sizes(task)
+    ]
     for mask, labels in subnetworks:
         grid.add(
             PretrainEvalConfig(
@@ -106,13 +122,12 @@ def _fill(grid: _Grid, sweep: Sweep, name: str, model: Model) -> None:
             ),
             labels,
         )  # fmt: skip
-        for task_name, task in sweep.tasks.items():
-            for size, sized in _sizes(task):
-                for seed in sweep.finetune_seeds:
-                    grid.add(
-                        FinetuneConfig(model=model, task=sized, seed=seed, mask=mask),
-                        {**labels, "task": task_name, **size, "seed": seed},
-                    )
+        for task_name, size, sized in tasks:
+            for seed in sweep.finetune_seeds:
+                grid.add(
+                    FinetuneConfig(model=model, task=sized, seed=seed, mask=mask),
+                    {**labels, "task": task_name, **size, "seed": seed},
+                )
 
 
 def _sizes(task: Task) -> Iterator[tuple[dict[str, Label], Task]]:
@@ -126,47 +141,65 @@ def _sizes(task: Task) -> Iterator[tuple[dict[str, Label], Task]]:
         )
 
 
-def _searches(
-    sweep: Sweep, model: Model, head: str | None, method: Method, sparsity: float
-) -> Iterator[tuple[UnitConfig, dict[str, Label], bool]]:
-    """Units that lead to the masks of one method at one sparsity; True marks a mask itself."""
-    labels: dict[str, Label] = {"method": method.name, "sparsity": sparsity}
+Found = Iterator[tuple[UnitConfig, dict[str, Label], bool]]
+"""Units that lead to masks, with their labels; True marks a mask that is asked for."""
+
+
+def _searches(sweep: Sweep, model: Model, head: str | None, method: Method) -> Found:
+    """What one method needs, sparsity by sparsity."""
     match method:
         case Omp():
-            yield OmpConfig(model=model, sparsity=sparsity), labels, True
+            for sparsity in sweep.sparsities:
+                yield from _omp(model, method.name, sparsity)
         case Random():
-            for seed in sweep.mask_seeds:
-                config = RandomConfig(model=model, sparsity=sparsity, seed=seed)
-                yield config, {**labels, "mask_seed": seed}, True
-        case Imp() if round(sparsity / method.step) <= 1:
-            # The first level is OMP: nothing is trained, so all seeds share the one mask.
-            yield OmpConfig(model=model, sparsity=sparsity), labels, True
+            for sparsity in sweep.sparsities:
+                for seed in sweep.mask_seeds:
+                    config = RandomConfig(model=model, sparsity=sparsity, seed=seed)
+                    yield config, _labels(method.name, sparsity, seed), True
         case Imp():
-            for seed in sweep.mask_seeds:
-                yield from _imp_chain(sweep, model, head, method, sparsity, seed, None)
-                for interval in method.intervals:
-                    if interval != method.steps:
-                        yield from _imp_chain(sweep, model, head, method, sparsity, seed, interval)
+            yield from _imp(sweep, model, head, method)
         case Tamt():
-            for seed in sweep.mask_seeds:
-                yield from _tamt(sweep, model, head, method, sparsity, seed)
+            yield from _tamt(sweep, model, head, method)
 
 
-def _tamt(
-    sweep: Sweep, model: Model, head: str | None, method: Tamt, sparsity: float, seed: int
-) -> Iterator[tuple[UnitConfig, dict[str, Label], bool]]:
-    """The mask after the last step, and those on the way to it or beyond it."""
-    last = steps_at(method.steps, sparsity)
-    assert last is not None, "the spec refuses a sparsity without steps"
-    labels: dict[str, Label] = {"method": method.name, "sparsity": sparsity, "mask_seed": seed}
-    for steps in (last, *(step for step in method.checkpoints if step != last)):
-        config = TamtConfig(
-            method=method.method, model=model, corpus=sweep.corpus, training=sweep.search,
-            optimizer=_of(Optimizer, method), scoring=_of(Scoring, method),
-            distillation=_of(Distillation, method), sparsity=sparsity, seed=seed, steps=steps,
-            head=None if method.method == "tamt_kd" else head,
-        )  # fmt: skip
-        yield config, labels if steps == last else {**labels, "steps": steps}, True
+def _omp(model: Model, name: str, sparsity: float) -> Found:
+    labels: dict[str, Label] = {"method": name, "sparsity": sparsity}
+    yield OmpConfig(model=model, sparsity=sparsity), labels, True
+
+
+def _labels(name: str, sparsity: float, seed: int) -> dict[str, Label]:
+    return {"method": name, "sparsity": sparsity, "mask_seed": seed}
+
+
+def _tamt(sweep: Sweep, model: Model, head: str | None, method: Tamt) -> Found:
+    """The masks after the last step, and those on the way to it or beyond it."""
+    optimizer, scoring = _of(Optimizer, method), _of(Scoring, method)
+    distillation = _of(Distillation, method)
+    for sparsity, seed in product(sweep.sparsities, sweep.mask_seeds):
+        last = steps_at(method.steps, sparsity)
+        assert last is not None, "the spec refuses a sparsity without steps"
+        labels = _labels(method.name, sparsity, seed)
+        for steps in (last, *(step for step in method.checkpoints if step != last)):
+            config = TamtConfig(
+                method=method.method, model=model, corpus=sweep.corpus, training=sweep.search,
+                optimizer=optimizer, scoring=scoring, distillation=distillation,
+                sparsity=sparsity, seed=seed, steps=steps,
+                head=None if method.method == "tamt_kd" else head,
+            )  # fmt: skip
+            yield config, labels if steps == last else {**labels, "steps": steps}, True
+
+
+def _imp(sweep: Sweep, model: Model, head: str | None, method: Imp) -> Found:
+    """The levels up to each sparsity."""
+    optimizer = _of(Optimizer, method)
+    intervals = [None, *(interval for interval in method.intervals if interval != method.steps)]
+    for sparsity in sweep.sparsities:
+        if round(sparsity / method.step) <= 1:
+            # The first level is OMP: nothing is trained, so all seeds share the one mask.
+            yield from _omp(model, method.name, sparsity)
+            continue
+        for seed, interval in product(sweep.mask_seeds, intervals):
+            yield from _imp_chain(sweep, model, head, method, optimizer, sparsity, seed, interval)
 
 
 def _imp_chain(
@@ -174,10 +207,11 @@ def _imp_chain(
     model: Model,
     head: str | None,
     method: Imp,
+    optimizer: Optimizer,
     sparsity: float,
     seed: int,
     interval: int | None,
-) -> Iterator[tuple[UnitConfig, dict[str, Label], bool]]:
+) -> Found:
     """The levels up to `sparsity`, without the first one, which is OMP."""
     levels = [
         round(number * method.step, 10) for number in range(1, round(sparsity / method.step) + 1)
@@ -185,16 +219,15 @@ def _imp_chain(
     below: str | None = None
     for level in levels[1:]:
         config = ImpConfig(
-            model=model, corpus=sweep.corpus, training=sweep.search,
-            optimizer=_of(Optimizer, method), sparsity=level, seed=seed,
-            steps=interval or method.steps, start=levels[0], rewind=method.rewind, below=below,
-            head=head,
+            model=model, corpus=sweep.corpus, training=sweep.search, optimizer=optimizer,
+            sparsity=level, seed=seed, steps=interval or method.steps, start=levels[0],
+            rewind=method.rewind, below=below, head=head,
         )  # fmt: skip
-        labels: dict[str, Label] = {"method": method.name, "sparsity": level, "mask_seed": seed}
+        labels = _labels(method.name, level, seed)
         if interval:
             labels["steps"] = config.iterations
         yield config, labels, level == levels[-1]
-        below = Unit(config).id
+        below = identity_of(config)
 
 
 def _of(kind: type[Part], whole: Part) -> Part:
@@ -204,14 +237,18 @@ def _of(kind: type[Part], whole: Part) -> Part:
 
 def _in_order(units: Mapping[str, Unit]) -> dict[str, Unit]:
     """Every unit behind what it needs; trajectories as chains from fewer to more steps."""
+    trajectories = {
+        unit.id: unit.trajectory for unit in units.values() if isinstance(unit.config, TamtConfig)
+    }
     chains: dict[str, list[Unit]] = {}
-    for unit in units.values():
-        if isinstance(unit.config, TamtConfig):
-            chains.setdefault(unit.trajectory, []).append(unit)
+    for unit_id, trajectory in trajectories.items():
+        chains.setdefault(trajectory, []).append(units[unit_id])
     ordered: dict[str, Unit] = {}
     for unit in units.values():
-        chain = chains.get(unit.trajectory, [unit])
-        links = sorted(chain, key=_steps)
+        if unit.id not in trajectories:
+            ordered[unit.id] = unit
+            continue
+        links = sorted(chains[trajectories[unit.id]], key=_steps)
         for number, link in enumerate(links):
             before = links[number - 1] if number else None
             ordered.setdefault(

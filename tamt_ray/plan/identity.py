@@ -7,19 +7,27 @@ import math
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+)
+
+
 def canonical(value: object) -> str:
     """The one JSON text of `value`: sorted keys, no spaces, shortest floats.
 
     Raises TypeError for what has no deterministic form (sets, objects, non-string keys, NaN).
     """
-    return json.dumps(
-        _strict(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    )
+    return _ENCODER.encode(_strict(value))
 
 
 def identity(config: object) -> str:
     """64 hex digits that stand for `config`."""
-    return hashlib.sha256(canonical(config).encode()).hexdigest()
+    return digest(canonical(config))
+
+
+def digest(text: str) -> str:
+    """64 hex digits that stand for a canonical text."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _strict(value: object) -> Json:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
 
-from tamt_ray.plan.cost import gpu_seconds
+from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import KINDS, Kind, Unit
 
@@ -49,10 +49,12 @@ class KindStatus:
     failed: int
     blocked: int
     gpu_hours: float
-    """Estimated for what is to run."""
+    """Estimated for what is to run, on one device."""
 
 
-def tally(plan: Plan, decisions: Mapping[str, Decision]) -> dict[Kind, KindStatus]:
+def tally(
+    plan: Plan, decisions: Mapping[str, Decision], prices: Prices = ROUGH
+) -> dict[Kind, KindStatus]:
     """Counts for each kind."""
     counts: dict[Kind, Counter[Decision]] = {kind: Counter() for kind in KINDS}
     hours = dict.fromkeys(KINDS, 0.0)
@@ -60,7 +62,7 @@ def tally(plan: Plan, decisions: Mapping[str, Decision]) -> dict[Kind, KindStatu
         decision = decisions[unit.id]
         counts[unit.kind][decision] += 1
         if decision in {Decision.RUN, Decision.WAIT}:
-            hours[unit.kind] += gpu_seconds(unit) / 3600
+            hours[unit.kind] += prices.seconds(unit) / 3600
     return {
         kind: KindStatus(
             total=sum(count.values()),

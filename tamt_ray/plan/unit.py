@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
-from tamt_ray.plan.identity import identity
+from tamt_ray.plan.identity import canonical, digest, identity
 from tamt_ray.spec.base import Fraction, Frozen
 from tamt_ray.spec.method import Distillation, Scoring, Training
 from tamt_ray.spec.model import HeadTraining, Model
@@ -196,7 +195,68 @@ def _decisive(config: UnitConfig) -> set[str]:
             return {"source", "prune", "pooler"}
 
 
-@dataclass(frozen=True)
+def identity_of(config: UnitConfig) -> str:
+    """64 hex digits: the id of the unit with this config."""
+    return identity(_whole(config))
+
+
+class Identities:
+    """Ids of many units, as `identity_of` has them; the text of what units share is written once.
+
+    A grid has few models, tasks and corpora and many units, and the text behind an id is mostly
+    theirs.
+    """
+
+    def __init__(self) -> None:
+        self._shared: dict[tuple[int, ...], tuple[UnitConfig, tuple[tuple[str, str], ...]]] = {}
+        """By the objects that a config holds; the config beside its texts keeps them alive."""
+
+    def of(self, config: UnitConfig) -> str:
+        """64 hex digits."""
+        held: list[int] = [id(type(config))]
+        texts: list[tuple[str, str]] = []
+        defaults = _DEFAULTS[type(config)]
+        for name, value in vars(config).items():
+            if not isinstance(value, _PLAIN):
+                held.append(id(value))
+            elif value != defaults.get(name, _REQUIRED):
+                texts.append((name, canonical(value)))
+        key = tuple(held)
+        if key not in self._shared:
+            self._shared[key] = config, _shared_texts(config)
+        texts.extend(self._shared[key][1])
+        texts.sort()
+        return digest("{" + ",".join([f'"{name}":{text}' for name, text in texts]) + "}")
+
+
+_TRAINED = (HeadConfig, ImpConfig, TamtConfig)
+_PLAIN = (str, int, float, type(None))
+_REQUIRED = object()
+_DISCRIMINATORS = {"kind", "method"}
+"""Fields that stay although they have their default."""
+_DEFAULTS: Mapping[type, Mapping[str, object]] = {
+    kind: {
+        name: field.default
+        for name, field in kind.model_fields.items()
+        if not field.is_required() and name not in _DISCRIMINATORS
+    }
+    for kind in get_args(UnitConfig)
+}
+
+
+def _shared_texts(config: UnitConfig) -> tuple[tuple[str, str], ...]:
+    """What stands in a config's text for the version and for the fields that are not plain."""
+    plain = {name for name, value in vars(config).items() if isinstance(value, _PLAIN)}
+    return tuple(
+        (name, canonical(value)) for name, value in _whole(config).items() if name not in plain
+    )
+
+
+def _whole(config: UnitConfig) -> dict[str, object]:
+    return {"version": config.version, **config_dict(config)}
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
     """One piece of work: what it is, and how this sweep names it.
 
@@ -210,11 +270,12 @@ class Unit:
     after: str | None = None
     begin: int = 0
     goes_on: bool = False
+    id: str = ""
+    """64 hex digits; found from the config where it is not given."""
 
-    @cached_property
-    def id(self) -> str:
-        """64 hex digits."""
-        return identity({"version": self.config.version, **config_dict(self.config)})
+    def __post_init__(self) -> None:
+        if not self.id:
+            object.__setattr__(self, "id", identity_of(self.config))
 
     @property
     def kind(self) -> Kind:
@@ -231,20 +292,20 @@ class Unit:
         """Ids of the units that come before this one."""
         return (*self.parents, self.after) if self.after else self.parents
 
-    @cached_property
+    @property
     def trajectory(self) -> str:
         """64 hex digits shared by searches that differ only in their last step: the schedule does
         not depend on it, so the longer one passes through the shorter one's result."""
         if not isinstance(self.config, TamtConfig):
             return self.id
-        data = config_dict(self.config)
+        data = _whole(self.config)
         del data["steps"]
-        return identity({"version": self.config.version, **data})
+        return identity(data)
 
     @property
     def trains_in_gang(self) -> bool:
         """Whether a search gang runs it; everything else goes to the fine-tune fleet."""
-        return isinstance(self.config, HeadConfig | ImpConfig | TamtConfig)
+        return isinstance(self.config, _TRAINED)
 
     def __str__(self) -> str:
         words = " ".join(str(value) for value in self.labels.values())

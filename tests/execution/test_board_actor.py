@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
@@ -49,8 +49,20 @@ ONE, TWO = tune(1), tune(2)
 HERE, THERE = Worker("here", "node-1", "/log/1", "actor 1"), Worker("there", "node-2", "/log/2", 2)
 
 
-def board(*units: Unit, retries: int = 1, patience: float = 100.0) -> BoardActor:
-    return BoardActor(Plan({unit.id: unit for unit in units}, ()), retries, patience)
+def plan_of(*units: Unit) -> Plan:
+    return Plan({unit.id: unit for unit in units}, ())
+
+
+async def opened(
+    *units: Unit,
+    retries: int = 1,
+    patience: float = 100.0,
+    done: Sequence[str] = (),
+    pause: float = 0.0,
+) -> BoardActor:
+    actor = BoardActor(retries, patience)
+    await actor.open(plan_of(*units), list(done), [], pause)
+    return actor
 
 
 def record(unit: Unit) -> Record:
@@ -88,8 +100,7 @@ async def heard(actor: BoardActor) -> list[Event]:
 
 def test_a_lost_worker_s_unit_comes_back_after_a_pause_and_then_is_set_aside() -> None:
     async def scene() -> None:
-        actor = board(ONE)
-        await actor.open([], [], 0.0)
+        actor = await opened(ONE)
         assert await offered(actor, "a") is ONE
         assert await actor.started("a", ONE.id, 0, HERE) is Order.GO_ON
         assert await actor.lost("a", Fault.DIED) == 1
@@ -115,8 +126,7 @@ def test_a_lost_worker_s_unit_comes_back_after_a_pause_and_then_is_set_aside() -
 
 def test_a_worker_that_asks_again_has_lost_what_it_held() -> None:
     async def scene() -> None:
-        actor = board(ONE, TWO)
-        await actor.open([], [], 0.0)
+        actor = await opened(ONE, TWO)
         first = await offered(actor, "a")
         assert await offered(actor, "a") is not first
         assert [type(event) for event in await heard(actor)] == [Lost]
@@ -126,8 +136,7 @@ def test_a_worker_that_asks_again_has_lost_what_it_held() -> None:
 
 def test_out_of_memory_is_offered_once_more_with_a_larger_share() -> None:
     async def scene() -> None:
-        actor = board(ONE)
-        await actor.open([], [], 0.0)
+        actor = await opened(ONE)
         offers = []
         for holder in ("a", "b"):
             offers.append(await actor.take("fleet", holder, 3.0))
@@ -146,8 +155,7 @@ def test_a_lost_companion_is_the_reason_and_its_log_is_fetched() -> None:
     """The first worker only reports that its connection broke."""
 
     async def scene() -> None:
-        actor = board(ONE, retries=0)
-        await actor.open([], [], 0.0)
+        actor = await opened(ONE, retries=0)
         await offered(actor, "a")
         await actor.started("a", ONE.id, 0, HERE)
         await actor.started("a", ONE.id, 1, THERE)
@@ -168,8 +176,7 @@ def test_a_worker_lost_with_its_node_is_not_charged(gone: set[str]) -> None:
     """Whoever tells of it: Ray, which only sees a process die, or a companion elsewhere."""
 
     async def scene() -> None:
-        actor = board(ONE, TWO, retries=0)
-        await actor.open([], [], 0.0)
+        actor = await opened(ONE, TWO, retries=0)
         for holder, unit in (("a", ONE), ("b", TWO)):
             assert await offered(actor, holder) is unit
             await actor.started(holder, unit.id, 0, HERE)
@@ -188,12 +195,12 @@ def test_a_new_board_learns_from_the_workers_what_they_hold() -> None:
     other one does not. Nothing runs twice, nothing is forgotten."""
 
     async def scene() -> None:
-        actor = board(ONE, TWO)
+        actor = BoardActor(1, 100.0)
         assert await actor.events(0, 0.0) is None, "it has to be opened"
         waiting = asyncio.ensure_future(actor.beat("old", ONE.id, 70, 100, HERE))
         await asyncio.sleep(0.05)
         assert not waiting.done(), "a call to a board that knows nothing waits"
-        await actor.open([], [], 0.4)
+        await actor.open(plan_of(ONE, TWO), [], [], 0.4)
         assert await waiting is Order.GO_ON
         assert await actor.take("fleet", "new") is Idle.WAIT
         assert await offered(actor, "new") is TWO
@@ -218,8 +225,7 @@ def test_a_unit_without_progress_is_taken_from_all_its_workers(
     monkeypatch.setattr(board_actor.ray, "kill", killed.append)
 
     async def scene() -> None:
-        actor = board(ONE, TWO, patience=0.4)
-        await actor.open([], [], 0.0)
+        actor = await opened(ONE, TWO, patience=0.4)
         assert await offered(actor, "a") is ONE
         await actor.started("a", ONE.id, 0, HERE)
         await actor.started("a", ONE.id, 1, THERE)
@@ -246,8 +252,7 @@ def test_work_leaves_a_node_that_will_be_taken_away() -> None:
     """Also where only a companion is there; and the unit is not charged for it."""
 
     async def scene() -> None:
-        actor = board(ONE, TWO, retries=0)
-        await actor.open([], [], 0.0)
+        actor = await opened(ONE, TWO, retries=0)
         assert await offered(actor, "a") is ONE
         await actor.started("a", ONE.id, 0, HERE)
         await actor.started("a", ONE.id, 1, THERE)
@@ -268,8 +273,7 @@ def test_the_end_of_a_run() -> None:
     """After the first failure of --fail-fast what runs goes on; after a signal it saves."""
 
     async def scene() -> None:
-        actor = board(ONE, TWO)
-        await actor.open([], [], 0.0)
+        actor = await opened(ONE, TWO)
         await offered(actor, "a")
         await actor.started("a", ONE.id, 0, HERE)
         await actor.stop(save=False)
@@ -286,8 +290,7 @@ def test_the_end_of_a_run() -> None:
 
 def test_of_many_steps_the_driver_hears_the_last() -> None:
     async def scene() -> None:
-        actor = board(ONE)
-        await actor.open([], [], 0.0)
+        actor = await opened(ONE)
         await offered(actor, "a")
         await actor.started("a", ONE.id, 0, HERE)
         for step in range(1000):
@@ -299,8 +302,7 @@ def test_of_many_steps_the_driver_hears_the_last() -> None:
 
 def test_news_of_units_that_are_over_or_elsewhere_changes_nothing() -> None:
     async def scene() -> None:
-        actor = board(ONE, TWO)
-        await actor.open([TWO.id], [], 0.0)
+        actor = await opened(ONE, TWO, done=[TWO.id])
         await offered(actor, "a")
         await actor.lost("b", Fault.DIED)
         await actor.failed("b", 0, failure(ONE), Fault.ERROR)

@@ -1,0 +1,81 @@
+"""A worker of the fleet goes on with short units in one trial."""
+
+import pytest
+
+from tamt_ray.execution import fleet
+from tamt_ray.execution.faults import LeavingError
+from tamt_ray.execution.fleet import FleetWorker
+from tamt_ray.execution.messages import Idle, Offer, Order
+
+from .test_board import tuned
+
+OFFERS = [Offer(tuned(seed), 1) for seed in range(4)]
+
+
+class Case:
+    """A worker without Ray: what is offered, what each announcement is answered, what is done."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *more: Offer | Idle) -> None:
+        self.more = list(more)
+        self.orders = [Order.GO_ON] * 9
+        self.seconds = 1.0
+        self.done: list[int] = []
+        self.now = 0.0
+        self.worker = FleetWorker.__new__(FleetWorker)
+        self.worker._board = self
+        self.worker._store = self.worker._bench = None
+        self.worker.reset_config({"offer": [OFFERS[0]], "holder": "trial-7"})
+        monkeypatch.setattr(fleet, "Attempt", self.attempt)
+        monkeypatch.setattr(fleet.time, "monotonic", lambda: self.now)
+
+    def take(self, lane: str, holder: str, *, alike: bool) -> Offer | Idle:
+        assert (lane, holder, alike) == ("fleet", "trial-7", True)
+        return self.more.pop(0)
+
+    def attempt(self, board: object, store: object, holder: str, offer: Offer) -> "Case":
+        self.offer = offer
+        return self
+
+    def announce(self) -> Order:
+        return self.orders.pop(0)
+
+    def carry_out(self, perform: object) -> None:
+        self.done.append(self.offer.unit.config.seed)
+        self.now += self.seconds
+
+
+def test_until_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(monkeypatch, OFFERS[1], OFFERS[2], Idle.WAIT)
+    assert case.worker.step() == {"done": True}
+    assert case.done == [0, 1, 2]
+
+
+def test_until_the_slice_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(monkeypatch, *OFFERS[1:])
+    case.seconds = fleet._SLICE * 0.6
+    case.worker.step()
+    assert case.done == [0, 1]
+    assert len(case.more) == 2, "what is not begun is not taken"
+
+
+def test_a_long_unit_is_a_trial_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(monkeypatch, OFFERS[1])
+    case.seconds = 3600.0
+    case.worker.step()
+    assert case.done == [0]
+
+
+@pytest.mark.parametrize("order", [Order.STOP, Order.DROP])
+def test_until_a_unit_is_not_its_own(monkeypatch: pytest.MonkeyPatch, order: Order) -> None:
+    case = Case(monkeypatch, *OFFERS[1:])
+    case.orders[1] = order
+    case.worker.step()
+    assert case.done == [0]
+
+
+def test_a_node_that_is_to_go_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(monkeypatch, *OFFERS[1:])
+    case.orders[1] = Order.SAVE
+    with pytest.raises(LeavingError):
+        case.worker.step()
+    assert case.done == [0]

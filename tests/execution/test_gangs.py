@@ -1,0 +1,122 @@
+"""How many search gangs there are and how wide, by hand."""
+
+import pytest
+
+from tamt_ray.execution.board import Demand
+from tamt_ray.execution.gangs import Gangs
+from tamt_ray.execution.placement import GangSize, Node, Slots, gang_size, room_for, width
+from tamt_ray.spec.execution import Execution, SearchLane
+
+EIGHT: Node = {"CPU": 64.0, "GPU": 8.0}
+SIZE = GangSize(4, 1, 1)
+
+
+def lane(gangs: object, workers: int = 4) -> SearchLane:
+    return SearchLane.model_validate({"gangs": gangs, "workers": workers})
+
+
+@pytest.mark.parametrize(
+    ("workers", "haste", "others", "room", "wide"),
+    [
+        (4, 0.01, 99, 64, 1),
+        (4, 0.5, 0, 64, 1),
+        (4, 0.51, 0, 64, 2),
+        (4, 1.01, 0, 64, 4),
+        (4, 50.0, 0, 64, 4),
+        (4, 50.0, 0, 3, 2),
+        (4, 50.0, 2, 4, 2),
+        (4, 50.0, 3, 4, 1),
+        (4, 50.0, 99, 8, 1),
+        (4, 0.01, 99, 1, 1),
+        (4, 0.01, 99, 0, 0),
+        (4, 0.01, 0, -3, 0),
+        (6, 2.0, 0, 64, 6),
+        (6, 2.0, 0, 5, 3),
+        (6, 1.1, 0, 64, 3),
+        (5, 0.7, 0, 64, 5),
+        (5, 0.7, 0, 4, 1),
+    ],
+)
+def test_the_width_of_the_next_gang(
+    workers: int, haste: float, others: int, room: int, wide: int
+) -> None:
+    """Twice as fast as the rest needs, in widths that divide the widest, and one worker is left for
+    each other search."""
+    assert width(lane("auto", workers), haste, others, 0, room) == wide
+
+
+@pytest.mark.parametrize(
+    ("there", "room", "wide"), [(0, 8, 4), (1, 4, 4), (1, 3, 0), (2, 8, 0), (0, 0, 0)]
+)
+def test_with_a_number_of_gangs_all_are_as_wide_as_was_said(
+    there: int, room: int, wide: int
+) -> None:
+    assert width(lane(2), 50.0, 0, there, room) == wide
+    assert width(lane(2), 0.01, 99, there, room) == wide
+
+
+class Started:
+    """The gangs of a cluster, as they are started."""
+
+    def __init__(self, gangs: object, slots: int = 8, size: GangSize = SIZE) -> None:
+        self.slots = Slots(slots, 1, 1)
+        self.widths: dict[str, int] = {}
+        self.gangs = Gangs("run", lane(gangs, size.workers), size, self.slots, self.start)
+
+    def start(self, gang: str, size: GangSize) -> None:
+        assert gang not in self.widths
+        self.widths[gang] = size.workers
+
+    def look(self, *paths: float, at_work: int = 0, left: float = 1e6, nodes: int = 1) -> list[int]:
+        """Widths of the gangs that are started."""
+        before = len(self.widths)
+        self.gangs.look(Demand(paths, at_work, left), [EIGHT] * nodes)
+        return list(self.widths.values())[before:]
+
+
+def test_narrow_gangs_while_searches_abound_and_wide_ones_for_the_last() -> None:
+    cluster = Started("auto")
+    assert cluster.look(*[9.0] * 100) == [1] * 8
+    assert cluster.slots.free() == 0
+    assert cluster.look(*[9.0] * 92, at_work=8) == [], "there is no room"
+    for number in range(5):
+        cluster.gangs.ended(f"run-gang-{number}")
+    assert cluster.slots.free() == 5
+    assert cluster.look(9.0, at_work=3, left=36.0) == [4]
+    assert cluster.slots.free() == 1
+
+
+def test_a_gang_that_has_no_search_yet_takes_one_of_those_that_wait() -> None:
+    cluster = Started("auto")
+    assert cluster.look(9.0, 8.0) == [1, 1]
+    assert cluster.look(9.0, 8.0) == [], "both are on their way"
+    assert cluster.look(8.0, at_work=1) == []
+    assert cluster.look(8.0, 7.0, 6.0, at_work=2) == [1, 1, 1]
+
+
+def test_searches_that_get_ready_later_get_their_gangs_then() -> None:
+    """Behind the training of a head: one gang first, more once it is done."""
+    cluster = Started(2)
+    assert cluster.look(9.0) == [4]
+    assert cluster.look(at_work=1) == []
+    assert cluster.look(*[9.0] * 5) == [4], "the first gang takes one, and two are allowed"
+    assert cluster.look(*[9.0] * 3, at_work=2) == []
+
+
+def test_work_that_takes_no_time_is_no_hindrance() -> None:
+    assert Started("auto").look(0.0, 0.0, left=0.0) == [1, 1]
+
+
+def test_nodes_that_come_are_used_and_lost_ones_not_missed() -> None:
+    cluster = Started("auto", slots=16)
+    assert len(cluster.look(*[9.0] * 20)) == 8
+    assert cluster.look(*[9.0] * 12, at_work=8, nodes=0) == []
+    assert len(cluster.look(*[9.0] * 12, at_work=8, nodes=2)) == 8
+
+
+def test_where_the_widest_gang_does_not_fit_a_narrower_one_does() -> None:
+    nodes: list[Node] = [{"CPU": 2.0}]
+    auto = Execution.model_validate({"search": {"workers": 4, "gangs": "auto"}})
+    size = gang_size(auto, nodes)
+    assert room_for(size, nodes) == 2
+    assert width(auto.search, 50.0, 0, 0, 2) == 2
