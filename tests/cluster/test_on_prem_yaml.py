@@ -1,0 +1,70 @@
+"""cluster/on_prem.yaml: accepted by Ray, and safe. test_ray_up.py runs it."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+Tree = dict[str, Any]
+
+ROOT = Path(__file__).parents[2]
+STARTS = ("head_start_ray_commands", "worker_start_ray_commands")
+
+
+@pytest.fixture
+def config() -> Tree:
+    text = (ROOT / "cluster" / "on_prem.yaml").read_text()
+    return yaml.safe_load(text.replace("FILL-IN", "10.0.0.11", 1).replace("FILL-IN", "10.0.0.12"))
+
+
+def test_ray_accepts_the_file_and_keeps_every_host(config: Tree) -> None:
+    prepared = prepare_config(config)
+    validate_config(prepared)
+    (kind,) = prepared["available_node_types"].values()
+    assert kind["min_workers"] == kind["max_workers"] == 1
+
+
+def test_every_ray_command_demands_the_token(config: Tree) -> None:
+    for key in STARTS:
+        text = "\n".join(config[key])
+        assert len(re.findall(r"\bray (?:start|stop)\b", text)) == 2
+        assert len(re.findall(r"RAY_AUTH_MODE=token (?:\S+ )*?ray (?:start|stop)\b", text)) == 2
+        assert "test -s ~/.ray/auth_token &&" in text
+    assert config["setup_commands"][0] == "chmod 700 ~/.ray && chmod 600 ~/.ray/auth_token"
+
+
+def test_the_dashboard_stays_on_loopback_and_nothing_takes_root(config: Tree) -> None:
+    assert "--dashboard-host=127.0.0.1" in config["head_start_ray_commands"][-1]
+    commands = [command for key in (*STARTS, "setup_commands") for command in config[key]]
+    assert not any("sudo" in command for command in commands)
+    for command in commands:
+        check = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True)
+        assert check.returncode == 0, f"{command}: {check.stderr}"
+
+
+@pytest.mark.parametrize(("listed", "installs"), [("a", False), ("b", True)])
+def test_only_a_new_list_of_packages_is_installed(
+    config: Tree, tmp_path: Path, listed: str, installs: bool
+) -> None:
+    """~/uv/bin/uv is a fake that notes down that it was called."""
+    (install,) = [command for command in config["setup_commands"] if "pip install" in command]
+    for folder in ("tamt_ray", "venv/bin", "uv/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "tamt_ray" / "pyproject.toml").write_text("a")
+    (tmp_path / "venv" / "pyproject.toml").write_text(listed)
+    uv = tmp_path / "uv" / "bin" / "uv"
+    uv.write_text('#!/bin/sh\necho "$@" >> ~/called\n')
+    uv.chmod(0o755)
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    for _ in range(2):
+        subprocess.run(["bash", "-c", install], env=environment, check=True)
+    called = tmp_path / "called"
+    assert called.exists() is installs
+    if installs:
+        words = called.read_text()
+        assert words.count("pip install") == 1
+        assert f"-e {tmp_path}/tamt_ray[cluster] ray[default]==2.60.0" in words

@@ -1,0 +1,122 @@
+"""docs/cluster.md word by word on hosts reached by ssh, one of which is lost in the middle.
+
+`pytest -m cluster -s tests/cluster/test_ray_up.py` shows the session. As root; see hosts.py.
+"""
+
+import os
+import re
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.hosts import HOME, ROOT, Host, Rack, rack
+from tests.cluster.toy import write_toy
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root makes hosts out of namespaces"),
+]
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, model_dir: Path) -> Iterator[Rack]:
+    """Three of them, and a laptop with the sweep sweeps/my.yaml in its checkout."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    with rack(shared, "head", "first", "second") as made:
+        file = made.laptop.file(HOME / "checkout" / "sweeps" / "my.yaml")
+        write_toy(file, shared, Path("/shared"), model_dir)
+        yield made
+
+
+def documented(section: str) -> list[str]:
+    """The commands of a section of docs/cluster.md, without the comments."""
+    text = (ROOT / "docs" / "cluster.md").read_text().partition(f"\n## {section}\n")[2]
+    blocks = re.findall(r"```sh\n(.*?)```", text.partition("\n## ")[0], re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.partition("  #")[0].strip() for line in lines if not line.startswith("#")]
+
+
+def wait_for(happened: Callable[[], object], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < until, "it does not happen"
+        time.sleep(1)
+
+
+def test_from_nothing_to_a_report_with_a_host_lost_on_the_way(hosts: Rack) -> None:
+    laptop, (head, first, second) = hosts.laptop, hosts.hosts
+    commands = iter(documented("Hosts reached by ssh"))
+
+    def type_next(begins: str, reading: str | None = None) -> str:
+        """The next command of the docs, typed in the checkout. `reading`: a page that it brings;
+        once the page is there, Ctrl-C is typed."""
+        command = next(commands)
+        assert command.startswith(begins), command
+        for told, ours in (("10.0.0.", "10.77.0."), ("you@", "lab@")):
+            command = command.replace(told, ours)
+        if reading:
+            shown = f"until curl -sf {reading} >&2; do sleep 1; done; printf '\\003'"
+            command = f"({shown}) | script -qc {shlex.quote(command)} /dev/null || true"
+        return laptop.run(f"cd ~/tamt_ray && {command}", timeout=900)
+
+    type_next("(umask 077; ray get-auth-token")
+    type_next("ssh-keygen")
+    type_next("for host in")
+    filled = laptop.file(HOME / "checkout" / "cluster" / "on_prem.yaml")
+    text = filled.read_text()
+    for blank, value in (
+        ("head_ip: FILL-IN", f"head_ip: {head.address}"),
+        ("worker_ips: [FILL-IN]", f"worker_ips: [{first.address}, {second.address}]"),
+        ("ssh_user: FILL-IN", "ssh_user: lab"),
+    ):
+        assert blank in text
+        text = text.replace(blank, value)
+    filled.write_text(text)
+
+    type_next("ray up")
+    status = next(commands)
+
+    def active() -> int:
+        said = laptop.run(f"cd ~/tamt_ray && {status}")
+        return int(re.findall(r"Active:\s+(?:(\d+) local|\(no)", said)[0] or 0)
+
+    wait_for(lambda: active() == 3, 300)
+    only_what_ray_needs_listens(head, first)
+
+    type_next("ray exec --tmux")
+    wait_for(lambda: at_work(second), 600)
+    hosts.cut_off(second)
+    wait_for(lambda: any(hosts.shared.glob("store/reports/*/report.html")), 900)
+    table = re.findall(r"^\S*?(\w+) +(\d+) +(\d+) +(\d+)", type_next("ray exec"), re.MULTILINE)
+    done = [("head", "0"), ("search", "2"), ("pretrain_eval", "3"), ("finetune", "12")]
+    assert table == [(kind, number, number, "0") for kind, number in done]
+    wait_for(lambda: active() == 2, 120)
+
+    assert "MLflow" in type_next("ray exec -p 5000", reading="http://127.0.0.1:5000/")
+
+    hosts.mend(second)
+    wait_for(lambda: active() == 3, 300)
+    type_next("ray down")
+    wait_for(lambda: not [p for h in hosts.hosts for p in h.processes()], 180)
+    assert next(commands, None) is None
+
+
+def at_work(host: Host) -> bool:
+    """Whether a unit is under way there: it writes its log."""
+    return any(host.file(Path("/tmp")).glob("tamt-log-*"))
+
+
+def only_what_ray_needs_listens(*hosts: Host) -> None:
+    """Beside ssh only Ray's own servers take connections from elsewhere, and these ask for the
+    token; dashboard and MLflow do not show."""
+    for host in hosts:
+        listening = host.run("ss -Hltnp", "root").splitlines()
+        outside = [line for line in listening if not re.search(r"127\.0\.0\.1\]?:", line)]
+        names = {re.findall(r'users:\(\("([^"]+)"', line)[0] for line in outside}
+        assert names <= {"sshd", "gcs_server", "raylet", "ray::RuntimeEnv", "ray::DashboardAge"}
+        assert host.run("stat -c %a ~/.ray/auth_token").split() == ["600"]
