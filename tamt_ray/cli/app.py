@@ -18,6 +18,7 @@ from tamt_ray.cli.opened import Opened, held, open_sweep, put_aside
 from tamt_ray.cli.tables import failure_lines, plan_table
 from tamt_ray.cli.tune import print_tuning, sync_tuning, write_tuning
 from tamt_ray.execution.logs import read_logs
+from tamt_ray.plan.cost import Prices, prices
 from tamt_ray.plan.status import decide, tally, unit_path
 from tamt_ray.plan.unit import Unit, config_dict
 from tamt_ray.spec.load import SpecError
@@ -38,6 +39,10 @@ out = Console(soft_wrap=True, markup=False, emoji=False, width=_WIDE)
 
 File = Annotated[Path, typer.Argument(help="The sweep file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Address = Annotated[
+    str | None,
+    typer.Option(envvar="RAY_ADDRESS", help="A Ray cluster; without one a local Ray is used."),
+]
 Only = Annotated[
     str | None,
     typer.Option("--only", metavar="GLOB", help="Units by path, e.g. 'finetune/*/omp/*'."),
@@ -56,10 +61,7 @@ def run(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Start nothing new after the first failure.")
     ] = False,
-    address: Annotated[
-        str | None,
-        typer.Option(envvar="RAY_ADDRESS", help="A Ray cluster; without one a local Ray is used."),
-    ] = None,
+    address: Address = None,
 ) -> None:
     """Run what is missing of a sweep."""
     with _told():
@@ -90,10 +92,20 @@ def plan(file: File, as_json: AsJson = False, only: Only = None) -> None:
 
 
 @app.command()
-def status(file: File, as_json: AsJson = False) -> None:
+def status(
+    file: File,
+    as_json: AsJson = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay, and say what lands; Ctrl-C leaves.")
+    ] = False,
+) -> None:
     """Say what is done, what failed and why."""
     with _told():
         opened = open_sweep(file)
+        if watch and not opened.sweep.tune:
+            from tamt_ray.cli.watch import follow
+
+            raise typer.Exit(follow(opened, out))
         _print_plan(opened, as_json)
         if not as_json:
             for line in failure_lines(opened.failures):
@@ -199,6 +211,31 @@ def logs(file: File, unit: Chosen) -> None:
 
 
 @app.command()
+def profile(
+    file: File,
+    unit: Annotated[
+        str | None,
+        typer.Argument(help="One unit; without it the first search and the first fine-tune."),
+    ] = None,
+) -> None:
+    """Train a few steps here and say where their time goes; nothing is kept."""
+    with _told():
+        opened = open_sweep(file)
+        from tamt_ray.cli.profile import profile_table
+        from tamt_ray.data.cache import SourceError
+        from tamt_ray.execution.profile import first_units, time_steps
+
+        units = opened.plan.units
+        chosen = [_one(opened, unit, units)] if unit else first_units(units.values())
+        try:
+            for each in chosen:
+                out.print(profile_table(time_steps(each)))
+                out.print()
+        except (SourceError, ValueError) as error:
+            _fail(2, f"{opened.file}: {error}")
+
+
+@app.command()
 def export(
     file: File,
     unit: Chosen,
@@ -245,6 +282,37 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command()
+def submit(
+    file: File,
+    address: Annotated[
+        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard.")
+    ] = "http://127.0.0.1:8265",
+) -> None:
+    """Hand a sweep to a cluster, where it goes on without this machine."""
+    with _told():
+        from tamt_ray.cli.submit import hand_over
+
+        code = hand_over(file, address, talk, out)
+    raise typer.Exit(code)
+
+
+@app.command()
+def doctor(
+    file: Annotated[
+        Path | None, typer.Argument(help="A sweep, for its store, sources and MLflow.")
+    ] = None,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a cluster before money is spent, and say what to do about each fault."""
+    with _told():
+        from tamt_ray.cli.doctor import print_examination
+
+        code = print_examination(file, address, as_json, talk)
+    raise typer.Exit(code)
+
+
 @app.command(name="sync-mlflow")
 def sync_mlflow(file: File) -> None:
     """Write everything the store holds to MLflow; what is there already stays."""
@@ -278,7 +346,8 @@ def _print_plan(opened: Opened, as_json: bool) -> None:
     if opened.sweep.tune:
         print_tuning(opened, as_json, out)
         return
-    statuses = tally(opened.plan, decide(opened.plan, opened.records, opened.failures))
+    known = prices(opened.plan.units, opened.records)
+    statuses = tally(opened.plan, decide(opened.plan, opened.records, opened.failures), known)
     hours = sum(status.gpu_hours for status in statuses.values())
     masks = len(opened.plan.masks)
     if as_json:
@@ -290,8 +359,15 @@ def _print_plan(opened: Opened, as_json: bool) -> None:
         sys.stdout.write(json.dumps(body) + "\n")
         return
     out.print(plan_table(statuses))
-    out.print(f"{masks} subnetworks; about {hours:,.1f} GPU-hours left (a rough estimate)")
+    out.print(f"{masks} subnetworks; about {hours:,.1f} {_worth(known)}")
     out.print(f"run it: python -m tamt_ray.sweep {opened.file}")
+
+
+def _worth(known: Prices) -> str:
+    """What the hours left are hours of."""
+    if not known.measured:
+        return "GPU-hours left (a rough estimate)"
+    return f"hours left on one {known.device} (measured there on {known.measured} units)"
 
 
 @contextmanager

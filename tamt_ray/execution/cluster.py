@@ -18,6 +18,10 @@ from tamt_ray.store.trouble import StoreError
 NAMESPACE = "tamt"
 
 _PASSED_ON = ("TAMT_MIRROR", "TAMT_CACHE", "HF_HUB_OFFLINE", "HF_HOME", "HF_TOKEN")
+"""What the driver's environment says of sources holds on every node."""
+
+# Ray lets a process that asked for no GPU see all of its node's; CUDA would take room on one.
+_NO_GPU_UNASKED = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
 
 
 _SILENT = (
@@ -95,6 +99,9 @@ def connected(address: str | None) -> Generator[Nodes]:
 
     A local Ray listens on loopback only, asks for Ray's token, and has no dashboard.
     """
+    os.environ.update(_NO_GPU_UNASKED)
+    # A job that was submitted with the same variables is not refused for it.
+    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -109,6 +116,7 @@ def connected(address: str | None) -> Generator[Nodes]:
     else:
         _check_answers(address)
         passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        passed |= _NO_GPU_UNASKED
         try:
             ray.init(address=address, runtime_env={"env_vars": passed}, **common)
         except (ConnectionError, ValueError, RuntimeError) as error:

@@ -16,6 +16,7 @@ from tamt_ray.execution.attempt import Attempt
 from tamt_ray.execution.board_client import BoardClient, this_place
 from tamt_ray.execution.faults import Fault, LeavingError, fault_of
 from tamt_ray.execution.keeping import Saving
+from tamt_ray.execution.meeting import OwnAddress
 from tamt_ray.execution.messages import Idle, Offer, Order
 from tamt_ray.execution.placement import GangSize
 from tamt_ray.execution.work import Workbench
@@ -102,7 +103,7 @@ def _connection(size: GangSize, patience: float) -> TorchConfig:
     """Workers that wait for a lost one give up no later than the board gives up the unit."""
     if size.workers == 1:
         return _Alone()
-    return TorchConfig(backend="nccl" if size.gpus else "gloo", timeout_s=int(patience + _WAIT))
+    return OwnAddress(backend="nccl" if size.gpus else "gloo", timeout_s=int(patience + _WAIT))
 
 
 def _work(config: dict[str, Any]) -> None:

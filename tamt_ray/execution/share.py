@@ -1,6 +1,7 @@
 """`gpus: auto` for fine-tunes: which share of a GPU one needs."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import ray
 import torch
@@ -13,25 +14,39 @@ from tamt_ray.spec.task import Task
 
 
 def measured_share(sweep: Sweep, nodes: Sequence[Node]) -> float:
-    """GPUs of one fine-tune: what the sweep says, or 1/k so that the largest one fits.
+    """GPUs of one fine-tune: what the sweep says, or 1/k so that the largest one fits everywhere.
 
-    Measured on one GPU with a few batches of each model and task; 0 where there are no GPUs.
+    Measured with a few batches of each model and task on one GPU of every type there is; the fleet
+    has one share for all. 0 where there are no GPUs.
     """
     asked = sweep.execution.finetune.gpus
     if asked != "auto":
         return asked
-    if not sweep.tasks or not any(node.get("GPU", 0) > 0 for node in nodes):
+    types = gpu_types(nodes)
+    if not sweep.tasks or not types:
         return 0.0
-    probe = ray.remote(num_gpus=1, max_retries=0)(_peak_share)
-    return min(
-        ray.get(
-            [
-                probe.remote(model, task)
-                for model in sweep.models.values()
-                for task in sweep.tasks.values()
-            ]
-        )
-    )
+    peaks: list[Any] = []
+    for kind in types:
+        of_type: Any = {"accelerator_type": kind} if kind else {}
+        probe = ray.remote(num_gpus=1, max_retries=0, **of_type)(_peak_share)
+        peaks += [
+            probe.remote(model, task)
+            for model in sweep.models.values()
+            for task in sweep.tasks.values()
+        ]
+    return max(ray.get(peaks))
+
+
+def gpu_types(nodes: Sequence[Node]) -> list[str | None]:
+    """The types of the nodes' GPUs as Ray names them, each once; None for those it does not know.
+    Empty where there are no GPUs."""
+    prefix = "accelerator_type:"
+    found = {
+        next((name.removeprefix(prefix) for name in node if name.startswith(prefix)), None)
+        for node in nodes
+        if node.get("GPU", 0) > 0
+    }
+    return sorted(found, key=str)
 
 
 def _peak_share(model: Model, task: Task) -> float:

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from tamt_ray.spec.address import instead_of_secret
 from tamt_ray.spec.base import Count, Fraction, Frozen, Name, fault
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.method import Imp, Method, Tamt, Training, steps_at
@@ -76,6 +77,14 @@ class Sweep(Frozen):
         if isinstance(methods := data.get("methods"), list | tuple):
             filled["methods"] = [method_entry(method, recipe) for method in methods]
         return filled
+
+    @model_validator(mode="after")
+    def _no_secrets(self) -> Self:
+        for place, uri in (("store", self.store), ("mlflow", self.mlflow)):
+            if instead := instead_of_secret(uri):
+                # What was given is not repeated.
+                raise fault(f"it holds credentials, and it is printed and logged; {instead}", place)
+        return self
 
     @model_validator(mode="after")
     def _unlike_methods(self) -> Self:

@@ -129,9 +129,9 @@ def at_the_beginning(module):
 def at_a_step(module):
     backward = module.Engine._backward
 
-    def struck(self):
+    def struck(self, *rest):
         strike(self._team.rank, self.step)
-        return backward(self)
+        return backward(self, *rest)
 
     module.Engine._backward = struck
 

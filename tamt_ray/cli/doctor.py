@@ -1,0 +1,51 @@
+"""`tamt doctor`: a cluster looked at before a sweep is run on it."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from tamt_ray.spec.load import load_sweep
+
+
+def print_examination(file: Path | None, address: str | None, as_json: bool, talk: Console) -> int:
+    """Print what is found, as it is found; returns the exit code. Raises SpecError."""
+    sweep = load_sweep(file) if file else None
+    if address is None:
+        from tamt_ray.execution.loopback import listen_on_loopback
+
+        listen_on_loopback()
+    from tamt_ray.execution.cluster import ClusterError
+    from tamt_ray.execution.diagnosis import Finding
+    from tamt_ray.execution.doctor import examine
+
+    # Ray's own words are kept from standard output while it is connected, these are not.
+    out = Console(file=sys.stdout, soft_wrap=True, highlight=False)
+
+    def hear(finding: Finding) -> None:
+        if as_json:
+            return
+        mark, style = ("ok    ", "green") if finding.passed else ("FAILED", "red")
+        place = "" if finding.where == "cluster" else f"{finding.where}: "
+        out.print(Text(f"{mark} {finding.check:<10} {place}{finding.said}", style))
+        if finding.advice:
+            out.print(Text(f"       {finding.advice}", "yellow"))
+
+    try:
+        findings = examine(address, sweep, hear)
+    except ClusterError as error:
+        talk.print(str(error), style="red", markup=False, soft_wrap=True)
+        return 3
+    failed = sum(not finding.passed for finding in findings)
+    if as_json:
+        body = {"fine": not failed, "findings": [asdict(finding) for finding in findings]}
+        sys.stdout.write(json.dumps(body) + "\n")
+    elif failed:
+        talk.print(f"{failed} of {len(findings)} checks failed", style="red")
+    else:
+        where = f" --address {address}" if address else ""
+        talk.print(f"run it: python -m tamt_ray.sweep {file or 'SWEEP.yaml'}{where}")
+    return 1 if failed else 0

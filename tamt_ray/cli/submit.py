@@ -1,0 +1,101 @@
+"""`tamt submit`: a sweep handed to a cluster, from a laptop that may be closed afterwards."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+import tamt_ray
+from tamt_ray.spec.load import SpecError, load_sweep
+from tamt_ray.spec.source import parse_source
+from tamt_ray.spec.sweep import Sweep
+
+
+def hand_over(file: Path, address: str, talk: Console, out: Console) -> int:
+    """Submit the sweep, print the job's id and what to type next; returns the exit code.
+
+    Raises SpecError.
+    """
+    sweep = load_sweep(file)
+    if wrong := places_of_here(sweep):
+        raise SpecError("\n".join(f"{file}: {complaint}" for complaint in wrong))
+    from tamt_ray.execution.submission import SubmissionError, TooLargeError, check_size, submit
+
+    files = what_travels(file)
+    try:
+        size = check_size(files)
+        with tempfile.TemporaryDirectory(prefix="tamt-job-") as folder:
+            for name, path in files.items():
+                to = Path(folder, name)
+                to.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, to)
+            there = next(name for name, path in files.items() if path == file.absolute())
+            command = f"python -m tamt_ray.sweep {there} --address auto"
+            job = submit(address, Path(folder), command, sweep.name)
+    except (TooLargeError, SubmissionError) as error:
+        talk.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        return 2 if isinstance(error, TooLargeError) else 3
+    out.print(job)
+    talk.print(
+        f"{len(files)} files, {size / 1e6:.1f} MB, have travelled\n"
+        f"follow it:   tamt status {file} --watch\n"
+        f"its words:   ray job logs --follow --address {address} {job}\n"
+        f"a unit's:    tamt logs {file} UNIT\n"
+        f"stop it:     ray job stop --address {address} {job}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    return 0
+
+
+def what_travels(file: Path) -> dict[str, Path]:
+    """The files of the package, the sweep and those it is made of, by their place on the way."""
+    package = Path(tamt_ray.__file__).parent
+    code = [
+        path
+        for path in package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.relative_to(package).parts
+    ]
+    sweeps = sorted(_made_of(file.absolute()))
+    root = os.path.commonpath([path.parent for path in sweeps])
+    return {
+        **{f"tamt_ray/{path.relative_to(package)}": path for path in code},
+        **{f"sweeps/{path.relative_to(root)}": path for path in sweeps},
+    }
+
+
+def _made_of(file: Path) -> set[Path]:
+    """A sweep file and those that it extends or unites."""
+    data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    names = [*data.get("parts", ()), *([data["extends"]] if "extends" in data else ())]
+    others = (Path(os.path.normpath(file.parent / name)) for name in names)
+    return {file}.union(*map(_made_of, others))
+
+
+def places_of_here(sweep: Sweep) -> list[str]:
+    """Complaints about places that mean another directory on the cluster than here."""
+    wrong: list[str] = []
+    if "://" not in sweep.store and not Path(sweep.store).is_absolute():
+        wrong.append(
+            f"`store: {sweep.store}` would be a directory that goes with the job; name an s3:// "
+            "address, or an absolute path that all nodes mount"
+        )
+    database = sweep.mlflow.removeprefix("sqlite:///")
+    if database != sweep.mlflow and not database.startswith("/"):
+        wrong.append(
+            f"`mlflow: {sweep.mlflow}` would be a file that goes with the job; name the server, "
+            "such as http://127.0.0.1:5000, or an absolute path, sqlite:////…"
+        )
+    tables = [
+        sweep.corpus.train,
+        sweep.corpus.validation,
+        *(table for task in sweep.tasks.values() for table in (task.train, *task.validation)),
+    ]
+    sources = [*(m.source for m in sweep.models.values()), *(table.source for table in tables)]
+    for source in dict.fromkeys(sources):
+        ref = parse_source(source)
+        if ref.scheme == "dir" and not Path(ref.path).is_absolute():
+            wrong.append(f"{source} is relative; name an absolute path that all nodes have")
+    return wrong

@@ -1,0 +1,67 @@
+"""`gpus: auto`: one share for all fine-tunes, on all GPUs."""
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from tamt_ray.execution import share
+from tamt_ray.spec.load import parse_sweep
+from tamt_ray.spec.model import Model
+from tamt_ray.spec.task import Task
+
+TABLE = '{source: "hf:d", split: train}'
+SWEEP = f"""
+name: small
+models: {{large: {{source: "hf:large"}}, little: {{source: "hf:little"}}}}
+corpus: {{train: {TABLE}, validation: {TABLE}}}
+methods: [omp]
+sparsities: [0.5]
+tasks:
+  words: {{kind: classification, text: [text], train: {TABLE}, validation: [{TABLE}]}}
+"""
+NODES: list[Mapping[str, float]] = [
+    {"CPU": 4, "node:__internal_head__": 1},
+    {"CPU": 8, "GPU": 1, "accelerator_type:L4": 1},
+    {"CPU": 8, "GPU": 4, "accelerator_type:T4": 1},
+    {"CPU": 8, "GPU": 1, "accelerator_type:L4": 1},
+]
+NEEDED = {("hf:large", "L4"): 1 / 4, ("hf:large", "T4"): 1 / 2, ("hf:little", "L4"): 1 / 16,
+          ("hf:little", "T4"): 1 / 8}  # fmt: skip
+
+
+def test_each_type_of_gpu_is_found_once() -> None:
+    assert share.gpu_types(NODES) == ["L4", "T4"]
+    assert share.gpu_types([*NODES, {"CPU": 1, "GPU": 1}]) == ["L4", None, "T4"]
+    assert share.gpu_types([{"CPU": 1}]) == []
+
+
+def test_the_share_holds_the_largest_model_on_the_smallest_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured: list[float] = []
+
+    class Probe:
+        """Hands out what it would have measured."""
+
+        def __init__(self, kind: str) -> None:
+            self._kind = kind
+
+        def remote(self, model: Model, _: Task) -> float:
+            measured.append(NEEDED[model.source, self._kind])
+            return measured[-1]
+
+    class Ray:
+        @staticmethod
+        def remote(*, accelerator_type: str, **_: object) -> Callable[[object], Probe]:
+            return lambda _: Probe(accelerator_type)
+
+        @staticmethod
+        def get(found: list[float]) -> list[float]:
+            return found
+
+    monkeypatch.setattr(share, "ray", Ray)
+    sweep = parse_sweep(SWEEP)
+    assert share.measured_share(sweep, NODES) == 1 / 2
+    assert sorted(measured) == sorted(NEEDED.values())
+    assert share.measured_share(sweep, NODES[:2]) == 1 / 4
+    assert share.measured_share(sweep, NODES[:1]) == 0.0

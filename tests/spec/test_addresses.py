@@ -1,0 +1,49 @@
+"""Credentials have no place in a sweep file, nor in what is said about them."""
+
+import pytest
+
+from tamt_ray.spec.address import instead_of_secret
+from tamt_ray.spec.load import SpecError, parse_sweep
+
+SWEEP = """\
+name: small
+{key}: "{uri}"
+models: {{mini: {{source: "dir:m"}}}}
+corpus: {{train: {{source: "dir:a.txt"}}, validation: {{source: "dir:b.txt"}}}}
+methods: [omp]
+sparsities: [0.5]
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "uri", "instead"),
+    [
+        ("mlflow", "https://me:hush@host/", "MLFLOW_TRACKING_PASSWORD"),
+        ("mlflow", "https://hush@host:5000", "MLFLOW_TRACKING_TOKEN"),
+        ("mlflow", "postgresql://me:hush@host/runs", "PGPASSWORD"),
+        ("mlflow", "postgresql+psycopg2://host/runs?user=me&password=hush", "PGPASSWORD"),
+        ("mlflow", "mysql://me:hush@host/runs", "mlflow: http://"),
+        ("store", "s3://me:hush@bucket/results", "AWS_SECRET_ACCESS_KEY"),
+        ("store", "s3://bucket/results?access_key=me&secret_key=hush", "AWS_SECRET_ACCESS_KEY"),
+    ],
+)
+def test_credentials_are_refused_and_not_repeated(key: str, uri: str, instead: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_sweep(SWEEP.format(key=key, uri=uri), "a.yaml")
+    said = str(caught.value)
+    assert said.startswith(f"a.yaml:2: `{key}`: it holds credentials")
+    assert instead in said
+    assert "hush" not in said
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "results", "/data/results", "~/a@b", "s3://bucket/results", "gs://bucket/x",
+        "s3://bucket/a?scheme=http&endpoint_override=127.0.0.1:9000", "http://127.0.0.1:5000",
+        "sqlite:///mlflow.db", "sqlite:////data/a@b:c/mlflow.db", "postgresql://me@/runs?host=/run",
+    ],
+)  # fmt: skip
+def test_an_address_without_credentials_is_fine(uri: str) -> None:
+    assert instead_of_secret(uri) is None
+    assert parse_sweep(SWEEP.format(key="mlflow", uri=uri)).mlflow == uri
