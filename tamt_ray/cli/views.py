@@ -1,0 +1,89 @@
+"""What the verbs print of a plan, one unit or one matrix."""
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+
+from tamt_ray.cli.explanation import matrices_of, matrices_table
+from tamt_ray.cli.opened import Opened
+from tamt_ray.cli.speech import fail, out
+from tamt_ray.cli.tables import plan_table
+from tamt_ray.cli.tune import print_tuning
+from tamt_ray.plan.cost import Prices, prices
+from tamt_ray.plan.status import decide, tally, unit_path
+from tamt_ray.plan.unit import Unit, config_dict
+from tamt_ray.store.damage import Damage
+
+
+def print_plan(opened: Opened, as_json: bool) -> None:
+    """What is done and what would run, by kind, and what it would cost."""
+    if opened.sweep.tune:
+        print_tuning(opened, as_json, out)
+        return
+    known = prices(opened.plan.units, opened.records)
+    statuses = tally(opened.plan, decide(opened.plan, opened.records, opened.failures), known)
+    hours = sum(status.gpu_hours for status in statuses.values())
+    masks = len(opened.plan.masks)
+    if as_json:
+        units = {
+            kind: {name: value for name, value in asdict(status).items() if name != "gpu_hours"}
+            for kind, status in statuses.items()
+        }
+        body = {"units": units, "masks": masks, "gpu_hours": round(hours, 2)}
+        sys.stdout.write(json.dumps(body) + "\n")
+        return
+    out.print(plan_table(statuses))
+    out.print(f"{masks} subnetworks; about {hours:,.1f} {_worth(known)}")
+    out.print(f"run it: python -m tamt_ray.sweep {opened.file}")
+
+
+def _worth(known: Prices) -> str:
+    """What the hours left are hours of."""
+    if not known.measured:
+        return "GPU-hours left (a rough estimate)"
+    return f"hours left on one {known.device} (measured there on {known.measured} units)"
+
+
+def print_unit(opened: Opened, chosen: str) -> None:
+    """All that decides one result."""
+    found = one(opened, chosen, opened.plan.units)
+    decision = decide(opened.plan, opened.records, opened.failures)[found.id]
+    body = {
+        "id": found.id,
+        "path": unit_path(found),
+        "decision": decision.value,
+        "parents": list(found.parents),
+        "config": config_dict(found.config),
+    }
+    out.print_json(json.dumps(body))
+
+
+def print_matrices(opened: Opened) -> None:
+    """The matrices that are pruned of each model."""
+    from tamt_ray.data.cache import SourceError
+    from tamt_ray.masks.matrices import UnsupportedModelError
+
+    try:
+        found = matrices_of(opened.sweep)
+    except (SourceError, UnsupportedModelError, ValueError) as error:
+        fail(2, f"{opened.file}: {error}")
+    for name, each in found.items():
+        out.print(matrices_table(name, each))
+        out.print()
+
+
+def one(opened: Opened, chosen: str, among: Iterable[str]) -> Unit:
+    """The one unit meant; where there are several, they are listed and the call ends with 2."""
+    units = [opened.plan.units[unit_id] for unit_id in among]
+    found = [u for u in units if u.id.startswith(chosen) or fnmatchcase(unit_path(u), chosen)]
+    if len(found) == 1:
+        return found[0]
+    listed = "\n".join(f"  {u.id[:12]}  {unit_path(u)}" for u in (found or units)[:40])
+    return fail(2, f"{len(found)} units of {opened.file} match {chosen!r}; name one of:\n{listed}")
+
+
+def damage_line(opened: Opened, damage: Damage) -> str:
+    """One line for people."""
+    return f"damaged: {opened.plan.units[damage.id]}: {damage}; the next run computes it again"
