@@ -186,7 +186,7 @@ def test_mlflow_stands_on_a_database_that_only_this_user_reaches(config: Tree) -
     assert "listen_addresses = ''" in setup
     assert "createdb -O $(id -un) mlflow" in setup
     server = config["head_start_ray_commands"][0]
-    assert "--backend-store-uri 'postgresql:///mlflow?host=/var/run/postgresql'" in server
+    assert "--backend-store-uri 'postgresql+psycopg2:///mlflow?host=/var/run/postgresql'" in server
     assert "--property=Restart=always" in server
 
 
