@@ -63,8 +63,9 @@ def test_the_first_search_and_the_first_fine_tune(file: Path) -> None:
         assert [line[0].strip() for line in lines] == names
         assert sum(float(line[2]) for line in lines) == pytest.approx(100, abs=0.5)
         whole = float(head[0].split(": ")[1].split()[0].replace(",", ""))
-        assert sum(float(line[1]) for line in lines) == pytest.approx(whole, abs=0.5)
-        assert all(float(line[1]) >= 0 for line in lines)
+        parts = [float(line[1].replace(",", "")) for line in lines]
+        assert sum(parts) == pytest.approx(whole, abs=0.5)
+        assert all(part >= 0 for part in parts)
     assert not (file.parent / "results").exists()
 
 

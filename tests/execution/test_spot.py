@@ -72,7 +72,12 @@ def notify(service: Service, when: datetime) -> None:
 
 def test_a_notice_is_seen_once_it_is_there(service: Service) -> None:
     when = datetime(2026, 9, 18, 8, 22, tzinfo=UTC)
-    threading.Timer(0.1, notify, (service, when)).start()
+
+    def notify_later() -> None:
+        wait_for(lambda: service.asked > 1)
+        notify(service, when)
+
+    threading.Thread(target=notify_later).start()
     assert await_notice(Metadata(service.url), every=0.01) == when
     assert service.asked > 1
     assert service.tokens == 1
