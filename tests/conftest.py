@@ -1,5 +1,7 @@
-"""What the tests of several rooms share: a tiny model on disk."""
+"""What the tests of several rooms share: a tiny model, and file systems of their own."""
 
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,24 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
         ).save_pretrained(path)  # fmt: skip
     return path
+
+
+@pytest.fixture
+def mount_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a real file system of a size such as `512k`; it takes memory only as it fills."""
+    path = tmp_path / "disk"
+
+    def mount(size: str) -> Path:
+        path.mkdir()
+        made = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if made.returncode:
+            pytest.skip(f"a small disk can only be mounted by root: {made.stderr.strip()}")
+        return path
+
+    yield mount
+    if path.is_mount():
+        # A worker may still be ending with a file of it open.
+        subprocess.run(["umount", "--lazy", str(path)], check=True)

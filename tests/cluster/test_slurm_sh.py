@@ -1,15 +1,16 @@
 """cluster/slurm.sh: told what to start where, with fakes for Slurm, Ray and the driver on PATH."""
 
 import os
-import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "cluster" / "slurm.sh"
+SHELLCHECK = Path(sys.executable).parent / "shellcheck"
 
 # Each says how it was called, and with what token; the driver does as its sweep is named.
 FAKE = """#!/bin/bash
@@ -101,8 +102,7 @@ def test_a_job_without_a_sweep_says_how(slurm: Slurm) -> None:
     assert slurm.said() == []
 
 
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="apt-get install -y shellcheck")
 @pytest.mark.parametrize("script", [SCRIPT, Path(__file__).with_name("host.sh")])
 def test_scripts_are_sound_shell(script: Path) -> None:
-    done = subprocess.run(["shellcheck", script], capture_output=True, text=True, check=False)
+    done = subprocess.run([SHELLCHECK, script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

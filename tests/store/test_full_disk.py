@@ -1,8 +1,7 @@
 """A disk that runs full: a clear word, nothing half-read, and on it goes once there is room."""
 
-import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,18 +19,9 @@ MASK = bytes(60_000)
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
+def disk(mount_disk: Callable[[str], Path]) -> Path:
     """A real file system of 512 KiB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(path)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if made.returncode:
-        pytest.skip(f"a small disk can only be mounted by root: {made.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
+    return mount_disk("512k")
 
 
 def fill(disk: Path) -> Path:
