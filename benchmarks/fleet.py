@@ -22,6 +22,7 @@ from tamt_ray.execution.board_client import BoardClient
 from tamt_ray.execution.cluster import connected, on_head
 from tamt_ray.execution.fleet import run_fleet
 from tamt_ray.execution.placement import fleet_slots
+from tamt_ray.plan.cost import ROUGH
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
@@ -40,8 +41,8 @@ def run() -> Iterator[Answer]:
         store = Store(sweep.store)
         os.environ["OMP_NUM_THREADS"] = "1"
         with connected(None) as nodes:
-            board = on_head(BoardActor, "board").remote(Plan(tunes, ()), 0, 1800.0)
-            BoardClient(board).open((), ())
+            board = BoardClient(on_head(BoardActor, "board").remote(0, 1800.0))
+            board.open(Plan(tunes, ()), (), (), ROUGH)
             slots = fleet_slots(sweep.execution, nodes.resources, 0.0)
             slots.total = SLOTS
             run_fleet("board", store, slots)

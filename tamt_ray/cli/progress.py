@@ -78,7 +78,7 @@ class Progress:
     def watch(self, event: Event | None) -> None:
         """Take an event in; None only refreshes."""
         match event:
-            case Started(unit_id, _, place):
+            case Started(unit_id, place=place):
                 self._first = self._first or time.monotonic()
                 self._running[unit_id] = ""
                 self._places[unit_id] = place

@@ -21,6 +21,8 @@ from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 from tamt_ray.store.trouble import StoreError
 
+_SHOWN = 20.0
+"""Seconds between two looks at a running log from outside."""
 Perform = Callable[[Progress], Record]
 
 
@@ -84,7 +86,7 @@ class Attempt:
         finally:
             self._over.set()
         beating.join()
-        self._keep_log()
+        self._keep_log(self._capture.take())
         if record and self._rank == 0:
             self._board.landed(self._holder, record)
         if error:
@@ -117,9 +119,16 @@ class Attempt:
         self._step, self._steps = step, steps
 
     def _beat(self) -> None:
-        """Until it is over: keep the log short and, as the first worker, hear the orders."""
+        """Until it is over: keep the log short and show it, and as the first worker hear the
+        orders."""
+        shown, last = time.monotonic(), b""
         while not self._over.wait(BEAT):
             self._capture.trim()
+            if time.monotonic() - shown > _SHOWN:
+                log = self._capture.so_far()
+                if log != last:
+                    self._keep_log(log + b"# still at work\n")
+                shown, last = time.monotonic(), log
             if self._rank > 0:
                 continue
             try:
@@ -136,11 +145,11 @@ class Attempt:
             f"# {begun} {self._offer.unit}, attempt {self._offer.attempt} on {self._worker.place}"
         )
 
-    def _keep_log(self) -> None:
+    def _keep_log(self, log: bytes) -> None:
         unit, attempt = self._offer.unit, self._offer.attempt
         name = log_path(unit.kind, unit.id, attempt, self._rank)
         try:
-            self._store.write(name, self._capture.take())
+            self._store.write(name, log)
         except StoreError as error:
             # The unit's own outcome is not worth less for it.
             sys.stderr.write(f"the log {name} cannot be written: {error}\n")

@@ -55,8 +55,10 @@ class Board:
         done: Iterable[str] = (),
         failed: Iterable[str] = (),
         prices: Prices = ROUGH,
+        attempts: Mapping[str, int] | None = None,
     ) -> None:
-        """`done` and `failed` are known from the store before anything runs."""
+        """`done` and `failed` are known from the store before anything runs, `attempts` at units
+        from the board before this one."""
         self._units: Mapping[str, Unit] = plan.units
         self._children: dict[str, list[str]] = {}
         for unit in plan.units.values():
@@ -77,7 +79,7 @@ class Board:
             self.left += prices.seconds(unit)
         self._queues: dict[Lane, list[int]] = {"gang": [], "fleet": []}
         """Heaps of ranks; what was claimed, or closed while it was ready, stays in them."""
-        self._attempts: Counter[str] = Counter()
+        self._attempts = Counter(attempts or {})
         for unit_id in done:
             self._close(unit_id, State.DONE)
         for unit_id in failed:

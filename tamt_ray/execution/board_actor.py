@@ -19,6 +19,7 @@ from tamt_ray.execution.messages import (
     Event,
     Failed,
     Idle,
+    Known,
     Landed,
     LeftLog,
     Lost,
@@ -58,7 +59,7 @@ class BoardActor:
     """Serialises every decision; waits are events, never sleeps.
 
     Should it die, Ray starts it anew and empty; the driver opens it again with what is in the
-    store, and workers tell what they hold with their next sign of life.
+    store and what it heard, and workers tell what they hold with their next sign of life.
     """
 
     def __init__(self, retries: int, patience: float) -> None:
@@ -84,11 +85,28 @@ class BoardActor:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(
-        self, plan: Plan, done: list[str], failed: list[str], pause: float, prices: Prices = ROUGH
+        self,
+        plan: Plan,
+        done: list[str],
+        failed: list[str],
+        pause: float,
+        prices: Prices = ROUGH,
+        known: Known | None = None,
     ) -> None:
-        """Begin to hand out units, after a `pause` for workers that hold some already."""
+        """Begin to hand out units, after a `pause` for workers that hold some already.
+
+        `known`: from the board before this one.
+        """
+        known = known or Known()
         self._plan = plan
-        self._board = Board(plan, done, failed, prices)
+        self._pasts = dict(known.pasts)
+        self._wider = {unit for unit, past in self._pasts.items() if Fault.MEMORY in past.counts}
+        attempts = {unit: past.attempts for unit, past in self._pasts.items()}
+        self._board = Board(plan, done, failed, prices, attempts)
+        for unit in known.running:
+            if self._board.claim(unit.unit):
+                self._holds[unit.holder] = _Hold(unit.unit, unit.attempt, silent=0.0)
+                self._taken[unit.holder] += 1
         self._resume = time.monotonic() + pause
         self._opened.set()
         self._later(pause, self._wake)
@@ -141,7 +159,7 @@ class BoardActor:
             hold.workers[rank] = worker
             hold.silent = 0.0
             if rank == 0:
-                await self._tell(Started(unit_id, hold.attempt, worker.place))
+                await self._tell(Started(unit_id, hold.attempt, worker.place, holder))
         elif order is Order.SAVE:
             await self._met(holder, Fault.NODE)
         return order
@@ -242,7 +260,7 @@ class BoardActor:
                 if wider:
                     self._wider.add(hold.unit)
                 self._later(after, partial(self._release, hold.unit))
-                await self._tell(Lost(hold.unit, hold.attempt, fault, after, logs))
+                await self._tell(Lost(hold.unit, hold.attempt, fault, after, past, logs))
             case GiveUp(reason):
                 self._board.fail(hold.unit)
                 told = self._failure(hold, fault, reason, failure)

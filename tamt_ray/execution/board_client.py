@@ -15,7 +15,7 @@ from tamt_ray.execution.board import Demand, Lane
 from tamt_ray.execution.board_actor import BoardActor
 from tamt_ray.execution.cluster import NAMESPACE
 from tamt_ray.execution.faults import Fault
-from tamt_ray.execution.messages import BEAT, Event, Idle, Offer, Order, Worker
+from tamt_ray.execution.messages import BEAT, Event, Idle, Known, Offer, Order, Worker
 from tamt_ray.plan.cost import Prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Failure, Record
@@ -39,9 +39,10 @@ class BoardClient:
         failed: Collection[str],
         prices: Prices,
         pause: float = 0.0,
+        known: Known | None = None,
     ) -> None:
         """See `BoardActor.open`."""
-        _answer(self.actor.open, plan, list(done), list(failed), pause, prices)
+        _answer(self.actor.open, plan, list(done), list(failed), pause, prices, known)
 
     def take(self, lane: Lane, holder: str, wait: float = 0.0, alike: bool = False) -> Offer | Idle:
         """See `BoardActor.take`."""

@@ -62,6 +62,10 @@ class Capture:
             with self.path.open("ab") as stream:
                 stream.write(end)
 
+    def so_far(self) -> bytes:
+        """The end of what was written until now."""
+        return tail(self.path)
+
     def take(self) -> bytes:
         """The end of what was written; the file is gone then."""
         _flush()

@@ -22,6 +22,7 @@ from tamt_ray.execution.messages import (
     BEAT,
     Event,
     Failed,
+    Known,
     Landed,
     Lost,
     Rebuilt,
@@ -30,6 +31,7 @@ from tamt_ray.execution.messages import (
     Stopping,
 )
 from tamt_ray.execution.placement import GangSize, Slots, describe, fleet_slots, gang_size
+from tamt_ray.execution.policy import Past
 from tamt_ray.execution.share import measured_share
 from tamt_ray.execution.signals import Signals, caught_signals
 from tamt_ray.plan.cost import prices
@@ -123,7 +125,10 @@ class _Driver:
     watch: Watch
     board: BoardClient
     aggregation: Aggregation
-    running: set[str] = field(default_factory=set)
+    running: dict[str, Started] = field(default_factory=dict)
+    """By unit."""
+    pasts: dict[str, Past] = field(default_factory=dict)
+    """Of units that lost an attempt."""
     deadline: float | None = None
     """Until when units at work may finish once the run was asked to end."""
 
@@ -169,18 +174,19 @@ class _Driver:
             # Found in the store before a new board told of it.
             return
         match event:
-            case Started(unit_id, _, _):
-                self.running.add(unit_id)
+            case Started():
+                self.running[event.unit] = event
             case Landed(record):
-                self.running.discard(record.id)
+                self.running.pop(record.id, None)
                 self._take(record)
             case Failed(failure, logs):
-                self.running.discard(failure.id)
+                self.running.pop(failure.id, None)
                 rescue(self.store, logs)
                 self._set_aside(failure)
-            case Lost(unit_id, _, _, _, logs):
-                self.running.discard(unit_id)
-                rescue(self.store, logs)
+            case Lost():
+                self.running.pop(event.unit, None)
+                self.pasts[event.unit] = event.past
+                rescue(self.store, event.logs)
             case _:
                 pass
         self.watch(event)
@@ -203,13 +209,13 @@ class _Driver:
 
     def _reopen(self) -> None:
         """The board was lost and stands again, empty: tell it what is true. What landed unheard is
-        in the store; what runs, the workers tell with their next sign of life."""
+        in the store; what began unheard, the workers tell with their next sign of life."""
         records, failures = self.ledger.records, self.ledger.failures
         missing = {i: u for i, u in self.plan.units.items() if i not in records}
         landed = self.store.done(missing)
         self.board.open(
             self.plan, _ids(records, landed), _ids(failures), prices(self.plan.units, records),
-            pause=2 * BEAT + 1,
+            pause=2 * BEAT + 1, known=Known(tuple(self.running.values()), self.pasts),
         )  # fmt: skip
         if self.deadline is not None:
             self.board.stop(save=True)

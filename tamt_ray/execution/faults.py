@@ -34,6 +34,10 @@ class LeavingError(RuntimeError):
         return self.fault.value
 
 
+class KilledForMemoryError(RayActorError):
+    """Ray's memory monitor killed a worker: its host ran out of memory."""
+
+
 _MEMORY = re.compile(r"out of memory|OutOfMemoryError|running low on memory", re.IGNORECASE)
 _NODE = re.compile(r"its node has died|node was terminated|node (?:is|was) (?:dead|drained)")
 _PEER = re.compile(r"\bgloo\b|\bNCCL\b|Connection (?:closed|reset) by peer", re.IGNORECASE)
@@ -50,7 +54,12 @@ def fault_of(error: BaseException) -> Fault:
             return error.fault
         case PreemptionError():
             return Fault.NODE
-        case MemoryError() | torch.OutOfMemoryError() | HostOutOfMemoryError():
+        case (
+            MemoryError()
+            | torch.OutOfMemoryError()
+            | HostOutOfMemoryError()
+            | KilledForMemoryError()
+        ):
             return Fault.MEMORY
         case RayActorError() if error.preempted:
             return Fault.NODE

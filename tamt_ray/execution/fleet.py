@@ -18,6 +18,7 @@ from tamt_ray.execution.board_client import BoardClient, this_place
 from tamt_ray.execution.faults import Fault, LeavingError, fault_of
 from tamt_ray.execution.messages import Idle, Offer, Order
 from tamt_ray.execution.placement import Slots
+from tamt_ray.execution.tuned import fit
 from tamt_ray.execution.work import Workbench
 from tamt_ray.search.team import Team
 from tamt_ray.store.lease import Fence
@@ -166,7 +167,7 @@ def run_fleet(board: str, store: Store, slots: Slots) -> None:
             time.sleep(_LOOK)
         with tempfile.TemporaryDirectory(prefix="tamt-fleet-") as scratch:
             units = ReadyUnits(client, slots)
-            _tuner(board, store, scratch, slots, units, Losses(client)).fit()
+            fit(_tuner(board, store, scratch, slots, units, Losses(client)))
         over = units.over
 
 

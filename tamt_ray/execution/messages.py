@@ -1,10 +1,12 @@
 """What workers, board and driver tell each other."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from tamt_ray.execution.faults import Fault
+from tamt_ray.execution.policy import Past
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Failure, Record
 
@@ -68,6 +70,8 @@ class Started:
     unit: str
     attempt: int
     place: str
+    holder: str
+    """The gang or trial that the unit was handed to."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,8 @@ class Lost:
     attempt: int
     fault: Fault
     after: float
+    past: Past
+    """What the unit went through, this attempt included."""
     logs: tuple[LeftLog, ...] = ()
 
 
@@ -118,6 +124,15 @@ class Stopping:
 
     running: int
     grace: float
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a new board is told of the one before it."""
+
+    running: tuple[Started, ...] = ()
+    pasts: Mapping[str, Past] = field(default_factory=dict)
+    """By unit."""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,11 @@ class Past:
     stuck: int = 0
     """Lost workers in a row that got no further than one before them."""
 
+    @property
+    def attempts(self) -> int:
+        """How many there were."""
+        return sum(self.counts.values())
+
     def met(self, fault: Fault, step: int) -> "Past":
         """The past once an attempt ended at `step`."""
         counts = {**self.counts, fault: self.counts.get(fault, 0) + 1}

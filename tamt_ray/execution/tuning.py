@@ -17,6 +17,7 @@ from tamt_ray.execution.cluster import connected
 from tamt_ray.execution.lanes import Lanes
 from tamt_ray.execution.placement import Node, Slots, fleet_slots, gang_size
 from tamt_ray.execution.signals import caught_signals
+from tamt_ray.execution.tuned import fit
 from tamt_ray.execution.tuning_search import Halving, Heard, Losses, StudySearcher
 from tamt_ray.execution.tuning_trials import Trials
 from tamt_ray.execution.tuning_worker import TrialWorker
@@ -98,7 +99,7 @@ def _run_study(
     searcher = StudySearcher(study, trials, study.sweep.execution.retries, heard)
     request = {"CPU": slots.cpus, **({"GPU": slots.gpus} if slots.gpus else {})}
     with tempfile.TemporaryDirectory(prefix="tamt-tune-") as scratch:
-        tune.Tuner(
+        tuner = tune.Tuner(
             tune.with_resources(TrialWorker, request),
             param_space={"study": [study], "store": store.uri, "gpus": slots.gpus},
             tune_config=tune.TuneConfig(
@@ -117,7 +118,8 @@ def _run_study(
                 failure_config=tune.FailureConfig(max_failures=0),
                 verbose=0,
             ),
-        ).fit()
+        )
+        fit(tuner)
     return failed
 
 

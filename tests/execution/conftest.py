@@ -107,6 +107,12 @@ def strike(rank, step):
                 os.kill(os.getpid(), signal.SIGSTOP)
             case "sleep":
                 time.sleep(1e6)
+            case "allocate":
+                taken = []
+                while len(taken) < fault["gib"]:
+                    taken.append(b"x" * (1 << 30))
+                    time.sleep(0.2)
+                time.sleep(30)
             case "memory":
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
             case "diverge":
@@ -171,12 +177,13 @@ class Faults:
         return {"PYTHONPATH": os.pathsep.join([str(self._folder), *sys.path[1:]])}
 
     def inject(
-        self, act: str, times: int = 1, rank: int = 0, step: int | None = None, **labels: object
-    ) -> str:
+        self, act: str, times: int = 1, rank: int = 0, step: int | None = None, gib: int = 0,
+        **labels: object,
+    ) -> str:  # fmt: skip
         """Have every worker of that rank do so, when it begins a unit with these labels, or after
-        so many of its steps."""
+        so many of its steps. `gib` is what "allocate" takes and then holds for half a minute."""
         name = f"{act}-{len(list(self._folder.glob('*.json')))}"
-        fault = {"act": act, "times": times, "rank": rank, "step": step, "unit": labels}
+        fault = {"act": act, "times": times, "rank": rank, "step": step, "unit": labels, "gib": gib}
         (self._folder / f"{name}.json").write_text(json.dumps(fault))
         return name
 

@@ -14,6 +14,7 @@ from tamt_ray.execution.messages import (
     Event,
     Failed,
     Idle,
+    Known,
     Landed,
     Lost,
     Offer,
@@ -295,7 +296,10 @@ def test_of_many_steps_the_driver_hears_the_last() -> None:
         await actor.started("a", ONE.id, 0, HERE)
         for step in range(1000):
             await actor.beat("a", ONE.id, step, 1000, HERE)
-        assert await heard(actor) == [Started(ONE.id, 1, "here"), Progressed(ONE.id, 999, 1000)]
+        assert await heard(actor) == [
+            Started(ONE.id, 1, "here", "a"),
+            Progressed(ONE.id, 999, 1000),
+        ]
 
     play(scene)
 
@@ -311,5 +315,40 @@ def test_news_of_units_that_are_over_or_elsewhere_changes_nothing() -> None:
         await actor.lost("a", Fault.DIED)
         assert actor._board.state(ONE.id) is State.DONE
         assert [type(event) for event in await heard(actor)] == [Landed]
+
+    play(scene)
+
+
+def test_a_new_board_is_told_what_was_held_and_how_often_it_failed() -> None:
+    """One unit is at work when the board is lost together with its worker, and had run out of
+    memory before: its budget is used up. The other one had lost a worker: its next attempt is the
+    second."""
+
+    async def scene() -> None:
+        old = await opened(ONE, TWO)
+        assert await offered(old, "a") is ONE
+        await old.failed("a", 0, failure(ONE), Fault.MEMORY)
+        assert await offered(old, "b") is TWO
+        await old.started("b", TWO.id, 0, HERE)
+        await old.lost("b", Fault.DIED)
+        offer = await old.take("fleet", "c", 3.0)
+        assert isinstance(offer, Offer)
+        assert (offer.unit, offer.attempt, offer.wider) == (ONE, 2, True)
+        await old.started("c", ONE.id, 0, HERE)
+        events = await heard(old)
+        begun = next(e for e in reversed(events) if isinstance(e, Started) and e.unit == ONE.id)
+        pasts = {event.unit: event.past for event in events if isinstance(event, Lost)}
+
+        new = BoardActor(1, 100.0)
+        await new.open(plan_of(ONE, TWO), [], [], 0.0, known=Known((begun,), pasts))
+        again = await new.take("fleet", "d", 3.0)
+        assert isinstance(again, Offer)
+        assert (again.unit, again.attempt, again.wider) == (TWO, 2, False)
+        assert await new.beat("c", ONE.id, 7, 9, HERE) is Order.GO_ON
+        await new.lost("c", Fault.MEMORY)
+        (failed,) = [event for event in await heard(new) if isinstance(event, Failed)]
+        assert failed.failure.id == ONE.id
+        assert failed.failure.attempts == 2
+        assert "out of memory again" in failed.failure.message
 
     play(scene)

@@ -8,7 +8,7 @@ from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayT
 from ray.train import WorkerGroupError
 
 from tamt_ray.data.history import NonFiniteLossError
-from tamt_ray.execution.faults import Fault, LeavingError, fault_of
+from tamt_ray.execution.faults import Fault, KilledForMemoryError, LeavingError, fault_of
 from tamt_ray.execution.policy import NODE_LOSSES, GiveUp, Past, Retry, decide
 
 NODE_GONE = (
@@ -41,6 +41,7 @@ def died(words: str) -> RayActorError:
         (RuntimeError("[enforce fail] DefaultCPUAllocator: out of memory"), Fault.MEMORY),
         (MemoryError(), Fault.MEMORY),
         (OutOfMemoryError("Task was killed due to the node running low on memory."), Fault.MEMORY),
+        (KilledForMemoryError(error_msg="killed"), Fault.MEMORY),
         (torch.AcceleratorError("CUDA error: device-side assert triggered"), Fault.DIED),
         (torch.distributed.DistBackendError("NCCL communicator was aborted"), Fault.DIED),
         (RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer"), Fault.DIED),

@@ -1,0 +1,69 @@
+"""One attempt at a unit, with a board that agrees to everything."""
+
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tamt_ray.execution import attempt
+from tamt_ray.execution.attempt import Attempt
+from tamt_ray.execution.logs import read_logs
+from tamt_ray.execution.messages import Offer, Order
+from tamt_ray.plan.unit import Unit, parse_config
+from tamt_ray.store.record import Record
+from tamt_ray.store.store import Store
+
+CONFIG = {"kind": "search", "method": "omp", "model": {"source": "dir:m"}, "sparsity": 0.5}
+UNIT = Unit(parse_config(CONFIG), {"method": "omp"})
+
+
+class Board:
+    """Hears signs of life and the end."""
+
+    def __init__(self) -> None:
+        self.landed_records: list[Record] = []
+
+    def beat(self, *_: object) -> Order:
+        return Order.GO_ON
+
+    def landed(self, _: str, record: Record) -> None:
+        self.landed_records.append(record)
+
+
+def test_a_log_is_read_while_its_unit_is_at_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It grows in the store under the name that it has in the end, and then is whole."""
+    monkeypatch.setattr(attempt, "BEAT", 0.02)
+    monkeypatch.setattr(attempt, "_SHOWN", 0.04)
+    context = SimpleNamespace(get_node_id=lambda: "node", current_actor=None)
+    monkeypatch.setattr(attempt.ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(attempt, "this_place", lambda: "here")
+    store, board = Store(str(tmp_path)), Board()
+
+    def shown(word: str) -> list[str]:
+        until = time.monotonic() + 20
+        while not any(word in log for log in read_logs(store, UNIT.kind, UNIT.id)):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        return read_logs(store, UNIT.kind, UNIT.id)
+
+    def perform(_: object) -> Record:
+        for word in ("first", "second"):
+            sys.stdout.write(f"{word}\n")
+            sys.stdout.flush()
+            (log,) = shown(word)
+            assert log.endswith(f"{word}\n# still at work\n")
+        return Record(
+            id=UNIT.id, kind=UNIT.kind, config={}, started=0, seconds=1, device="", place=""
+        )
+
+    mine: Any = board
+    with capfd.disabled():
+        Attempt(mine, store, "holder", Offer(UNIT, 1)).carry_out(perform)
+    (log,) = read_logs(store, UNIT.kind, UNIT.id)
+    assert log.splitlines()[1:] == ["first", "second", "# done in 1.0 s"]
+    assert [record.id for record in board.landed_records] == [UNIT.id]
