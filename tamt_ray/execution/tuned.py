@@ -12,7 +12,7 @@ from tamt_ray.execution.faults import KilledForMemoryError
 def fit(tuner: tune.Tuner) -> None:
     """Run it. Raises what Tune raises."""
     # There is no public way to give Tune another one.
-    tune_controller.RayActorManager = _ActorManager
+    tune_controller.RayActorManager = _ActorManager  # pyright: ignore[reportPrivateImportUsage]
     tuner.fit()
 
 
