@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,7 +75,10 @@ class Engine:
         self._keeper = keeper
         self._inner = inner
         self._tokens = objective.tokens
-        self._objective = team.wrap(objective)
+        if settings.training.compile:
+            # Dropout draws what it draws without it.
+            objective.model.body.compile(options={"fallback_random": True})
+        self._objective = team.wrap(objective, short=settings.training.gradients == "bfloat16")
         self._stream = stream
         self._settings = settings
         self._team = team
@@ -108,7 +111,7 @@ class Engine:
                 group["lr"] = rate
             with phase("data"):
                 blocks = self._stream.batch(self.step)
-            with phase("forward and backward"):
+            with phase("forward and backward"), _matrix_products(training.precision):
                 terms = self._backward(blocks)
             with phase("gradients of what trains"):
                 before_step()
@@ -202,6 +205,19 @@ class Engine:
         for step, loss in self._recent:
             check_finite(float(loss), step)
         self._recent.clear()
+
+
+@contextlib.contextmanager
+def _matrix_products(precision: str) -> Generator[None]:
+    """Those of a GPU in TF32 within the block, if that is the `precision`."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    if precision == "tf32":
+        matmul.fp32_precision = "tf32"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 def _unsynchronised(module: nn.Module) -> contextlib.AbstractContextManager[object]:

@@ -37,9 +37,18 @@ class Training(Frozen):
     """Steps over which the learning rate falls linearly to zero, whatever the step limit."""
     log_every: Count = 50
     """Steps between two points of the logged curves."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the forward and backward pass: `bfloat16` by autocast. It finds other masks, so it is part
-    of what a search is; weights, scores, losses and the optimiser stay in float32."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Of the forward and backward pass: `tf32` rounds the factors of matrix products on GPUs that
+    can and does nothing elsewhere, `bfloat16` is autocast. Weights, scores, losses and the
+    optimiser stay in float32."""
+    gradients: Literal["float32", "bfloat16"] = "float32"
+    """In what workers send each other their gradients; half the bytes. One worker sends none."""
+    compile: bool = False
+    """Whether `torch.compile` makes kernels of the encoder: a minute at the beginning of every
+    search, and sums in another order.
+
+    Each of the three finds other masks, so it is part of what a search is.
+    """
 
 
 class Random(Frozen):

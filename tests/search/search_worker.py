@@ -22,7 +22,7 @@ from tamt_ray.spec.optimizer import Optimizer
 from tamt_ray.spec.table import Corpus
 
 STEPS = 8
-METHODS = ("kd", "mlm_kd", "imp", "paragraphs")
+METHODS = ("kd", "mlm_kd", "imp", "paragraphs", "short")
 
 
 def search_all(team: Team, model: Path, corpus: str, results: Path) -> None:
@@ -49,6 +49,12 @@ def search_all(team: Team, model: Path, corpus: str, results: Path) -> None:
                 theta, "kd", 0.7, scoring, padded, settings, team,
                 distillation=Distillation(kd_text="paragraphs", teacher_dropout=True),
             )  # fmt: skip
+        elif terms == "short":
+            settings = Settings(
+                training.model_copy(update={"gradients": "bfloat16"}),
+                Optimizer(lr=0.0037, clip=0.5), STEPS, 7,
+            )  # fmt: skip
+            mask, history = train_mask(theta, "kd", 0.7, Scoring(), stream, settings, team)
         else:
             settings = Settings(training, Optimizer(lr=0.0037, clip=0.5), STEPS, 7)
             mask, history = train_mask(theta, terms, 0.7, Scoring(), stream, settings, team)

@@ -16,6 +16,9 @@ from .search_worker import METHODS, STEPS, search_all
 
 SCRIPT = Path(__file__).with_name("search_worker.py")
 
+_LEAST, _FAR = {"short": 0.99}, {"short": 1e-2}
+"""Bits equal and losses' relative distance where gradients travel in bfloat16."""
+
 
 def test_two_workers_find_what_one_finds(noisy: Path, corpus: Corpus, tmp_path: Path) -> None:
     alone, together = tmp_path / "alone", tmp_path / "together"
@@ -42,9 +45,12 @@ def test_two_workers_find_what_one_finds(noisy: Path, corpus: Corpus, tmp_path: 
         assert all(two[name].equal(other[name]) for name in names), "the workers disagree"
         total = sum(one[name].numel() for name in names)
         equal = sum(int((one[name] == two[name]).sum()) for name in names)
-        assert equal / total >= 0.999, f"{method}: {equal} of {total} bits"
+        assert equal / total >= _LEAST.get(method, 0.999), f"{method}: {equal} of {total} bits"
     single, double = (json.loads((path / "0.json").read_text()) for path in (alone, together))
     assert (together / "1.json").read_text() == (together / "0.json").read_text()
     for method, losses in single.items():
         assert len(losses) == STEPS
-        assert double[method] == pytest.approx(losses, rel=1e-4), method
+        assert double[method] == pytest.approx(losses, rel=_FAR.get(method, 1e-4)), method
+    # What is sent in short numbers is not what is sent whole, and alone nothing is sent.
+    assert single["short"] == single["kd"]
+    assert double["short"] != double["kd"]
