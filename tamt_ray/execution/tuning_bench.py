@@ -102,7 +102,10 @@ class TrialBench:
     def _stream(self, config: TamtConfig | ImpConfig, paragraphs: bool = False) -> Stream:
         read = load_paragraphs if paragraphs else load_blocks
         text = read(config.corpus, "train", config.model.source)
-        return Stream(text, config.training.batch_size, config.seed, config.corpus.mlm_probability)
+        return Stream(
+            text, config.training.batch_size, config.seed, config.corpus.mlm_probability,
+            config.first,
+        )  # fmt: skip
 
 
 def _settings(config: TamtConfig | ImpConfig) -> Settings:

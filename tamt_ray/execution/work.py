@@ -158,7 +158,7 @@ class Workbench:
         model, sources = self._language_model(config.model, config.head)
         below = self._mask(config.below) or Mask.by_magnitude(model.dense, config.start)
         settings = Settings(config.training, config.optimizer, config.steps, config.seed)
-        stream, corpus = _stream(config.corpus, config.model.source, settings)
+        stream, corpus = _stream(config.corpus, config.model.source, settings, first=config.first)
         start = None
         seconds = 0.0
         if config.below:
@@ -239,10 +239,12 @@ TERMS: Mapping[str, Terms] = {"tamt_mlm": "mlm", "tamt_kd": "kd", "tamt_mlm_kd":
 
 
 def _stream(
-    corpus: Corpus, source: str, settings: Settings, paragraphs: bool = False
+    corpus: Corpus, source: str, settings: Settings, paragraphs: bool = False, first: int = 0
 ) -> tuple[Stream, dict[str, str]]:
     text = (load_paragraphs if paragraphs else load_blocks)(corpus, "train", source)
-    stream = Stream(text, settings.training.batch_size, settings.seed, corpus.mlm_probability)
+    stream = Stream(
+        text, settings.training.batch_size, settings.seed, corpus.mlm_probability, first
+    )
     return stream, _read(corpus.train)
 
 

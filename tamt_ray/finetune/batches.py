@@ -6,8 +6,9 @@ import torch
 from tamt_ray.data.seeds import derive
 from tamt_ray.finetune.examples import Batch, Indices, Sequences
 
-_WINDOW = 50
-"""Batches that are sorted by length together: enough to save padding, few enough to stay random."""
+_WINDOW, _WINDOWS = 50, 4
+"""At most so many batches are sorted by length together, and at most one in so many of an epoch:
+enough to save padding, few enough that epochs have different batches."""
 
 
 def epoch_batches(lengths: Indices, size: int, seed: int, epoch: int) -> list[Indices]:
@@ -15,8 +16,9 @@ def epoch_batches(lengths: Indices, size: int, seed: int, epoch: int) -> list[In
     generator = torch.Generator().manual_seed(derive("epoch", seed, epoch))
     order = torch.randperm(len(lengths), generator=generator).numpy()
     batches: list[Indices] = []
-    for start in range(0, len(order), _WINDOW * size):
-        window = order[start : start + _WINDOW * size]
+    together = size * max(1, min(_WINDOW, len(order) // (_WINDOWS * size)))
+    for start in range(0, len(order), together):
+        window = order[start : start + together]
         batches += _cut(window[np.argsort(lengths[window], kind="stable")], size)
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 

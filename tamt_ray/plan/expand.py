@@ -184,7 +184,7 @@ def _tamt(sweep: Sweep, model: Model, head: str | None, method: Tamt) -> Found:
                 method=method.method, model=model, corpus=sweep.corpus, training=sweep.search,
                 optimizer=optimizer, scoring=scoring, distillation=distillation,
                 sparsity=sparsity, seed=seed, steps=steps,
-                head=None if method.method == "tamt_kd" else head,
+                head=None if method.method == "tamt_kd" else head, workers=sweep.deciding_workers,
             )  # fmt: skip
             yield config, labels if steps == last else {**labels, "steps": steps}, True
 
@@ -221,7 +221,7 @@ def _imp_chain(
         config = ImpConfig(
             model=model, corpus=sweep.corpus, training=sweep.search, optimizer=optimizer,
             sparsity=level, seed=seed, steps=interval or method.steps, start=levels[0],
-            rewind=method.rewind, below=below, head=head,
+            rewind=method.rewind, below=below, head=head, workers=sweep.deciding_workers,
         )  # fmt: skip
         labels = _labels(method.name, level, seed)
         if interval:

@@ -13,7 +13,7 @@ from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.tuning import Loss, Span, Trained, Tuning, Value, trained_levels, tunable
 from tamt_ray.spec.tuning import with_values as _with_values
 
-VERSION = 1
+VERSION = 2
 """Grows with every change to what a trial computes, so that no study mixes the two."""
 
 State = Literal["finished", "stopped", "diverged", "failed"]

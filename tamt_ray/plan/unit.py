@@ -62,9 +62,11 @@ class ImpConfig(_Config):
     """One IMP level: trains θ0 under the mask below it, prunes to `sparsity`.
 
     Without `below`, the mask below is OMP at `start`, computed in place. Without `rewind` the
-    weights trained below are trained on instead of θ0.
+    weights trained below are trained on instead of θ0. Its data begins where that of the level
+    below ended.
     """
 
+    version: ClassVar[int] = 2
     kind: Literal["search"] = "search"
     method: Literal["imp"] = "imp"
     model: Model
@@ -78,6 +80,8 @@ class ImpConfig(_Config):
     rewind: bool = True
     below: str | None = None
     head: str | None = None
+    workers: int | None = None
+    """Where it decides the result: of a gang that sends rounded gradients."""
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -87,6 +91,11 @@ class ImpConfig(_Config):
     def iterations(self) -> int:
         """Training steps of this level and all below it."""
         return self.steps * (round(self.sparsity / self.start) - 1)
+
+    @property
+    def first(self) -> int:
+        """Training steps of all levels below it."""
+        return self.iterations - self.steps
 
 
 class TamtConfig(_Config):
@@ -104,10 +113,17 @@ class TamtConfig(_Config):
     seed: int
     steps: int
     head: str | None = None
+    workers: int | None = None
+    """As for `ImpConfig`."""
 
     @property
     def parents(self) -> tuple[str, ...]:
         return (self.head,) if self.head else ()
+
+    @property
+    def first(self) -> int:
+        """0: there is no search below it."""
+        return 0
 
     @property
     def iterations(self) -> int:
@@ -133,6 +149,7 @@ class PretrainEvalConfig(_Config):
 class FinetuneConfig(_Config):
     """One fine-tune of one mask, or of the dense model, on one task."""
 
+    version: ClassVar[int] = 2
     kind: Literal["finetune"] = "finetune"
     model: Model
     task: Task

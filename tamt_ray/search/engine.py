@@ -188,7 +188,8 @@ class Engine:
         self._objective.zero_grad(set_to_none=True)
         for number in mine:
             last = number + self._team.size >= len(micro_batches)
-            torch.manual_seed(derive(self._settings.seed, "dropout", self.step, number))
+            drawn = derive(self._settings.seed, "dropout", self._stream.first + self.step, number)
+            torch.manual_seed(drawn)
             batch = join(micro_batches[number]).to(self._team.device)
             with contextlib.nullcontext() if last else _unsynchronised(self._objective):
                 with torch.autocast(self._team.device.type, torch.bfloat16, enabled=short):

@@ -71,9 +71,13 @@ class Stream:
     batch_size: int
     seed: int
     probability: float
+    first: int = 0
+    """Steps that the levels below have taken: IMP prunes one training again and again (PAPER §2),
+    so that each level goes on with text and corruption that are new."""
 
     def batch(self, step: int) -> list[Corrupted]:
         """The blocks of one global batch. Epochs are permutations of all blocks."""
+        step += self.first
         total = len(self.text)
         places = range(step * self.batch_size, (step + 1) * self.batch_size)
         orders = {epoch: self._order(epoch, total) for epoch in {p // total for p in places}}

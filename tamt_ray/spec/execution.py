@@ -51,7 +51,7 @@ class SearchLane(Lane):
 
     workers: Count = 1
     """DDP workers of a gang, the most of them with `gangs: auto`; does not change the global batch
-    nor the data order."""
+    nor the data order. Only with `search.gradients: bfloat16` is it part of a search's identity."""
     gangs: Gangs = 1
     """Gangs that search side by side. `auto`: one for every search that is ready while there is
     room, narrow ones while searches abound, wider ones for the last; fine-tunes get what is left.

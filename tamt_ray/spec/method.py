@@ -39,16 +39,14 @@ class Training(Frozen):
     """Steps between two points of the logged curves."""
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     """Of the forward and backward pass: `tf32` rounds the factors of matrix products on GPUs that
-    can and does nothing elsewhere, `bfloat16` is autocast. Weights, scores, losses and the
-    optimiser stay in float32."""
+    can and does nothing elsewhere, `bfloat16` is autocast. Either finds other masks. Weights,
+    scores, losses and the optimiser stay in float32."""
     gradients: Literal["float32", "bfloat16"] = "float32"
-    """In what workers send each other their gradients; half the bytes. One worker sends none."""
+    """In what workers send each other their gradients; `bfloat16` is half the bytes. The number of
+    workers then changes the result: it is part of what a search is, and cannot be `auto`."""
     compile: bool = False
     """Whether `torch.compile` makes kernels of the encoder: a minute at the beginning of every
-    search, and sums in another order.
-
-    Each of the three finds other masks, so it is part of what a search is.
-    """
+    search, and sums in another order, so that other masks are found."""
 
 
 class Random(Frozen):

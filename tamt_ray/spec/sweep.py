@@ -60,10 +60,16 @@ class Sweep(Frozen):
     pretrain_eval: PretrainEval = PretrainEval()
     execution: Execution = Execution()
     tune: Tuning | None = None
-    """Where set, the settings of the methods are looked for instead of running the grid."""
+    """If set, the sweep tunes its methods' settings instead of running the grid."""
     parts: SkipJsonSchema[tuple["Sweep", ...]] = ()
     """Set in a union of sweeps only; then models, methods and tasks above are those of all parts
     and the grid is theirs, each unit once."""
+
+    @property
+    def deciding_workers(self) -> int | None:
+        """Workers of a gang, where their number changes what a search finds."""
+        rounded = self.search.gradients != "float32"
+        return self.execution.search.workers if rounded else None
 
     @model_validator(mode="before")
     @classmethod
@@ -122,6 +128,15 @@ class Sweep(Frozen):
                     f"`{place}.micro_batch` or `execution.search.workers`",
                     "execution", "search", "workers",
                 )  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _known_workers(self) -> Self:
+        if self.deciding_workers and self.execution.search.gangs == "auto":
+            raise fault(
+                "with `gradients: bfloat16` the number of workers changes the result, and `auto` "
+                "leaves it open; give a number of gangs", "execution", "search", "gangs",
+            )  # fmt: skip
         return self
 
     @model_validator(mode="after")

@@ -58,6 +58,17 @@ def test_batches_are_of_similar_length_in_random_order() -> None:
     assert abs(np.corrcoef(longest[:-1], longest[1:])[0, 1]) < 0.3
 
 
+@pytest.mark.parametrize("count", [160, 320, 1600])
+def test_a_small_set_has_other_batches_in_every_epoch(count: int) -> None:
+    """Lengths of their own for all: were they sorted together, each epoch had the same batches."""
+    first, second = (
+        {frozenset(batch.tolist()) for batch in epoch_batches(np.arange(count) + 1, 8, 1, epoch)}
+        for epoch in (0, 1)
+    )
+    assert len(first) == count // 8
+    assert len(first & second) < 0.05 * len(first)
+
+
 def test_evaluation_takes_each_once_longest_first() -> None:
     lengths = np.array([3, 9, 1, 9, 4])
     assert [batch.tolist() for batch in evaluation_batches(lengths, 2)] == [[1, 3], [4, 0], [2]]

@@ -27,7 +27,7 @@ CORPUS = {
     "max_validation_blocks": None,
 }  # fmt: skip
 TRAINING = {"batch_size": 16, "micro_batch": 4, "horizon": 27920, "log_every": 50,
-            "precision": "float32"}  # fmt: skip
+            "precision": "float32", "gradients": "float32", "compile": False}  # fmt: skip
 OPTIMIZER = {
     "lr": 5e-5, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0, "bias_correction": True,
     "clip": 1.0, "clip_per": "all",
@@ -66,15 +66,16 @@ SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
     "imp": (
         {"kind": "search", "method": "imp", "model": MODEL, "corpus": CORPUS, "training": TRAINING,
          "optimizer": OPTIMIZER, "sparsity": 0.2, "seed": 1, "steps": 2792, "start": 0.1,
-         "rewind": True, "below": None, "head": None},
+         "rewind": True, "below": None, "head": None, "workers": None},
         '{"corpus":{"train":{"source":"dir:a.txt"},"validation":{"source":"dir:b.txt"}},'
         '"kind":"search","method":"imp","model":{"source":"dir:m"},"optimizer":{},"seed":1,'
-        '"sparsity":0.2,"start":0.1,"steps":2792,"training":{},"version":1}',
+        '"sparsity":0.2,"start":0.1,"steps":2792,"training":{},"version":2}',
     ),
     "tamt": (
         {"kind": "search", "method": "tamt_kd", "model": MODEL, "corpus": CORPUS,
          "training": TRAINING, "optimizer": {**OPTIMIZER, "lr": 2e-5}, "scoring": SCORING,
-         "distillation": DISTILLATION, "sparsity": 0.5, "seed": 1, "steps": 11000, "head": None},
+         "distillation": DISTILLATION, "sparsity": 0.5, "seed": 1, "steps": 11000, "head": None,
+         "workers": None},
         '{"corpus":{"train":{"source":"dir:a.txt"},"validation":{"source":"dir:b.txt"}},'
         '"kind":"search","method":"tamt_kd","model":{"source":"dir:m"},"optimizer":{"lr":2e-05},'
         '"seed":1,"sparsity":0.5,"steps":11000,"training":{},"version":1}',
@@ -91,14 +92,14 @@ SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
                   "metric": "accuracy"}},
         '{"kind":"finetune","model":{"source":"dir:m"},"seed":1,"task":{"kind":"classification",'
         '"text":["s"],"train":{"source":"dir:s.csv"},"validation":[{"source":"dir:t.csv"}]},'
-        '"version":1}',
+        '"version":2}',
     ),
     "regression": (
         {"kind": "finetune", "model": MODEL, "seed": 1, "mask": "f" * 64,
          "task": {**GLUE, "kind": "regression", "metric": "pearson"}},
         '{"kind":"finetune","mask":"' + "f" * 64 + '","model":{"source":"dir:m"},"seed":1,'
         '"task":{"kind":"regression","text":["s"],"train":{"source":"dir:s.csv"},'
-        '"validation":[{"source":"dir:t.csv"}]},"version":1}',
+        '"validation":[{"source":"dir:t.csv"}]},"version":2}',
     ),
     "spans": (
         {"kind": "finetune", "model": MODEL, "seed": 1, "mask": None,
@@ -106,7 +107,7 @@ SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
                   "epochs": 2, "max_length": 384, "doc_stride": 128, "max_query": 64,
                   "n_best": 20, "max_answer": 30, "eval_every": 1000}},
         '{"kind":"finetune","model":{"source":"dir:m"},"seed":1,"task":{"kind":"spans",'
-        '"train":{"source":"dir:s.csv"},"validation":[{"source":"dir:t.csv"}]},"version":1}',
+        '"train":{"source":"dir:s.csv"},"validation":[{"source":"dir:t.csv"}]},"version":2}',
     ),
 }  # fmt: skip
 """Each kind with every default written out by hand, and the text behind its id.

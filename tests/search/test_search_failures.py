@@ -38,7 +38,7 @@ def test_the_first_bad_step_is_named_at_most_ten_steps_later(
             with torch.no_grad():
                 model.body.embeddings.LayerNorm.bias[0] = float("nan")  # pyright: ignore
 
-    stream = Watching(train_blocks(noisy), 2, 5, 0.15, poison)
+    stream = Watching(train_blocks(noisy), 2, 5, 0.15, look=poison)
     reports: list[int] = []
     setting = settings(40, 1e-3, batch_size=2, log_every=50)
     with pytest.raises(NonFiniteLossError, match=f"nan at step {bad}$") as caught:
@@ -62,7 +62,7 @@ def test_a_bad_last_step_is_found_though_no_tenth(
         if step == 2:
             model.head_parameters()["predictions.bias"].data[0] = float("inf")
 
-    stream = Watching(train_blocks(noisy), 2, 5, 0.15, poison)
+    stream = Watching(train_blocks(noisy), 2, 5, 0.15, look=poison)
     with pytest.raises(NonFiniteLossError) as caught:
         train_mask(model, "mlm", 0.5, Scoring(), stream, settings(3, 1e-3), Team())
     assert caught.value.step == 3

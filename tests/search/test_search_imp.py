@@ -112,7 +112,7 @@ def test_what_is_pruned_stays_zero_and_the_decoder_stays_dense_while_it_trains(
             assert torch.equal(model.matrices[model.embedding].detach(), expected)
         seen.append(state(model.body))
 
-    stream = Watching(train_blocks(noisy), 4, 5, 0.15, look)
+    stream = Watching(train_blocks(noisy), 4, 5, 0.15, look=look)
     setting = settings(4, LR, weight_decay=0.1)
     train_level(model, below, 0.5, stream, setting, Team())
     look(4)

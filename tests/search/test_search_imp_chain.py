@@ -62,6 +62,34 @@ def test_without_rewinding_every_level_equals_the_reference(
     assert not same(dict(mask), dict(rewound))
 
 
+def test_a_level_goes_on_with_the_data_of_the_one_below(
+    noisy: Path, load: LoadModel, train_blocks: LoadBlocks
+) -> None:
+    """Text, corruption and dropout are those of one uninterrupted training: the second half of it,
+    begun with the weights of the first, has the losses that it has in one piece."""
+    text, seen = train_blocks(noisy), list[Tensor]()
+    whole = Stream(text, 4, 5, 0.15)
+    later = Stream(text, 4, 5, 0.15, first=STEPS)
+    for step in range(STEPS):
+        one, other = join(whole.batch(STEPS + step)), join(later.batch(step))
+        assert torch.equal(one.ids, other.ids)
+        assert torch.equal(one.labels, other.labels)
+        seen.append(one.ids)
+    assert len({ids.numpy().tobytes() for ids in seen}) == STEPS
+
+    dense = Mask.by_magnitude(load(noisy).dense, 0.0)
+
+    def losses(stream: Stream) -> list[float]:
+        """Nothing moves with a rate of 0, so they differ by the data and the dropout alone."""
+        steps = 2 * STEPS - stream.first
+        _, history, _ = train_level(
+            load(noisy), dense, 0.2, stream, settings(steps, 1e-12), Team()
+        )  # fmt: skip
+        return [point.value for point in history.points if point.name == "mlm_loss"]
+
+    assert losses(later) == pytest.approx(losses(whole)[STEPS:], rel=1e-6)
+
+
 def test_the_trained_weights_are_all_parameters_once(
     bert: Path, load: LoadModel, train_blocks: LoadBlocks
 ) -> None:
@@ -95,7 +123,7 @@ def test_a_level_starts_from_what_it_is_given_under_the_new_mask(
         if step == 0:
             seen.append(state(model))
 
-    watching = Watching(train_blocks(bert), 4, 5, 0.15, look)
+    watching = Watching(train_blocks(bert), 4, 5, 0.15, look=look)
     train_level(model, mask, 0.4, watching, settings(1, LR), Team(), start=weights)
     for name, value in kept.items():
         short = name.removeprefix("body.")
