@@ -142,5 +142,6 @@ def test_imp_without_rewinding_hands_on_its_weights(toy: dict[str, Any], tmp_pat
     assert masks["rewound"][0] == masks["trained_on"][0]
     assert masks["rewound"][1] != masks["trained_on"][1]
     assert [record.metrics["iterations"] for record in (first, second)] == [3, 6]
+    assert [unit.config.first for unit in trained_on] == [0, 3]
     assert second.metrics["search_seconds"] > first.metrics["search_seconds"]
     assert not list(tmp_path.glob("store/states/*/*"))
