@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tamt_ray.execution.faults import Fault
 from tamt_ray.execution.messages import (
+    Asked,
     Event,
     Failed,
     Landed,
@@ -104,6 +105,8 @@ class Progress:
                 self._warn(f"the {name} actor was lost and stands again; nothing is lost with it")
             case Resized(nodes):
                 self._warn(f"the cluster is now: {nodes}")
+            case Asked(nodes):
+                self._warn(f"no node for units is up; waiting for the autoscaler to add {nodes}")
             case Stopping(running, grace):
                 self._warn(
                     f"stopping: {running} units at work have {grace:g} s to save their states or "

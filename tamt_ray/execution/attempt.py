@@ -73,12 +73,14 @@ class Attempt:
         beating = threading.Thread(target=self._beat, name="tamt-beat", daemon=True)
         beating.start()
         error: Exception | None = None
-        record: Record | None = None
         try:
             with self._capture:
                 print(self._heading(), flush=True)  # noqa: T201 - into the unit's log
                 try:
                     record = perform(self._progress)
+                    if self._rank == 0:
+                        # At once: a machine that goes now has finished its work.
+                        self._board.landed(self._holder, record)
                     print(f"# done in {record.seconds:.1f} s", flush=True)  # noqa: T201
                 except Exception as caught:  # noqa: BLE001 - whatever a unit raises is its result
                     error = caught
@@ -87,8 +89,6 @@ class Attempt:
             self._over.set()
         beating.join()
         self._keep_log(self._capture.take())
-        if record and self._rank == 0:
-            self._board.landed(self._holder, record)
         if error:
             self._report(error)
 

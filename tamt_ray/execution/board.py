@@ -43,6 +43,8 @@ class Demand:
     """Gangs that have a search."""
     left: float
     """Work left in all."""
+    tunes: int = 0
+    """Units of the fleet that are ready or at work."""
 
 
 class Board:
@@ -135,6 +137,10 @@ class Board:
         end of the longest chain that waits for it."""
         ids = [self._ranked[rank] for rank in sorted(set(self._queues[lane]))]
         return tuple(self._paths[each] for each in ids if self._state[each] is State.READY)
+
+    def queued(self, lane: Lane) -> int:
+        """About how many units could be taken: few of them may just have been."""
+        return len(self._queues[lane])
 
     def attempts(self, unit_id: str) -> int:
         """How often a unit was handed out."""

@@ -36,9 +36,10 @@ from tamt_ray.store.record import Failure, Record
 
 _ERRORS = {
     Fault.MEMORY: "OutOfMemory", Fault.DIED: "WorkerDied", Fault.HUNG: "NoProgress",
-    Fault.NODE: "NodeLost", Fault.ERROR: "WorkerFailed", Fault.STOP: "Stopped",
+    Fault.NODE: "NodeLost", Fault.PLACE: "PlaceFailed", Fault.ERROR: "WorkerFailed",
+    Fault.STOP: "Stopped",
 }  # fmt: skip
-"""What a failure is called that no exception tells of."""
+"""Names of failures that raised no exception."""
 
 
 @dataclass
@@ -80,6 +81,10 @@ class BoardActor:
         self._taken: Counter[str] = Counter()
         self._pasts: dict[str, Past] = {}
         self._wider: set[str] = set()
+        self._written_off: set[tuple[str, str]] = set()
+        """Holders with units that they will not finish, whatever signs of life still come."""
+        self._gone: Counter[str] = Counter()
+        """How often each holder was lost: a call of the one before waits for nobody."""
         self._draining: frozenset[str] = frozenset()
         self._stopped = self._saving = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -109,6 +114,8 @@ class BoardActor:
                 self._taken[unit.holder] += 1
         self._resume = time.monotonic() + pause
         self._opened.set()
+        for unit in known.running:
+            self._later(pause, partial(self._missed, unit.holder, unit.unit))
         self._later(pause, self._wake)
         self._later(0.0, self._watch)
 
@@ -124,9 +131,9 @@ class BoardActor:
         """
         await self._opened.wait()
         await self._met(holder, Fault.DIED)
-        deadline = time.monotonic() + wait
+        deadline, gone = time.monotonic() + wait, self._gone[holder]
         while True:
-            if self._stopped or self._board.finished(lane):
+            if self._stopped or self._board.finished(lane) or self._gone[holder] > gone:
                 return Idle.FINISHED
             now = time.monotonic()
             if alike and any(self._board.state(each) is State.READY for each in self._wider):
@@ -134,6 +141,7 @@ class BoardActor:
             if now >= self._resume and (unit := self._board.take(lane)):
                 attempt = self._board.attempts(unit.id)
                 self._holds[holder] = _Hold(unit.id, attempt)
+                self._written_off.discard((holder, unit.id))
                 self._taken[holder] += 1
                 return Offer(unit, attempt, unit.id in self._wider)
             if now >= deadline:
@@ -148,7 +156,9 @@ class BoardActor:
         """What waits for a search gang."""
         if self._stopped or not self._opened.is_set() or time.monotonic() < self._resume:
             return Demand((), 0, 0.0)
-        return Demand(self._board.ready("gang"), self._searching(), self._board.left)
+        searching = self._searching()
+        tunes = self._board.queued("fleet") + len(self._holds) - searching
+        return Demand(self._board.ready("gang"), searching, self._board.left, tunes)
 
     async def started(self, holder: str, unit_id: str, rank: int, worker: Worker) -> Order:
         """A worker begins, or one of its companions."""
@@ -193,6 +203,7 @@ class BoardActor:
         """What a worker held it will not finish. Returns how many units it was handed in all, or
         None where none will be handed out any more."""
         await self._opened.wait()
+        self._gone[holder] += 1
         # Its own errors it would have reported.
         await self._met(holder, Fault.DIED if fault is Fault.ERROR else fault)
         return None if self._stopped else self._taken[holder]
@@ -203,7 +214,7 @@ class BoardActor:
 
     async def stop(self, save: bool) -> None:
         """Hand out nothing more; `save`: what runs shall save its state and leave."""
-        self._stopped, self._saving = True, save
+        self._stopped, self._saving = True, save or self._saving
         await self._wake()
 
     async def events(self, after: int, wait: float) -> tuple[int, list[Event]] | None:
@@ -226,8 +237,12 @@ class BoardActor:
 
     def _order(self, holder: str, unit_id: str, worker: Worker) -> Order:
         hold = self._holds.get(holder)
-        if (hold is None or hold.unit != unit_id) and self._board.claim(unit_id):
+        mine = (holder, unit_id) not in self._written_off
+        if (hold is None or hold.unit != unit_id) and mine and self._board.claim(unit_id):
             # The board that handed it out is gone.
+            if hold:
+                # It was heard to hold that one before.
+                self._later(0.0, partial(self._release, hold.unit))
             hold = self._holds[holder] = _Hold(unit_id, self._board.attempts(unit_id))
         if hold is None or hold.unit != unit_id:
             return Order.DROP
@@ -250,6 +265,7 @@ class BoardActor:
             fault = Fault.NODE if any(lost) else fault
         if hold is None or self._board.state(hold.unit).terminal:
             return
+        self._written_off.add((holder, hold.unit))
         past = self._pasts.get(hold.unit, Past()).met(fault, hold.step)
         self._pasts[hold.unit] = past
         # An error of its own each worker meets alive, and keeps its log.
@@ -269,7 +285,7 @@ class BoardActor:
     def _failure(self, hold: _Hold, fault: Fault, reason: str, failure: Failure | None) -> Failure:
         unit = self._plan.units[hold.unit]
         attempts = self._board.attempts(hold.unit)
-        if failure and fault in {Fault.ERROR, Fault.MEMORY}:
+        if failure and fault in {Fault.ERROR, Fault.MEMORY, Fault.PLACE}:
             message = failure.message if fault is Fault.ERROR else f"{failure.message} ({reason})"
             return failure.model_copy(update={"message": message, "attempts": attempts})
         told = f" ({failure.error}: {failure.message})" if failure else ""
@@ -287,6 +303,12 @@ class BoardActor:
             for rank, worker in hold.workers.items()
             if rank != told
         )
+
+    async def _missed(self, holder: str, unit_id: str) -> None:
+        """Whoever held a unit under the board before this one has given no sign of life."""
+        hold = self._holds.get(holder)
+        if hold and hold.unit == unit_id and not hold.workers:
+            await self._met(holder, Fault.DIED)
 
     async def _release(self, unit_id: str) -> None:
         self._board.release(unit_id)

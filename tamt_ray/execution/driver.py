@@ -1,5 +1,6 @@
 """One sweep from the first missing unit to the last."""
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Collection
@@ -9,6 +10,8 @@ from ray.exceptions import RayError
 
 from tamt_ray.analysis.live import Snapshot
 from tamt_ray.execution.aggregator import Aggregation
+from tamt_ray.execution.autoscaler import Autoscaler, describe_bundles, nodes_to_come, wanted
+from tamt_ray.execution.board import Demand
 from tamt_ray.execution.board_actor import BoardActor
 from tamt_ray.execution.board_client import BoardClient
 from tamt_ray.execution.broken import BrokenOffError, gave_up
@@ -20,6 +23,7 @@ from tamt_ray.execution.lanes import Lanes
 from tamt_ray.execution.left_log import rescue
 from tamt_ray.execution.messages import (
     BEAT,
+    Asked,
     Event,
     Failed,
     Known,
@@ -37,6 +41,7 @@ from tamt_ray.execution.signals import Signals, caught_signals
 from tamt_ray.plan.cost import prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.status import Decision, decide
+from tamt_ray.spec.execution import SearchLane
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.store import Store
@@ -83,8 +88,14 @@ def run(
     open_units = [plan.units[i] for i, d in decisions.items() if d in {Decision.RUN, Decision.WAIT}]
     with connected(call.address) as nodes, caught_signals() as signals:
         name = f"tamt-{uuid.uuid4().hex[:12]}"
-        size = gang_size(execution, nodes.resources)
-        slots = fleet_slots(execution, nodes.resources, measured_share(sweep, nodes.resources))
+        autoscaler = Autoscaler(nodes_to_come(execution, call.address))
+        possible = [*nodes.resources, *autoscaler.to_come]
+        size = gang_size(execution, possible)
+        try:
+            slots = fleet_slots(execution, possible, measured_share(sweep, possible))
+        except RayError as error:
+            raise gave_up(error) from error
+        slots.resize(nodes.resources)
         board = BoardClient(
             on_head(BoardActor, f"{name}-board", restarts=True).remote(
                 execution.retries, execution.patience
@@ -100,17 +111,46 @@ def run(
             )
 
         gangs = Gangs(name, execution.search, size, slots, start)
-        gangs.look(board.demand(), nodes.resources)
+        places = _Places(execution.search, size, nodes, slots, gangs, autoscaler)
+        if asked := places.look(board.demand()):
+            watch(asked)
         searches = sum(unit.trains_in_gang for unit in open_units)
         if len(open_units) > searches:
             lanes.start(lambda: run_fleet(f"{name}-board", store, slots))
         aggregation = Aggregation(f"{name}-aggregator", plan, ledger.records)
-        driver = _Driver(plan, store, ledger, tracker, call, watch, board, aggregation)
+        driver = _Driver(plan, store, ledger, tracker, call, watch, board, aggregation, places)
         try:
-            driver.follow(lanes, signals, execution.grace, nodes, slots, gangs)
+            driver.follow(lanes, signals, execution.grace)
         except RayError as error:
             raise gave_up(error) from error
+        finally:
+            with contextlib.suppress(RayError, RuntimeError):
+                autoscaler.ask([])
         return aggregation.tables()
+
+
+@dataclass
+class _Places:
+    """Where units run: the nodes there are, and those that can come."""
+
+    lane: SearchLane
+    size: GangSize
+    nodes: Nodes
+    slots: Slots
+    gangs: Gangs
+    autoscaler: Autoscaler
+    waiting: bool = False
+    """Whether a search is ready, in a gang or not."""
+
+    def look(self, demand: Demand) -> Asked | None:
+        """Start gangs, ask for nodes; what to tell if nothing can begin before some come."""
+        self.waiting = bool(demand.paths)
+        self.gangs.look(demand, self.nodes.resources)
+        most = [*self.nodes.resources, *self.autoscaler.to_come]
+        bundles = wanted(demand, self.lane, self.size, self.slots, most)
+        if self.autoscaler.ask(bundles) and not self.slots.total and bundles:
+            return Asked(describe_bundles(bundles))
+        return None
 
 
 @dataclass
@@ -125,23 +165,19 @@ class _Driver:
     watch: Watch
     board: BoardClient
     aggregation: Aggregation
+    places: _Places
     running: dict[str, Started] = field(default_factory=dict)
     """By unit."""
     pasts: dict[str, Past] = field(default_factory=dict)
     """Of units that lost an attempt."""
+    stopped: bool = False
+    """Whether nothing new begins, after a failure."""
     deadline: float | None = None
     """Until when units at work may finish once the run was asked to end."""
 
-    def follow(
-        self,
-        lanes: Lanes,
-        signals: Signals,
-        grace: float,
-        nodes: Nodes,
-        slots: Slots,
-        gangs: Gangs,
-    ) -> None:
-        """Hear events until the lanes end. Raises BrokenOffError."""
+    def follow(self, lanes: Lanes, signals: Signals, grace: float) -> None:
+        """Hear events until the lanes end and no search waits for a place. Raises
+        BrokenOffError."""
         cursor, looked = 0, 0.0
         while True:
             at_work = lanes.running()
@@ -152,7 +188,10 @@ class _Driver:
                 continue
             cursor, events = heard
             if events:
-                self.store.ensure_held()
+                # A store that does not answer now is no reason to stop: the lease's own thread
+                # looks again, and every write is refused once it is lost.
+                with contextlib.suppress(OSError):
+                    self.store.ensure_held()
             for event in events:
                 self._hear(event)
             self.watch(None)
@@ -163,10 +202,9 @@ class _Driver:
                 self._end(signals, grace)
             # Ray tells of nodes only when asked, and short units end many times a second.
             if time.monotonic() - looked > _LOOK:
-                self._look_at(nodes, slots)
-                gangs.look(self.board.demand(), nodes.resources)
+                self._look_around()
                 looked = time.monotonic()
-            if not at_work and not events:
+            if not at_work and not events and not self.places.waiting:
                 return
 
     def _hear(self, event: Event) -> None:
@@ -205,6 +243,7 @@ class _Driver:
             self.store.fail(failure)
         self.tracker.failed(failure)
         if self.call.fail_fast:
+            self.stopped = True
             self.board.stop(save=False)
 
     def _reopen(self) -> None:
@@ -217,8 +256,9 @@ class _Driver:
             self.plan, _ids(records, landed), _ids(failures), prices(self.plan.units, records),
             pause=2 * BEAT + 1, known=Known(tuple(self.running.values()), self.pasts),
         )  # fmt: skip
-        if self.deadline is not None:
-            self.board.stop(save=True)
+        self.board.drain(self.places.nodes.draining)
+        if self.deadline is not None or self.stopped:
+            self.board.stop(save=self.deadline is not None)
         for record in landed.values():
             self._hear(Landed(record))
         self.watch(Rebuilt("board"))
@@ -234,14 +274,17 @@ class _Driver:
         if not self.running or time.monotonic() > self.deadline:
             raise signals.broken_off()
 
-    def _look_at(self, nodes: Nodes, slots: Slots) -> None:
-        """Tell the board which nodes will go, and count places anew when some came or went."""
+    def _look_around(self) -> None:
+        """Tell the board which nodes will go; count and ask for places anew."""
+        nodes = self.places.nodes
         before = describe(nodes.resources)
         if nodes.look():
             self.board.drain(nodes.draining)
-            slots.resize(nodes.resources)
+            self.places.slots.resize(nodes.resources)
         if (now := describe(nodes.resources)) != before:
             self.watch(Resized(now))
+        if asked := self.places.look(self.board.demand()):
+            self.watch(asked)
 
 
 def _ids(*known: Collection[str]) -> set[str]:

@@ -9,6 +9,9 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.train import WorkerGroupError
 from ray.train.v2.api.exceptions import PreemptionError
 
+from tamt_ray.data.cache import SourceError
+from tamt_ray.store.trouble import DamagedError, LeaseLostError, StoreError
+
 
 class Fault(Enum):
     """A class of failures; the value is the reason for people."""
@@ -16,6 +19,8 @@ class Fault(Enum):
     ERROR = "an error of its own"
     """Deterministic, divergence included: the same unit would meet it again."""
     MEMORY = "out of memory"
+    PLACE = "its machine could not read or write what it needs"
+    """A source, the store or a disk that did not answer there and then."""
     DIED = "its worker died"
     HUNG = "no progress"
     NODE = "its node was lost or is about to be"
@@ -61,6 +66,10 @@ def fault_of(error: BaseException) -> Fault:
             | KilledForMemoryError()
         ):
             return Fault.MEMORY
+        case DamagedError() | LeaseLostError():
+            return Fault.ERROR
+        case SourceError() | StoreError() | OSError():
+            return Fault.PLACE
         case RayActorError() if error.preempted:
             return Fault.NODE
         case RayTaskError() if isinstance(error.cause, Exception):
@@ -89,5 +98,5 @@ def _by_words(error: BaseException) -> Fault:
 def _worst(error: WorkerGroupError) -> Fault:
     """When one worker goes the others fail with it: what only the environment does comes first."""
     met = {fault_of(each) for each in error.worker_failures.values()}
-    order = (Fault.STOP, Fault.NODE, Fault.MEMORY, Fault.DIED, Fault.ERROR)
+    order = (Fault.STOP, Fault.NODE, Fault.MEMORY, Fault.PLACE, Fault.DIED, Fault.ERROR)
     return next((fault for fault in order if fault in met), Fault.DIED)

@@ -167,20 +167,18 @@ def run_fleet(board: str, store: Store, slots: Slots) -> None:
             time.sleep(_LOOK)
         with tempfile.TemporaryDirectory(prefix="tamt-fleet-") as scratch:
             units = ReadyUnits(client, slots)
-            fit(_tuner(board, store, scratch, slots, units, Losses(client)))
+            fit(_tuner(board, store, scratch, units, Losses(client)))
         over = units.over
 
 
-def _tuner(
-    board: str, store: Store, scratch: str, slots: Slots, units: ReadyUnits, losses: Losses
-) -> tune.Tuner:
+def _tuner(board: str, store: Store, scratch: str, units: ReadyUnits, losses: Losses) -> tune.Tuner:
     return tune.Tuner(
         FleetWorker,
         param_space={"board": board, "store": store.uri, "fence": store.fence},
         tune_config=tune.TuneConfig(
             search_alg=units,
+            # How many run at once `ReadyUnits` knows: nodes may come.
             num_samples=-1,
-            max_concurrent_trials=slots.total,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),

@@ -51,8 +51,12 @@ class StoreKeeper:
         return time.monotonic() - self._kept >= self._saving.every
 
     def keep(self, state: TrainingState) -> None:
-        """Write a state to the store."""
-        self._states.keep(state.step, state.to_bytes())
+        """Write a state to the store. Where that fails the search goes on: it costs time only if
+        the search is lost before the next state."""
+        try:
+            self._states.keep(state.step, state.to_bytes())
+        except OSError as error:
+            print(f"the state of step {state.step} cannot be kept: {error}", flush=True)  # noqa: T201
         self._kept = time.monotonic()
 
     def finish(self) -> None:

@@ -119,6 +119,13 @@ class Resized:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """No node for units is up, so the autoscaler was asked for these."""
+
+    nodes: str
+
+
+@dataclass(frozen=True)
 class Stopping:
     """The run was asked to end; the `running` units have `grace` seconds."""
 
@@ -142,4 +149,4 @@ class Rebuilt:
     name: str
 
 
-Event = Started | Progressed | Landed | Failed | Lost | Resized | Stopping | Rebuilt
+Event = Started | Progressed | Landed | Failed | Lost | Resized | Asked | Stopping | Rebuilt

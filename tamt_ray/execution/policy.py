@@ -33,7 +33,7 @@ class Past:
     furthest: int = 0
     """The last step that any attempt reached."""
     stuck: int = 0
-    """Lost workers in a row that got no further than one before them."""
+    """Attempts lost to places or workers in a row that got no further than one before them."""
 
     @property
     def attempts(self) -> int:
@@ -44,7 +44,7 @@ class Past:
         """The past once an attempt ended at `step`."""
         counts = {**self.counts, fault: self.counts.get(fault, 0) + 1}
         stuck = self.stuck
-        if fault in {Fault.DIED, Fault.HUNG}:
+        if fault in {Fault.PLACE, Fault.DIED, Fault.HUNG}:
             stuck = stuck + 1 if step <= self.furthest else 1
         return replace(self, counts=counts, furthest=max(step, self.furthest), stuck=stuck)
 
@@ -52,9 +52,10 @@ class Past:
 def decide(past: Past, fault: Fault, retries: int) -> Retry | GiveUp:
     """What becomes of a unit after `fault`, which `past` counts already.
 
-    Each class has a budget of its own. Errors: none. Memory: one, in a larger share. A worker that
-    died or hung: `retries`, counted anew whenever an attempt gets further than those before. Nodes
-    are not the unit's fault: `NODE_LOSSES`. The end of the run is nobody's.
+    Each class has a budget of its own. Errors: none. Memory: one, in a larger share. A place that
+    could not read or write, a worker that died or hung: `retries`, counted anew whenever an attempt
+    gets further than those before. Nodes are not the unit's fault: `NODE_LOSSES`. The end of the
+    run is nobody's.
     """
     count = past.counts[fault]
     match fault:
@@ -64,7 +65,7 @@ def decide(past: Past, fault: Fault, retries: int) -> Retry | GiveUp:
             if count == 1:
                 return Retry(1.0, wider=True)
             return GiveUp("out of memory again")
-        case Fault.DIED | Fault.HUNG:
+        case Fault.PLACE | Fault.DIED | Fault.HUNG:
             if past.stuck <= retries:
                 return Retry(_pause(past.stuck))
             times = "once" if past.stuck == 1 else f"{past.stuck} times"

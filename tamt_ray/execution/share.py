@@ -28,7 +28,7 @@ def measured_share(sweep: Sweep, nodes: Sequence[Node]) -> float:
     peaks: list[Any] = []
     for kind in types:
         of_type: Any = {"accelerator_type": kind} if kind else {}
-        probe = ray.remote(num_gpus=1, max_retries=0, **of_type)(_peak_share)
+        probe = ray.remote(num_gpus=1, max_retries=3, **of_type)(_peak_share)
         peaks += [
             probe.remote(model, task)
             for model in sweep.models.values()
@@ -62,6 +62,10 @@ def _peak_share(model: Model, task: Task) -> float:
     )
     device = torch.device("cuda")
     torch.cuda.reset_peak_memory_stats(device)
-    Finetuner(device).run(model, short, 0, None)
+    try:
+        Finetuner(device).run(model, short, 0, None)
+    except torch.OutOfMemoryError:
+        # The fleet will say so of the units that do not fit.
+        return 1.0
     total = torch.cuda.get_device_properties(device).total_memory
     return largest_share(torch.cuda.max_memory_reserved(device), total)

@@ -132,9 +132,10 @@ class Engine:
                 if progress:
                     progress(self.step, steps)
             self.history.seconds = time.perf_counter() - begun
-            if self._keeper and self._team.rank == 0 and self._keeper.due(last=self.step == steps):
-                self._check_recent()
-                self._keeper.keep(self.state())
+            keeper = self._keeper if self._team.rank == 0 else None
+            # Whether to raise all workers find out together, at the next look.
+            if keeper and keeper.due(last=self.step == steps) and self._recent_are_finite():
+                keeper.keep(self.state())
 
     def state(self) -> TrainingState:
         """Where the training stands; its tensors are copies."""
@@ -201,6 +202,9 @@ class Engine:
         names = sorted(totals)
         summed = self._team.sum(torch.stack([totals[name] for name in names]))
         return dict(zip(names, summed, strict=True))
+
+    def _recent_are_finite(self) -> bool:
+        return all(bool(loss.isfinite()) for _, loss in self._recent)
 
     def _check_recent(self) -> None:
         for step, loss in self._recent:

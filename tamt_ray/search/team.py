@@ -1,6 +1,7 @@
 """The workers of one search."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -43,4 +44,5 @@ class Team:
 
 def _in_bfloat16(_: None, bucket: GradBucket) -> torch.futures.Future[Tensor]:
     """Torch's own hook; under its own name DDP lets it near NCCL only, and gloo can do it too."""
-    return default_hooks.bf16_compress_hook(None, bucket)
+    everyone: Any = None
+    return default_hooks.bf16_compress_hook(everyone, bucket)

@@ -63,11 +63,26 @@ class SearchLane(Lane):
     go on when more steps are asked for."""
 
 
+class Growth(Frozen):
+    """Nodes of one kind that an autoscaler adds when asked."""
+
+    nodes: Count
+    """How many at most."""
+    cpus: Positive
+    """CPUs of one."""
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs of one."""
+
+
 class Execution(Frozen):
     """How the sweep is carried out."""
 
     search: SearchLane = SearchLane()
     finetune: Lane = Lane()
+    growth: tuple[Growth, ...] = ()
+    """What the cluster may grow by: the run asks the autoscaler for what its units need and waits
+    for it. Empty: read from what `ray up` was told, where there is such a cluster; else the nodes
+    that are up when the run begins must be enough to begin."""
     retries: Annotated[int, Field(ge=0)] = 3
     """Restarts of a unit whose worker died or hung, counted anew whenever it got further than
     before; then it is set aside. Lost nodes are not counted."""

@@ -352,3 +352,61 @@ def test_a_new_board_is_told_what_was_held_and_how_often_it_failed() -> None:
         assert "out of memory again" in failed.failure.message
 
     play(scene)
+
+
+def test_what_the_board_wrote_off_no_sign_of_life_brings_back() -> None:
+    """A rank ran out of memory and said so; its companion hangs and goes on giving signs of life.
+    That is one loss, not two."""
+
+    async def scene() -> None:
+        actor = await opened(ONE, TWO)
+        assert await offered(actor, "gang") is ONE
+        await actor.started("gang", ONE.id, 0, HERE)
+        await actor.started("gang", ONE.id, 1, THERE)
+        await actor.failed("gang", 1, failure(ONE), Fault.MEMORY)
+        await asyncio.sleep(1.2)
+        assert await actor.beat("gang", ONE.id, 3, 9, HERE) is Order.DROP
+        await actor.lost("gang", Fault.MEMORY)
+        offer = await actor.take("fleet", "gang", 3.0)
+        assert isinstance(offer, Offer)
+        assert (offer.unit, offer.attempt) == (ONE, 2)
+        assert await actor.started("gang", ONE.id, 0, HERE) is Order.GO_ON
+        assert not any(isinstance(event, Failed) for event in await heard(actor))
+
+    play(scene)
+
+
+def test_a_lost_holder_s_call_is_handed_nothing() -> None:
+    """It waits in the board when the process that made it is gone; its successor gets the unit."""
+
+    async def scene() -> None:
+        actor = await opened(ONE, TWO, done=())
+        assert await offered(actor, "a") is ONE
+        assert await offered(actor, "b") is TWO
+        waiting = asyncio.ensure_future(actor.take("fleet", "gang", 10.0))
+        await asyncio.sleep(0.05)
+        await actor.lost("gang", Fault.DIED)
+        await actor.lost("b", Fault.NODE)
+        assert await waiting is Idle.FINISHED
+        offer = await actor.take("fleet", "gang", 3.0)
+        assert isinstance(offer, Offer)
+        assert offer.unit is TWO
+
+    play(scene)
+
+
+def test_what_a_new_board_was_told_wrongly_does_not_hold_up_the_run() -> None:
+    """The driver had not heard that one holder went on with another unit, and that the worker of
+    another one was gone."""
+
+    async def scene() -> None:
+        actor = BoardActor(3, 100.0)
+        known = Known((Started(ONE.id, 1, "here", "a"), Started(TWO.id, 1, "there", "b")))
+        three = tune(3)
+        await actor.open(plan_of(ONE, TWO, three), [], [], 0.2, known=known)
+        assert await actor.beat("a", three.id, 1, 9, HERE) is Order.GO_ON
+        await asyncio.sleep(0.5)
+        back = {(await offered(actor, "c")).id, (await offered(actor, "d")).id}
+        assert back == {ONE.id, TWO.id}
+
+    play(scene)

@@ -7,9 +7,11 @@ import torch
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayTaskError
 from ray.train import WorkerGroupError
 
+from tamt_ray.data.cache import SourceError
 from tamt_ray.data.history import NonFiniteLossError
 from tamt_ray.execution.faults import Fault, KilledForMemoryError, LeavingError, fault_of
 from tamt_ray.execution.policy import NODE_LOSSES, GiveUp, Past, Retry, decide
+from tamt_ray.store.trouble import DamagedError, LeaseLostError, UnwritableError
 
 NODE_GONE = (
     "The actor died unexpectedly before finishing this task.\n\tclass_name: A\n"
@@ -34,6 +36,11 @@ def died(words: str) -> RayActorError:
     ("error", "fault"),
     [
         (ValueError("wrong"), Fault.ERROR),
+        (SourceError("hub: 503"), Fault.PLACE),
+        (UnwritableError("No space left on device"), Fault.PLACE),
+        (FileNotFoundError("gone"), Fault.PLACE),
+        (DamagedError("s3://b", "a", "digest"), Fault.ERROR),
+        (LeaseLostError("taken over"), Fault.ERROR),
         (NonFiniteLossError(3, float("nan")), Fault.ERROR),
         (RuntimeError("12 pruned weights are not zero after fine-tuning"), Fault.ERROR),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"), Fault.MEMORY),
