@@ -37,6 +37,11 @@ others=$((${#nodes[@]} - 1))
 if ((others)); then
   srun --nodes="$others" --ntasks="$others" --exclude="${nodes[0]}" \
     ray start --block --address="$address:$port" "${resources[@]}" &
+  # The driver refuses a sweep that the nodes it finds cannot hold. Ten minutes are enough; one that
+  # comes later is used all the same.
+  timeout 600 python -c 'import sys, time, ray
+ray.init(address=sys.argv[1], logging_level="ERROR")
+while len(ray.nodes()) < int(sys.argv[2]): time.sleep(1)' "$address:$port" "${#nodes[@]}" || true
 fi
 
 # Told to end, the driver saves the states of its searches; the next sbatch goes on from there.

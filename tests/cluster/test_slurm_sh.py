@@ -70,7 +70,9 @@ def test_a_head_its_workers_and_the_driver_are_started_with_one_token(slurm: Slu
     worker = f"ray start --block --address=127.0.0.1:21234 {resources}"
     assert f"{head} {resources}" in said
     assert f"srun --nodes=2 --ntasks=2 --exclude=localhost {worker}" in said
-    assert "python -m tamt_ray.sweep my.yaml --address 127.0.0.1:21234" in said
+    driver = said.index("python -m tamt_ray.sweep my.yaml --address 127.0.0.1:21234")
+    waited = next(n for n, line in enumerate(said) if line.endswith("127.0.0.1:21234 3"))
+    assert waited < driver, "all three nodes are waited for"
     assert {line for line in said if line.startswith("token")} == {"token 600"}
     token = slurm.token.read_text()
     assert len(token) == 64
