@@ -61,7 +61,10 @@ class Claim:
     """The kind of model that it is about; None: any."""
 
 
-_RANK = "Spearman's ρ over subnetworks, groups of one method and sparsity resampled"
+_RANK = (
+    "Spearman's ρ over subnetworks by their ranks among those of a sparsity, groups of one method "
+    "and sparsity resampled"
+)
 
 CLAIMS: tuple[Claim, ...] = (
     Claim("Random pruning is far below all the rest.", "Fig. 1, 3, 4",

@@ -29,12 +29,12 @@ def kd_training_lowers_mlm(evidence: Evidence) -> Finding:
 
 
 def mlm_loss_foretells_score(evidence: Evidence) -> Finding:
-    """Over all subnetworks a lower MLM loss goes with a higher score."""
+    """At a sparsity, a lower MLM loss goes with a higher score."""
     return _foretells("mlm_loss", evidence)
 
 
 def kd_loss_foretells_score(evidence: Evidence) -> Finding:
-    """Over all subnetworks a lower KD loss goes with a higher score."""
+    """At a sparsity, a lower KD loss goes with a higher score."""
     return _foretells("kd_loss", evidence)
 
 
@@ -134,8 +134,12 @@ def _lowers(loss: str, role: str, evidence: Evidence) -> Finding:
 
 
 def _foretells(loss: str, evidence: Evidence) -> Finding:
-    pruned = evidence.points.filter(pl.col("sparsity") > 0)
-    found = rank_correlation(pruned, loss, ["method", "sparsity"])
+    pruned = evidence.points.filter(pl.col("sparsity") > 0).drop_nulls([loss, "score"])
+    # Both follow the sparsity, so that over all of them they would go together in any case.
+    within = pruned.with_columns(
+        (pl.col(name).rank() / (pl.len() + 1)).over("sparsity") for name in (loss, "score")
+    )
+    found = rank_correlation(within, loss, ["method", "sparsity"])
     if found is None or found.low is None or found.high is None:
         return undecidable(f"fewer than {_CLUSTERS} groups of subnetworks with loss and score")
     value = f"ρ = {shown(found, '', '', 2, sign=False)}"

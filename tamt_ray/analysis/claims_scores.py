@@ -101,7 +101,7 @@ def omp_init_beats_random_init(evidence: Evidence) -> Finding:
         return undecidable("the sweep has no method with both starts")
     effects: dict[str, Effect | None] = {}
     for ours, theirs in evidence.random_init.items():
-        rows = evidence.runs.filter(pl.col("task") == evidence.task)
+        rows = evidence.runs.filter(pl.col("task") == (evidence.leading or evidence.task))
         first, second = (rows.filter(pl.col("method") == name) for name in (ours, theirs))
         for s in sorted(set(first["sparsity"]) & set(second["sparsity"])):
             pair = [part.filter(pl.col("sparsity") == s) for part in (first, second)]

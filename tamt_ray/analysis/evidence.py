@@ -6,7 +6,7 @@ from typing import Literal
 
 import polars as pl
 
-from tamt_ray.analysis.averages import runs
+from tamt_ray.analysis.averages import leading_task, runs
 from tamt_ray.analysis.comparison import cells
 from tamt_ray.analysis.effect import Cells, Effect, effect, paired
 from tamt_ray.analysis.material import Material
@@ -41,6 +41,9 @@ class Evidence:
     """Between masks (`distances.distances`)."""
     costs: pl.DataFrame
     """What TAMT needs for IMP's best (`search_cost.search_costs`)."""
+    leading: str = ""
+    """What stands for all tasks where the paper looks into the search, if not `task`: `points` are
+    of it, and in a union of sweeps some methods have no other average."""
 
     def sparsities(self, *roles: str) -> list[float]:
         """Those at which every one of these has a score of the headline task."""
@@ -85,7 +88,8 @@ def gather_evidence(material: Material) -> dict[str, Evidence]:
     costs = search_costs(downstream, pairs, level=1 - 0.05 / max(1, len(pairs)))
     every, reduced = runs(downstream, by="checkpoint"), runs(downstream, by="train_size")
     task = material.tasks[0] if material.tasks else ""
-    points = material.points.filter(pl.col("task") == task)
+    leading = leading_task(list(sweep.tasks)) or task
+    points = material.points.filter(pl.col("task") == leading)
     tables = {
         "runs": every, "reduced": reduced, "losses": material.results.pretrain,
         "points": points, "distances": material.distances, "costs": costs,
@@ -96,6 +100,7 @@ def gather_evidence(material: Material) -> dict[str, Evidence]:
             roles=found,
             random_init=random_starts(sweep.methods),
             task=task,
+            leading=leading,
             **{key: table.filter(pl.col("model") == name) for key, table in tables.items()},
         )
         for name, model in sweep.models.items()

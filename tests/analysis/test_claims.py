@@ -327,3 +327,41 @@ def test_inside_outside_across() -> None:
     assert within(Effect(0.55, 0.5, 0.6, 0.1, 3, 3), 0.7, 0.8).verdict == "contradicted"
     assert within(Effect(0.7, 0.6, 0.75, 0.1, 3, 3), 0.7, 0.8).verdict == "not decidable"
     assert within(Effect(0.75), 0.7, 0.8).verdict == "not decidable"
+
+
+@pytest.mark.parametrize("loss", ["mlm_loss", "kd_loss"])
+def test_what_follows_the_sparsity_alone_is_no_correlation(loss: str) -> None:
+    """Within each sparsity a higher loss goes with a better score; over all of them, since both
+    follow the sparsity, a lower one does."""
+    rows = [
+        (method, sparsity, score + number, value + number / 10, value + number / 10)
+        for sparsity, value, score in ((0.5, 2.0, 80.0), (0.7, 5.0, 60.0), (0.9, 8.0, 35.0))
+        for number, method in enumerate([*ROLES][1:])
+        for _ in SEEDS
+    ]
+    points = pl.DataFrame(rows, schema=_POINTS, orient="row")
+    assert points.select(pl.corr(loss, "score", method="spearman")).item() < -0.7
+    claim = {
+        "mlm_loss": claims_losses.mlm_loss_foretells_score,
+        "kd_loss": claims_losses.kd_loss_foretells_score,
+    }[loss]
+    assert claim(replace(EMPTY, points=points)).verdict == "contradicted"
+
+
+def test_both_starts_are_compared_by_the_average_that_both_have() -> None:
+    """In a union of sweeps the ones that start at random are fine-tuned on five of seven tasks."""
+    rows = [
+        (method, 0.7, 1, None, seed, task, score + seed)
+        for method, score in (("tamt_mlm", 60.0), ("tamt_mlm_random", 50.0))
+        for task in ("(average)", "(average of five)")
+        for seed in (1, 2, 3)
+        if task != "(average)" or method == "tamt_mlm"
+    ]
+    schema = ["method", "sparsity", "mask_seed", "checkpoint", "seed", "task", "score"]
+    evidence = replace(
+        EMPTY, task="(average)", runs=pl.DataFrame(rows, schema=schema, orient="row"),
+        random_init={"tamt_mlm": "tamt_mlm_random"},
+    )  # fmt: skip
+    claim = claims_scores.omp_init_beats_random_init
+    assert claim(evidence).verdict == "not decidable"
+    assert claim(replace(evidence, leading="(average of five)")).verdict == "supported"
