@@ -27,7 +27,8 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """A mean difference. `low`, `high` and `p` (two-sided, against 0) are None below two runs."""
+    """A mean difference. `low`, `high` and `p` (two-sided, against 0) are None below two runs, and
+    where all differ by the same amount."""
 
     value: float
     low: float | None = None
@@ -75,7 +76,9 @@ def effect(differences: Array, level: float = LEVEL) -> Effect | None:
         return Effect(value)
     variance, freedom = _variance(d)
     if variance <= (1e-12 * float(np.abs(d).max())) ** 2:
-        return Effect(value, value, value, 1.0 if value == 0 else 0.0, masks, runs)
+        # Scores of a few hundred examples tie by their coarseness; that is no certainty.
+        known = Effect(value, 0.0, 0.0, 1.0, masks, runs)
+        return known if value == 0 else Effect(value, None, None, None, masks, runs)
     error = variance**0.5
     reach = float(special.stdtrit(freedom, (1 + level) / 2)) * error
     p = 2 * float(special.stdtr(freedom, -abs(value) / error))

@@ -54,7 +54,8 @@ def everywhere(
         place for place, e in effects.items() if place not in single and not (e and e.positive)
     ]
     if single:
-        return Finding("not decidable", value, f"fewer than two complete runs: {', '.join(single)}")
+        why = f"fewer than two complete runs, or all the same: {', '.join(single)}"
+        return Finding("not decidable", value, why)
     if open_:
         return Finding("not decidable", value, f"the interval holds 0: {', '.join(open_)}")
     return Finding("supported", value, f"not tested: {', '.join(lacking)}" if lacking else "")

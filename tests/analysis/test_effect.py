@@ -69,6 +69,10 @@ def test_one_run_has_no_interval_and_sameness_no_doubt() -> None:
     same = effect(np.zeros((3, 3)))
     assert same is not None
     assert (same.low, same.high, same.p) == (0, 0, 1)
+    # Ahead by 4 of 300 examples under either mask.
+    tied = effect(np.full((2, 1), 4 / 3))
+    assert tied is not None
+    assert (tied.value, tied.low, tied.high, tied.p) == (pytest.approx(4 / 3), None, None, None)
 
 
 def test_holm_by_hand() -> None:
