@@ -12,7 +12,6 @@ from tamt_ray.plan.unit import (
     Kind,
     PretrainEvalConfig,
     TamtConfig,
-    UnitConfig,
 )
 from tamt_ray.store.record import Record
 
@@ -131,15 +130,28 @@ def _row(plan: Plan, records: Mapping[str, Record], cell: Cell) -> dict[str, Val
     # A label `steps` names a checkpoint; the metric `steps` counts those of the unit's own work.
     labels = {"checkpoint" if name == "steps" else name: v for name, v in cell.labels.items()}
     search = config.mask if isinstance(config, FinetuneConfig | PretrainEvalConfig) else cell.unit
-    cost = _cost(plan.units[search].config, records.get(search)) if search else {}
+    cost = _cost(plan, records, search) if search else {}
     return {**found, **cost, **labels, "unit": cell.unit}
 
 
-def _cost(search: UnitConfig, record: Record | None) -> dict[str, Value]:
+def _cost(plan: Plan, records: Mapping[str, Record], unit_id: str) -> dict[str, Value]:
+    search, record = plan.units[unit_id].config, records.get(unit_id)
     trained = isinstance(search, ImpConfig | TamtConfig)
     seconds = record.metrics.get("search_seconds", None if trained else 0.0) if record else None
     return {
         "iterations": search.iterations if trained else 0,
         "search_seconds": seconds,
-        "device": record.device if record else None,
+        "device": " / ".join(sorted(_devices(plan, records, unit_id))) or None,
     }
+
+
+def _devices(plan: Plan, records: Mapping[str, Record], unit_id: str | None) -> set[str]:
+    """What the search time was spent on: a level's includes that of all below it, a longer
+    training's that of the shorter one it goes on from."""
+    found = set[str]()
+    while unit_id and unit_id in plan.units:
+        if record := records.get(unit_id):
+            found.add(record.device)
+        unit = plan.units[unit_id]
+        unit_id = unit.config.below if isinstance(unit.config, ImpConfig) else unit.after
+    return found

@@ -46,6 +46,22 @@ def test_without_records_every_cell_is_there_and_empty(plan: Plan) -> None:
     assert summary(results)["runs"].to_list() == ["0/2", "0/4", "0/2", "0/4", "0/4"]
 
 
+def test_a_chain_s_time_names_the_devices_of_all_its_levels(plan: Plan, records: dict) -> None:
+    level = next(
+        unit for unit in plan.units.values()
+        if unit.id in records and getattr(unit.config, "below", None)
+    )  # fmt: skip
+    below = level.config.below  # pyright: ignore
+    record = records[level.id]
+    mixed = records | {below: record.model_copy(update={"id": below, "device": "4 x GPU"})}
+    rows = collect(plan, mixed).pretrain.filter(
+        (pl.col("method") == "imp")
+        & (pl.col("mask_seed") == level.labels["mask_seed"])
+        & (pl.col("sparsity") >= level.labels["sparsity"])
+    )
+    assert set(rows["device"]) == {" / ".join(sorted({"4 x GPU", record.device}))}
+
+
 def test_foreign_records_are_ignored(
     plan: Plan, records: dict, sweep: Sweep, fill: Callable
 ) -> None:
