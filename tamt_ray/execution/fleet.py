@@ -130,7 +130,8 @@ class FleetWorker(tune.Trainable):
     def step(self) -> dict[str, object]:
         """Do the unit, and more while they are short. Their own errors are results; a trial fails
         only where the process must end: it is spoiled, or its node is about to go."""
-        until = time.monotonic() + _SLICE
+        # With a larger share it would do what others do with less.
+        until = time.monotonic() + (0.0 if self._offer.wider else _SLICE)
         offer: Offer | Idle = self._offer
         while isinstance(offer, Offer) and self._do(offer) and time.monotonic() < until:
             offer = self._board.take("fleet", self._holder, alike=True)
