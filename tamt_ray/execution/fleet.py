@@ -27,6 +27,8 @@ from tamt_ray.store.store import Store
 _SLICE = 10.0
 """Seconds for which a trial takes on further units; so long a gang waits at most for places that
 short units keep. A trial costs Tune 40 ms beside its work, a further unit a call to the board."""
+_MOST = 4096
+"""Trials at once, more than any cluster has places."""
 _LOOK = 1.0
 """Seconds between two looks for places while gangs have them all."""
 
@@ -178,8 +180,10 @@ def _tuner(board: str, store: Store, scratch: str, units: ReadyUnits, losses: Lo
         param_space={"board": board, "store": store.uri, "fence": store.fence},
         tune_config=tune.TuneConfig(
             search_alg=units,
-            # How many run at once `ReadyUnits` knows: nodes may come.
             num_samples=-1,
+            # How many run at once `ReadyUnits` knows, since nodes may come. Without a number Tune
+            # would let one trial at a time wait for its process.
+            max_concurrent_trials=_MOST,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),

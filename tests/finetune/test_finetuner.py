@@ -63,7 +63,8 @@ def test_a_toy_task_is_learned(
         "accuracy", "f1", "matthews",
     }  # fmt: skip
     losses = [value for _, name, value in curves(outcome) if name == "loss"]
-    assert losses[-1] < 0.3 < losses[0]
+    # The last is that of one batch.
+    assert losses[-1] < 0.5 < losses[0]
 
 
 def test_a_number_is_learned(
