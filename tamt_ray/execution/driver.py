@@ -124,6 +124,7 @@ def run(
         except RayError as error:
             raise gave_up(error) from error
         finally:
+            # What ended the run may have ended Ray too; then nobody adds nodes any more.
             with contextlib.suppress(RayError, RuntimeError):
                 autoscaler.ask([])
         return aggregation.tables()

@@ -53,18 +53,18 @@ def curves(outcome: Outcome) -> list[tuple[int, str, float]]:
 def test_a_toy_task_is_learned(
     finetuner: Finetuner, model: Model, write_task: WriteTask, sentiment: Rows
 ) -> None:
-    task = write_task("classification", sentiment(320, 1), sentiment(100, 2), batch_size=16)
+    rows = sentiment(320, 1), sentiment(100, 2)
+    task = write_task("classification", *rows, batch_size=16, epochs=4)
     outcome = finetuner.run(model, task, 1, None)
     assert outcome.metrics["best"] > 0.95
-    assert outcome.metrics["steps"] == 60
+    assert outcome.metrics["steps"] == 80
     assert outcome.metrics["examples"] == 320
     assert set(outcome.metrics) == {
         "best", "last", "best_step", "steps", "examples", "pruned_nonzero",
         "accuracy", "f1", "matthews",
     }  # fmt: skip
     losses = [value for _, name, value in curves(outcome) if name == "loss"]
-    # The last is that of one batch.
-    assert losses[-1] < 0.5 < losses[0]
+    assert losses[-1] < 0.3 < losses[0]
 
 
 def test_a_number_is_learned(
