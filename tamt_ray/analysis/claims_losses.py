@@ -1,19 +1,16 @@
 """The paper's statements about pre-training losses and what they foretell (PAPER §5, Fig. 5)."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import polars as pl
+from scipy import stats
 
-from tamt_ray.analysis.bootstrap import SEED, Array, percentile_interval
-from tamt_ray.analysis.effect import Effect
+from tamt_ray.analysis.bootstrap import SEED
+from tamt_ray.analysis.correlation import LEAST_GROUPS, alike, correlate
+from tamt_ray.analysis.effect import Effect, holm
 from tamt_ray.analysis.evidence import Evidence
-from tamt_ray.analysis.verdict import Finding, everywhere, percent, shown, undecidable
+from tamt_ray.analysis.verdict import ALPHA, Finding, everywhere, percent, shown, undecidable
 
 _NAMES = {"mlm_loss": "MLM", "kd_loss": "KD"}
-_DRAWS = 1000
-_CLUSTERS = 4
-"""Fewer groups of like subnetworks than this tell nothing about a correlation."""
 _STRONG = 0.5
 """|ρ| below which two things count as hardly related."""
 
@@ -42,24 +39,29 @@ def no_correlation_at_fifty(evidence: Evidence) -> Finding:
     """At 50 %, without random pruning, neither loss goes with the score.
 
     That nothing is there cannot be shown. Supported: both intervals of Spearman's ρ lie within
-    ±0.5; contradicted: else, where one lies below 0, a lower loss going with a better score.
+    ±0.5. Contradicted: of the methods' means, the lower loss goes with the better score more
+    strictly than in 95 % of all ways to pair them, Holm's correction over the two losses. That
+    takes five methods at least.
     """
     here = evidence.points.filter(
         (pl.col("sparsity") == 0.5) & (pl.col("method") != evidence.roles.get("random", ""))
     )
-    found = {loss: rank_correlation(here, loss, ["method"]) for loss in _NAMES}
+    found = {loss: rank_correlation(here, loss) for loss in _NAMES}
     if all(effect is None for effect in found.values()):
-        return undecidable(f"fewer than {_CLUSTERS} methods other than random at 50 %")
-    value = "; ".join(shown(e, _NAMES[loss], "", 2) for loss, e in found.items())
-    ends = [(e.low, e.high) if e else (None, None) for e in found.values()]
-    if all(
-        low is not None and high is not None and low >= -_STRONG and high <= _STRONG
-        for low, high in ends
+        return undecidable(f"fewer than {LEAST_GROUPS} methods other than random at 50 %")
+    p = holm([_pairing_test(here, loss) if found[loss] else None for loss in _NAMES])
+    value = "; ".join(
+        shown(effect, _NAMES[loss], "" if chance is None else f", p {chance:.2f}", 2)
+        for (loss, effect), chance in zip(found.items(), p, strict=True)
+    )
+    if any(chance is not None and chance < ALPHA for chance in p):
+        return Finding("contradicted", value)
+    ends = [end for effect in found.values() if effect for end in (effect.low, effect.high)]
+    if len(ends) == 2 * len(_NAMES) and all(
+        end is not None and abs(end) <= _STRONG for end in ends
     ):
         return Finding("supported", value)
-    if any(high is not None and high < 0 for _, high in ends):
-        return Finding("contradicted", value)
-    return Finding("not decidable", value, "an interval holds 0 and reaches beyond ±0.5")
+    return Finding("not decidable", value, "an interval reaches beyond ±0.5")
 
 
 def omp_worse_loss_better_score(evidence: Evidence) -> Finding:
@@ -74,45 +76,37 @@ def omp_worse_loss_better_score(evidence: Evidence) -> Finding:
     return everywhere(effects, lacking=[percent(s) for s in at if s not in here], digits=2)
 
 
-def rank_correlation(points: pl.DataFrame, loss: str, by: Sequence[str]) -> Effect | None:
+def rank_correlation(points: pl.DataFrame, loss: str) -> Effect | None:
     """Spearman's ρ of loss and score, with a 95 % interval; None with too few groups.
 
-    Whole groups are resampled, for points of one group (a method at a sparsity, with all its
-    seeds and checkpoints) are alike and would pass for more evidence than they are.
+    Groups of like subnetworks (`correlation.alike`) are resampled as one.
     """
-    groups = points.drop_nulls([loss, "score"]).partition_by(by, maintain_order=True)
-    if len(groups) < _CLUSTERS:
+    whole = points.drop_nulls([loss, "score"])
+    groups = alike(whole)
+    number = len(np.unique(groups))
+    if number < LEAST_GROUPS:
         return None
-    whole = pl.concat(groups)
-    rng = np.random.default_rng(SEED)
-    drawn = rng.multinomial(len(groups), [1 / len(groups)] * len(groups), _DRAWS)
-    # The first row, each group once, gives the coefficient itself.
-    times = np.vstack([np.ones(len(groups)), drawn]).astype(np.float64)
-    counts = np.repeat(times, [len(group) for group in groups], axis=1)
-    found = _spearman(counts, whole[loss].to_numpy(), whole["score"].to_numpy())
-    if np.isnan(found[0]):
+    x, y = whole[loss].to_numpy(), whole["score"].to_numpy()
+    found = correlate(x, y, np.random.default_rng(SEED), groups=groups)["spearman"]
+    if found.value is None:
         return None
-    low, high = percentile_interval(found[1:][~np.isnan(found[1:])])
-    return Effect(float(found[0]), low, high, None, len(groups), 1)
+    return Effect(found.value, found.low, found.high, None, number, 1)
 
 
-def _spearman(counts: Array, x: Array, y: Array) -> Array:
-    """ρ of resamples that draw point i counts[:, i] times [draws]; NaN where x or y is constant."""
-    total = counts.sum(axis=1, keepdims=True)
-    of_x, of_y = (
-        ranks - (counts * ranks).sum(axis=1, keepdims=True) / total
-        for ranks in (_ranks(counts, x), _ranks(counts, y))
+def _pairing_test(points: pl.DataFrame, loss: str) -> float:
+    """One-sided p that the methods' mean scores fall as their mean losses rise."""
+    means = points.drop_nulls([loss, "score"]).group_by("method", maintain_order=True).mean()
+    x, y = (stats.rankdata(means[name].to_numpy()) for name in (loss, "score"))
+    # Of given ranks the sum of products orders pairings as Spearman's ρ does.
+    test = stats.permutation_test(
+        (x,),
+        lambda shuffled: shuffled @ y,
+        permutation_type="pairings",
+        alternative="less",
+        vectorized=False,
+        rng=np.random.default_rng(SEED),
     )
-    spread = (counts * of_x**2).sum(axis=1) * (counts * of_y**2).sum(axis=1)
-    covariance = (counts * of_x * of_y).sum(axis=1)
-    return np.where(spread > 1e-9, covariance / np.sqrt(np.maximum(spread, 1e-9)), np.nan)
-
-
-def _ranks(counts: Array, values: Array) -> Array:
-    """Mean rank of each point in each resample [draws, points]."""
-    distinct, place = np.unique(values, return_inverse=True)
-    drawn = counts @ np.eye(len(distinct))[place]
-    return (drawn.cumsum(axis=1) - (drawn - 1) / 2)[:, place]
+    return float(test.pvalue)
 
 
 def _lowers(loss: str, role: str, evidence: Evidence) -> Finding:
@@ -139,9 +133,9 @@ def _foretells(loss: str, evidence: Evidence) -> Finding:
     within = pruned.with_columns(
         (pl.col(name).rank() / (pl.len() + 1)).over("sparsity") for name in (loss, "score")
     )
-    found = rank_correlation(within, loss, ["method", "sparsity"])
+    found = rank_correlation(within, loss)
     if found is None or found.low is None or found.high is None:
-        return undecidable(f"fewer than {_CLUSTERS} groups of subnetworks with loss and score")
+        return undecidable(f"fewer than {LEAST_GROUPS} groups of subnetworks with loss and score")
     value = f"ρ = {shown(found, '', '', 2, sign=False)}"
     if found.high < 0:
         return Finding("supported", value)

@@ -28,8 +28,9 @@ def caveats(material: Material) -> Html:
         "the Parquet table beside it.",
         "Intervals in figures and score tables describe one number each and are no test of a "
         "difference; that is what the paired differences are for, which are corrected for the "
-        "number of pairs at one sparsity. Points of one method are alike, so that intervals of "
-        "correlations are too narrow rather than too wide.",
+        "number of pairs at one sparsity. Intervals of correlations resample all masks of one "
+        "method at one sparsity together, since they are alike, and take at least four such "
+        "groups.",
     ]
     if masks * seeds < 5:
         words.insert(

@@ -1,8 +1,8 @@
 """Does a lower pre-training loss mean a better subnetwork? (PAPER §5, Fig. 5, 12, 13)"""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -17,11 +17,16 @@ Statistic = Literal["pearson", "spearman", "kendall"]
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 LOSSES = ("mlm_loss", "kd_loss")
 DRAWS = 1000
+LEAST_GROUPS = 4
+"""Resamples of fewer groups of like subnetworks say nothing about a correlation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """A coefficient with its bootstrap 95 % interval; None with the `reason` where undefined."""
+    """A coefficient with its bootstrap 95 % interval; None with the `reason` where undefined.
+
+    Without an interval only where there are fewer than `LEAST_GROUPS` groups to resample.
+    """
 
     value: float | None
     low: float | None
@@ -30,27 +35,34 @@ class Correlation:
 
 
 def correlate(
-    x: Array, y: Array, rng: np.random.Generator, draws: int = DRAWS
+    x: Array,
+    y: Array,
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+    groups: NDArray[np.intp] | None = None,
 ) -> dict[Statistic, Correlation]:
     """Pearson's r, Spearman's ρ and Kendall's τ-b of points x, y [n].
 
-    The interval resamples points with replacement; resamples in which x or y is constant have no
-    coefficient and are left out. Fewer than three points, or a constant coordinate, give None.
+    The interval resamples whole `groups` [n], numbered from 0, with replacement; None: each point
+    is one. Resamples in which x or y is constant have no coefficient and are left out. Fewer than
+    three points, or a constant coordinate, give None.
     """
     reason = _undefined(x, y)
     if reason:
         return dict.fromkeys(STATISTICS, Correlation(None, None, None, reason))
-    n = len(x)
-    # The first row, each point once, gives the coefficient itself.
-    counts = np.ones((draws + 1, n))
-    drawn = rng.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
-    counts[1:] = np.bincount(drawn.ravel(), minlength=draws * n).reshape(draws, n)
+    groups = np.arange(len(x)) if groups is None else groups
+    number = int(groups.max()) + 1
+    drawn = rng.multinomial(number, [1 / number] * number, draws)
+    # The first row, each group once, gives the coefficient itself.
+    counts = np.vstack([np.ones(number), drawn])[:, groups].astype(np.float64)
     tied_x, at_x = _by_value(counts, x)
     tied_y, at_y = _by_value(counts, y)
-    usable = (tied_x.max(axis=1) < n) & (tied_y.max(axis=1) < n)
+    total = counts.sum(axis=1)
+    usable = (tied_x.max(axis=1) < total) & (tied_y.max(axis=1) < total)
     counts, tied_x, tied_y = counts[usable], tied_x[usable], tied_y[usable]
+    total = total[usable]
     concordance = np.sign(x[:, None] - x) * np.sign(y[:, None] - y)
-    untied = (n**2 - (tied_x**2).sum(axis=1)) * (n**2 - (tied_y**2).sum(axis=1))
+    untied = (total**2 - (tied_x**2).sum(axis=1)) * (total**2 - (tied_y**2).sum(axis=1))
     # Small whole numbers, which single precision holds exactly in half the time.
     agreeing = counts.astype(np.float32) @ concordance.astype(np.float32)
     found: dict[Statistic, Array] = {
@@ -59,7 +71,10 @@ def correlate(
         "kendall": np.einsum("dn,dn->d", agreeing, counts) / np.sqrt(untied),
     }
     return {
-        name: Correlation(float(values[0]), *percentile_interval(values[1:]))
+        name: Correlation(
+            float(values[0]),
+            *(percentile_interval(values[1:]) if number >= LEAST_GROUPS else (None, None)),
+        )
         for name, values in found.items()
     }
 
@@ -97,8 +112,9 @@ def correlations(
     Scopes: "all" (every sparsity and the dense model, as in the paper's figure), "subnetworks"
     (every sparsity), "sparsity" (each alone, in the column `sparsity`) and "chosen" (the same
     without the methods called `random`, whose masks lie far from all others). `n` of `n_expected`
-    points have both values, `n_partial` of them lack some runs. Points of one method are alike,
-    so the intervals are if anything too narrow.
+    points have both values, `n_partial` of them lack some runs. The masks of one method at one
+    sparsity, with all seeds and checkpoints, are alike and would pass for more evidence than they
+    are: the intervals resample them as one.
     """
     rng = rng or np.random.default_rng(SEED)
     dense = pl.col("method") == DENSE
@@ -118,7 +134,7 @@ def correlations(
                 complete = chosen.drop_nulls(["score", loss])
                 partial = complete.filter(pl.col("runs") < pl.col("runs_expected"))
                 x, y = complete[loss].to_numpy(), complete["score"].to_numpy()
-                for statistic, found in correlate(x, y, rng, draws).items():
+                for statistic, found in correlate(x, y, rng, draws, alike(complete)).items():
                     rows.append(
                         {
                             "model": model, "task": task, "loss": loss, "scope": scope,
@@ -135,6 +151,19 @@ def correlations(
         "n_partial": pl.Int64, "reason": pl.String,
     }  # fmt: skip
     return pl.DataFrame(rows, schema=schema)
+
+
+def interval_words(row: Mapping[str, Any]) -> str:
+    """`[−0.90, −0.41]` of a row of `correlations`; empty without an interval."""
+    if row["low"] is None:
+        return ""
+    return f"[{row['low']:.2f}, {row['high']:.2f}]".replace("-", "\N{MINUS SIGN}")
+
+
+def alike(points: pl.DataFrame) -> NDArray[np.intp]:
+    """The group of each point [n], numbered from 0: its method at its sparsity."""
+    names = points.select(pl.format("{} {}", "method", "sparsity")).to_series()
+    return np.unique(names.to_numpy(), return_inverse=True)[1]
 
 
 def _undefined(x: Array, y: Array) -> str | None:
@@ -161,7 +190,7 @@ def _ranks(drawn: Array) -> Array:
 
 def _pearson(counts: Array, x: Array, y: Array) -> Array:
     """r of each resample [draws] of points x, y [n]."""
-    x, y, n = x - x.mean(), y - y.mean(), len(x)
+    x, y, n = x - x.mean(), y - y.mean(), counts.sum(axis=1)
     sum_x, sum_y, xy, xx, yy = (counts @ np.stack([x, y, x * y, x * x, y * y], axis=1)).T
     covariance = xy - sum_x * sum_y / n
     spread = (xx - sum_x**2 / n) * (yy - sum_y**2 / n)
@@ -170,8 +199,8 @@ def _pearson(counts: Array, x: Array, y: Array) -> Array:
 
 def _spearman(counts: Array, x: Array, y: Array) -> Array:
     """ρ of each resample [draws], of ranks x, y [draws, n] of its own."""
-    # Whatever is drawn, its n ranks have the mean (n + 1) / 2.
-    middle = (counts.shape[1] + 1) / 2
+    # Whatever n points are drawn, their ranks have the mean (n + 1) / 2.
+    middle = (counts.sum(axis=1, keepdims=True) + 1) / 2
     x, y = x - middle, y - middle
     of_x = counts * x
     covariance = np.einsum("dn,dn->d", of_x, y)

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from tamt_ray.analysis.averages import AVERAGE, FIVE_AVERAGE
 from tamt_ray.analysis.bootstrap import Array
 from tamt_ray.analysis.cells import Cells, Mark, draw_marks
-from tamt_ray.analysis.correlation import LOSSES
+from tamt_ray.analysis.correlation import LOSSES, interval_words
 from tamt_ray.analysis.layout import (
     GREY,
     LOSS_NAMES,
@@ -187,8 +187,7 @@ def _words(correlations: pl.DataFrame, loss: str, *, short: bool = False) -> str
     rows = correlations.filter(pl.col("loss") == loss, pl.col("statistic") == "pearson")
     found = {row["scope"]: row for row in rows.to_dicts() if row["value"] is not None}
     words = {
-        scope: f"r {row['value']:.2f}"
-        + ("" if short else f" [{row['low']:.2f}, {row['high']:.2f}]")
+        scope: f"r {row['value']:.2f} {'' if short else interval_words(row)}".rstrip()
         for scope, row in found.items()
     }
     if short:

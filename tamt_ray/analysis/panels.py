@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
 from tamt_ray.analysis.averages import AVERAGE, FIVE_AVERAGE
+from tamt_ray.analysis.correlation import interval_words
 from tamt_ray.analysis.palette import Dashes, method_styles
 from tamt_ray.plan.expand import DENSE
 
@@ -205,7 +206,7 @@ def correlation_words(correlations: pl.DataFrame) -> str:
     if rows[0]["reason"]:
         return f"no correlation: {rows[0]['reason']}"
     words = [
-        f"{SYMBOLS[row['statistic']]} {row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+        f"{SYMBOLS[row['statistic']]} {row['value']:.2f} {interval_words(row)}".rstrip()
         for row in rows
     ]
     words[0] += f"   n = {rows[0]['n']}"

@@ -63,7 +63,7 @@ def saving(imp: Curve, tamt: Curve, draws: int = DRAWS, level: float = 0.95) -> 
     Both curves are resampled together: mask seeds with replacement, and fine-tuning seeds. Three
     seeds give a bootstrap too little spread, so the interval is that of the logarithm of the
     ratio, with the standard deviation of the resamples widened by n / (n − 1) and Student's t, n
-    the smaller number of seeds.
+    the smallest number of seeds above one that a curve has.
     """
     masks, runs = imp.scores.shape[1:]
     rng = np.random.default_rng(SEED)
@@ -92,7 +92,7 @@ def saving(imp: Curve, tamt: Curve, draws: int = DRAWS, level: float = 0.95) -> 
         found=(float(ours[0, 0]), float(ours[0, 1])) if there else None,
         at_first=bool(place[0] == 0),
         ratios=(float(np.exp(logs[0, 0])), float(np.exp(logs[0, 1]))) if there else None,
-        intervals=_intervals(logs, (masks, runs), level)
+        intervals=_intervals(logs, _least_seeds(imp, tamt), level)
         if there and reached >= 1 - _NEVER
         else None,
         reached=reached,
@@ -222,13 +222,18 @@ def _at(values: NDArray[np.float64], place: Array) -> Array:
     return np.where(np.isnan(place), np.nan, found)
 
 
+def _least_seeds(*curves: Curve) -> int:
+    """The smallest number of mask or fine-tuning seeds above one that a curve has runs of; or 1."""
+    there = [~np.isnan(curve.scores) for curve in curves]
+    seeds = [int(runs.any(axis=axes).sum()) for runs in there for axes in ((0, 2), (0, 1))]
+    return min((number for number in seeds if number > 1), default=1)
+
+
 def _intervals(
-    logs: Array, seeds: tuple[int, int], level: float
+    logs: Array, n: int, level: float
 ) -> tuple[tuple[float, float], tuple[float, float]] | None:
-    several = [number for number in seeds if number > 1]
-    if not several:
+    if n == 1:
         return None
-    n = min(several)
     reach = float(stats.t.ppf((1 + level) / 2, n - 1)) * (n / (n - 1)) ** 0.5
     found = [
         (float(np.exp(logs[0, k] - reach * spread)), float(np.exp(logs[0, k] + reach * spread)))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from tamt_ray.analysis.averages import AVERAGE
-from tamt_ray.analysis.correlation import LOSSES
+from tamt_ray.analysis.correlation import LOSSES, interval_words
 from tamt_ray.analysis.html import Html, folded, join, table, tag
 from tamt_ray.analysis.material import Material
 from tamt_ray.analysis.summary import MISSING
@@ -139,7 +139,7 @@ def _correlations_of(material: Material, task: str) -> Html:
     caption = (
         f"With the score ({what}). A point is a subnetwork, its score the mean over fine-tuning "
         "seeds; a negative value means that a lower loss goes with a better score. In brackets "
-        "the bootstrap 95 % interval over points."
+        "the bootstrap 95 % interval over methods at a sparsity."
     )
     return table(head, body, caption)
 
@@ -167,7 +167,7 @@ def _scopes(group: pl.DataFrame) -> Iterator[list[str]]:
                 tag(
                     "td",
                     tag("b", _number(row["value"], 2)),
-                    tag("small", f"[{_number(row['low'], 2)}, {_number(row['high'], 2)}]"),
+                    tag("small", interval_words(row)),
                 )
                 for row in rows
             ]

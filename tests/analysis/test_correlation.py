@@ -49,6 +49,38 @@ def test_interval_is_the_percentile_bootstrap_of_scipys_coefficients() -> None:
         assert (found[name].low, found[name].high) == pytest.approx(expected, abs=0.08)
 
 
+def test_like_points_are_resampled_as_one() -> None:
+    """Groups of one, two and three points: each resample is built point by point for scipy."""
+    rng = np.random.default_rng(6)
+    groups = np.repeat(np.arange(6), [1, 2, 3, 1, 2, 3])
+    x = np.round(rng.normal(size=12) + groups, 1)
+    y = np.round(rng.normal(size=12) - groups / 2, 1)
+    found = correlate(x, y, np.random.default_rng(1), draws=2000, groups=groups)
+    functions = {
+        "pearson": stats.pearsonr, "spearman": stats.spearmanr, "kendall": stats.kendalltau,
+    }  # fmt: skip
+    drawn = [
+        np.concatenate([np.flatnonzero(groups == g) for g in row])
+        for row in np.random.default_rng(2).integers(6, size=(1000, 6))
+        if len(set(row)) > 1
+    ]
+    alone = correlate(x, y, np.random.default_rng(1), draws=2000)
+    for name in STATISTICS:
+        expected = np.quantile([functions[name](x[r], y[r]).statistic for r in drawn],
+                               [0.025, 0.975])  # fmt: skip
+        ours = found[name]
+        assert ours.value == pytest.approx(functions[name](x, y).statistic)
+        assert (ours.low, ours.high) == pytest.approx(expected, abs=0.05)
+        assert ours.low != alone[name].low
+
+
+def test_three_groups_have_no_interval() -> None:
+    x, y = np.arange(6.0), -np.arange(6.0)
+    groups = np.array([0, 0, 1, 1, 2, 2])
+    found = correlate(x, y, np.random.default_rng(0), groups=groups)["spearman"]
+    assert (found.value, found.low, found.high, found.reason) == (-1, None, None, None)
+
+
 @pytest.mark.parametrize(
     ("x", "y", "reason"),
     [

@@ -61,6 +61,21 @@ def test_noise_widens_the_interval_and_may_take_it_away() -> None:
     assert close.intervals is None
 
 
+def test_seeds_of_other_methods_do_not_narrow_the_interval() -> None:
+    """Rows of seeds that neither curve has, as a third method brings them."""
+    pair = IMP, curve({200: 55.0, 600: 65.0}, noise=0.5)
+    wider = [
+        Curve(c.iterations, np.pad(c.seconds, [(0, 0), (0, 3)], constant_values=np.nan),
+              np.pad(c.scores, [(0, 0), (0, 3), (0, 3)], constant_values=np.nan))
+        for c in pair
+    ]  # fmt: skip
+    ours, theirs = saving(*pair).intervals, saving(*wider).intervals
+    assert ours is not None
+    assert theirs is not None
+    assert theirs[0][0] <= ours[0][0] * 1.02
+    assert theirs[0][1] >= ours[0][1] * 0.98
+
+
 def test_one_seed_has_no_interval() -> None:
     single = [Curve(c.iterations, c.seconds[:, :1], c.scores[:, :1, :1])
               for c in (IMP, curve({200: 55.0, 600: 65.0}))]  # fmt: skip
