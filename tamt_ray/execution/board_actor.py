@@ -5,7 +5,6 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from functools import partial
 
 import ray
@@ -13,7 +12,7 @@ import ray
 from tamt_ray.execution.board import Board, Demand, Lane, State, lane_of
 from tamt_ray.execution.cluster import is_gone
 from tamt_ray.execution.faults import Fault
-from tamt_ray.execution.logs import log_path
+from tamt_ray.execution.holds import Hold, failure_of, left_logs
 from tamt_ray.execution.messages import (
     BEAT,
     Event,
@@ -21,7 +20,6 @@ from tamt_ray.execution.messages import (
     Idle,
     Known,
     Landed,
-    LeftLog,
     Lost,
     Offer,
     Order,
@@ -33,27 +31,6 @@ from tamt_ray.execution.policy import GiveUp, Past, Retry, decide
 from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Failure, Record
-
-_ERRORS = {
-    Fault.MEMORY: "OutOfMemory", Fault.DIED: "WorkerDied", Fault.HUNG: "NoProgress",
-    Fault.NODE: "NodeLost", Fault.PLACE: "PlaceFailed", Fault.ERROR: "WorkerFailed",
-    Fault.STOP: "Stopped",
-}  # fmt: skip
-"""Names of failures that raised no exception."""
-
-
-@dataclass
-class _Hold:
-    """A unit in somebody's hands."""
-
-    unit: str
-    attempt: int
-    step: int = 0
-    silent: float | None = None
-    """Seconds since it began or got further; None before it begins, which may have to wait for
-    room on the cluster."""
-    workers: dict[int, Worker] = field(default_factory=dict)
-    """By rank."""
 
 
 class BoardActor:
@@ -77,7 +54,7 @@ class BoardActor:
         self._events: list[Event] = []
         self._first = 0
         self._steps: dict[str, Progressed] = {}
-        self._holds: dict[str, _Hold] = {}
+        self._holds: dict[str, Hold] = {}
         self._taken: Counter[str] = Counter()
         self._pasts: dict[str, Past] = {}
         self._wider: set[str] = set()
@@ -110,7 +87,7 @@ class BoardActor:
         self._board = Board(plan, done, failed, prices, attempts)
         for unit in known.running:
             if self._board.claim(unit.unit):
-                self._holds[unit.holder] = _Hold(unit.unit, unit.attempt, silent=0.0)
+                self._holds[unit.holder] = Hold(unit.unit, unit.attempt, silent=0.0)
                 self._taken[unit.holder] += 1
         self._resume = time.monotonic() + pause
         self._opened.set()
@@ -140,7 +117,7 @@ class BoardActor:
                 return Idle.WAIT
             if now >= self._resume and (unit := self._board.take(lane)):
                 attempt = self._board.attempts(unit.id)
-                self._holds[holder] = _Hold(unit.id, attempt)
+                self._holds[holder] = Hold(unit.id, attempt)
                 self._written_off.discard((holder, unit.id))
                 self._taken[holder] += 1
                 return Offer(unit, attempt, unit.id in self._wider)
@@ -243,7 +220,7 @@ class BoardActor:
             if hold:
                 # It was heard to hold that one before.
                 self._later(0.0, partial(self._release, hold.unit))
-            hold = self._holds[holder] = _Hold(unit_id, self._board.attempts(unit_id))
+            hold = self._holds[holder] = Hold(unit_id, self._board.attempts(unit_id))
         if hold is None or hold.unit != unit_id:
             return Order.DROP
         if self._saving:
@@ -270,7 +247,8 @@ class BoardActor:
         self._pasts[hold.unit] = past
         # An error of its own each worker meets alive, and keeps its log.
         lost = fault in {Fault.DIED, Fault.HUNG, Fault.NODE}
-        logs = self._left(hold, rank) if lost else ()
+        unit = self._plan.units[hold.unit]
+        logs = left_logs(hold, unit, rank) if lost else ()
         match decide(past, fault, self._retries):
             case Retry(after, wider):
                 if wider:
@@ -279,30 +257,9 @@ class BoardActor:
                 await self._tell(Lost(hold.unit, hold.attempt, fault, after, past, logs))
             case GiveUp(reason):
                 self._board.fail(hold.unit)
-                told = self._failure(hold, fault, reason, failure)
+                attempts = self._board.attempts(hold.unit)
+                told = failure_of(unit, attempts, fault, reason, failure)
                 await self._tell(Failed(told, logs))
-
-    def _failure(self, hold: _Hold, fault: Fault, reason: str, failure: Failure | None) -> Failure:
-        unit = self._plan.units[hold.unit]
-        attempts = self._board.attempts(hold.unit)
-        if failure and fault in {Fault.ERROR, Fault.MEMORY, Fault.PLACE}:
-            message = failure.message if fault is Fault.ERROR else f"{failure.message} ({reason})"
-            return failure.model_copy(update={"message": message, "attempts": attempts})
-        told = f" ({failure.error}: {failure.message})" if failure else ""
-        return Failure(
-            id=unit.id, kind=unit.kind, labels=dict(unit.labels), error=_ERRORS[fault],
-            message=f"{reason}{told}; `tamt logs` shows what it wrote",
-            traceback=failure.traceback if failure else "",
-            attempts=attempts, at=time.time(),
-        )  # fmt: skip
-
-    def _left(self, hold: _Hold, told: int | None) -> tuple[LeftLog, ...]:
-        kind = self._plan.units[hold.unit].kind
-        return tuple(
-            LeftLog(worker.node, worker.log, log_path(kind, hold.unit, hold.attempt, rank))
-            for rank, worker in hold.workers.items()
-            if rank != told
-        )
 
     async def _missed(self, holder: str, unit_id: str) -> None:
         """Whoever held a unit under the board before this one has given no sign of life."""

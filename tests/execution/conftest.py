@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tamt_ray.chaos import Process
+from tamt_ray.execution import board_actor
 
 LETTERS = "abcdefghijklmnopqrst"
 
@@ -295,3 +296,11 @@ def tamt(tmp_path: Path) -> Tamt:
         )  # fmt: skip
 
     return run
+
+
+@pytest.fixture
+def gone(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Ids of the nodes that do not answer."""
+    nodes = set[str]()
+    monkeypatch.setattr(board_actor, "is_gone", nodes.__contains__)
+    return nodes
