@@ -1,5 +1,6 @@
 """`gpus: auto` for fine-tunes: which share of a GPU one needs."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,11 +18,12 @@ def measured_share(sweep: Sweep, nodes: Sequence[Node]) -> float:
     """GPUs of one fine-tune: what the sweep says, or 1/k so that the largest one fits everywhere.
 
     Measured with a few batches of each model and task on one GPU of every type there is; the fleet
-    has one share for all. 0 where there are no GPUs.
+    has one share for all. No smaller than the CPUs beside a GPU can use: memory that no neighbour
+    gets would lie idle. 0 where there are no GPUs.
     """
-    asked = sweep.execution.finetune.gpus
-    if asked != "auto":
-        return asked
+    lane = sweep.execution.finetune
+    if lane.gpus != "auto":
+        return lane.gpus
     types = gpu_types(nodes)
     if not sweep.tasks or not types:
         return 0.0
@@ -34,7 +36,17 @@ def measured_share(sweep: Sweep, nodes: Sequence[Node]) -> float:
             for model in sweep.models.values()
             for task in sweep.tasks.values()
         ]
-    return max(ray.get(peaks))
+    return max(*ray.get(peaks), _share_by_cpus(nodes, lane.cpus))
+
+
+def _share_by_cpus(nodes: Sequence[Node], cpus: float) -> float:
+    """1/k with k the fine-tunes of so many `cpus` that a GPU has CPUs for where it has most."""
+    most = max(
+        math.floor(node.get("CPU", 0) / cpus + 1e-9) / node["GPU"]
+        for node in nodes
+        if node.get("GPU", 0) > 0
+    )
+    return 1 / max(1, math.ceil(most - 1e-9))
 
 
 def gpu_types(nodes: Sequence[Node]) -> list[str | None]:

@@ -65,3 +65,29 @@ def test_the_share_holds_the_largest_model_on_the_smallest_gpu(
     assert sorted(measured) == sorted(NEEDED.values())
     assert share.measured_share(sweep, NODES[:2]) == 1 / 4
     assert share.measured_share(sweep, NODES[:1]) == 0.0
+
+
+def test_no_share_is_smaller_than_the_cpus_can_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight CPUs hold four fine-tunes of two: sixteenths of the only GPU would leave most of its
+    memory to nobody; a node with two GPUs has room for two a GPU."""
+
+    class Ray:
+        @staticmethod
+        def remote(**_: object) -> Callable[[object], object]:
+            return lambda _: type("Probe", (), {"remote": staticmethod(lambda *_: 1 / 16)})
+
+        @staticmethod
+        def get(found: list[float]) -> list[float]:
+            return found
+
+    monkeypatch.setattr(share, "ray", Ray)
+    sweep = parse_sweep(SWEEP + "execution: {finetune: {cpus: 2}}")
+    one, two = {"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 2.0}
+    assert share.measured_share(sweep, [one]) == 1 / 4
+    assert share.measured_share(sweep, [two]) == 1 / 2
+    # One share for all: what the better equipped node can use.
+    assert share.measured_share(sweep, [one, two, {"CPU": 64.0}]) == 1 / 4
+    assert share.measured_share(sweep, [{"CPU": 1.0, "GPU": 1.0}]) == 1
+    # Four places, not five; three on two GPUs, so at least one has to hold two.
+    assert share.measured_share(sweep, [{"CPU": 9.0, "GPU": 1.0}]) == 1 / 4
+    assert share.measured_share(sweep, [{"CPU": 7.0, "GPU": 2.0}]) == 1 / 2
