@@ -109,16 +109,14 @@ class FleetWorker(tune.Trainable):
         return PlacementGroupFactory([{"CPU": config["cpus"], **gpus}])
 
     def setup(self, config: dict[str, object]) -> None:
-        """Remember the first unit; the rest of the config never changes."""
+        """Remember the first unit; the rest of the config never changes. Nothing that may hang: the
+        board watches a worker only from its first unit on."""
         self._board = BoardClient.named(str(config["board"]))
-        gpus = float(str(config["gpus"]))
-        device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
-        if device.type == "cuda" and gpus < 1:
-            torch.cuda.set_per_process_memory_fraction(gpus)
+        self._gpus = float(str(config["gpus"]))
         fence = config["fence"]
         assert fence is None or isinstance(fence, Fence)
         self._store = Store(str(config["store"]), fence)
-        self._bench = Workbench(self._store, Team(device), this_place())
+        self._bench: Workbench | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
@@ -144,12 +142,17 @@ class FleetWorker(tune.Trainable):
         attempt = Attempt(self._board, self._store, self._holder, offer)
         match attempt.announce():
             case Order.GO_ON:
-                attempt.carry_out(lambda progress: self._bench.perform(offer.unit, progress))
+                attempt.carry_out(lambda progress: self._tools().perform(offer.unit, progress))
                 return True
             case Order.SAVE:
                 raise LeavingError(Fault.NODE)
             case Order.STOP | Order.DROP:
                 return False
+
+    def _tools(self) -> Workbench:
+        if self._bench is None:
+            self._bench = Workbench(self._store, Team(_device(self._gpus)), this_place())
+        return self._bench
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, object]:
         """Nothing to keep: Tune asks when it pauses a trial to reuse its actor."""
@@ -157,6 +160,18 @@ class FleetWorker(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: dict[str, object] | None) -> None:
         """Nothing was kept."""
+
+
+def _device(gpus: float) -> torch.device:
+    """The GPU, if any, with no more memory than the share. Raises OSError where it does not work:
+    on another machine it may."""
+    try:
+        device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+        if device.type == "cuda" and gpus < 1:
+            torch.cuda.set_per_process_memory_fraction(gpus)
+    except RuntimeError as error:
+        raise OSError(f"the GPU cannot be used: {error}") from error
+    return device
 
 
 def run_fleet(board: str, store: Store, slots: Slots) -> None:

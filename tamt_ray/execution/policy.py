@@ -53,9 +53,9 @@ def decide(past: Past, fault: Fault, retries: int) -> Retry | GiveUp:
     """What becomes of a unit after `fault`, which `past` counts already.
 
     Each class has a budget of its own. Errors: none. Memory: one, in a larger share. A place that
-    could not read or write, a worker that died or hung: `retries`, counted anew whenever an attempt
-    gets further than those before. Nodes are not the unit's fault: `NODE_LOSSES`. The end of the
-    run is nobody's.
+    did not give what it needs, a worker that died or hung: `retries`, counted anew whenever an
+    attempt gets further than those before. Nodes are not the unit's fault: `NODE_LOSSES`. The end
+    of the run is nobody's.
     """
     count = past.counts[fault]
     match fault:

@@ -1,9 +1,12 @@
 """A worker of the fleet goes on with short units in one trial."""
 
+from collections.abc import Callable
+
 import pytest
+import torch
 
 from tamt_ray.execution import fleet
-from tamt_ray.execution.faults import LeavingError
+from tamt_ray.execution.faults import Fault, LeavingError, fault_of
 from tamt_ray.execution.fleet import FleetWorker
 from tamt_ray.execution.messages import Idle, Offer, Order
 
@@ -21,9 +24,11 @@ class Case:
         self.seconds = 1.0
         self.done: list[int] = []
         self.now = 0.0
+        self.perform = False
         self.worker = FleetWorker.__new__(FleetWorker)
         self.worker._board = self
         self.worker._store = self.worker._bench = None
+        self.worker._gpus = 0.5
         self.worker.reset_config({"offer": [OFFERS[0]], "holder": "trial-7"})
         monkeypatch.setattr(fleet, "Attempt", self.attempt)
         monkeypatch.setattr(fleet.time, "monotonic", lambda: self.now)
@@ -39,7 +44,9 @@ class Case:
     def announce(self) -> Order:
         return self.orders.pop(0)
 
-    def carry_out(self, perform: object) -> None:
+    def carry_out(self, perform: Callable[[object], object]) -> None:
+        if self.perform:
+            perform(None)
         self.done.append(self.offer.unit.config.seed)
         self.now += self.seconds
 
@@ -79,3 +86,20 @@ def test_a_node_that_is_to_go_ends_the_process(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(LeavingError):
         case.worker.step()
     assert case.done == [0]
+
+
+def test_a_gpu_is_touched_only_under_the_eyes_of_the_board(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that hangs or fails when it is set up does so within an announced unit, and what
+    fails there is the machine's fault, not the unit's."""
+    case = Case(monkeypatch)
+    case.perform = True
+
+    def broken(share: float) -> None:
+        assert not case.orders[8:], "announced before"
+        raise RuntimeError(f"CUDA driver initialization failed, with {share} of it")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", broken)
+    with pytest.raises(OSError, match=r"the GPU cannot be used: .* 0\.5 of it") as caught:
+        case.worker.step()
+    assert fault_of(caught.value) is Fault.PLACE
