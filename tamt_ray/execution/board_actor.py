@@ -28,6 +28,7 @@ from tamt_ray.execution.messages import (
     Worker,
 )
 from tamt_ray.execution.policy import GiveUp, Past, Retry, decide
+from tamt_ray.execution.trust import Trust
 from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Failure, Record
@@ -62,6 +63,7 @@ class BoardActor:
         """Holders with units that they will not finish, whatever signs of life still come."""
         self._gone: Counter[str] = Counter()
         """How often each holder was lost: a call of the one before waits for nobody."""
+        self._trusted = Trust()
         self._draining: frozenset[str] = frozenset()
         self._stopped = self._saving = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -140,6 +142,9 @@ class BoardActor:
     async def started(self, holder: str, unit_id: str, rank: int, worker: Worker) -> Order:
         """A worker begins, or one of its companions."""
         await self._opened.wait()
+        until = time.monotonic() + self._trusted.pause(worker.node)
+        while not self._stopped and time.monotonic() < until:
+            await asyncio.sleep(BEAT)
         order = self._order(holder, unit_id, worker)
         if order is Order.GO_ON:
             hold = self._holds[holder]
@@ -166,6 +171,8 @@ class BoardActor:
     async def landed(self, holder: str, record: Record) -> None:
         """A record was committed."""
         await self._opened.wait()
+        if hold := self._holds.get(holder):
+            self._trusted.landed(hold.nodes)
         self._let_go(holder, record.id)
         self._board.finish(record.id)
         await self._tell(Landed(record))
@@ -225,8 +232,7 @@ class BoardActor:
             return Order.DROP
         if self._saving:
             return Order.STOP
-        nodes = {worker.node, *(each.node for each in hold.workers.values())}
-        return Order.SAVE if nodes & self._draining else Order.GO_ON
+        return Order.SAVE if {worker.node, *hold.nodes} & self._draining else Order.GO_ON
 
     async def _met(
         self, holder: str, fault: Fault, failure: Failure | None = None, rank: int | None = None
@@ -237,12 +243,12 @@ class BoardActor:
         """
         hold = self._holds.pop(holder, None)
         if hold and fault is Fault.DIED:
-            nodes = {worker.node for worker in hold.workers.values()}
-            lost = [await asyncio.to_thread(is_gone, node) for node in nodes]
+            lost = [await asyncio.to_thread(is_gone, node) for node in hold.nodes]
             fault = Fault.NODE if any(lost) else fault
         if hold is None or self._board.state(hold.unit).terminal:
             return
         self._written_off.add((holder, hold.unit))
+        fault = self._trusted.met(hold.nodes, fault)
         past = self._pasts.get(hold.unit, Past()).met(fault, hold.step)
         self._pasts[hold.unit] = past
         # An error of its own each worker meets alive, and keeps its log.

@@ -30,6 +30,11 @@ class Hold:
     workers: dict[int, Worker] = field(default_factory=dict)
     """By rank."""
 
+    @property
+    def nodes(self) -> set[str]:
+        """Ids of the nodes it is worked on."""
+        return {worker.node for worker in self.workers.values()}
+
 
 def failure_of(
     unit: Unit, attempts: int, fault: Fault, reason: str, told: Failure | None
