@@ -119,8 +119,8 @@ class Attempt:
         self._step, self._steps = step, steps
 
     def _beat(self) -> None:
-        """Until it is over: keep the log short and show it, and as the first worker hear the
-        orders."""
+        """Until it is over: keep the log short and show it, say that this worker is there, and as
+        the first one hear the orders."""
         shown, last = time.monotonic(), b""
         while not self._over.wait(BEAT):
             self._capture.trim()
@@ -129,15 +129,16 @@ class Attempt:
                 if log != last:
                     self._keep_log(log + b"# still at work\n")
                 shown, last = time.monotonic(), log
-            if self._rank > 0:
-                continue
             try:
-                self._order = self._board.beat(
-                    self._holder, self._offer.unit.id, self._step, self._steps, self._worker
-                )
+                order = self._board.beat(
+                    self._holder, self._offer.unit.id, self._rank, self._step, self._steps,
+                    self._worker,
+                )  # fmt: skip
             except RayError:
                 # The board is being started anew, or all of Ray goes: the next beat will tell.
                 continue
+            if self._rank == 0:
+                self._order = order
 
     def _heading(self) -> str:
         begun = time.strftime("%Y-%m-%d %H:%M:%S %z")

@@ -156,14 +156,18 @@ class BoardActor:
             await self._met(holder, Fault.NODE)
         return order
 
-    async def beat(self, holder: str, unit_id: str, step: int, steps: int, worker: Worker) -> Order:
-        """A worker is alive and at `step`; returns what it is to do."""
+    async def beat(
+        self, holder: str, unit_id: str, rank: int, step: int, steps: int, worker: Worker
+    ) -> Order:
+        """A worker is alive and, as the first of its gang, at `step`; returns what it is to do."""
         await self._opened.wait()
         order = self._order(holder, unit_id, worker)
         hold = self._holds.get(holder)
         if order is not Order.DROP and hold:
-            hold.workers.setdefault(0, worker)
-            if step > hold.step or hold.silent is None:
+            hold.workers.setdefault(rank, worker)
+            if hold.silent is None:
+                hold.silent = 0.0
+            if rank == 0 and step > hold.step:
                 hold.step, hold.silent = step, 0.0
                 self._steps[unit_id] = Progressed(unit_id, step, steps)
         return order

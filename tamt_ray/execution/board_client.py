@@ -56,9 +56,11 @@ class BoardClient:
         """See `BoardActor.started`."""
         return _answer(self.actor.started, holder, unit_id, rank, worker)
 
-    def beat(self, holder: str, unit_id: str, step: int, steps: int, worker: Worker) -> Order:
+    def beat(
+        self, holder: str, unit_id: str, rank: int, step: int, steps: int, worker: Worker
+    ) -> Order:
         """See `BoardActor.beat`."""
-        return _answer(self.actor.beat, holder, unit_id, step, steps, worker)
+        return _answer(self.actor.beat, holder, unit_id, rank, step, steps, worker)
 
     def landed(self, holder: str, record: Record) -> None:
         """See `BoardActor.landed`."""

@@ -143,11 +143,11 @@ def test_a_unit_without_progress_is_taken_from_all_its_workers(
         assert await offered(actor, "b") is TWO
         for step in range(1, 8):
             await asyncio.sleep(0.1)
-            assert await actor.beat("a", ONE.id, step, 9, HERE) is Order.GO_ON
+            assert await actor.beat("a", ONE.id, 0, step, 9, HERE) is Order.GO_ON
         assert killed == []
         begin = time.monotonic()
         while not killed:
-            await actor.beat("a", ONE.id, 7, 9, HERE)
+            await actor.beat("a", ONE.id, 0, 7, 9, HERE)
             await asyncio.sleep(0.02)
         assert 0.3 < time.monotonic() - begin < 1.0
         assert killed == ["actor 1", 2]
@@ -168,10 +168,10 @@ def test_work_leaves_a_node_that_will_be_taken_away() -> None:
         await actor.started("a", ONE.id, 0, HERE)
         await actor.started("a", ONE.id, 1, THERE)
         await actor.drain(frozenset({"node-2"}))
-        assert await actor.beat("a", ONE.id, 1, 9, HERE) is Order.SAVE
+        assert await actor.beat("a", ONE.id, 0, 1, 9, HERE) is Order.SAVE
         assert await offered(actor, "b") is TWO
         assert await actor.started("b", TWO.id, 0, THERE) is Order.SAVE
-        assert await actor.beat("b", TWO.id, 1, 9, THERE) is Order.DROP
+        assert await actor.beat("b", TWO.id, 0, 1, 9, THERE) is Order.DROP
         await actor.failed("a", 0, failure(ONE), Fault.NODE)
         assert await offered(actor, "c") is ONE
         assert await offered(actor, "d") is TWO
@@ -188,10 +188,10 @@ def test_the_end_of_a_run() -> None:
         await offered(actor, "a")
         await actor.started("a", ONE.id, 0, HERE)
         await actor.stop(save=False)
-        assert await actor.beat("a", ONE.id, 1, 9, HERE) is Order.GO_ON
+        assert await actor.beat("a", ONE.id, 0, 1, 9, HERE) is Order.GO_ON
         assert await actor.take("fleet", "b", 5.0) is Idle.FINISHED
         await actor.stop(save=True)
-        assert await actor.beat("a", ONE.id, 2, 9, HERE) is Order.STOP
+        assert await actor.beat("a", ONE.id, 0, 2, 9, HERE) is Order.STOP
         await actor.failed("a", 0, failure(ONE), Fault.STOP)
         assert await actor.lost("a", Fault.STOP) is None
         assert not any(isinstance(event, Failed) for event in await heard(actor))
@@ -205,7 +205,7 @@ def test_of_many_steps_the_driver_hears_the_last() -> None:
         await offered(actor, "a")
         await actor.started("a", ONE.id, 0, HERE)
         for step in range(1000):
-            await actor.beat("a", ONE.id, step, 1000, HERE)
+            await actor.beat("a", ONE.id, 0, step, 1000, HERE)
         assert await heard(actor) == [
             Started(ONE.id, 1, "here", "a"),
             Progressed(ONE.id, 999, 1000),
