@@ -151,6 +151,6 @@ def _finish(axes: Axes, cost: str, rows: pl.DataFrame) -> None:
     words = "search iterations"
     if cost == "seconds":
         named = rows["devices"].drop_nulls().unique().to_list()
-        devices = sorted({name for text in named for name in text.split(", ") if name})
-        words = "search time (s)" + (f" on {', '.join(devices)}" if devices else "")
+        devices = sorted({name for text in named for name in text.split("; ") if name})
+        words = "search time (s)" + (f" on {'; '.join(devices)}" if devices else "")
     axes.set_xlabel(words)

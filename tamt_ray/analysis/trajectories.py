@@ -18,12 +18,12 @@ def trajectories(
     task), in plan order, then rising in `iterations`; without the dense model.
 
     Of the masks behind a row: `iterations`, optimiser steps; `seconds`, their mean training time;
-    `devices`, where they were measured, joined by commas. What trains nothing stands at 0.
+    `devices`, where they were measured, joined by semicolons. What trains nothing stands at 0.
     """
     cost = results.pretrain.group_by(_POINT, maintain_order=True).agg(
         iterations=pl.col("iterations").first(),
         seconds=pl.col("search_seconds").mean(),
-        devices=pl.col("device").drop_nulls().unique().sort().str.join(", "),
+        devices=pl.col("device").drop_nulls().unique().sort().str.join("; "),
     )
     found = averages(
         runs(results.downstream, by="checkpoint").filter(pl.col("method") != DENSE),

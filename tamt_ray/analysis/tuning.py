@@ -33,8 +33,8 @@ def best_frame(outcomes: Sequence[Outcome]) -> pl.DataFrame:
 
 
 def trials_frame(outcomes: Sequence[Outcome]) -> pl.DataFrame:
-    """One row a rung of every trial: study, trial, how it ended, values as JSON, step, losses and
-    objective; a trial that reached no rung has one row without them."""
+    """One row a rung of every trial: study, trial, how it ended, values as a YAML mapping on one
+    line, step, losses and objective; a trial that reached no rung has one row without them."""
     rows: list[dict[str, object]] = []
     for outcome in outcomes:
         for trial in outcome.trials:

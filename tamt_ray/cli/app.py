@@ -76,7 +76,9 @@ def status(
     """Say what is done, what failed and why."""
     with told():
         opened = open_sweep(file)
-        if watch and not opened.sweep.tune:
+        if watch and (as_json or opened.sweep.tune):
+            fail(2, f"--watch follows a grid, in words: tamt status {file} without one of the two")
+        if watch:
             from tamt_ray.cli.watch import follow
 
             raise typer.Exit(follow(opened, out))
@@ -103,7 +105,8 @@ def explain(
         bool, typer.Option("--matrices", help="List the matrices that are pruned of each model.")
     ] = False,
 ) -> None:
-    """Print what every setting is and where it comes from, or all that decides one unit."""
+    """Print every setting of models, search and methods and where it comes from, or all that
+    decides one unit."""
     with told():
         opened = open_sweep(file)
         if matrices:
@@ -121,7 +124,7 @@ def report(
     file: File,
     published: Annotated[
         Path | None,
-        typer.Option(metavar="CSV", help="The paper's Fig. 5 as a table, to be drawn beside it."),
+        typer.Option(metavar="CSV", help="Digitised values of Fig. 5, drawn beside ours."),
     ] = None,
 ) -> None:
     """Write the report from what the store holds."""
@@ -135,6 +138,8 @@ def report(
             fail(2, str(error))
         opened = open_sweep(file)
         if opened.sweep.tune:
+            if published:
+                fail(2, f"a tuning has no Fig. 5 to draw values into: tamt report {file}")
             out.print(write_tuning(opened))
             return
         out.print(write_report(opened, published=beside))
@@ -148,7 +153,11 @@ def logs(file: File, unit: Chosen) -> None:
         found = one(opened, unit, opened.plan.units)
         texts = read_logs(opened.store, found.kind, found.id)
         if not texts:
-            fail(2, f"{found} has no logs: it was not begun yet, or its node was lost with them")
+            fail(
+                2,
+                f"{found} has no logs: it was not begun yet, or its node was lost with "
+                f"them; tamt status {file} --watch shows when it begins",
+            )
         for text in texts:
             sys.stdout.write(text)
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from fnmatch import fnmatchcase
@@ -23,7 +24,8 @@ def print_plan(opened: Opened, as_json: bool) -> None:
         print_tuning(opened, as_json, out)
         return
     known = prices(opened.plan.units, opened.records)
-    statuses = tally(opened.plan, decide(opened.plan, opened.records, opened.failures), known)
+    decisions = decide(opened.plan, opened.records, opened.failures)
+    statuses = tally(opened.plan, decisions, known)
     hours = sum(status.gpu_hours for status in statuses.values())
     masks = len(opened.plan.masks)
     if as_json:
@@ -36,6 +38,8 @@ def print_plan(opened: Opened, as_json: bool) -> None:
         return
     out.print(plan_table(statuses))
     out.print(f"{masks} subnetworks; about {hours:,.1f} {_worth(known)}")
+    for decision, count in Counter(decisions.values()).items():
+        out.print(f"{count:,}: {decision.value}", highlight=False)
     out.print(f"run it: python -m tamt_ray.sweep {opened.file}")
 
 

@@ -197,7 +197,7 @@ class _Driver:
                 self._hear(event)
             self.watch(None)
             if self.aggregation.revived():
-                self.watch(Rebuilt("aggregation"))
+                self.watch(Rebuilt("aggregator"))
             lanes.raise_first_error()
             if signals.caught:
                 self._end(signals, grace)

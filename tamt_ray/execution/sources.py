@@ -9,7 +9,9 @@ from tamt_ray.plan.unit import (
     FinetuneConfig,
     HeadConfig,
     ImpConfig,
+    OmpConfig,
     PretrainEvalConfig,
+    RandomConfig,
     TamtConfig,
     Unit,
     UnitConfig,
@@ -58,7 +60,7 @@ def _read_by(config: UnitConfig) -> Iterator[tuple[str, str | Table]]:
             tables = (config.corpus.train,)
         case PretrainEvalConfig():
             tables = (config.corpus.validation,)
-        case _:
+        case RandomConfig() | OmpConfig():
             tables = ()
     for table in tables:
         yield name_of(table), table

@@ -16,7 +16,9 @@ from tamt_ray.plan.unit import (
     FinetuneConfig,
     HeadConfig,
     ImpConfig,
+    OmpConfig,
     PretrainEvalConfig,
+    RandomConfig,
     TamtConfig,
     Unit,
 )
@@ -129,7 +131,7 @@ def gpu_seconds(unit: Unit) -> float:
             blocks = config.corpus.max_validation_blocks
             tokens = blocks * config.corpus.block_size if blocks else _VALIDATION_TOKENS
             operations = 4 * tokens * weights
-        case _:
+        case RandomConfig() | OmpConfig():
             operations = 0.0
     return operations / OPERATIONS_PER_SECOND + 1.0
 

@@ -36,6 +36,7 @@ class Lane(Frozen):
     """Resources of one process."""
 
     cpus: Positive = 1.0
+    """CPUs that Ray reserves for one search worker or fine-tune; may be a fraction."""
     gpus: Gpus = "auto"
     """`auto`: none without GPUs; a whole one a search worker; the measured share a fine-tune."""
 
@@ -78,7 +79,9 @@ class Execution(Frozen):
     """How the sweep is carried out."""
 
     search: SearchLane = SearchLane()
+    """The processes that train searches and MLM heads."""
     finetune: Lane = Lane()
+    """The processes of all else: fine-tunes, pre-training evaluations, random and OMP masks."""
     growth: tuple[Growth, ...] = ()
     """What the cluster may grow by: the run asks the autoscaler for what its units need and waits
     for it. Empty: read from what `ray up` was told, where there is such a cluster; else the nodes

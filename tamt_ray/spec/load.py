@@ -8,7 +8,6 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from tamt_ray.spec.method import METHODS
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.union import DisagreementError, unite
 
@@ -69,6 +68,10 @@ def _extended(text: str, lines: Lines, path: Path, above: tuple[Path, ...]) -> d
     if not other.is_file():
         raise SpecError(f"{where}: there is no file {other} to extend")
     merged = _extended(_text(other), lines, other, (path, *above))
+    if isinstance(parts := merged.get("parts"), list):
+        merged["parts"] = [
+            str(other.parent.absolute() / part) if isinstance(part, str) else part for part in parts
+        ]
     lines.update(own)
     return _patched(merged, data)
 
@@ -266,4 +269,4 @@ def _nearest(given: str, known: list[str]) -> str:
     return f"; valid are: {', '.join(known)}" if known else ""
 
 
-__all__ = ["METHODS", "SpecError", "load_sweep", "parse_sweep"]
+__all__ = ["SpecError", "load_sweep", "parse_sweep"]

@@ -26,7 +26,7 @@ TAMT_STEPS: dict[float, int] = {
 
 
 class Training(Frozen):
-    """What all trained searches of a sweep share (PAPER §3)."""
+    """What all trained searches of a sweep share."""
 
     batch_size: Count = 16
     """Blocks a step over all workers together."""
@@ -53,16 +53,22 @@ class Random(Frozen):
     """A uniform random subset of each matrix."""
 
     method: Literal["random"] = "random"
+    """Which method this is."""
     name: Name = "random"
+    """Label in tables, figures and unit paths, unique in the sweep."""
     recipe: Recipe = "paper"
+    """No setting of this method depends on it."""
 
 
 class Omp(Frozen):
     """One-shot magnitude pruning of θ0; deterministic, so it has no seed."""
 
     method: Literal["omp"] = "omp"
+    """Which method this is."""
     name: Name = "omp"
+    """Label in tables, figures and unit paths, unique in the sweep."""
     recipe: Recipe = "paper"
+    """No setting of this method depends on it."""
 
 
 class Imp(Optimizer):
@@ -73,8 +79,11 @@ class Imp(Optimizer):
     """
 
     method: Literal["imp"] = "imp"
+    """Which method this is."""
     name: Name = "imp"
+    """Label in tables, figures and unit paths, unique in the sweep."""
     recipe: Recipe = "paper"
+    """Whose defaults fill in what is not given; the sweep's `recipe` by default."""
     step: float = Field(default=0.1, gt=0, lt=1)
     """Sparsity added by one level."""
     steps: Count = 2792
@@ -113,15 +122,21 @@ class Distillation(Frozen):
     kd_pads: bool = False
     """Average over padding as well as over real tokens."""
     teacher_dropout: bool = False
+    """Dropout in the dense teacher's forward pass."""
 
 
 class Tamt(Optimizer, Scoring, Distillation):
     """Task-agnostic mask training: scores learned straight-through (Eq. 3–5)."""
 
     method: Literal["tamt_mlm", "tamt_kd", "tamt_mlm_kd"]
+    """The objective: MLM loss, hidden-state distillation (KD), or their sum."""
     name: Name = ""
+    """Label in tables, figures and unit paths, unique in the sweep; the method's own by default."""
     recipe: Recipe = "paper"
+    """Whose defaults fill in what is not given; the sweep's `recipe` by default."""
     steps: Steps = Field(default_factory=lambda: dict(TAMT_STEPS))
+    """Optimiser steps: one number, or a table by sparsity; by default the paper's, 3,000 at 0.2 to
+    22,000 at 0.9."""
     checkpoints: tuple[Count, ...] = ()
     """Further steps at which the mask is kept and compared too (Fig. 5–8)."""
 

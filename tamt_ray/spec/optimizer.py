@@ -13,7 +13,9 @@ class Optimizer(Frozen):
     lr: Positive = 5e-5
     """At the first step; it falls linearly to zero over `search.horizon` steps."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """β₁, β₂: decay rates of Adam's first and second moment."""
     eps: Positive = 1e-8
+    """Adam's ε, added to the root of the second moment."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Acts on whatever trains: a TAMT search decays its scores."""
     bias_correction: bool = True

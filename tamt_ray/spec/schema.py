@@ -2,6 +2,7 @@
 
 import json
 
+from tamt_ray.spec.method import METHODS
 from tamt_ray.spec.sweep import Sweep
 
 
@@ -9,10 +10,7 @@ def sweep_schema() -> str:
     """JSON schema text; the first line of each sweep file names where it is kept."""
     schema = Sweep.model_json_schema()
     fields = schema["properties"]
-    names = {
-        "type": "string",
-        "enum": ["random", "omp", "imp", "tamt_mlm", "tamt_kd", "tamt_mlm_kd"],
-    }
+    names = {"type": "string", "enum": list(METHODS)}
     fields["methods"]["items"] = {"anyOf": [names, fields["methods"]["items"]]}
     fields["parts"] = {
         "description": "Sweep files whose union this sweep is.",

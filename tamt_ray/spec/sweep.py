@@ -35,7 +35,9 @@ class PretrainEval(Frozen):
     """How each subnetwork's MLM and KD loss is measured: same masked positions for all."""
 
     batch_size: Count = 16
+    """Blocks of one forward pass; changes nothing but rounding."""
     seed: int = 0
+    """Of the masked positions, the same for every subnetwork."""
 
 
 class Sweep(Frozen):
@@ -50,15 +52,27 @@ class Sweep(Frozen):
     recipe: Recipe = "paper"
     """Where the defaults of models and methods come from; a method may name its own."""
     models: Annotated[dict[Name, Model], Field(min_length=1)]
+    """The pre-trained encoders θ0, by name."""
     corpus: Corpus
+    """Text of the searches and of the pre-training evaluation."""
     search: Training = Training()
+    """Batch, schedule and precision that all trained searches share."""
     methods: Annotated[tuple[Method, ...], Field(min_length=1)]
+    """How masks are found: a name such as `omp`, or a mapping with `method` and its settings."""
     sparsities: Sparsities
+    """Shares of the weights of each matrix that are pruned, in [0, 1)."""
     mask_seeds: Seeds = (1, 2, 3)
+    """One mask each of `random`, `imp` and TAMT; OMP is deterministic and has one."""
     tasks: dict[Name, Task] = {}
+    """What every mask and the dense model are fine-tuned on, by name; none: only losses are
+    measured."""
     finetune_seeds: Seeds = (1, 2, 3)
+    """One fine-tune each: head initialisation, order of the data, dropout, `max_train` subset."""
     pretrain_eval: PretrainEval = PretrainEval()
+    """How MLM and KD loss of each mask are measured on the validation blocks."""
     execution: Execution = Execution()
+    """Where, how wide and how often units run; no part of what they are, but for the workers with
+    `gradients: bfloat16`."""
     tune: Tuning | None = None
     """If set, the sweep tunes its methods' settings instead of running the grid."""
     parts: SkipJsonSchema[tuple["Sweep", ...]] = ()

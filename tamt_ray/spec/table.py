@@ -17,15 +17,20 @@ class Table(Frozen):
     """
 
     source: Source
+    """`hf:<repo>[#<config>]`, or one file: `dir:<path>`,
+    `pypi:<name>==<version>/<path>#sha256=<digest>`."""
     split: str | None = None
+    """The split, such as `train`; required for `hf:`, unused elsewhere."""
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
     """Overrides the delimiter that the file name implies."""
     header: bool = True
     """Without a header the columns are named "0", "1", …"""
     encoding: str = "utf-8"
+    """Character encoding of text files, by its Python name."""
     part: Literal["all", "head", "tail"] = "all"
     """For data without splits: a row is `tail` where a hash of its content falls below `tail`."""
     tail: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the rows that are in the part `tail`, in (0, 1)."""
 
     @model_validator(mode="after")
     def _split_where_needed(self) -> Self:
@@ -35,16 +40,22 @@ class Table(Frozen):
 
 
 class Corpus(Frozen):
-    """Text for the pre-training objectives (PAPER §3).
+    """Text for the pre-training objectives.
 
     Text is packed into blocks of `block_size` tokens, CLS and SEP included, without padding.
     """
 
     train: Table
+    """Text that searches and MLM heads are trained on."""
     validation: Table
+    """Held-out text on which MLM and KD loss are measured."""
     column: str = "text"
+    """Column that holds the text, in both tables."""
     block_size: int = Field(default=512, ge=8)
+    """Tokens of a block, CLS and SEP included."""
     mlm_probability: float = Field(default=0.15, gt=0, lt=1)
     """Share of tokens that are predicted; of these 80 % masked, 10 % random, 10 % kept."""
     max_train_blocks: int | None = Field(default=None, ge=1)
+    """Only the first so many blocks (paragraphs with `kd_text: paragraphs`); all by default."""
     max_validation_blocks: int | None = Field(default=None, ge=1)
+    """Only the first so many validation blocks; all by default."""

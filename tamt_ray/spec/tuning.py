@@ -34,9 +34,11 @@ class Span(Frozen):
     """
 
     uniform: tuple[float, float] | None = None
+    """[low, high]; every value between is as likely."""
     log: tuple[float, float] | None = None
     """Every order of magnitude is as likely as the next."""
     choice: Annotated[tuple[Value, ...], Field(min_length=2)] | None = None
+    """The values themselves, two or more."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -78,6 +80,7 @@ class Tuning(Frozen):
     """
 
     sparsity: float = Field(gt=0, lt=1)
+    """Share of the weights that every trial prunes."""
     trials: Count
     """Trials of one study, the first one included."""
     rungs: Annotated[tuple[Count, ...], Field(min_length=1)]

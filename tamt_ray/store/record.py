@@ -31,7 +31,8 @@ class Record(Frozen):
     inputs: dict[str, str] = {}
     """sha256 of each artifact that was read, by `<id of the parent>/<name>`."""
     metrics: dict[str, float] = {}
-    """Final numbers, named as in `docs`: `mlm_loss`, `kd_loss`, `best`, `last`, `zeros`, …"""
+    """Final numbers: `mlm_loss` (nats a token), `kd_loss` (cosine distance), `best` and `last`
+    (fractions of 1), `zeros`, `search_seconds`, …"""
     artifacts: dict[str, Artifact] = {}
     sources: dict[str, str] = {}
     """Fingerprint of the content each source had when it was read."""
@@ -40,6 +41,7 @@ class Record(Frozen):
     seconds: float = Field(ge=0)
     """Wall time of the work itself."""
     device: str
+    """`<workers> x <device>`, as in `4 x NVIDIA A100`; prices multiply by the number."""
     place: str
     """Host, process and GPUs."""
     versions: dict[str, str] = {}
@@ -56,4 +58,6 @@ class Failure(Frozen):
     message: str
     traceback: str
     attempts: int
+    """How often it was tried in that run."""
     at: float
+    """Seconds since the epoch, shown only."""

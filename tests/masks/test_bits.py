@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tamt_ray.masks.file import bits_from_bytes, mask_to_bytes
 from tamt_ray.masks.mask import Mask
-from tamt_ray.masks.similarity import jaccard, jaccard_global, jaccard_macro
+
+from .similarity import jaccard, jaccard_global, jaccard_macro
 
 SHAPES = st.dictionaries(
     st.sampled_from(["a", "b", "ü"]), st.tuples(st.integers(1, 9), st.integers(1, 17)), min_size=1

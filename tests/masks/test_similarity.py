@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamt_ray.masks.mask import Mask
-from tamt_ray.masks.similarity import jaccard, jaccard_global, jaccard_macro
+
+from .similarity import jaccard, jaccard_global, jaccard_macro
 
 
 def mask_of(**rows: list[int]) -> Mask:

@@ -84,6 +84,14 @@ def test_a_circle_is_refused(folder: Path) -> None:
         load_sweep(written(folder, "extends: middle.yaml\n"))
 
 
+def test_inherited_parts_lie_beside_the_file_that_names_them(folder: Path) -> None:
+    written(folder, "extends: base.yaml\nname: a\nmodels: {small: null}\n", "a.yaml")
+    written(folder, "name: both\nparts: [a.yaml]\n", "both.yaml")
+    (folder / "below").mkdir()
+    mine = written(folder, "extends: ../both.yaml\nname: mine\n", "below/mine.yaml")
+    assert [part.name for part in load_sweep(mine).parts] == ["a"]
+
+
 def test_a_union_plans_what_is_shared_once(folder: Path) -> None:
     """Parts: 0.5 and 0.7 with omp and random; 0.7 and 0.9 with omp only."""
     written(folder, "extends: base.yaml\nname: a\nmodels: {small: null}\nmethods: [omp, random]\n",
