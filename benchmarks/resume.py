@@ -17,6 +17,8 @@ import yaml
 from benchmarks.answer import Answer, at_most
 from benchmarks.clock import interleave
 from benchmarks.grid import MAIN_RESULTS
+from tamt_ray.cli.opened import open_sweep
+from tamt_ray.cli.report_mark import OF, folder_of, report_of
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.unit import Kind, Unit, config_dict
 from tamt_ray.spec.load import load_sweep
@@ -61,7 +63,9 @@ def run() -> Iterator[Answer]:
         with patch.object(os, "fsync"):
             for unit in plan.units.values():
                 finish(store, unit)
-            store.write(f"reports/{sweep.name}/report.html", b"written by the run before")
+            # The report of the run before.
+            opened = open_sweep(file)
+            store.write(f"{folder_of(opened)}/{OF}", report_of(opened).encode())
 
         def command() -> None:
             subprocess.run(

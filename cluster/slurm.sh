@@ -17,17 +17,18 @@ sweep=${1:?usage: sbatch [options] cluster/slurm.sh SWEEP.yaml}
 
 # A token of this job, which its nodes read from the shared file system. Not an argument, which
 # everyone on a node can see; nor the user's own, which would open the other jobs as well.
-umask 077
 folder=$(mktemp -d "$HOME/.tamt-$SLURM_JOB_ID.XXXXXX")
 trap 'ray stop || true; rm -rf "$folder"' EXIT
 export PATH=$HOME/venv/bin:$PATH
-python -c 'import secrets; print(secrets.token_hex(32), end="")' > "$folder/token"
+(umask 077; python -c 'import secrets; print(secrets.token_hex(32), end="")' > "$folder/token")
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$folder/token RAY_USAGE_STATS_ENABLED=0
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 # The address Slurm's name stands for: on a node with several networks Ray would choose one by
-# itself. Workers take the network that leads to it.
-address=$(getent ahostsv4 "${nodes[0]}" | awk 'NR == 1 {print $1}')
+# itself. Workers take the network that leads to it. Debian gives a host's own name a loopback
+# address too, which no other node reaches.
+address=$(getent ahostsv4 "${nodes[0]}" | awk '$1 !~ /^127\./ && !n++ {print $1}')
+address=${address:-$(hostname -I | awk '{print $1}')}
 port=$((20000 + SLURM_JOB_ID % 10000))
 resources=(--num-cpus="$SLURM_CPUS_ON_NODE" --num-gpus="${SLURM_GPUS_ON_NODE:-0}")
 

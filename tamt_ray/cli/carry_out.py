@@ -8,17 +8,17 @@ from pathlib import Path
 from rich.console import Console
 
 from tamt_ray.analysis.live import LiveTables, Snapshot
-from tamt_ray.cli.opened import Opened, Say, held, open_sweep, put_aside
+from tamt_ray.cli.opened import Opened, Say, beside, held, open_sweep, put_aside
+from tamt_ray.cli.report_mark import is_current
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import carry_out_tuning
-from tamt_ray.data.cache import cache_dir
 from tamt_ray.execution.loopback import listen_on_loopback
 from tamt_ray.plan.cost import prices
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.store.damage import outdated
 from tamt_ray.store.lease import Lease
 from tamt_ray.store.space import bytes_free, bytes_needed
-from tamt_ray.store.trouble import HeldError, LeaseLostError, UnwritableError
+from tamt_ray.store.trouble import HeldError, LeaseLostError, StoreError, UnwritableError
 from tamt_ray.tracking.place import ui_command
 from tamt_ray.tracking.tracker import Tracker
 
@@ -60,7 +60,7 @@ def carry_out(opened: Opened, request: Request, talk: Console, out: Console) -> 
 
 def _nothing_to_do(opened: Opened, request: Request, talk: Console, out: Console) -> int:
     # Another sweep may have computed the rest, or the last run ended before its report.
-    if not opened.store.files.exists(f"reports/{opened.sweep.name}/report.html"):
+    if not is_current(opened):
         # Figures and masks bring in heavy libraries, and a finished sweep has its report.
         from tamt_ray.cli.results import write_report
 
@@ -125,7 +125,7 @@ def _execute(opened: Opened, lease: Lease, request: Request, talk: Console, out:
     except BrokenOffError:
         tracker.close(_SHORT_WORDS)
         raise
-    except (LeaseLostError, UnwritableError) as error:
+    except (StoreError, OSError) as error:
         tracker.close(_SHORT_WORDS)
         raise BrokenOffError(3 if isinstance(error, LeaseLostError) else 1, str(error)) from error
     if stale := outdated(plan.units, ledger.records):
@@ -203,6 +203,4 @@ def _show(opened: Opened, snapshot: Snapshot, as_json: bool, talk: Console, out:
 
 def _spool(opened: Opened) -> Path:
     """A local place for what MLflow has not got yet."""
-    if opened.store.files.local:
-        return opened.store.files.local / "spool" / opened.sweep.name
-    return cache_dir() / "spool" / opened.sweep.name
+    return beside(opened, "spool")

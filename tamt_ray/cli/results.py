@@ -9,7 +9,8 @@ from tamt_ray.analysis.distances import MASK
 from tamt_ray.analysis.published import PublishedError, read_published
 from tamt_ray.analysis.report import DISTANCES, build_report
 from tamt_ray.analysis.shelf import Shelf
-from tamt_ray.cli.opened import Opened, open_sweep
+from tamt_ray.cli.opened import Opened
+from tamt_ray.cli.report_mark import OF, folder_of, report_of, whole
 from tamt_ray.masks.bits import Bits
 from tamt_ray.masks.file import bits_from_bytes
 
@@ -18,8 +19,7 @@ _CURVES = "history.parquet"
 
 def report_files(opened: Opened, published: pl.DataFrame | None = None) -> dict[str, bytes]:
     """Every file of the report by relative name; always of the whole sweep."""
-    if opened.part:
-        opened = open_sweep(opened.file)
+    opened = whole(opened)
     return build_report(
         opened.sweep, opened.plan, opened.records, opened.failures, _shelf(opened), published
     )
@@ -28,10 +28,13 @@ def report_files(opened: Opened, published: pl.DataFrame | None = None) -> dict[
 def write_report(
     opened: Opened, files: dict[str, bytes] | None = None, published: pl.DataFrame | None = None
 ) -> str:
-    """Write the report into the store; returns where its page is."""
-    folder = _folder(opened)
-    for name, data in (files or report_files(opened, published)).items():
-        opened.store.write(f"{folder}/{name}", data)
+    """Write the report into the store, the page after what it shows and last of all what it is a
+    report of; returns where the page is."""
+    folder = folder_of(opened)
+    files = files or report_files(opened, published)
+    for name in sorted(files, key="report.html".__eq__):
+        opened.store.write(f"{folder}/{name}", files[name])
+    opened.store.write(f"{folder}/{OF}", report_of(opened).encode())
     return f"{opened.store.uri}/{folder}/report.html"
 
 
@@ -42,10 +45,6 @@ def load_published(path: Path) -> pl.DataFrame:
     except (OSError, UnicodeDecodeError) as error:
         raise PublishedError(f"{path}: cannot be read: {error}") from error
     return read_published(text, str(path))
-
-
-def _folder(opened: Opened) -> str:
-    return f"reports/{opened.sweep.name}"
 
 
 def _shelf(opened: Opened) -> Shelf:
@@ -67,7 +66,7 @@ def _shelf(opened: Opened) -> Shelf:
 def _known_distances(opened: Opened) -> pl.DataFrame | None:
     """Those of the report before; they are only a shortcut."""
     try:
-        data = opened.store.files.read(f"{_folder(opened)}/{DISTANCES}")
+        data = opened.store.files.read(f"{folder_of(opened)}/{DISTANCES}")
         return pl.read_parquet(io.BytesIO(data))
     except (FileNotFoundError, pl.exceptions.PolarsError):
         # None yet, or a damaged one: all pairs are compared again.

@@ -32,6 +32,8 @@ def told() -> Generator[None]:
         fail(2, str(error))
     except TrackingError as error:
         fail(3, f"MLflow: {error}; results are safe in the store, try again later")
+    except OSError as error:
+        fail(1, f"{error}; what is done is kept, the same command goes on")
 
 
 def fail(code: int, message: str) -> NoReturn:

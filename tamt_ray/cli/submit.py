@@ -1,6 +1,7 @@
 """`tamt submit`: a sweep handed to a cluster, from a laptop that may be closed afterwards."""
 
 import os
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -33,7 +34,7 @@ def hand_over(file: Path, address: str, talk: Console, out: Console) -> int:
                 to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, to)
             there = next(name for name, path in files.items() if path == file.absolute())
-            command = f"python -m tamt_ray.sweep {there} --address auto"
+            command = f"python -m tamt_ray.sweep {shlex.quote(there)} --address auto"
             job = submit(address, Path(folder), command, sweep.name)
     except (TooLargeError, SubmissionError) as error:
         talk.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)

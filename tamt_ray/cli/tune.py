@@ -10,9 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tamt_ray.analysis.tuning import best_frame, snippet, trials_frame
-from tamt_ray.cli.opened import Opened, Say
+from tamt_ray.cli.opened import Opened, Say, beside
 from tamt_ray.cli.tables import frame_table
-from tamt_ray.data.cache import cache_dir
 from tamt_ray.plan.cost import gpu_seconds
 from tamt_ray.plan.tuning import Outcome, Study, Trial, steps_at_most, studies
 from tamt_ray.plan.unit import Unit
@@ -211,7 +210,7 @@ def _outcomes(opened: Opened) -> tuple[Outcome, ...]:
 
 def _directory(opened: Opened) -> Path:
     """Where Optuna's storage lies: beside local results, else in the cache of this machine."""
-    return (opened.store.files.local or cache_dir()) / "tuning" / opened.sweep.name
+    return beside(opened, "tuning")
 
 
 def _left(study: Study, done: Mapping[str, int]) -> int:

@@ -21,6 +21,17 @@ from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 from tamt_ray.store.trouble import StoreError
 
+
+def committed(store: Store, offer: Offer) -> Record | None:
+    """The record of a unit whose worker was lost right after it had written it."""
+    if offer.attempt == 1:
+        return None
+    try:
+        return store.record(offer.unit.kind, offer.unit.id)
+    except (StoreError, OSError):
+        return None
+
+
 _SHOWN = 20.0
 """Seconds between two looks at a running log from outside."""
 Perform = Callable[[Progress], Record]

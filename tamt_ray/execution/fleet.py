@@ -13,7 +13,7 @@ from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from tamt_ray.execution.attempt import Attempt
+from tamt_ray.execution.attempt import Attempt, committed
 from tamt_ray.execution.board_client import BoardClient, this_place
 from tamt_ray.execution.faults import Fault, LeavingError, fault_of
 from tamt_ray.execution.messages import Idle, Offer, Order
@@ -139,6 +139,9 @@ class FleetWorker(tune.Trainable):
 
     def _do(self, offer: Offer) -> bool:
         """Whether it was this worker's to do."""
+        if record := committed(self._store, offer):
+            self._board.landed(self._holder, record)
+            return True
         attempt = Attempt(self._board, self._store, self._holder, offer)
         match attempt.announce():
             case Order.GO_ON:

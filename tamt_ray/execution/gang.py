@@ -12,7 +12,7 @@ from ray.train.backend import Backend
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from torch import distributed
 
-from tamt_ray.execution.attempt import Attempt
+from tamt_ray.execution.attempt import Attempt, committed
 from tamt_ray.execution.board_client import BoardClient, this_place
 from tamt_ray.execution.faults import Fault, LeavingError, fault_of
 from tamt_ray.execution.keeping import Saving
@@ -123,6 +123,9 @@ def _work(config: dict[str, Any]) -> None:
         offer: Offer | Idle = Idle.WAIT
         if team.rank == 0:
             offer = board.take("gang", config["name"], _WAIT)
+            if isinstance(offer, Offer) and (record := committed(store, offer)):
+                board.landed(config["name"], record)
+                offer = Idle.WAIT
             if isinstance(offer, Offer):
                 attempt = Attempt(board, store, config["name"], offer, 0, team.size)
                 offer = _announced(attempt, offer)

@@ -60,6 +60,11 @@ class StoreKeeper:
         self._kept = time.monotonic()
 
     def finish(self) -> None:
-        """The result is committed: drop the states it makes superfluous."""
-        if not self._leave_last:
+        """The result is committed: drop the states it makes superfluous. Where that fails they
+        take room, no more."""
+        if self._leave_last:
+            return
+        try:
             self._states.clear()
+        except OSError as error:
+            print(f"states that nobody needs cannot be removed: {error}", flush=True)  # noqa: T201

@@ -91,9 +91,9 @@ class Store:
             self._write(_artifact_at(record, name), data)
         self._seal(_at(record.kind, record.id, "record.json"), record)
         failure = _at(record.kind, record.id, "failure.json")
-        if self.files.exists(failure):
-            # Another worker that has just committed the same unit may come first.
-            with suppress(FileNotFoundError):
+        # The record is there and counts, whatever becomes of an older note of a failure.
+        with suppress(OSError):
+            if self.files.exists(failure):
                 self.files.remove(failure)
         return record
 

@@ -111,13 +111,14 @@ def unit_tags(unit: Unit, record: Record) -> dict[str, str]:
 
 
 def unit_params(unit: Unit) -> dict[str, str]:
-    """The config with its defaults, dotted; of a dense model its own fields only, because
-    parameters of a run never change and its evaluation might."""
+    """The config with its defaults, dotted; of a dense model only those that decide what it
+    is: parameters of a run never change, and what is pruned of it or how it is evaluated might."""
     config = unit.config
     if isinstance(config, PretrainEvalConfig):
         if config.mask:
             return {}
-        dump = config.model_dump(mode="json", include={"model"}, exclude_none=True)
+        fields = {"source", "pooling", "parameters"}
+        dump = config.model_dump(mode="json", include={"model": fields}, exclude_none=True)
         dump |= {"method": DENSE, "sparsity": 0.0}
     else:
         dump = config.model_dump(mode="json", exclude_none=True)

@@ -127,7 +127,10 @@ class Spool:
 
     def _write(self, text: str, sync: bool) -> None:
         with self._path.open("ab", buffering=0) as stream:
-            stream.write(text.encode())
+            data = memoryview(text.encode())
+            # On a nearly full disk a part may be written without an error; the next one raises.
+            while data:
+                data = data[stream.write(data) :]
             if sync:
                 os.fsync(stream.fileno())
 

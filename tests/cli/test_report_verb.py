@@ -93,6 +93,41 @@ def test_masks_are_compared_once(file: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (file.parent / "results/reports/small/report.html").read_bytes() == page
 
 
+def test_half_a_report_and_an_old_one_are_written_anew(file: Path) -> None:
+    """A sweep that is done only looks whether its report is: whole, and of these results."""
+    folder = file.parent / "results/reports/small"
+    assert call("run", file).exit_code == 0
+    page, of = (folder / "report.html").read_bytes(), (folder / "of.txt").read_bytes()
+    for spoil in ((folder / "of.txt").unlink, lambda: (folder / "of.txt").write_text("of others")):
+        (folder / "report.html").write_text("old")
+        spoil()
+        assert call("run", file).exit_code == 0
+        assert (folder / "report.html").read_bytes() == page
+        assert (folder / "of.txt").read_bytes() == of
+    (folder / "report.html").write_text("untouched")
+    assert call("run", file).exit_code == 0
+    assert (folder / "report.html").read_text() == "untouched"
+    # A part of the sweep has the report of the whole one.
+    assert call("run", file, "--only", "search/*").exit_code == 0
+    assert (folder / "report.html").read_text() == "untouched"
+
+
+def test_the_page_and_what_it_is_of_are_written_last(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    plain = Store.write
+
+    def write(store: Store, name: str, data: bytes) -> None:
+        written.append(name)
+        plain(store, name, data)
+
+    monkeypatch.setattr(Store, "write", write)
+    assert call("report", file).exit_code == 0
+    assert [name.rsplit("/", 1)[-1] for name in written[-2:]] == ["report.html", "of.txt"]
+    assert len(written) > 10
+
+
 def test_a_damaged_shortcut_is_no_obstacle(file: Path) -> None:
     assert call("report", file).exit_code == 0
     first = distances(file)

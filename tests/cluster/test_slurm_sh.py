@@ -17,7 +17,9 @@ FAKE = """#!/bin/bash
 echo "$(basename "$0") $*" >> "$CALLS"
 """
 FAKES = {
-    "scontrol": "printf 'localhost\\nnode2\\nnode3\\n'",
+    "scontrol": "printf 'node1\\nnode2\\nnode3\\n'",
+    # As Debian has it: the own name stands for a loopback address first.
+    "getent": "printf '127.0.1.1 STREAM node1\\n10.1.2.3 STREAM node1\\n10.1.2.4 STREAM\\n'",
     "srun": 'while [[ $1 == --* ]]; do shift; done; "$@"',
     "ray": """
 stat -c "token %a" "$RAY_AUTH_TOKEN_PATH" >> "$CALLS"
@@ -27,7 +29,10 @@ cp "$RAY_AUTH_TOKEN_PATH" "$KEPT"
 case "$*" in
   *token_hex*) exec python3 "$@" ;;
   *failing*) exit 1 ;;
-  *endless*) trap 'echo saved >> "$CALLS"; exit 143' TERM; while :; do sleep 0.05; done ;;
+  *endless*)
+    trap 'echo saved >> "$CALLS"; exit 143' TERM
+    echo armed >> "$CALLS"
+    while :; do sleep 0.05; done ;;
 esac
 """,
 }
@@ -66,12 +71,12 @@ def test_a_head_its_workers_and_the_driver_are_started_with_one_token(slurm: Slu
     assert slurm.start("my.yaml").wait(60) == 0
     said = slurm.said()
     resources = "--num-cpus=8 --num-gpus=4"
-    head = "ray start --head --node-ip-address=127.0.0.1 --port=21234 --dashboard-host=127.0.0.1"
-    worker = f"ray start --block --address=127.0.0.1:21234 {resources}"
+    head = "ray start --head --node-ip-address=10.1.2.3 --port=21234 --dashboard-host=127.0.0.1"
+    worker = f"ray start --block --address=10.1.2.3:21234 {resources}"
     assert f"{head} {resources}" in said
-    assert f"srun --nodes=2 --ntasks=2 --exclude=localhost {worker}" in said
-    driver = said.index("python -m tamt_ray.sweep my.yaml --address 127.0.0.1:21234")
-    waited = next(n for n, line in enumerate(said) if line.endswith("127.0.0.1:21234 3"))
+    assert f"srun --nodes=2 --ntasks=2 --exclude=node1 {worker}" in said
+    driver = said.index("python -m tamt_ray.sweep my.yaml --address 10.1.2.3:21234")
+    waited = next(n for n, line in enumerate(said) if line.endswith("10.1.2.3:21234 3"))
     assert waited < driver, "all three nodes are waited for"
     assert {line for line in said if line.startswith("token")} == {"token 600"}
     token = slurm.token.read_text()
@@ -88,13 +93,19 @@ def test_the_job_ends_with_the_drivers_code_and_leaves_no_token(slurm: Slurm) ->
 def test_time_running_out_reaches_the_driver_and_is_waited_for(slurm: Slurm) -> None:
     job = slurm.start("endless.yaml")
     until = time.monotonic() + 60
-    while not any("endless" in line for line in slurm.said()):
+    while not ("armed" in slurm.said() and listens(job.pid, signal.SIGTERM)):
         assert time.monotonic() < until
         time.sleep(0.05)
-    time.sleep(0.3)
     job.send_signal(signal.SIGTERM)
     assert job.wait(60) == 143
     assert "saved" in slurm.said()
+
+
+def listens(pid: int, number: int) -> bool:
+    """Whether a process has set a handler of its own for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def test_a_job_without_a_sweep_says_how(slurm: Slurm) -> None:

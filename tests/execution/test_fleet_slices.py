@@ -1,6 +1,7 @@
 """A worker of the fleet goes on with short units in one trial."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,10 @@ from tamt_ray.execution import fleet
 from tamt_ray.execution.faults import Fault, LeavingError, fault_of
 from tamt_ray.execution.fleet import FleetWorker
 from tamt_ray.execution.messages import Idle, Offer, Order
+from tamt_ray.store.record import Record
+from tamt_ray.store.store import Store
 
+from .board_scenes import record
 from .test_board import tuned
 
 OFFERS = [Offer(tuned(seed), 1) for seed in range(4)]
@@ -23,6 +27,7 @@ class Case:
         self.orders = [Order.GO_ON] * 9
         self.seconds = 1.0
         self.done: list[int] = []
+        self.landed_there: list[tuple[str, Record]] = []
         self.now = 0.0
         self.perform = False
         self.worker = FleetWorker.__new__(FleetWorker)
@@ -41,6 +46,9 @@ class Case:
         self.offer = offer
         return self
 
+    def landed(self, holder: str, record: Record) -> None:
+        self.landed_there.append((holder, record))
+
     def announce(self) -> Order:
         return self.orders.pop(0)
 
@@ -55,6 +63,20 @@ def test_until_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(monkeypatch, OFFERS[1], OFFERS[2], Idle.WAIT)
     assert case.worker.step() == {"done": True}
     assert case.done == [0, 1, 2]
+
+
+def test_a_unit_that_the_lost_worker_had_committed_is_not_done_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its worker was killed between the record and the word of it."""
+    store = Store(str(tmp_path))
+    again = Offer(OFFERS[1].unit, 2)
+    case = Case(monkeypatch, again, Offer(OFFERS[2].unit, 2), Idle.WAIT)
+    case.worker._store = store
+    kept = store.commit(record(OFFERS[1].unit), {})
+    case.worker.step()
+    assert case.landed_there == [("trial-7", kept)]
+    assert case.done == [0, 2], "of the other one there is no record"
 
 
 def test_until_the_slice_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

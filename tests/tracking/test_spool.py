@@ -1,6 +1,8 @@
 """The spool: what was appended is there after a crash, what was acknowledged is not."""
 
+from itertools import accumulate
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -77,18 +79,45 @@ def test_one_flipped_byte_costs_an_event_or_two_and_stops_nobody(tmp_path: Path)
             assert len(others - found) <= 1
 
 
-@pytest.mark.parametrize("keep", [0, 1, 50, 110, 200])
+@pytest.mark.parametrize("keep", [0, 1, 50, 123, 124, 125, 200, 250, 10_000])
 def test_a_truncated_file_keeps_its_whole_lines(tmp_path: Path, keep: int) -> None:
     spool = Spool(tmp_path)
     for event in (A, B, C):
         spool.append(event)
     file = tmp_path / "events.jsonl"
-    data = file.read_bytes()[:keep]
-    file.write_bytes(data)
-    events = [event for event in (A, B, C) if event.unit.encode() + b'", ' in data]
-    complete = [event for event in events if event is not events[-1]] if events else []
-    assert left(tmp_path)[: len(complete)] == complete
-    assert len(left(tmp_path)) <= 3
+    data = file.read_bytes()
+    ends = list(accumulate(len(b"\n" + line) for line in data.split(b"\n")[1:]))
+    assert ends[-1] == len(data)
+    assert ends[0] == 124, "the lengths above lie around the end of a line"
+    file.write_bytes(data[:keep])
+    assert left(tmp_path) == [e for e, end in zip((A, B, C), ends, strict=True) if end <= keep]
+
+
+def test_a_short_write_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A nearly full disk takes a part and says how much; the rest raises once it is full."""
+    whole = Path.open
+
+    class Short:
+        def __init__(self, stream: IO[bytes]) -> None:
+            self._stream = stream
+
+        def __enter__(self) -> "Short":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._stream.close()
+
+        def fileno(self) -> int:
+            return self._stream.fileno()
+
+        def write(self, data: memoryview) -> int:
+            return self._stream.write(data[:7])
+
+    spool = Spool(tmp_path)
+    monkeypatch.setattr(Path, "open", lambda path, *how, **more: Short(whole(path, *how, **more)))
+    spool.append(A)
+    monkeypatch.undo()
+    assert left(tmp_path) == [A]
 
 
 def test_the_file_does_not_grow_with_what_is_done(tmp_path: Path) -> None:
