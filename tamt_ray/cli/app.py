@@ -267,15 +267,19 @@ def doctor(
 
 @app.command(name="sync-mlflow")
 def sync_mlflow(file: File) -> None:
-    """Write everything the store holds to MLflow; what is there already stays."""
+    """Write everything the store holds to MLflow, report included; what is there already stays."""
     with told():
+        from tamt_ray.cli.results import report_files
         from tamt_ray.tracking.tracker import sync
 
         opened = open_sweep(file)
         if opened.sweep.tune:
             out.print(sync_tuning(opened))
             return
-        out.print(str(sync(opened.sweep, opened.plan, opened.store, opened.records)))
+        files = report_files(opened) if opened.records else None
+        found = sync(opened.sweep, opened.plan, opened.store, opened.records, files)
+        out.print(str(found))
+        raise typer.Exit(1 if found.refused else 0)
 
 
 @app.command()

@@ -7,15 +7,14 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-import ray
 from ray.exceptions import RayError
 
 from tamt_ray.data.history import NonFiniteLossError
-from tamt_ray.execution.board_client import BoardClient, this_place
+from tamt_ray.execution.board_client import BoardClient, this_worker
 from tamt_ray.execution.capture import Capture
 from tamt_ray.execution.faults import Fault, LeavingError, fault_of
 from tamt_ray.execution.logs import log_path
-from tamt_ray.execution.messages import BEAT, Offer, Order, Worker
+from tamt_ray.execution.messages import BEAT, Offer, Order
 from tamt_ray.execution.work import Progress, failure_of
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
@@ -57,10 +56,7 @@ class Attempt:
         self._rank = rank
         self._size = size
         self._capture = Capture()
-        context = ray.get_runtime_context()
-        self._worker = Worker(
-            this_place(), context.get_node_id(), str(self._capture.path), context.current_actor
-        )
+        self._worker = this_worker(str(self._capture.path))
         self._step, self._steps = 0, 0
         self._order = Order.GO_ON
         self._saved = False

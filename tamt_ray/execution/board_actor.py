@@ -32,6 +32,7 @@ from tamt_ray.execution.trust import Trust
 from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Failure, Record
+from tamt_ray.store.trouble import UnwritableError
 
 
 class BoardActor:
@@ -115,7 +116,8 @@ class BoardActor:
             if self._stopped or self._board.finished(lane) or self._gone[holder] > gone:
                 return Idle.FINISHED
             now = time.monotonic()
-            if alike and any(self._board.state(each) is State.READY for each in self._wider):
+            ready = (each for each in self._wider if self._board.state(each) is State.READY)
+            if alike and any(lane_of(self._plan.units[each]) == lane for each in ready):
                 return Idle.WAIT
             if now >= self._resume and (unit := self._board.take(lane)):
                 attempt = self._board.attempts(unit.id)
@@ -142,9 +144,8 @@ class BoardActor:
     async def started(self, holder: str, unit_id: str, rank: int, worker: Worker) -> Order:
         """A worker begins, or one of its companions."""
         await self._opened.wait()
-        until = time.monotonic() + self._trusted.pause(worker.node)
-        while not self._stopped and time.monotonic() < until:
-            await asyncio.sleep(BEAT)
+        if rank == 0:
+            await self._brake(holder, unit_id, worker.node)
         order = self._order(holder, unit_id, worker)
         if order is Order.GO_ON:
             hold = self._holds[holder]
@@ -155,6 +156,25 @@ class BoardActor:
         elif order is Order.SAVE:
             await self._met(holder, Fault.NODE)
         return order
+
+    async def _brake(self, holder: str, unit_id: str, node: str) -> None:
+        """Have a worker on a node that is not trusted wait, while others may have its unit; less
+        long than the companions of a gang do."""
+        pause = min(self._trusted.pause(node), self._patience / 4)
+        if pause and (hold := self._holds.get(holder)) and hold.unit == unit_id:
+            del self._holds[holder]
+            await self._release(unit_id)
+        until = time.monotonic() + pause
+        while not self._stopped and time.monotonic() < until:
+            await asyncio.sleep(BEAT)
+
+    async def arrived(self, holder: str, worker: Worker) -> None:
+        """The process that is to do a holder's unit is there: from now on it is watched, and its
+        end held against its node."""
+        await self._opened.wait()
+        if hold := self._holds.get(holder):
+            hold.workers.setdefault(0, worker)
+            hold.silent = 0.0
 
     async def beat(
         self, holder: str, unit_id: str, rank: int, step: int, steps: int, worker: Worker
@@ -252,7 +272,9 @@ class BoardActor:
         if hold is None or self._board.state(hold.unit).terminal:
             return
         self._written_off.add((holder, hold.unit))
-        fault = self._trusted.met(hold.nodes, fault)
+        # A full disk that all share is told of and ends the run, wherever it is met first.
+        if failure is None or failure.error != UnwritableError.__name__:
+            fault = self._trusted.met(hold.nodes, hold.unit, fault)
         past = self._pasts.get(hold.unit, Past()).met(fault, hold.step)
         self._pasts[hold.unit] = past
         # An error of its own each worker meets alive, and keeps its log.

@@ -56,6 +56,10 @@ class BoardClient:
         """See `BoardActor.started`."""
         return _answer(self.actor.started, holder, unit_id, rank, worker)
 
+    def arrived(self, holder: str, worker: Worker) -> None:
+        """See `BoardActor.arrived`."""
+        _answer(self.actor.arrived, holder, worker)
+
     def beat(
         self, holder: str, unit_id: str, rank: int, step: int, steps: int, worker: Worker
     ) -> Order:
@@ -91,6 +95,12 @@ def this_place() -> str:
     """Host, process and GPUs of the calling worker, for people."""
     gpus = ",".join(map(str, ray.get_gpu_ids()))
     return f"{socket.gethostname()} pid {os.getpid()}" + (f" GPU {gpus}" if gpus else "")
+
+
+def this_worker(log: str = "") -> Worker:
+    """The calling worker; `log`: where its output is kept, if it is yet."""
+    context = ray.get_runtime_context()
+    return Worker(this_place(), context.get_node_id(), log, context.current_actor)
 
 
 def _answer(method: Any, *arguments: object) -> Any:

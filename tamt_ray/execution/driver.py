@@ -44,7 +44,7 @@ from tamt_ray.plan.status import Decision, decide
 from tamt_ray.spec.execution import SearchLane
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Failure, Record
-from tamt_ray.store.store import Store
+from tamt_ray.store.store import Store, StoreError
 from tamt_ray.store.trouble import DamagedError, UnwritableError
 from tamt_ray.tracking.tracker import Tracker
 
@@ -92,7 +92,8 @@ def run(
         possible = [*nodes.resources, *autoscaler.to_come]
         size = gang_size(execution, possible)
         try:
-            slots = fleet_slots(execution, possible, measured_share(sweep, possible))
+            share = measured_share(sweep, possible, signals.raise_if_caught)
+            slots = fleet_slots(execution, possible, share)
         except RayError as error:
             raise gave_up(error) from error
         slots.resize(nodes.resources)
@@ -106,7 +107,7 @@ def run(
 
         def start(gang: str, size: GangSize) -> None:
             lanes.start(
-                lambda: run_gang(gang, f"{name}-board", store, size, execution),
+                lambda: run_gang(gang, f"{name}-board", store, size, execution, gangs.fit),
                 lambda: gangs.ended(gang),
             )
 
@@ -198,9 +199,12 @@ class _Driver:
             self.watch(None)
             if self.aggregation.revived():
                 self.watch(Rebuilt("aggregator"))
-            lanes.raise_first_error()
             if signals.caught:
+                # Whoever ended the run may have ended Ray's processes with it.
+                if lanes.failed():
+                    raise signals.broken_off()
                 self._end(signals, grace)
+            lanes.raise_first_error()
             # Ray tells of nodes only when asked, and short units end many times a second.
             if time.monotonic() - looked > _LOOK:
                 self._look_around()
@@ -252,7 +256,12 @@ class _Driver:
         in the store; what began unheard, the workers tell with their next sign of life."""
         records, failures = self.ledger.records, self.ledger.failures
         missing = {i: u for i, u in self.plan.units.items() if i not in records}
-        landed = self.store.done(missing)
+        try:
+            landed = self.store.done(missing)
+        except (StoreError, OSError):
+            # The board answers that it is closed until the store can be read again.
+            time.sleep(_LOOK)
+            return
         self.board.open(
             self.plan, _ids(records, landed), _ids(failures), prices(self.plan.units, records),
             pause=2 * BEAT + 1, known=Known(tuple(self.running.values()), self.pasts),

@@ -24,6 +24,8 @@ class Fault(Enum):
     DIED = "its worker died"
     HUNG = "no progress"
     NODE = "its node was lost or is about to be"
+    SHUNNED = "its machine fails all it gets"
+    """Died, hung or lacked something, like other units there, while other machines do well."""
     STOP = "stopped with the run"
 
 

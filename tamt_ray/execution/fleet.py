@@ -14,7 +14,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from tamt_ray.execution.attempt import Attempt, committed
-from tamt_ray.execution.board_client import BoardClient, this_place
+from tamt_ray.execution.board_client import BoardClient, this_place, this_worker
 from tamt_ray.execution.faults import Fault, LeavingError, fault_of
 from tamt_ray.execution.messages import Idle, Offer, Order
 from tamt_ray.execution.placement import Slots
@@ -109,9 +109,10 @@ class FleetWorker(tune.Trainable):
         return PlacementGroupFactory([{"CPU": config["cpus"], **gpus}])
 
     def setup(self, config: dict[str, object]) -> None:
-        """Remember the first unit; the rest of the config never changes. Nothing that may hang: the
-        board watches a worker only from its first unit on."""
+        """Remember the first unit; the rest of the config never changes."""
         self._board = BoardClient.named(str(config["board"]))
+        # Before anything that may hang or fail for the machine's sake, as a stale mount does.
+        self._board.arrived(str(config["holder"]), this_worker())
         self._gpus = float(str(config["gpus"]))
         fence = config["fence"]
         assert fence is None or isinstance(fence, Fence)
@@ -130,6 +131,7 @@ class FleetWorker(tune.Trainable):
     def step(self) -> dict[str, object]:
         """Do the unit, and more while they are short. Their own errors are results; a trial fails
         only where the process must end: it is spoiled, or its node is about to go."""
+        self._board.arrived(self._holder, this_worker())
         # With a larger share it would do what others do with less.
         until = time.monotonic() + (0.0 if self._offer.wider else _SLICE)
         offer: Offer | Idle = self._offer

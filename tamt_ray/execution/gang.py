@@ -3,6 +3,7 @@
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import ray.train
@@ -31,8 +32,16 @@ _IDLE_GANGS = 3
 """Gangs in a row that may be lost before they begin a unit."""
 
 
-def run_gang(name: str, board: str, store: Store, size: GangSize, execution: Execution) -> None:
-    """Run one gang until no search is left, and a new one for each that is lost.
+def run_gang(
+    name: str,
+    board: str,
+    store: Store,
+    size: GangSize,
+    execution: Execution,
+    fits: Callable[[], bool],
+) -> None:
+    """Run one gang until no search is left, or the cluster no longer `fits` it, and a new one for
+    each that is lost.
 
     Raises what Ray Train raises once too many are lost in a row before they begin a unit; the units
     have budgets of their own.
@@ -45,17 +54,28 @@ def run_gang(name: str, board: str, store: Store, size: GangSize, execution: Exe
                 _trainer(name, board, store, scratch, size, execution).fit()
             return
         except (TrainingFailedError, RayError) as error:
+            if _found_no_room(error):
+                if not fits():
+                    return
+                continue
             fault = fault_of(error)
             begun = client.lost(name, fault)
             if begun is None:
                 return
-            if begun > seen:
+            # Fewer than before, where the board is new.
+            if begun != seen:
                 seen, idle = begun, 0
             elif fault is not Fault.NODE:
                 idle += 1
             if idle > _IDLE_GANGS:
                 raise
             time.sleep(2.0**idle)
+
+
+def _found_no_room(error: Exception) -> bool:
+    """Whether Train waited in vain for the places of the workers."""
+    cause = getattr(error, "controller_failure", None)
+    return type(cause).__name__ == "WorkerGroupStartupTimeoutError"
 
 
 def _trainer(
@@ -84,7 +104,9 @@ def _trainer(
             name=f"{name}-{uuid.uuid4().hex[:8]}",
             storage_path=store.uri if "://" in store.uri else scratch,
             # Each loss is classed and counted here.
-            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
+            failure_config=FailureConfig(
+                max_failures=0, max_preemption_failures=0, controller_failure_limit=0
+            ),
         ),
     )
 

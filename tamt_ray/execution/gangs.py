@@ -1,5 +1,6 @@
 """Which search gangs there are: started as searches get ready; they end by themselves."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -26,6 +27,8 @@ class Gangs:
         self._alive: dict[str, int] = {}
         """Workers by gang."""
         self._begun = 0
+        self._places = 0
+        self._at_work, self._since = 0, time.monotonic()
 
     def look(self, demand: Demand, nodes: Sequence[Node]) -> None:
         """Start what is wanted.
@@ -33,7 +36,8 @@ class Gangs:
         The fleet's places are promised to a gang at once; it gets them as fine-tunes end.
         """
         workers = dict(self._alive)
-        places = room_for(self._size, nodes)
+        self._places = places = room_for(self._size, nodes)
+        self._hasten(demand)
         room = places - sum(workers.values())
         # Gangs without a search are about to take one each.
         waiting = demand.paths[max(0, len(workers) - demand.at_work) :]
@@ -51,6 +55,21 @@ class Gangs:
             room -= wide
             self._slots.promise(gang, slots_of_gang(size, self._slots))
             self._start(gang, size)
+
+    def fit(self) -> bool:
+        """Whether the cluster has room for all gangs there are, were there no fine-tunes."""
+        return sum(self._alive.values()) <= self._places
+
+    def _hasten(self, demand: Demand) -> None:
+        """Have more promised every minute that a gang waits: the shares of GPUs that fine-tunes
+        give back lie anywhere, and a gang needs whole ones."""
+        waiting = len(self._alive) > demand.at_work and bool(demand.paths)
+        if not waiting or demand.at_work > self._at_work:
+            self._since = time.monotonic()
+        self._at_work = demand.at_work
+        minutes = min(10, int((time.monotonic() - self._since) / 60))
+        more = slots_of_gang(self._size, self._slots) * (2**minutes - 1)
+        self._slots.promise("more", more if waiting and self.fit() else 0)
 
     def ended(self, gang: str) -> None:
         """A gang is gone; its places are the fleet's again."""

@@ -11,8 +11,8 @@ from tamt_ray.store.record import Failure
 
 _ERRORS = {
     Fault.MEMORY: "OutOfMemory", Fault.DIED: "WorkerDied", Fault.HUNG: "NoProgress",
-    Fault.NODE: "NodeLost", Fault.PLACE: "PlaceFailed", Fault.ERROR: "WorkerFailed",
-    Fault.STOP: "Stopped",
+    Fault.NODE: "NodeLost", Fault.SHUNNED: "NodeFails", Fault.PLACE: "PlaceFailed",
+    Fault.ERROR: "WorkerFailed", Fault.STOP: "Stopped",
 }  # fmt: skip
 """Names of failures that raised no exception."""
 
@@ -58,5 +58,5 @@ def left_logs(hold: Hold, unit: Unit, told: int | None) -> tuple[LeftLog, ...]:
     return tuple(
         LeftLog(worker.node, worker.log, log_path(unit.kind, unit.id, hold.attempt, rank))
         for rank, worker in hold.workers.items()
-        if rank != told
+        if rank != told and worker.log
     )

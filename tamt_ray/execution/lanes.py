@@ -32,6 +32,10 @@ class Lanes:
         """Whether any lane is still at work."""
         return any(thread.is_alive() for thread in self._threads)
 
+    def failed(self) -> bool:
+        """Whether any lane ended in an error."""
+        return bool(self._errors)
+
     def raise_first_error(self) -> None:
         """Raises BrokenOffError when a lane ended in an error."""
         if self._errors:

@@ -54,8 +54,8 @@ def decide(past: Past, fault: Fault, retries: int) -> Retry | GiveUp:
 
     Each class has a budget of its own. Errors: none. Memory: one, in a larger share. A place that
     did not give what it needs, a worker that died or hung: `retries`, counted anew whenever an
-    attempt gets further than those before. Nodes are not the unit's fault: `NODE_LOSSES`. The end
-    of the run is nobody's.
+    attempt gets further than those before. Nodes, lost or bad, are not the unit's fault:
+    `NODE_LOSSES`. The end of the run is nobody's.
     """
     count = past.counts[fault]
     match fault:
@@ -70,7 +70,7 @@ def decide(past: Past, fault: Fault, retries: int) -> Retry | GiveUp:
                 return Retry(_pause(past.stuck))
             times = "once" if past.stuck == 1 else f"{past.stuck} times"
             return GiveUp(f"{fault.value} {times} without getting further")
-        case Fault.NODE:
+        case Fault.NODE | Fault.SHUNNED:
             if count <= NODE_LOSSES:
                 return Retry(1.0)
             return GiveUp(f"{fault.value} {count} times")

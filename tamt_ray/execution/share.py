@@ -1,11 +1,13 @@
 """`gpus: auto` for fine-tunes: which share of a GPU one needs."""
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ray
 import torch
+from ray.exceptions import RayTaskError
 
 from tamt_ray.execution.placement import Node, largest_share
 from tamt_ray.finetune.finetuner import Finetuner
@@ -14,12 +16,14 @@ from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.task import Task
 
 
-def measured_share(sweep: Sweep, nodes: Sequence[Node]) -> float:
+def measured_share(
+    sweep: Sweep, nodes: Sequence[Node], look: Callable[[], None] = lambda: None
+) -> float:
     """GPUs of one fine-tune: what the sweep says, or 1/k so that the largest one fits everywhere.
 
     Measured with a few batches of each model and task on one GPU of every type there is; the fleet
     has one share for all. No smaller than the CPUs beside a GPU can use: memory that no neighbour
-    gets would lie idle. 0 where there are no GPUs.
+    gets would lie idle. 0 where there are no GPUs. `look` is called every second meanwhile.
     """
     lane = sweep.execution.finetune
     if lane.gpus != "auto":
@@ -36,7 +40,17 @@ def measured_share(sweep: Sweep, nodes: Sequence[Node]) -> float:
             for model in sweep.models.values()
             for task in sweep.tasks.values()
         ]
-    return max(*ray.get(peaks), _share_by_cpus(nodes, lane.cpus))
+    return max([*_given(peaks, look), _share_by_cpus(nodes, lane.cpus)])
+
+
+def _given(probes: list[Any], look: Callable[[], None]) -> Iterator[float]:
+    """What the probes measured. One that fails says nothing: its fine-tunes will say why."""
+    while probes:
+        done, probes = ray.wait(probes, timeout=1)
+        look()
+        for probe in done:
+            with contextlib.suppress(RayTaskError):
+                yield ray.get(probe)
 
 
 def _share_by_cpus(nodes: Sequence[Node], cpus: float) -> float:

@@ -22,6 +22,11 @@ class Signals:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
 
+    def raise_if_caught(self) -> None:
+        """Raises BrokenOffError."""
+        if self.caught:
+            raise self.broken_off()
+
     def broken_off(self) -> BrokenOffError:
         """The end of the run, with the shell's code for the signal."""
         return BrokenOffError(

@@ -23,9 +23,10 @@ class KnownRun:
     status: str
 
     @property
-    def units(self) -> set[str]:
-        """Units that are in it completely."""
-        return set(self.tags.get("tamt.holds", "").split())
+    def stamps(self) -> dict[str, str]:
+        """What is in it completely: ids of units, with the stamps of their records."""
+        words = (word.partition(":") for word in self.tags.get("tamt.holds", "").split())
+        return {unit: stamp for unit, _, stamp in words}
 
 
 class Runs:
@@ -92,8 +93,8 @@ class Runs:
         self._client = None
 
     def _search(self, client: MlflowClient, condition: str) -> dict[str, KnownRun]:
-        """Runs by key. Of two with one key the fuller stays: MLflow made the other one after its
-        request had been given up."""
+        """Runs by key. Of two with one key MLflow made one after its request had been given up;
+        it goes."""
         token: str | None = None
         found: dict[str, KnownRun] = {}
         while True:
@@ -106,12 +107,18 @@ class Runs:
                     continue
                 this, that = _known(run), found.get(key)
                 if that:
-                    this, less = sorted((this, that), key=lambda one: (-len(one.units), one.run_id))
+                    this, less = sorted((this, that), key=lambda one: self._worth(client, one))
                     client.delete_run(less.run_id)
                 found[key] = this
             token = page.token
             if not token:
                 return found
+
+    def _worth(self, client: MlflowClient, run: KnownRun) -> tuple[int, bool, str]:
+        """Less for the run that is to stay: the fuller one, or the one that others hang on."""
+        below = f"tags.`mlflow.parentRunId` = '{run.run_id}'"
+        children = client.search_runs([self._experiment], below, ViewType.ACTIVE_ONLY, 1)
+        return -len(run.stamps), not children, run.run_id
 
 
 def _known(run: Run) -> KnownRun:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import tempfile
 import threading
 import time
 from collections import deque
@@ -216,8 +217,15 @@ class SyncReport:
         return "\n".join(lines + [f"  {unit[:12]}: {why}" for unit, why in self.refused.items()])
 
 
-def sync(sweep: Sweep, plan: Plan, store: Store, records: Mapping[str, Record]) -> SyncReport:
-    """Brings MLflow to what the store holds of the plan: `records` by unit id, and failures.
+def sync(
+    sweep: Sweep,
+    plan: Plan,
+    store: Store,
+    records: Mapping[str, Record],
+    report: Mapping[str, bytes] | None = None,
+) -> SyncReport:
+    """Brings MLflow to what the store holds of the plan: `records` by unit id, and failures; and
+    the summary run to the files of `report`.
 
     Raises TrackingError if MLflow cannot be reached, ImportError if it cannot be imported.
     """
@@ -237,6 +245,12 @@ def sync(sweep: Sweep, plan: Plan, store: Store, records: Mapping[str, Record]) 
             refused[unit_id] = str(error)
             continue
         written, present = written + new, present + (not new)
+    if report:
+        with tempfile.TemporaryDirectory(prefix="tamt-summary-") as scratch:
+            spool = Spool(Path(scratch))
+            numbers = {"done": len(records), "failed": len(failures)}
+            event = spool.summary(report, numbers, time.time())
+            writer.summarise(event, spool.files(event))
     writer.settle()
     return SyncReport(written, present, refused)
 

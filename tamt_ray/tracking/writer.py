@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tamt_ray.data.history import History, Point
 from tamt_ray.plan.expand import Plan
+from tamt_ray.plan.identity import identity
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
@@ -43,23 +44,30 @@ class Writer:
         self._trouble = False
 
     def landed(self, record: Record) -> bool:
-        """Writes a finished unit; False where MLflow has it already."""
+        """Writes a finished unit; False where MLflow has it already.
+
+        One that was computed anew gets a new run where nothing hangs on the old one (a fine-tune),
+        else its values are written over the old ones.
+        """
+        stamp = identity([record.started, record.metrics])[:12]
         unit, head = self._plan.units[record.id], self._head(record.id)
         with self._careful(head.key, head.parent):
             known = self._runs.find(head.key)
-            if known and record.id in known.units:
+            if known and known.stamps.get(record.id) == stamp:
                 return False
-            if known and known.status == "FAILED" and not known.units and head.key == record.id:
-                # A run keeps its start time for ever, so that of the failed attempt goes.
+            failed = known and known.status == "FAILED" and not known.stamps
+            old = known and record.id in known.stamps and head.parent
+            if (failed and head.key == record.id) or old:
+                # A run keeps its start time and its curves for ever, so those of before go.
                 self._runs.delete(head.key)
             known = self._run(head, record.started)
             self._fill(known, unit, record)
             # A subnetwork that waited for its evaluation did not search meanwhile.
             if known.status != "FINISHED":
                 self._end(known, "FINISHED", record.started + record.seconds)
-            held = known.units | {record.id}
-            last = {"tamt.holds": " ".join(sorted(held))}
-            if held >= head.units:
+            held = known.stamps | {record.id: stamp}
+            last = {"tamt.holds": " ".join(f"{unit}:{held[unit]}" for unit in sorted(held))}
+            if held.keys() >= head.units:
                 last["tamt.complete"] = "true"
             self._log(known, tags=last)
             return True
@@ -70,7 +78,7 @@ class Writer:
         with self._careful(head.key, head.parent):
             known = self._run(head, failure.at)
             told = known.status == "FAILED" and known.tags.get("tamt.error") == failure.error
-            if failure.unit in known.units or told:
+            if failure.unit in known.stamps or told:
                 return False
             note = f"**{failure.kind}** failed after {failure.attempts} attempt(s)"
             note += f"\n\n```\n{failure.traceback}\n```"

@@ -3,7 +3,6 @@
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from tamt_ray.execution import attempt
 from tamt_ray.execution.attempt import Attempt
 from tamt_ray.execution.logs import read_logs
-from tamt_ray.execution.messages import Offer, Order
+from tamt_ray.execution.messages import Offer, Order, Worker
 from tamt_ray.plan.unit import Unit, parse_config
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
@@ -39,9 +38,7 @@ def test_a_log_is_read_while_its_unit_is_at_work(
     """It grows in the store under the name that it has in the end, and then is whole."""
     monkeypatch.setattr(attempt, "BEAT", 0.02)
     monkeypatch.setattr(attempt, "_SHOWN", 0.04)
-    context = SimpleNamespace(get_node_id=lambda: "node", current_actor=None)
-    monkeypatch.setattr(attempt.ray, "get_runtime_context", lambda: context)
-    monkeypatch.setattr(attempt, "this_place", lambda: "here")
+    monkeypatch.setattr(attempt, "this_worker", lambda log: Worker("here", "node", log, None))
     store, board = Store(str(tmp_path)), Board()
 
     def shown(word: str) -> list[str]:

@@ -36,6 +36,7 @@ class Case:
         self.worker._gpus = 0.5
         self.worker.reset_config({"offer": [OFFERS[0]], "holder": "trial-7"})
         monkeypatch.setattr(fleet, "Attempt", self.attempt)
+        monkeypatch.setattr(fleet, "this_worker", lambda: "here")
         monkeypatch.setattr(fleet.time, "monotonic", lambda: self.now)
 
     def take(self, lane: str, holder: str, *, alike: bool) -> Offer | Idle:
@@ -48,6 +49,9 @@ class Case:
 
     def landed(self, holder: str, record: Record) -> None:
         self.landed_there.append((holder, record))
+
+    def arrived(self, holder: str, worker: object) -> None:
+        assert (holder, worker) == ("trial-7", "here")
 
     def announce(self) -> Order:
         return self.orders.pop(0)

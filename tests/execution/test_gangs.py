@@ -2,6 +2,7 @@
 
 import pytest
 
+from tamt_ray.execution import gangs as gangs_module
 from tamt_ray.execution.board import Demand
 from tamt_ray.execution.gangs import Gangs
 from tamt_ray.execution.placement import GangSize, Node, Slots, gang_size, room_for, width
@@ -101,6 +102,35 @@ def test_searches_that_get_ready_later_get_their_gangs_then() -> None:
     assert cluster.look(at_work=1) == []
     assert cluster.look(*[9.0] * 5) == [4], "the first gang takes one, and two are allowed"
     assert cluster.look(*[9.0] * 3, at_work=2) == []
+
+
+def test_a_gang_that_waits_gets_more_promised_until_it_has_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Quarters of GPUs that fine-tunes give back lie on any; a whole one has to come of them."""
+    now = 0.0
+    monkeypatch.setattr(gangs_module.time, "monotonic", lambda: now)
+    cluster = Started(2, slots=32, size=GangSize(4, 1.0, 1.0))
+    assert cluster.look(9.0) == [4]
+    free = []
+    for _ in range(5):
+        cluster.look(9.0)
+        free.append(cluster.slots.free())
+        now += 60
+    assert free == [28, 24, 16, 0, 0]
+    cluster.look(at_work=1)
+    assert cluster.slots.free() == 28
+
+
+def test_a_gang_that_no_longer_fits_is_not_waited_for() -> None:
+    cluster = Started("auto")
+    assert cluster.look(9.0, left=9.0) == [4]
+    assert cluster.gangs.fit()
+    cluster.gangs.look(Demand((9.0,), 0, 9.0), [{"CPU": 3, "GPU": 3}])
+    assert not cluster.gangs.fit(), "it returns, and gives its places back"
+    cluster.gangs.ended("run-gang-0")
+    cluster.gangs.look(Demand((9.0,), 0, 9.0), [{"CPU": 3, "GPU": 3}])
+    assert list(cluster.widths.values()) == [4, 2]
 
 
 def test_work_that_takes_no_time_is_no_hindrance() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 import pytest
+from ray.exceptions import RayTaskError
 
 from tamt_ray.execution import share
 from tamt_ray.spec.load import parse_sweep
@@ -56,7 +57,11 @@ def test_the_share_holds_the_largest_model_on_the_smallest_gpu(
             return lambda _: Probe(accelerator_type)
 
         @staticmethod
-        def get(found: list[float]) -> list[float]:
+        def wait(found: list[float], timeout: float) -> tuple[list[float], list[float]]:
+            return found[:1], found[1:]
+
+        @staticmethod
+        def get(found: float) -> float:
             return found
 
     monkeypatch.setattr(share, "ray", Ray)
@@ -77,7 +82,11 @@ def test_no_share_is_smaller_than_the_cpus_can_use(monkeypatch: pytest.MonkeyPat
             return lambda _: type("Probe", (), {"remote": staticmethod(lambda *_: 1 / 16)})
 
         @staticmethod
-        def get(found: list[float]) -> list[float]:
+        def wait(found: list[float], timeout: float) -> tuple[list[float], list[float]]:
+            return found[:1], found[1:]
+
+        @staticmethod
+        def get(found: float) -> float:
             return found
 
     monkeypatch.setattr(share, "ray", Ray)
@@ -91,3 +100,38 @@ def test_no_share_is_smaller_than_the_cpus_can_use(monkeypatch: pytest.MonkeyPat
     # Four places, not five; three on two GPUs, so at least one has to hold two.
     assert share.measured_share(sweep, [{"CPU": 9.0, "GPU": 1.0}]) == 1 / 4
     assert share.measured_share(sweep, [{"CPU": 7.0, "GPU": 2.0}]) == 1 / 2
+
+
+def test_a_probe_that_fails_leaves_the_rest_and_a_signal_ends_the_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first model has an error of its own: its fine-tunes will say so."""
+    found = iter([RayTaskError("probe", "traceback", ValueError("max_length")), 1 / 4])
+
+    class Ray:
+        @staticmethod
+        def remote(**_: object) -> Callable[[object], object]:
+            return lambda _: type("Probe", (), {"remote": staticmethod(lambda *_: next(found))})
+
+        @staticmethod
+        def wait(probes: list[object], timeout: float) -> tuple[list[object], list[object]]:
+            return probes[:1], probes[1:]
+
+        @staticmethod
+        def get(probe: object) -> object:
+            if isinstance(probe, Exception):
+                raise probe
+            return probe
+
+    monkeypatch.setattr(share, "ray", Ray)
+    looks: list[int] = []
+    sweep, nodes = parse_sweep(SWEEP), [{"CPU": 64.0, "GPU": 1.0}]
+    assert share.measured_share(sweep, nodes, lambda: looks.append(1)) == 1 / 4
+    assert len(looks) == 2
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    found = iter([1 / 4, 1 / 4])
+    with pytest.raises(KeyboardInterrupt):
+        share.measured_share(sweep, nodes, interrupted)

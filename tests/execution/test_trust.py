@@ -1,83 +1,139 @@
 """A node that fails all it gets is given less, where others do well."""
 
+import asyncio
+
 import pytest
 
-from tamt_ray.execution import board_actor
+from tamt_ray.execution import trust as trust_module
 from tamt_ray.execution.board_actor import BoardActor
 from tamt_ray.execution.faults import Fault
-from tamt_ray.execution.messages import Lost, Order
+from tamt_ray.execution.messages import Failed, Lost, Order
 from tamt_ray.execution.trust import Trust
 
-from .board_scenes import HERE, ONE, THERE, TWO, heard, offered, opened, play, record, tune
+from .board_scenes import HERE, THERE, failure, heard, offered, opened, play, record, tune
 
 pytestmark = pytest.mark.usefixtures("gone")
 
 
-def test_the_third_in_a_row_is_the_nodes_fault_and_the_next_waits() -> None:
+def lose(trust: Trust, node: str, *units: str, fault: Fault = Fault.DIED) -> list[Fault]:
+    return [trust.met([node], unit, fault) for unit in units]
+
+
+def test_the_third_unit_is_the_nodes_fault_and_the_next_waits() -> None:
     trust = Trust()
     trust.landed(["good"])
-    assert [trust.met(["bad"], Fault.DIED) for _ in range(2)] == [Fault.DIED] * 2
+    assert lose(trust, "bad", "a", "b") == [Fault.DIED] * 2
     assert trust.pause("bad") == 0
-    assert trust.met(["bad"], Fault.PLACE) is Fault.NODE
+    assert trust.met(["bad"], "c", Fault.PLACE) is Fault.SHUNNED
     assert trust.pause("bad") == 30
-    trust.met(["bad"], Fault.HUNG)
+    lose(trust, "bad", "d", fault=Fault.HUNG)
     assert trust.pause("bad") == 60
-    for _ in range(20):
-        trust.met(["bad"], Fault.DIED)
+    lose(trust, "bad", *map(str, range(20)))
     assert trust.pause("bad") == 600
     assert trust.pause("good") == 0
+
+
+def test_a_unit_that_crashes_wherever_it_runs_says_nothing_of_its_node() -> None:
+    trust = Trust()
+    trust.landed(["good"])
+    assert lose(trust, "node", *["same"] * 40) == [Fault.DIED] * 40
+    assert trust.pause("node") == 0
 
 
 def test_one_record_restores_it() -> None:
     trust = Trust()
     trust.landed(["good"])
-    for _ in range(5):
-        trust.met(["bad"], Fault.DIED)
+    lose(trust, "bad", *"abcde")
     trust.landed(["bad"])
     assert trust.pause("bad") == 0
-    assert trust.met(["bad"], Fault.DIED) is Fault.DIED
+    assert lose(trust, "bad", "f") == [Fault.DIED]
 
 
-def test_where_no_other_node_does_well_it_may_be_the_units() -> None:
-    trust = Trust()
+def test_where_no_other_node_has_done_well_lately_it_may_be_the_units(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trust, now = Trust(), 100.0
+    monkeypatch.setattr(trust_module.time, "monotonic", lambda: now)
     for node in ("one", "two"):
-        assert [trust.met([node], Fault.DIED) for _ in range(9)] == [Fault.DIED] * 9
+        assert lose(trust, node, *"abcdefghi") == [Fault.DIED] * 9
         assert trust.pause(node) == 0
+    trust.landed(["gone"])
+    assert trust.pause("one") > 0
+    now += 3601
+    assert trust.pause("one") == 0
 
 
 def test_errors_of_units_count_for_nothing() -> None:
     trust = Trust()
     trust.landed(["good"])
     for fault in (Fault.ERROR, Fault.MEMORY, Fault.NODE, Fault.STOP):
-        assert [trust.met(["bad"], fault) for _ in range(9)] == [fault] * 9
+        assert lose(trust, "bad", *"abcdefghi", fault=fault) == [fault] * 9
     assert trust.pause("bad") == 0
 
 
 def test_units_outlive_a_node_that_fails_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With one retry a unit would be set aside after the second loss on the bad node; from the
-    third in a row on the losses are not the unit's, and the good node gets its turn."""
-    paused: list[str] = []
-
-    class Watched(Trust):
-        def pause(self, node: str) -> float:
-            if super().pause(node):
-                paused.append(node)
-            return 0.0
-
-    monkeypatch.setattr(board_actor, "Trust", Watched)
+    """With one retry each unit would be set aside after its second loss there. From the third unit
+    on they are not charged, and while the bad node waits the good one does what it was handed."""
+    monkeypatch.setattr(trust_module, "_FIRST", 3.0)
 
     async def scene() -> None:
-        units = [ONE, TWO, *(tune(seed) for seed in range(3, 6))]
+        units = [tune(seed) for seed in range(1, 6)]
         actor: BoardActor = await opened(*units)
         first = await offered(actor, "g")
         assert await actor.started("g", first.id, 0, HERE) is Order.GO_ON
         await actor.landed("g", record(first))
-        for number in range(8):
-            unit = await offered(actor, f"b{number}", 10.0)
+        for number in range(3):
+            unit = await offered(actor, f"b{number}")
             assert await actor.started(f"b{number}", unit.id, 0, THERE) is Order.GO_ON
             await actor.lost(f"b{number}", Fault.DIED)
         told = [event for event in await heard(actor) if isinstance(event, Lost)]
-        assert [event.fault for event in told] == [Fault.DIED] * 2 + [Fault.NODE] * 6
-        assert paused == ["node-2"] * 5
+        assert [event.fault for event in told] == [Fault.DIED] * 2 + [Fault.SHUNNED]
+        last = await offered(actor, "b3")
+        waiting = asyncio.ensure_future(actor.started("b3", last.id, 0, THERE))
+        taken = set[str]()
+        while last.id not in taken:
+            unit = await offered(actor, "g", 10.0)
+            taken.add(unit.id)
+            assert await actor.started("g", unit.id, 0, HERE) is Order.GO_ON
+            await actor.landed("g", record(unit))
+        assert not waiting.done()
+        assert await waiting is Order.DROP
+
+    play(scene)
+
+
+def test_the_end_of_a_process_that_only_arrived_is_held_against_its_node() -> None:
+    """It could not even read the store, so it never announced its unit."""
+
+    async def scene() -> None:
+        actor = await opened(*(tune(seed) for seed in range(1, 6)))
+        first = await offered(actor, "g")
+        await actor.arrived("g", HERE)
+        await actor.landed("g", record(first))
+        for number in range(3):
+            await offered(actor, f"b{number}")
+            await actor.arrived(f"b{number}", THERE)
+            await actor.lost(f"b{number}", Fault.DIED)
+        told = [event for event in await heard(actor) if isinstance(event, Lost)]
+        assert [event.fault for event in told] == [Fault.DIED] * 2 + [Fault.SHUNNED]
+
+    play(scene)
+
+
+def test_a_full_disk_is_told_as_such_whatever_the_node() -> None:
+    async def scene() -> None:
+        units = [tune(seed) for seed in range(1, 6)]
+        actor = await opened(*units, retries=0)
+        first = await offered(actor, "g")
+        await actor.arrived("g", HERE)
+        await actor.landed("g", record(first))
+        for number in range(4):
+            unit = await offered(actor, f"b{number}")
+            await actor.started(f"b{number}", unit.id, 1, THERE)
+            full = failure(unit).model_copy(update={"error": "UnwritableError"})
+            await actor.failed(f"b{number}", 0, full, Fault.PLACE)
+        failed = [event.failure for event in await heard(actor) if isinstance(event, Failed)]
+        assert {each.error for each in failed} == {"UnwritableError"}
+        assert len(failed) == 4
 
     play(scene)

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from tamt_ray.plan.expand import expand
+from tamt_ray.plan.unit import FinetuneConfig, PretrainEvalConfig
 from tamt_ray.tracking.tracker import Tracker, TrackingError, load_writer, sync
 
-from .tracker_cases import Case, content, named
+from .tracker_cases import Case, client, content, named, runs
 
 
 def test_sync_brings_all_and_changes_nothing_the_second_time(
@@ -21,6 +22,73 @@ def test_sync_brings_all_and_changes_nothing_the_second_time(
     second = sync(case.sweep, case.plan, case.store, case.records)
     assert (second.written, second.present) == (0, len(case.plan.units))
     assert content(case.sweep) == undisturbed
+
+
+def test_a_unit_computed_anew_takes_the_place_of_the_old_one(case: Case) -> None:
+    """Its data changed, or its record was damaged: a fine-tune's run goes, a subnetwork's keeps its
+    children and shows the later value."""
+    sync(case.sweep, case.plan, case.store, case.records)
+    before = {run.data.tags["tamt.unit"]: run.info.run_id for run in runs(case.sweep)}
+    tuned = case.unit(kind="finetune", method="imp", seed=1)
+    assert isinstance(tuned.config, FinetuneConfig)
+    mask = str(tuned.config.mask)
+    evaluated = next(
+        unit for unit in case.plan.units.values()
+        if isinstance(unit.config, PretrainEvalConfig) and unit.config.mask == mask
+    )  # fmt: skip
+    anew = dict(case.records)
+    for unit, metrics in ((tuned, {"best": 0.5}), (evaluated, {"mlm_loss": 2.0, "kd_loss": 0.25})):
+        old = case.records[unit.id]
+        changed = old.model_copy(update={"started": old.started + 9000, "metrics": metrics})
+        files = {name: case.store.artifact(old, name) for name in old.artifacts}
+        anew[unit.id] = case.store.commit(changed, files)
+    report = sync(case.sweep, case.plan, case.store, anew)
+    assert (report.written, report.refused) == (2, {})
+    after = {run.data.tags["tamt.unit"]: run for run in runs(case.sweep)}
+    assert after.keys() == before.keys()
+    moved = {key for key, run in after.items() if run.info.run_id != before[key]}
+    assert moved == {tuned.id}
+    assert after[tuned.id].data.metrics["best"] == 0.5
+    assert after[mask].data.metrics["pretrain/mlm_loss"] == 2.0
+    assert after[tuned.id].data.tags["mlflow.parentRunId"] == before[mask]
+    assert sync(case.sweep, case.plan, case.store, anew).written == 0
+
+
+def test_sync_brings_the_report_once(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    uploads: list[object] = []
+    log_artifacts = MlflowClient.log_artifacts
+
+    def log(mlflow: MlflowClient, *where: object) -> None:
+        uploads.append(where)
+        log_artifacts(mlflow, *where)
+
+    monkeypatch.setattr(MlflowClient, "log_artifacts", log)
+    for _ in range(2):
+        sync(case.sweep, case.plan, case.store, case.records, {"report.html": b"<p>"})
+    assert len(uploads) == 1
+    run = named(case, "summary of demo")
+    assert run.data.metrics == {"done": len(case.records), "failed": 0}
+
+
+def test_of_two_empty_runs_the_one_with_children_stays(case: Case) -> None:
+    """Its twin was made by a server after the request had been given up."""
+    tuned = [case.unit(kind="finetune", method="full", seed=seed) for seed in (1, 2)]
+    writer = load_writer(case.sweep, case.plan, case.store)
+    writer.landed(case.records[tuned[0].id])
+    above = named(case, "full (bert)")
+    mlflow, made = client(case.sweep.mlflow), []
+    for _ in range(6):
+        # Run ids are random: some come before and some behind the parent's.
+        twin = mlflow.create_run(above.info.experiment_id, tags={"tamt.unit": above.data.tags[
+            "tamt.unit"]}, run_name=above.info.run_name)  # fmt: skip
+        made.append(twin.info.run_id)
+        again = load_writer(case.sweep, case.plan, case.store)
+        again.landed(case.records[tuned[0].id])
+        left = [run.info.run_id for run in runs(case.sweep) if run.info.run_id in
+                {above.info.run_id, twin.info.run_id}]  # fmt: skip
+        assert left == [above.info.run_id]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
