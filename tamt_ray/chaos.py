@@ -38,6 +38,8 @@ KINDS = {
 _HEADING = re.compile(rb"# \S+ \S+ \S+ .*\[([0-9a-f]{8})\], attempt \d+ on (.+)")
 _MEASURED = selectors.matches("seconds|hours|device|speed")
 """Columns that differ between any two runs."""
+_FRUITLESS = 3
+"""Runs in a row that may end before anything is killed."""
 _LOOK = 0.1
 """Seconds between two looks at the store."""
 
@@ -97,10 +99,12 @@ class Run:
         """Start the driver; what it says is appended to `driver.log`."""
         # Ray's sockets need a short path; the logs of workers at work are found in the other one.
         temporary = {"RAY_TMPDIR": tempfile.gettempdir(), "TMPDIR": str(self._folder / "tmp")}
+        # Of a Ray that runs already nobody would be found to kill.
+        mine = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         with (self._folder / "driver.log").open("ab") as log:
             self.driver = subprocess.Popen(
                 [sys.executable, "-m", "tamt_ray.sweep", str(self._file)],
-                stdout=log, stderr=log, env={**os.environ, **temporary},
+                stdout=log, stderr=log, env={**mine, **temporary},
             )  # fmt: skip
 
     def code(self) -> int | None:
@@ -202,15 +206,21 @@ def chaos(
     calm.start()
     _finish(calm, Account(calm))
     expected = calm.tables()
-    result = Result()
+    if not expected:
+        raise RuntimeError("the sweep leaves no tables to compare")
+    result, runs, fruitless = Result(), 0, 0
     while result.kills.total() < rounds:
-        run = Run(file, folder / f"chaos-{result.units}")
-        account = Account(run)
+        runs += 1
+        run = Run(file, folder / f"chaos-{runs}")
+        account, before = Account(run), result.kills.total()
         run.start()
         for process in _victims(account, rounds - result.kills.total(), draw, pause, kinds):
             result.kills[str(process.kind)] += 1
             print(f"round {result.kills.total()}: {process.kind}", flush=True)  # noqa: T201
         _finish(run, account)
+        fruitless = fruitless + 1 if result.kills.total() == before else 0
+        if fruitless == _FRUITLESS:
+            raise RuntimeError(f"no {' or '.join(kinds)} to kill in {_FRUITLESS} runs in a row")
         result.units += len(account.records)
         result.again += account.again()
         result.recommitted += len(account.recommitted)

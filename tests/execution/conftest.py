@@ -16,6 +16,14 @@ import yaml
 from tamt_ray.chaos import Process
 from tamt_ray.execution import board_actor
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole sweeps that are killed again and again take longer than other tests."""
+    for item in items:
+        if item.get_closest_marker("faults"):
+            item.add_marker(pytest.mark.timeout(1800))
+
+
 LETTERS = "abcdefghijklmnopqrst"
 
 

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tamt_ray.chaos import chaos, processes
-
-pytestmark = pytest.mark.faults
+from tamt_ray.chaos import Account, Run, chaos, processes
 
 Toy = dict[str, Any]
 
 
+@pytest.mark.faults
 def test_kills_of_the_driver(toy: Toy, tmp_path: Path) -> None:
     """Three of them; `python -m tamt_ray.chaos FILE --rounds 20 --kind driver` does as many as one
     likes."""
@@ -23,9 +22,46 @@ def test_kills_of_the_driver(toy: Toy, tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(toy))
     result = chaos(file, tmp_path, 3, random.Random(0), (3, 20), ("driver",))
     assert result.kills == {"driver": 3}
+    assert result.units >= 8
     assert result.units % 8 == 0
     assert result.recommitted == 0, result
     assert result.same, result
+
+
+def test_a_committed_unit_that_is_begun_or_written_again_is_counted(tmp_path: Path) -> None:
+    """By the log of another process, begun when its record was there, and by a changed record."""
+    run = Run(tmp_path / "any.yaml", tmp_path / "run")
+    account = Account(run)
+
+    def record(unit: str, place: str) -> None:
+        path = tmp_path / "run/store/units/finetune" / unit / "record.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'{{"place": "{place}"}}')
+
+    def log(name: str, unit: str, place: str) -> None:
+        heading = (
+            f"# 2026-01-01 10:00:00 +0000 finetune m omp 0.5 t 1 [{unit}], attempt 1 on {place}"
+        )
+        (tmp_path / "run/tmp" / f"tamt-log-{name}").write_text(heading + "\n")
+
+    log("1", "aaaaaaaa", "here pid 1")
+    account.look()
+    record("aaaaaaaa", "here pid 1")
+    log("2", "bbbbbbbb", "here pid 2")
+    account.look()
+    assert account.begun.keys() == set((tmp_path / "run/tmp").iterdir())
+    assert (account.again(), account.recommitted) == (0, set())
+    log("3", "bbbbbbbb", "here pid 3")
+    account.look()
+    assert (account.again(), account.recommitted) == (1, set()), "the first attempt was cut off"
+    log("4", "aaaaaaaa", "here pid 4")
+    account.look()
+    assert account.recommitted == {"aaaaaaaa"}
+    record("bbbbbbbb", "here pid 3")
+    account.look()
+    record("bbbbbbbb", "here pid 5")
+    account.look()
+    assert account.recommitted == {"aaaaaaaa", "bbbbbbbb"}
 
 
 def test_processes_are_found_parents_first() -> None:

@@ -71,7 +71,7 @@ def test_one_driver_a_sweep_on_s3_too(s3: S3) -> None:
     files = Files(s3.uri)
     with Lease.acquire(files, "toy", pace) as first:
         with pytest.raises(HeldError):
-            Lease.acquire(Files(s3.uri), "toy", pace)
+            Lease.acquire(Files(s3.uri), "toy", Pace(beat=0.4, patience=60))
         ensure_held(files, first.fence)
     paused = Lease.acquire(files, "toy", pace)
     (claim,) = files.sizes("leases/toy")
