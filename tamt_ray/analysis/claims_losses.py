@@ -95,7 +95,8 @@ def rank_correlation(points: pl.DataFrame, loss: str) -> Effect | None:
 
 def _pairing_test(points: pl.DataFrame, loss: str) -> float:
     """One-sided p that the methods' mean scores fall as their mean losses rise."""
-    means = points.drop_nulls([loss, "score"]).group_by("method", maintain_order=True).mean()
+    whole = points.drop_nulls([loss, "score"])
+    means = whole.group_by("method", maintain_order=True).agg(pl.col(loss, "score").mean())
     x, y = (stats.rankdata(means[name].to_numpy()) for name in (loss, "score"))
     # Of given ranks the sum of products orders pairings as Spearman's ρ does.
     test = stats.permutation_test(

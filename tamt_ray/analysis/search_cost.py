@@ -63,7 +63,7 @@ def saving(imp: Curve, tamt: Curve, draws: int = DRAWS, level: float = 0.95) -> 
     Both curves are resampled together: mask seeds with replacement, and fine-tuning seeds. Three
     seeds give a bootstrap too little spread, so the interval is that of the logarithm of the
     ratio, with the standard deviation of the resamples widened by n / (n − 1) and Student's t, n
-    the smallest number of seeds above one that a curve has.
+    the smallest number of seeds above one that a curve has. Two seeds that agree have none.
     """
     masks, runs = imp.scores.shape[1:]
     rng = np.random.default_rng(SEED)
@@ -232,12 +232,14 @@ def _least_seeds(*curves: Curve) -> int:
 def _intervals(
     logs: Array, n: int, level: float
 ) -> tuple[tuple[float, float], tuple[float, float]] | None:
-    if n == 1:
+    spreads = [float(np.nanstd(logs[1:, k])) if not np.isnan(logs[1:, k]).all() else np.nan
+               for k in (0, 1)]  # fmt: skip
+    # That two seeds agree to the last digit is no certainty.
+    if n == 1 or (n == 2 and min(spreads) < 1e-12):
         return None
     reach = float(stats.t.ppf((1 + level) / 2, n - 1)) * (n / (n - 1)) ** 0.5
     found = [
         (float(np.exp(logs[0, k] - reach * spread)), float(np.exp(logs[0, k] + reach * spread)))
-        for k in (0, 1)
-        for spread in [float(np.nanstd(logs[1:, k])) if not np.isnan(logs[1:, k]).all() else np.nan]
+        for k, spread in enumerate(spreads)
     ]
     return found[0], found[1]

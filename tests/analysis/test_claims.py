@@ -178,6 +178,8 @@ def test_both_starts_are_compared_by_the_average_that_both_have() -> None:
 def test_four_methods_are_too_few_against_no_relation() -> None:
     """Of their 24 pairings the best is 1, p .04, twice asked; of the 120 of five it is enough."""
     falling = foretells((0.5,))(1)
+    # As in a sweep, where points have names.
+    falling = replace(falling, points=falling.points.with_columns(unit=pl.lit("id")))
     assert claims_losses.no_correlation_at_fifty(falling).verdict == "contradicted"
     four = replace(falling, points=falling.points.filter(pl.col("method") != "omp"))
     finding = claims_losses.no_correlation_at_fifty(four)

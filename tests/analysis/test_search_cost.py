@@ -76,6 +76,16 @@ def test_seeds_of_other_methods_do_not_narrow_the_interval() -> None:
     assert theirs[0][1] >= ours[0][1] * 0.98
 
 
+def test_two_seeds_that_agree_have_no_interval() -> None:
+    """Both are above IMP's best at the first checkpoint; by how little is not asked."""
+    pair = [Curve(c.iterations, c.seconds[:, :2], c.scores[:, :2, :1])
+            for c in (IMP, curve({200: 61.0, 600: 65.0}))]  # fmt: skip
+    found = saving(*pair)
+    assert found.at_first
+    assert found.intervals is None
+    assert saving(IMP, curve({200: 61.0, 600: 65.0})).intervals is not None, "three do"
+
+
 def test_one_seed_has_no_interval() -> None:
     single = [Curve(c.iterations, c.seconds[:, :1], c.scores[:, :1, :1])
               for c in (IMP, curve({200: 55.0, 600: 65.0}))]  # fmt: skip
