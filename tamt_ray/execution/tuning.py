@@ -12,6 +12,7 @@ import torch
 from optuna.storages import BaseStorage
 from ray import tune
 
+from tamt_ray.execution.autoscaler import nodes_to_come
 from tamt_ray.execution.board_client import this_place
 from tamt_ray.execution.cluster import connected
 from tamt_ray.execution.lanes import Lanes
@@ -60,14 +61,16 @@ def run_tuning(
     Raises ClusterError, InfeasibleError, BrokenOffError, and what `look` raises.
     """
     with connected(call.address) as nodes, caught_signals() as signals:
-        slots = _slots(sweep.execution, nodes.resources)
+        # Trials that wait for places are what an autoscaler sees.
+        to_come = nodes_to_come(sweep.execution, call.address)
+        slots = _slots(sweep.execution, [*nodes.resources, *to_come])
         lanes = Lanes()
         lanes.start(lambda: _run_all(sweep, store, storage, call, slots, watch))
         while lanes.running():
             time.sleep(_LOOK)
             look()
-            if signals.caught:
-                raise signals.broken_off()
+            signals.raise_if_caught()
+        signals.raise_if_caught()
         lanes.raise_first_error()
 
 

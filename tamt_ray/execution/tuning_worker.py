@@ -6,6 +6,7 @@ import torch
 from ray import tune
 
 from tamt_ray.data.history import NonFiniteLossError
+from tamt_ray.execution.faults import Fault, fault_of
 from tamt_ray.execution.tuning_bench import TrialBench
 from tamt_ray.execution.tuning_search import result_of, result_of_end
 from tamt_ray.execution.tuning_trials import Draw
@@ -44,7 +45,10 @@ class TrialWorker(tune.Trainable):
             rung = next(self._rungs)
         except NonFiniteLossError as error:
             return result_of_end("diverged", str(error))
-        except Exception as error:  # noqa: BLE001 - every error of a trial is kept as its result
+        except Exception as error:
+            if fault_of(error) in {Fault.PLACE, Fault.DIED}:
+                # Its process or machine's: another one tries these values again.
+                raise
             return result_of_end("failed", f"{type(error).__name__}: {error}")
         return result_of(self._study, rung)
 
