@@ -90,8 +90,14 @@ def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
 def legend_rows(handles: Sequence[Line2D], width: float) -> int:
     """How many rows a legend needs in a figure of `width` inches."""
     # Inches: a marker with its gaps, and what a letter takes on average.
-    wide = sum(0.5 + 0.085 * len(str(handle.get_label())) for handle in handles)
-    return math.ceil(wide / width)
+    wide = [0.5 + 0.1 * len(str(handle.get_label())) for handle in handles]
+
+    def needed(rows: int) -> float:
+        """Columns are filled one after the other, and each is as wide as its longest label."""
+        return sum(max(wide[start : start + rows]) for start in range(0, len(wide), rows))
+
+    fitting = (rows for rows in range(1, len(wide)) if needed(rows) <= width)
+    return next(fitting, len(wide))
 
 
 def columns_for(count: int) -> int:

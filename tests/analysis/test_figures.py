@@ -8,10 +8,13 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from tamt_ray.analysis.averages import averages, runs
 from tamt_ray.analysis.correlation import correlations, points
 from tamt_ray.analysis.figures import main_results, pretraining_vs_downstream, to_png, to_svg
+from tamt_ray.analysis.layout import add_legend, method_handles
 from tamt_ray.analysis.palette import method_styles
 from tamt_ray.analysis.panels import spread_out
 from tamt_ray.analysis.results import Results, collect
@@ -98,3 +101,16 @@ def test_labels_are_kept_apart(places: list[float]) -> None:
     moved = spread_out(sorted(places), 0.1)
     assert max(moved) <= 1 + 1e-9
     assert all(above - below >= 0.1 - 1e-9 for below, above in pairwise(moved))
+
+
+def test_a_legend_of_long_names_stays_inside_a_narrow_figure() -> None:
+    """Each column is as wide as its longest name, in a figure with one small panel."""
+    names = [f"{name}{more}" for name in ("tamt_mlm", "tamt_kd", "tamt_mlm_kd", "imp")
+             for more in ("", "_released")]  # fmt: skip
+    figure = Figure(figsize=(6, 4))
+    add_legend(figure, method_handles(names))
+    figure.canvas = FigureCanvasAgg(figure)
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
