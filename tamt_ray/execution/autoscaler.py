@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
 import yaml
-from ray.autoscaler.sdk import request_resources
+from ray.exceptions import RayActorError
 
 from tamt_ray.execution.board import Demand
 from tamt_ray.execution.placement import GangSize, Node, Slots, room_for
+from tamt_ray.execution.requests import Bundle, requests_of_cluster
 from tamt_ray.spec.execution import Execution, SearchLane
 
 _LAUNCHED = "~/ray_bootstrap_config.yaml"
 """Where `ray up` leaves on the head what the cluster may have."""
-Bundle = dict[str, float]
 
 
 def nodes_to_come(execution: Execution, address: str | None) -> list[Node]:
@@ -62,21 +63,30 @@ def describe_bundles(bundles: Sequence[Bundle]) -> str:
 class Autoscaler:
     """Whoever adds nodes, if anybody does."""
 
-    def __init__(self, to_come: Sequence[Node]) -> None:
-        """`to_come`: all that may be added; none on a cluster that stays as it is."""
+    def __init__(self, to_come: Sequence[Node], driver: str) -> None:
+        """`to_come`: all that may be added; none on a cluster that stays as it is. `driver`: a
+        name of the run."""
         self.to_come = to_come
+        self._driver = driver
         self._asked: list[Bundle] = []
+        self._requests: Any = None
 
     def ask(self, bundles: list[Bundle]) -> bool:
         """Have the cluster hold these at the same time, from now on; whether that is news.
 
-        Ray goes on adding what is lost, and removes what is idle and not asked for.
+        To be called again and again: what a driver wants counts while it is heard of. Ray goes on
+        adding what is lost, and removes what is idle and not asked for.
         """
-        if not self.to_come or bundles == self._asked:
+        if not self.to_come:
             return False
-        self._asked = bundles
-        request_resources(bundles=bundles)
-        return True
+        try:
+            self._requests = self._requests or requests_of_cluster()
+            ray.get(self._requests.ask.remote(self._driver, bundles))
+        except RayActorError:
+            # Its node went, or nobody had asked for long: the next call starts it anew.
+            self._requests = None
+        news, self._asked = bundles != self._asked, bundles
+        return news
 
 
 def _launcher_s(path: Path) -> list[Node]:

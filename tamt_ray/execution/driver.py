@@ -88,7 +88,7 @@ def run(
     open_units = [plan.units[i] for i, d in decisions.items() if d in {Decision.RUN, Decision.WAIT}]
     with connected(call.address) as nodes, caught_signals() as signals:
         name = f"tamt-{uuid.uuid4().hex[:12]}"
-        autoscaler = Autoscaler(nodes_to_come(execution, call.address))
+        autoscaler = Autoscaler(nodes_to_come(execution, call.address), name)
         possible = [*nodes.resources, *autoscaler.to_come]
         size = gang_size(execution, possible)
         try:

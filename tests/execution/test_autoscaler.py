@@ -1,14 +1,18 @@
 """Nodes that can still come: which there are, and how many are asked for."""
 
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from tamt_ray.execution import autoscaler
+from tamt_ray.execution import autoscaler, requests
 from tamt_ray.execution.autoscaler import Autoscaler, describe_bundles, nodes_to_come, wanted
 from tamt_ray.execution.board import Demand
 from tamt_ray.execution.placement import GangSize, Node, Slots
+from tamt_ray.execution.requests import Requests
 from tamt_ray.spec.execution import Execution, SearchLane
 
 EIGHT: list[Node] = [{"CPU": 8.0, "GPU": 1.0}] * 8
@@ -35,17 +39,57 @@ def test_what_is_asked_for() -> None:
     assert asked(Demand((), 0, 9.0, tunes=500), "auto") == (0, 32)
 
 
-def test_ray_is_told_of_news_only(monkeypatch: pytest.MonkeyPatch) -> None:
+class Ray:
+    """Calls of an actor, made at once."""
+
+    def __init__(self, actor: Requests) -> None:
+        self.ask = SimpleNamespace(remote=actor.ask)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[list[dict[str, float]]]:
+    """What Ray was asked for."""
     told: list[list[dict[str, float]]] = []
-    monkeypatch.setattr(autoscaler, "request_resources", lambda bundles: told.append(bundles))
-    asking = Autoscaler(EIGHT)
+    monkeypatch.setattr(requests, "request_resources", lambda bundles: told.append(bundles))
+    return told
+
+
+def test_ray_is_told_of_news_only(
+    monkeypatch: pytest.MonkeyPatch, told: list[list[dict[str, float]]]
+) -> None:
+    actor = Requests(patience=1e6)
+    monkeypatch.setattr(autoscaler, "requests_of_cluster", lambda: Ray(actor))
+    monkeypatch.setattr(autoscaler.ray, "get", lambda answer: answer)
+    asking = Autoscaler(EIGHT, "run")
     assert not asking.ask([])
     assert asking.ask([TUNE, TUNE])
     assert not asking.ask([TUNE, TUNE])
     assert asking.ask([])
-    assert told == [[TUNE, TUNE], []]
-    assert not Autoscaler([]).ask([TUNE]), "nobody would add a node"
+    assert told == [[], [TUNE, TUNE], []], "the first one undoes what others may have left"
+    assert not Autoscaler([], "run").ask([TUNE]), "nobody would add a node"
     assert describe_bundles([GANG, TUNE, TUNE]) == "1 × 4 CPU and 1 GPU, 2 × 1 CPU and 0.25 GPU"
+
+
+def test_what_a_killed_driver_asked_for_is_taken_back(
+    monkeypatch: pytest.MonkeyPatch, told: list[list[dict[str, float]]]
+) -> None:
+    left = threading.Event()
+
+    def leave(_: int) -> None:
+        left.set()
+        threading.Event().wait()
+
+    monkeypatch.setattr(requests.os, "_exit", leave)
+    actor = Requests(patience=1.0)
+    actor.ask("killed", [GANG])
+    until = time.monotonic() + 2.5
+    while time.monotonic() < until:
+        actor.ask("alive", [TUNE])
+        time.sleep(0.05)
+    assert told == [[GANG], [GANG, TUNE], [TUNE]]
+    assert not left.is_set()
+    assert left.wait(30), "once nobody asks any more the actor ends"
+    assert told[-1] == []
 
 
 def test_what_may_come_is_what_the_sweep_says() -> None:

@@ -1,0 +1,64 @@
+"""What drivers ask a cluster's autoscaler for, no longer than they live.
+
+Ray keeps the last request until somebody makes another one, so that of a driver that was killed the
+machines would stay, and cost, for ever. An actor that outlives the drivers asks for them instead.
+"""
+
+import os
+import threading
+import time
+from typing import Any
+
+import ray
+from ray.autoscaler.sdk import request_resources
+
+Bundle = dict[str, float]
+_PATIENCE = 60.0
+"""Seconds after which a driver that was not heard of is gone."""
+_NAME = "autoscaler-requests"
+
+
+class Requests:
+    """An actor, one a cluster: the sum of what its drivers want."""
+
+    def __init__(self, patience: float = _PATIENCE) -> None:
+        self._patience = patience
+        self._wants: dict[str, tuple[list[Bundle], float]] = {}
+        """By driver, and when it was heard last."""
+        self._asked: list[Bundle] | None = None
+        self._heard = time.monotonic()
+        self._lock = threading.Lock()
+        threading.Thread(target=self._mind, name="tamt-requests", daemon=True).start()
+
+    def ask(self, driver: str, bundles: list[Bundle]) -> None:
+        """From now on this driver wants these, until it says otherwise or falls silent."""
+        with self._lock:
+            self._heard = time.monotonic()
+            self._wants[driver] = bundles, self._heard
+            self._tell()
+
+    def _mind(self) -> None:
+        while True:
+            time.sleep(self._patience / 10)
+            with self._lock:
+                since = time.monotonic() - self._patience
+                self._wants = {
+                    driver: want for driver, want in self._wants.items() if want[1] > since
+                }
+                self._tell()
+                if self._heard < since:
+                    os._exit(0)
+
+    def _tell(self) -> None:
+        bundles = [bundle for wants, _ in self._wants.values() for bundle in wants]
+        if bundles != self._asked:
+            request_resources(bundles=bundles)
+            self._asked = bundles
+
+
+def requests_of_cluster() -> Any:
+    """The actor of the cluster that this process is connected to, started if need be."""
+    return ray.remote(Requests).options(
+        name=_NAME, get_if_exists=True, lifetime="detached", num_cpus=0,
+        resources={"node:__internal_head__": 0.001},
+    ).remote()  # fmt: skip
