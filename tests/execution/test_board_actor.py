@@ -40,11 +40,10 @@ def test_a_lost_worker_s_unit_comes_back_after_a_pause_and_then_is_set_aside() -
         actor = await opened(ONE)
         assert await offered(actor, "a") is ONE
         assert await actor.started("a", ONE.id, 0, HERE) is Order.GO_ON
-        assert await actor.lost("a", Fault.DIED) == 1
-        assert await actor.take("fleet", "b") is Idle.WAIT, "not before its pause is over"
         begin = time.monotonic()
-        assert await offered(actor, "b") is ONE
-        assert 0.5 < time.monotonic() - begin < 3
+        assert await actor.lost("a", Fault.DIED) == 1
+        assert await offered(actor, "b", 15.0) is ONE
+        assert time.monotonic() - begin >= 1.0, "not before its pause is over"
         await actor.started("b", ONE.id, 0, HERE)
         await actor.lost("b", Fault.DIED)
         assert await actor.take("fleet", "c") is Idle.FINISHED
@@ -133,10 +132,16 @@ def test_a_unit_without_progress_is_taken_from_all_its_workers(
     """Found within the patience and a quarter of it; steps count as progress, signs of life do
     not; who waits for room on the cluster has not begun."""
     killed: list[object] = []
-    monkeypatch.setattr(board_actor.ray, "kill", killed.append)
+    silent: list[float | None] = []
 
     async def scene() -> None:
         actor = await opened(ONE, TWO, patience=0.4)
+
+        def kill(worker: object) -> None:
+            killed.append(worker)
+            silent.append(actor._holds["a"].silent)
+
+        monkeypatch.setattr(board_actor.ray, "kill", kill)
         assert await offered(actor, "a") is ONE
         await actor.started("a", ONE.id, 0, HERE)
         await actor.started("a", ONE.id, 1, THERE)
@@ -145,11 +150,11 @@ def test_a_unit_without_progress_is_taken_from_all_its_workers(
             await asyncio.sleep(0.1)
             assert await actor.beat("a", ONE.id, 0, step, 9, HERE) is Order.GO_ON
         assert killed == []
-        begin = time.monotonic()
         while not killed:
             await actor.beat("a", ONE.id, 0, 7, 9, HERE)
             await asyncio.sleep(0.02)
-        assert 0.3 < time.monotonic() - begin < 1.0
+        # By the board's own count, in which a stall of this machine is no more than two looks.
+        assert all(seconds and 0.4 < seconds <= 0.6 for seconds in silent)
         assert killed == ["actor 1", 2]
         lost = [event for event in await heard(actor) if isinstance(event, Lost)]
         assert [(event.unit, event.fault, len(event.logs)) for event in lost] == [

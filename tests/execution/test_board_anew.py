@@ -46,10 +46,10 @@ def test_a_new_board_learns_from_the_workers_what_they_hold() -> None:
         waiting = asyncio.ensure_future(actor.beat("old", ONE.id, 0, 70, 100, HERE))
         await asyncio.sleep(0.05)
         assert not waiting.done(), "a call to a board that knows nothing waits"
-        await actor.open(plan_of(ONE, TWO), [], [], 0.4)
+        await actor.open(plan_of(ONE, TWO), [], [], 3.0)
         assert await waiting is Order.GO_ON
         assert await actor.take("fleet", "new") is Idle.WAIT
-        assert await offered(actor, "new") is TWO
+        assert await offered(actor, "new", 10.0) is TWO
         assert await actor.take("fleet", "newer") is Idle.WAIT, "the old worker is at work"
         assert await actor.beat("stray", TWO.id, 0, 1, 2, THERE) is Order.DROP
         assert await actor.started("stray", TWO.id, 0, THERE) is Order.DROP
