@@ -49,7 +49,7 @@ def test_masks_timed_on_two_devices_name_both(results: Results) -> None:
         device=pl.when(first).then(pl.lit("cpu")).otherwise("device")
     )
     row = trajectories(Results(results.downstream, mixed), draws=5).filter(method="imp")
-    assert row["devices"].unique().to_list() == ["NVIDIA A100, cpu"]
+    assert row["devices"].unique().to_list() == ["NVIDIA A100; cpu"]
 
 
 def test_where_a_search_has_several_lengths(results: Results) -> None:
