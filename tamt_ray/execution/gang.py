@@ -55,7 +55,7 @@ def run_gang(
             return
         except (TrainingFailedError, RayError) as error:
             if _found_no_room(error):
-                if not fits():
+                if not fits() or client.lost(name, Fault.NODE) is None:
                     return
                 continue
             fault = fault_of(error)
