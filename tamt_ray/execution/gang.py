@@ -28,6 +28,7 @@ from tamt_ray.store.store import Store
 _WAIT = 20.0
 """Seconds a gang waits for a search before it gives up its places: about what it costs to start
 another. The other ranks wait for rank 0; far below DDP's time-out."""
+_LONGEST_PAUSE = 60.0
 _IDLE_GANGS = 3
 """Gangs in a row that may be lost before they begin a unit."""
 
@@ -47,16 +48,18 @@ def run_gang(
     have budgets of their own.
     """
     client = BoardClient.named(board)
-    seen = idle = 0
+    seen = idle = vain = 0
     while True:
         try:
             with tempfile.TemporaryDirectory(prefix="tamt-gang-") as scratch:
                 _trainer(name, board, store, scratch, size, execution).fit()
             return
         except (TrainingFailedError, RayError) as error:
-            if _found_no_room(error):
+            if _never_began(error):
                 if not fits() or client.lost(name, Fault.NODE) is None:
                     return
+                vain += 1
+                time.sleep(min(_LONGEST_PAUSE, 2.0**vain))
                 continue
             fault = fault_of(error)
             begun = client.lost(name, fault)
@@ -72,10 +75,10 @@ def run_gang(
             time.sleep(2.0**idle)
 
 
-def _found_no_room(error: Exception) -> bool:
-    """Whether Train waited in vain for the places of the workers."""
-    cause = getattr(error, "controller_failure", None)
-    return type(cause).__name__ == "WorkerGroupStartupTimeoutError"
+def _never_began(error: Exception) -> bool:
+    """Whether Train waited in vain for the places of the workers, or one was lost on the way."""
+    cause = type(getattr(error, "controller_failure", None)).__name__
+    return cause in {"WorkerGroupStartupTimeoutError", "WorkerGroupStartupFailedError"}
 
 
 def _trainer(
