@@ -1,6 +1,7 @@
 """`gpus: auto`: one share for all fine-tunes, on all GPUs."""
 
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 
 import pytest
 from ray.exceptions import RayTaskError
@@ -36,35 +37,47 @@ def test_each_type_of_gpu_is_found_once() -> None:
     assert share.gpu_types([{"CPU": 1}]) == []
 
 
-def test_the_share_holds_the_largest_model_on_the_smallest_gpu(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+Measure = Callable[[str, str], object]
+"""What a probe gives on a type of GPU for the source of a model; an exception is raised."""
+Set = Callable[[Measure], None]
+
+
+@pytest.fixture
+def probes(monkeypatch: pytest.MonkeyPatch) -> Set:
+    """Has probes measure at once, without Ray."""
+
+    def put(measure: Measure) -> None:
+        class Ray:
+            @staticmethod
+            def remote(*, accelerator_type: str = "", **_: object) -> Callable[[object], object]:
+                def probe(model: Model, _: Task) -> object:
+                    return measure(accelerator_type, model.source)
+
+                return lambda _: SimpleNamespace(remote=probe)
+
+            @staticmethod
+            def wait(found: list[object], timeout: float) -> tuple[list[object], list[object]]:
+                return found[:1], found[1:]
+
+            @staticmethod
+            def get(found: object) -> object:
+                if isinstance(found, Exception):
+                    raise found
+                return found
+
+        monkeypatch.setattr(share, "ray", Ray)
+
+    return put
+
+
+def test_the_share_holds_the_largest_model_on_the_smallest_gpu(probes: Set) -> None:
     measured: list[float] = []
 
-    class Probe:
-        """Hands out what it would have measured."""
+    def measure(kind: str, source: str) -> float:
+        measured.append(NEEDED[source, kind])
+        return measured[-1]
 
-        def __init__(self, kind: str) -> None:
-            self._kind = kind
-
-        def remote(self, model: Model, _: Task) -> float:
-            measured.append(NEEDED[model.source, self._kind])
-            return measured[-1]
-
-    class Ray:
-        @staticmethod
-        def remote(*, accelerator_type: str, **_: object) -> Callable[[object], Probe]:
-            return lambda _: Probe(accelerator_type)
-
-        @staticmethod
-        def wait(found: list[float], timeout: float) -> tuple[list[float], list[float]]:
-            return found[:1], found[1:]
-
-        @staticmethod
-        def get(found: float) -> float:
-            return found
-
-    monkeypatch.setattr(share, "ray", Ray)
+    probes(measure)
     sweep = parse_sweep(SWEEP)
     assert share.measured_share(sweep, NODES) == 1 / 2
     assert sorted(measured) == sorted(NEEDED.values())
@@ -72,24 +85,10 @@ def test_the_share_holds_the_largest_model_on_the_smallest_gpu(
     assert share.measured_share(sweep, NODES[:1]) == 0.0
 
 
-def test_no_share_is_smaller_than_the_cpus_can_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_share_is_smaller_than_the_cpus_can_use(probes: Set) -> None:
     """Eight CPUs hold four fine-tunes of two: sixteenths of the only GPU would leave most of its
     memory to nobody; a node with two GPUs has room for two a GPU."""
-
-    class Ray:
-        @staticmethod
-        def remote(**_: object) -> Callable[[object], object]:
-            return lambda _: type("Probe", (), {"remote": staticmethod(lambda *_: 1 / 16)})
-
-        @staticmethod
-        def wait(found: list[float], timeout: float) -> tuple[list[float], list[float]]:
-            return found[:1], found[1:]
-
-        @staticmethod
-        def get(found: float) -> float:
-            return found
-
-    monkeypatch.setattr(share, "ray", Ray)
+    probes(lambda *_: 1 / 16)
     sweep = parse_sweep(SWEEP + "execution: {finetune: {cpus: 2}}")
     one, two = {"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 2.0}
     assert share.measured_share(sweep, [one]) == 1 / 4
@@ -102,28 +101,13 @@ def test_no_share_is_smaller_than_the_cpus_can_use(monkeypatch: pytest.MonkeyPat
     assert share.measured_share(sweep, [{"CPU": 7.0, "GPU": 2.0}]) == 1 / 2
 
 
-def test_a_probe_that_fails_leaves_the_rest_and_a_signal_ends_the_wait(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_probe_that_fails_leaves_the_rest_and_a_signal_ends_the_wait(probes: Set) -> None:
     """The first model has an error of its own: its fine-tunes will say so."""
-    found = iter([RayTaskError("probe", "traceback", ValueError("max_length")), 1 / 4])
-
-    class Ray:
-        @staticmethod
-        def remote(**_: object) -> Callable[[object], object]:
-            return lambda _: type("Probe", (), {"remote": staticmethod(lambda *_: next(found))})
-
-        @staticmethod
-        def wait(probes: list[object], timeout: float) -> tuple[list[object], list[object]]:
-            return probes[:1], probes[1:]
-
-        @staticmethod
-        def get(probe: object) -> object:
-            if isinstance(probe, Exception):
-                raise probe
-            return probe
-
-    monkeypatch.setattr(share, "ray", Ray)
+    found = {
+        "hf:large": RayTaskError("probe", "traceback", ValueError("length")),
+        "hf:little": 0.25,
+    }
+    probes(lambda _, source: found[source])
     looks: list[int] = []
     sweep, nodes = parse_sweep(SWEEP), [{"CPU": 64.0, "GPU": 1.0}]
     assert share.measured_share(sweep, nodes, lambda: looks.append(1)) == 1 / 4
@@ -132,6 +116,5 @@ def test_a_probe_that_fails_leaves_the_rest_and_a_signal_ends_the_wait(
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    found = iter([1 / 4, 1 / 4])
     with pytest.raises(KeyboardInterrupt):
         share.measured_share(sweep, nodes, interrupted)
