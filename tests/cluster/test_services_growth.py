@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import ray
 import yaml
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 from .services_ray import free_port, started, with_token
 from .toy import write_toy
@@ -37,11 +38,27 @@ PROVIDER: dict[str, Any] = {
 }  # fmt: skip
 
 
+VERSIONS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "v1": ({}, {"RAY_enable_autoscaler_v2": "0"}),
+    "v2": (
+        {"launch_multiple": True, "head_node_id": FAKE_HEAD_NODE_ID},
+        {
+            "RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
+            "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
+        },
+    ),
+}  # fmt: skip
+"""What the fake provider and the head's environment have more, by version of the autoscaler."""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_sweep_begins_with_no_worker_and_the_cluster_grows(
-    tmp_path: Path, model_dir: Path
+    tmp_path: Path, model_dir: Path, version: str
 ) -> None:
     """The head has no CPU, as in both cloud files. Two nodes are asked for and come; with them all
-    seventeen units are done; nobody asks for them afterwards."""
+    seventeen units are done; nobody asks for them afterwards. `ray up` on ssh hosts has the
+    autoscaler's first version, KubeRay and the clouds the second."""
+    more, of_version = VERSIONS[version]
     shared, sweep = tmp_path / "shared", tmp_path / "toy.yaml"
     shared.mkdir()
     write_toy(sweep, shared, shared, model_dir)
@@ -54,17 +71,17 @@ def test_a_sweep_begins_with_no_worker_and_the_cluster_grows(
     port = free_port()
     address = f"{ray.util.get_node_ip_address()}:{port}"
     config = tmp_path / "cluster.json"
-    provider = {**PROVIDER["provider"], "gcs_address": address}
+    provider = {**PROVIDER["provider"], "gcs_address": address, **more}
     config.write_text(json.dumps({**PROVIDER, "provider": provider}))
     env = with_token(tmp_path) | {
         "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-        "RAY_enable_autoscaler_v2": "0", "TAMT_CACHE": str(tmp_path / "cache"),
+        "TAMT_CACHE": str(tmp_path / "cache"),
     }  # fmt: skip
     head = (
         f"ray start --head --port={port} --num-cpus=0 --num-gpus=0 --include-dashboard=false "
         f"--autoscaling-config={config}"
     )
-    with started(head, tmp_path, env):
+    with started(head, tmp_path, env | of_version):
         done = subprocess.run(
             [sys.executable, "-m", "tamt_ray.sweep", str(sweep), "--address", address],
             env=env, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
