@@ -8,10 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 from tamt_ray.analysis.live import LiveTables, Snapshot
-from tamt_ray.cli.opened import Opened, Say, beside, held, open_sweep, put_aside
+from tamt_ray.cli.opened import Opened, Say, held, open_sweep, put_aside
 from tamt_ray.cli.report_mark import is_current
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import carry_out_tuning
+from tamt_ray.data.cache import cache_dir, text_digest
 from tamt_ray.execution.loopback import listen_on_loopback
 from tamt_ray.plan.cost import prices
 from tamt_ray.plan.status import Decision, decide
@@ -202,5 +203,9 @@ def _show(opened: Opened, snapshot: Snapshot, as_json: bool, talk: Console, out:
 
 
 def _spool(opened: Opened) -> Path:
-    """A local place for what MLflow has not got yet."""
-    return beside(opened, "spool")
+    """A place on a disk for what MLflow has not got yet: in a local store, else in the cache of
+    this machine."""
+    local, name = opened.store.files.local, opened.sweep.name
+    if local:
+        return local / "spool" / name
+    return cache_dir() / "spool" / f"{name}-{text_digest(opened.store.uri)[:12]}"

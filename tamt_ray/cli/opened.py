@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tamt_ray.data.cache import cache_dir, text_digest
 from tamt_ray.plan.expand import AmbiguityError, Plan, expand
 from tamt_ray.plan.status import Decision, decide, only
 from tamt_ray.spec.load import SpecError, load_sweep
@@ -48,15 +47,6 @@ class Opened:
         return replace(
             self, store=store, records=found.records, failures=failures, damaged=found.damaged
         )
-
-
-def beside(opened: Opened, what: str) -> Path:
-    """A directory of this sweep and store for what must lie on a disk: in a local store, else in
-    the cache of this machine."""
-    local, name = opened.store.files.local, opened.sweep.name
-    if local:
-        return local / what / name
-    return cache_dir() / what / f"{name}-{text_digest(opened.store.uri)[:12]}"
 
 
 def open_sweep(file: Path, pattern: str | None = None, *, retry_failed: bool = False) -> Opened:

@@ -3,17 +3,16 @@
 import json
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from tamt_ray.analysis.tuning import best_frame, snippet, trials_frame
-from tamt_ray.cli.opened import Opened, Say, beside
+from tamt_ray.cli.opened import Opened, Say
 from tamt_ray.cli.tables import frame_table
 from tamt_ray.plan.cost import gpu_seconds
-from tamt_ray.plan.tuning import Outcome, Study, Trial, steps_at_most, studies
+from tamt_ray.plan.tuning import Outcome, Study, Trial, folder_of, steps_at_most, studies
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.lease import Lease
 from tamt_ray.store.store import Store
@@ -132,7 +131,7 @@ def _execute(opened: Opened, lease: Lease, request: "Request", talk: Console) ->
     except PreflightError as error:
         talk.print(f"{opened.file}: {error}", style="red", markup=False, soft_wrap=True)
         return 2
-    storage = open_storage(_directory(opened))
+    storage = open_storage(store, sweep.name)
     tracker = TuningTracker(sweep, lambda: outcomes(sweep, store, storage))
     tracker.start()
 
@@ -200,17 +199,11 @@ def _found(outcome: Outcome) -> dict[str, object]:
 
 def _outcomes(opened: Opened) -> tuple[Outcome, ...]:
     """What the studies hold; Optuna is imported only where there is something."""
-    directory = _directory(opened)
-    if not directory.is_dir():
+    if not opened.store.files.sizes(folder_of(opened.sweep.name)):
         return tuple(Outcome(study, (), {}) for study in studies(opened.sweep))
     from tamt_ray.execution.tuning_outcomes import read_outcomes
 
-    return read_outcomes(opened.sweep, opened.store, directory)
-
-
-def _directory(opened: Opened) -> Path:
-    """Where Optuna's storage lies: beside local results, else in the cache of this machine."""
-    return beside(opened, "tuning")
+    return read_outcomes(opened.sweep, opened.store)
 
 
 def _left(study: Study, done: Mapping[str, int]) -> int:

@@ -1,7 +1,6 @@
 """Reading what studies hold; needs neither Ray nor torch."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from optuna.storages import BaseStorage
 
@@ -12,9 +11,9 @@ from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.store import Store
 
 
-def read_outcomes(sweep: Sweep, store: Store, directory: Path) -> tuple[Outcome, ...]:
-    """What every study of the sweep has found, from the storage in `directory`."""
-    return outcomes(sweep, store, open_storage(directory))
+def read_outcomes(sweep: Sweep, store: Store) -> tuple[Outcome, ...]:
+    """What every study of the sweep has found, from the storage in its store."""
+    return outcomes(sweep, store, open_storage(store, sweep.name))
 
 
 def outcomes(sweep: Sweep, store: Store, storage: BaseStorage) -> tuple[Outcome, ...]:

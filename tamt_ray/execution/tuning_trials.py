@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import optuna
 from optuna.distributions import (
@@ -12,12 +11,14 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tamt_ray.data.seeds import derive
-from tamt_ray.plan.tuning import Rung, State, Study, Trial
+from tamt_ray.execution.tuning_journal import StoreJournal
+from tamt_ray.plan.tuning import Rung, State, Study, Trial, folder_of
 from tamt_ray.spec.tuning import Span, Value
+from tamt_ray.store.store import Store
 
 _STATES: Mapping[TrialState, State] = {
     TrialState.COMPLETE: "finished",
@@ -40,11 +41,16 @@ class Draw:
     """Whether these are the sweep's own values."""
 
 
-def open_storage(directory: Path) -> BaseStorage:
-    """The storage in a local directory, made if need be."""
+def open_storage(store: Store, name: str) -> BaseStorage:
+    """The storage of a sweep in the store: a database on a disk, else a journal. Nothing is made
+    where nothing is told. Raises StoreError."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    folder = folder_of(name)
+    if store.files.local is None:
+        return JournalStorage(StoreJournal(store, folder))
+    directory = store.files.local / folder
     directory.mkdir(parents=True, exist_ok=True)
-    return RDBStorage(f"sqlite:///{directory.absolute()}/optuna.db")
+    return RDBStorage(f"sqlite:///{directory}/optuna.db")
 
 
 def known_trials(storage: BaseStorage, study: Study) -> tuple[Trial, ...]:

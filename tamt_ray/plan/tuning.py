@@ -47,6 +47,11 @@ class Trial:
     error: str = ""
 
 
+def folder_of(sweep: str) -> str:
+    """Where a store keeps the trials of a sweep of that name."""
+    return f"tuning/{sweep}"
+
+
 @dataclass(frozen=True)
 class Study:
     """One method of one model whose settings are looked for."""

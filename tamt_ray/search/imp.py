@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tamt_ray.data.history import History
-from tamt_ray.masks.mask import Mask
+from tamt_ray.masks.mask import Mask, clear_pruned
 from tamt_ray.search.engine import Engine, Progress, Settings
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream
@@ -108,7 +108,7 @@ class _Subnetwork:
         """Keep pruned weights where they are; add the input embedding's share to E's gradient."""
         for name, weight in self._model.matrices.items():
             assert weight.grad is not None, f"{name} got no gradient"
-            weight.grad.mul_(self._keep[name])
+            clear_pruned(weight.grad, self._keep[name])
         assert self._dense.grad is not None
         assert self._masked.grad is not None
         self._dense.grad.add_(self._masked.grad)

@@ -107,6 +107,12 @@ class Store:
         self._mark()
         self._write(name, data)
 
+    def folder(self, name: str) -> dict[str, bytes]:
+        """Every file directly in a folder, by its name, in order. Raises StoreError."""
+        with self._reading(name):
+            names = self.files.names(name)
+        return dict(self._each(lambda file: self._read(f"{name}/{file}"), names))
+
     def record(self, kind: Kind, unit_id: str) -> Record | None:
         """The record of a unit, or None. Raises DamagedError where it cannot be trusted."""
         path = _at(kind, unit_id, "record.json")

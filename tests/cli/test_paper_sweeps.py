@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import torch
 
 from tamt_ray.analysis.report import build_report
 from tamt_ray.cli.opened import Opened
@@ -133,13 +132,10 @@ def paper(sweeps: dict[str, Sweep]) -> Sweep:
 @pytest.fixture(scope="module")
 def store(paper: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """The union, computed once."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     store = Store(str(tmp_path_factory.mktemp("store")))
     bench = Workbench(store, Team(), "here")
     for unit in expand(paper).units.values():
         bench.perform(unit)
-    torch.set_num_threads(before)
     return store
 
 

@@ -15,6 +15,7 @@ import yaml
 from tamt_ray.execution.tuning_trials import known_trials, open_storage
 from tamt_ray.plan.tuning import studies
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.store.store import Store
 
 Tamt = Callable[..., subprocess.CompletedProcess[str]]
 Toy = dict[str, Any]
@@ -62,7 +63,7 @@ def test_a_killed_tuning_goes_on_and_never_runs_an_ended_trial_again(
     killed.wait_for(lambda: ", finished" in killed.said or ", stopped" in killed.said, 250)
     killed.process.kill()
     killed.end()
-    storage = open_storage(tmp_path / "results/tuning/toy")
+    storage = open_storage(Store(one.store), one.name)
     before = known_trials(storage, study)
     assert before
 

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import ray
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, JournalStorage
 from ray.tune.search import Searcher
 
+from tamt_ray.execution.tuning_journal import StoreJournal
 from tamt_ray.execution.tuning_search import (
     Halving,
     Heard,
@@ -19,6 +20,7 @@ from tamt_ray.execution.tuning_search import (
 from tamt_ray.execution.tuning_trials import Draw, Trials, known_trials, open_storage
 from tamt_ray.plan.tuning import Rung, Study, Trial, studies
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.store.store import Store
 
 RUNGS = [2, 6, 18]
 
@@ -53,9 +55,13 @@ def rung(steps: int, kd_loss: float) -> Rung:
     return Rung(steps, {"mlm_loss": 7.0, "kd_loss": kd_loss}, at=1.0)
 
 
-@pytest.fixture
-def storage(tmp_path: Path) -> BaseStorage:
-    return open_storage(tmp_path / "tuning")
+@pytest.fixture(params=["database", "journal"])
+def storage(tmp_path: Path, request: pytest.FixtureRequest) -> BaseStorage:
+    """As on a disk, and as on an object store."""
+    store = Store(str(tmp_path / "results"))
+    if request.param == "database":
+        return open_storage(store, "small")
+    return JournalStorage(StoreJournal(store, "tuning/small"))
 
 
 def opened(storage: BaseStorage, trials: int = 4, **options: bool) -> Trials:

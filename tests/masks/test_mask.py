@@ -12,7 +12,7 @@ from transformers import (
     RobertaModel,
 )
 
-from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero, zero_pruned
+from tamt_ray.masks.mask import Mask, apply_mask, clear_pruned, pruned_nonzero, zero_pruned
 from tamt_ray.masks.matrices import UnsupportedModelError, prunable_matrices
 
 TINY = {
@@ -134,6 +134,24 @@ def test_no_optimiser_moves_a_pruned_weight(optimizer: str) -> None:
     keep = mask["w"]
     assert not torch.equal(layer.weight[keep], kept_before[keep])
     assert int(torch.count_nonzero(layer.weight[keep])) == 12
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (5, 7), (400, 700)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_clearing_is_the_product_with_the_flags_to_the_bit(
+    shape: tuple[int, ...], turned: bool
+) -> None:
+    """The last shape is of more than one chunk; transposed, the memory is in another order."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(shape, generator=generator)
+    if values.numel() > 4:
+        values.view(-1)[:4] = torch.tensor([torch.inf, -torch.inf, torch.nan, -0.0])
+    keep = torch.rand(shape, generator=generator) > 0.5
+    if turned and values.ndim > 1:
+        values, keep = values.mT, keep.mT
+    expected = values * keep
+    clear_pruned(values, keep)
+    assert torch.equal(values.reshape(-1).view(torch.int32), expected.reshape(-1).view(torch.int32))
 
 
 def test_without_the_handles_gradients_flow_again() -> None:
