@@ -137,7 +137,8 @@ def apply_mask(matrices: Mapping[str, nn.Parameter], mask: Mask) -> list[Removab
 
 def pruned_nonzero(matrices: Mapping[str, Tensor], mask: Mask) -> int:
     """How many pruned weights are not exactly zero: 0 for a sound subnetwork."""
-    return sum(
-        int(torch.count_nonzero(matrices[name].detach().cpu()[~keep]))
-        for name, keep in mask.items()
-    )
+    moved = 0
+    for name, keep in mask.items():
+        values = matrices[name].detach()
+        moved += int(torch.count_nonzero((values != 0) & ~keep.to(values.device)))
+    return moved

@@ -117,7 +117,9 @@ def session(hosts: Rack) -> None:
 
     def active() -> int:
         said = laptop.run(f"cd ~/tamt_ray && {status}")
-        return int(re.findall(r"Active:\s+(?:(\d+) local|\(no)", said)[0] or 0)
+        # A head that has just started says that there is no status yet.
+        found = re.search(r"Active:\s+(\d+) local", said)
+        return int(found[1]) if found else 0
 
     wait_for(lambda: active() == 3, 300)
     only_what_ray_needs_listens(head, first)
