@@ -7,13 +7,20 @@ from typing import Annotated
 
 import typer
 
-from tamt_ray.cli.explanation import settings_tables
 from tamt_ray.cli.opened import held, open_sweep, put_aside
 from tamt_ray.cli.options import Address, AsJson, Chosen, File, Only
 from tamt_ray.cli.speech import fail, out, talk, tell, told, warn
 from tamt_ray.cli.tables import failure_lines
 from tamt_ray.cli.tune import sync_tuning, write_tuning
-from tamt_ray.cli.views import damage_line, one, print_matrices, print_plan, print_unit
+from tamt_ray.cli.views import (
+    damage_line,
+    one,
+    print_matrices,
+    print_plan,
+    print_settings,
+    print_unit,
+    print_verified,
+)
 from tamt_ray.execution.logs import read_logs
 from tamt_ray.spec.schema import sweep_schema
 
@@ -104,17 +111,16 @@ def explain(
     matrices: Annotated[
         bool, typer.Option("--matrices", help="List the matrices that are pruned of each model.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print every setting of models, search and methods and where it comes from, or all that
     decides one unit."""
     with told():
         opened = open_sweep(file)
         if matrices:
-            print_matrices(opened)
+            print_matrices(opened, as_json)
         elif unit is None:
-            for table in settings_tables(opened.sweep):
-                out.print(table)
-                out.print()
+            print_settings(opened, as_json)
         else:
             print_unit(opened, unit)
 
@@ -214,23 +220,21 @@ def verify(
     quarantine: Annotated[
         bool, typer.Option("--quarantine", help="Set aside what is damaged; a run computes it.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read every file of every result and compare it with its digest."""
     with told():
         opened = open_sweep(file)
         damaged = [*opened.damaged, *opened.store.verify(opened.records.values())]
-        for damage in damaged:
-            out.print(damage_line(opened, damage), style="yellow")
-        files = sum(len(record.artifacts) for record in opened.records.values())
-        out.print(f"{len(opened.records)} results, {files} files, {len(damaged)} damaged")
+        print_verified(opened, damaged, as_json)
         if not damaged:
             return
         if quarantine:
             with held(opened, warn) as (mine, _):
                 put_aside(mine, mine.store.verify(mine.records.values()), warn)
-            out.print(f"compute them again: python -m tamt_ray.sweep {file}")
+            talk.print(f"compute them again: python -m tamt_ray.sweep {file}")
         else:
-            out.print(f"set them aside: tamt verify {file} --quarantine")
+            talk.print(f"set them aside: tamt verify {file} --quarantine")
         raise typer.Exit(1)
 
 

@@ -3,11 +3,11 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 
-from tamt_ray.cli.explanation import matrices_of, matrices_table
+from tamt_ray.cli.explanation import matrices_of, matrices_table, settings_of, settings_tables
 from tamt_ray.cli.opened import Opened
 from tamt_ray.cli.speech import fail, out
 from tamt_ray.cli.tables import plan_table
@@ -64,7 +64,39 @@ def print_unit(opened: Opened, chosen: str) -> None:
     out.print_json(json.dumps(body))
 
 
-def print_matrices(opened: Opened) -> None:
+def print_settings(opened: Opened, as_json: bool) -> None:
+    """Every setting and who set it."""
+    if as_json:
+        parts = {
+            part: {
+                setting.name: {"value": setting.value, "from": setting.origin} for setting in each
+            }
+            for part, each in settings_of(opened.sweep).items()
+        }
+        sys.stdout.write(json.dumps(parts) + "\n")
+        return
+    for table in settings_tables(opened.sweep):
+        out.print(table)
+        out.print()
+
+
+def print_verified(opened: Opened, damaged: Sequence[Damage], as_json: bool) -> None:
+    """How many results were read, and what of them is damaged."""
+    files = sum(len(record.artifacts) for record in opened.records.values())
+    if as_json:
+        each = [
+            {"id": d.id, "path": unit_path(opened.plan.units[d.id]), "file": d.path, "why": d.why}
+            for d in damaged
+        ]
+        body = {"results": len(opened.records), "files": files, "damaged": each}
+        sys.stdout.write(json.dumps(body) + "\n")
+        return
+    for damage in damaged:
+        out.print(damage_line(opened, damage), style="yellow")
+    out.print(f"{len(opened.records)} results, {files} files, {len(damaged)} damaged")
+
+
+def print_matrices(opened: Opened, as_json: bool) -> None:
     """The matrices that are pruned of each model."""
     from tamt_ray.data.cache import SourceError
     from tamt_ray.masks.matrices import UnsupportedModelError
@@ -73,6 +105,9 @@ def print_matrices(opened: Opened) -> None:
         found = matrices_of(opened.sweep)
     except (SourceError, UnsupportedModelError, ValueError) as error:
         fail(2, f"{opened.file}: {error}")
+    if as_json:
+        sys.stdout.write(json.dumps({name: dict(each) for name, each in found.items()}) + "\n")
+        return
     for name, each in found.items():
         out.print(matrices_table(name, each))
         out.print()

@@ -1,5 +1,6 @@
 """`tamt explain` of a whole sweep: settings with their origin, and what is pruned."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,18 @@ def test_every_setting_names_its_origin(file: Path) -> None:
     assert found["rerank_every"] == ["rerank_every", "100", "recipe", "released_code"]
     assert found["scale"] == ["scale", "2.0", "recipe", "paper"]
     assert found["horizon"] == ["horizon", "27920", "default"]
+
+
+def test_the_same_as_json(file: Path) -> None:
+    def said(*words: str) -> dict[str, dict[str, object]]:
+        return json.loads(CliRunner().invoke(app, ["explain", str(file), "--json", *words]).stdout)
+
+    parts = said()
+    method = parts["method tamt_kd (tamt_kd, recipe released_code)"]
+    assert method["lr"] == {"value": 0.001, "from": "sweep file"}
+    assert method["rerank_every"] == {"value": 100, "from": "recipe released_code"}
+    assert parts["search"]["horizon"] == {"value": 27920, "from": "default"}
+    assert len(said("--matrices")["tiny"]) == 3
 
 
 def test_the_matrices_that_are_pruned(file: Path) -> None:

@@ -77,7 +77,9 @@ def test_verify_finds_a_flipped_bit_and_sets_it_aside_when_asked(
     said = call("verify", file)
     assert said.exit_code == 1
     assert str(unit) in said.stdout
-    assert said.stdout.splitlines()[-1] == f"set them aside: tamt verify {file} --quarantine"
+    assert f"set them aside: tamt verify {file} --quarantine" in said.stderr
+    (found,) = json.loads(call("verify", file, "--json").stdout)["damaged"]
+    assert found["path"] == "search/mini/omp/0.5"
     assert everything(tmp_path) == before
     assert counts(file)["search"]["to_run"] == 0, "sizes are right, so looking does not tell"
 

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 import ray
 import yaml
-from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
+from ray.autoscaler._private.fake_multi_node.node_provider import (
+    FAKE_HEAD_NODE_ID,
+    FakeMultiNodeProvider,
+)
 
 from .services_ray import free_port, started, with_token
 from .toy import write_toy
@@ -41,7 +44,12 @@ PROVIDER: dict[str, Any] = {
 VERSIONS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "v1": ({}, {"RAY_enable_autoscaler_v2": "0"}),
     "v2": (
-        {"launch_multiple": True, "head_node_id": FAKE_HEAD_NODE_ID},
+        {
+            # As `fake_multinode` it would need a file that Ray's wheel has not got.
+            "type": "external",
+            "module": f"{FakeMultiNodeProvider.__module__}.{FakeMultiNodeProvider.__name__}",
+            "launch_multiple": True, "head_node_id": FAKE_HEAD_NODE_ID,
+        },
         {
             "RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
             "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
