@@ -92,7 +92,7 @@ def test_a_sweep_begins_with_no_worker_and_the_cluster_grows(
     with started(head, tmp_path, env | of_version):
         done = subprocess.run(
             [sys.executable, "-m", "tamt_ray.sweep", str(sweep), "--address", address],
-            env=env, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
+            env=env, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         said = done.stdout + done.stderr
         assert done.returncode == 0, said
