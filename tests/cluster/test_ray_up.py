@@ -53,7 +53,7 @@ def test_the_quickstart_with_a_host_lost_on_the_way(
         host.run("echo 'export TAMT_CACHE=/shared/cache' >> ~/.profile")
     hosts.laptop.run("mkdir -p /shared/store && chmod -R o+rwX /shared", "root")
     session(hosts)
-    said = hosts.hosts[0].run("cd ~/tamt_ray && python -m tamt_ray.sweep sweeps/my.yaml")
+    said = hosts.hosts[0].run("cd ~/tamt_ray && ~/venv/bin/python -m tamt_ray.sweep sweeps/my.yaml")
     printed = [line.split() for line in said.splitlines()]
     readme = (ROOT / "README.md").read_text().partition("mlm_loss  kd_loss  runs\n")[2]
     rows = [line.split() for line in readme.partition("\n\n")[0].splitlines()]
