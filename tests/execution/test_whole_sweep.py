@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import ray
 from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
@@ -93,6 +94,7 @@ def test_what_cannot_run_is_refused_before_anything_runs(
     assert not list(tmp_path.rglob("record.json"))
 
 
+@pytest.mark.cluster
 def test_fractions_of_a_gpu_are_shared_out(toy: Toy, tamt: Tamt, tmp_path: Path) -> None:
     """With four logical GPUs and `gpus: 0.5`, eight fine-tunes run at once on all four."""
     toy["finetune_seeds"] = list(range(8))
