@@ -7,6 +7,7 @@ from typing import Any
 from optuna.storages.journal import BaseJournalBackend
 
 from tamt_ray.store.store import Store
+from tamt_ray.store.trouble import StoreError
 
 
 class StoreJournal(BaseJournalBackend):
@@ -17,9 +18,17 @@ class StoreJournal(BaseJournalBackend):
     """
 
     def __init__(self, store: Store, folder: str) -> None:
-        """Raises StoreError where the store cannot be read."""
+        """Raises StoreError where the store or a file of the journal cannot be read."""
         self._store, self._folder = store, folder
-        self._logs = [log for logs in store.folder(folder).values() for log in json.loads(logs)]
+        self._logs: list[dict[str, Any]] = []
+        for name, text in store.folder(folder).items():
+            try:
+                self._logs += json.loads(text)
+            except ValueError as error:
+                raise StoreError(
+                    f"{store.uri}/{folder}/{name} is not what was written; move the folder away to "
+                    "begin the tuning anew"
+                ) from error
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         """The operations from that number on."""
@@ -28,5 +37,6 @@ class StoreJournal(BaseJournalBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Keep further operations. Raises UnwritableError or LeaseLostError, and then has not."""
         name = f"{self._folder}/{len(self._logs):08}.json"
-        self._store.write(name, json.dumps(logs).encode())
-        self._logs += json.loads(json.dumps(logs))
+        text = json.dumps(logs)
+        self._store.write(name, text.encode())
+        self._logs += json.loads(text)

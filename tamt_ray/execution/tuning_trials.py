@@ -42,8 +42,8 @@ class Draw:
 
 
 def open_storage(store: Store, name: str) -> BaseStorage:
-    """The storage of a sweep in the store: a database on a disk, else a journal. Nothing is made
-    where nothing is told. Raises StoreError."""
+    """The storage of a sweep in its store: a database where that is a directory, made if need be,
+    else a journal. Raises StoreError."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = folder_of(name)
     if store.files.local is None:

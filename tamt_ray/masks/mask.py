@@ -107,7 +107,7 @@ def clear_pruned(values: Tensor, keep: Tensor) -> None:
     A CPU multiplies floats by flags one by one. Chunk by chunk the flags become floats first, read
     as the bytes they are: two to five times as fast, and the same to the bit.
     """
-    if values.is_cuda or not values.is_contiguous():
+    if values.device.type != "cpu" or not values.is_contiguous():
         values.mul_(keep)
         return
     room = values.new_empty(min(_CHUNK, values.numel()))

@@ -7,7 +7,7 @@ from tamt_ray.plan.tuning import Rung, Study, studies
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.lease import Lease, Pace
 from tamt_ray.store.store import Store
-from tamt_ray.store.trouble import LeaseLostError
+from tamt_ray.store.trouble import LeaseLostError, StoreError
 
 from .conftest import S3
 
@@ -59,6 +59,15 @@ def test_another_machine_goes_on(s3: S3, study: Study) -> None:
     third = known_trials(open_storage(Store(s3.uri), "small"), study)
     assert [trial.rungs[-1].losses["kd_loss"] for trial in third] == [0.5, 0.25]
     assert s3.web.failed
+
+
+def test_a_spoiled_file_is_named(s3: S3, study: Study) -> None:
+    store = Store(s3.uri)
+    finish(Trials(open_storage(store, "small"), study), 0.5)
+    name = min(store.files.sizes("tuning/small"))
+    store.files.write(name, store.files.read(name)[:-3])
+    with pytest.raises(StoreError, match=name):
+        open_storage(Store(s3.uri), "small")
 
 
 def test_looking_leaves_nothing_behind(s3: S3, study: Study) -> None:
