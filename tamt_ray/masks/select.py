@@ -66,7 +66,8 @@ class Selection:
     def __init__(self, zeros: int) -> None:
         self._zeros = zeros
         self._near: tuple[float, float] | None = None
-        """Above the first number, up to the second; the same one twice means itself."""
+        """Above the first number, up to the second. One number twice: that many values equal it,
+        or that it lies where there are none."""
 
     def cut(self, values: Tensor) -> Cut:
         """The cut of `values`, of any shape. Raises ValueError where they are too few."""
@@ -75,22 +76,23 @@ class Selection:
         if self._zeros == 0:
             return Cut(-math.inf, 0)
         flat = values.reshape(-1)
-        value, up_to = self._nth_smallest(flat)
+        value, up_to = self._border(flat)
         return Cut(value, _start_of_last(flat, value, up_to - self._zeros))
 
-    def _nth_smallest(self, flat: Tensor) -> tuple[float, int]:
-        """The `zeros`-th smallest value, and how many values are at most that."""
+    def _border(self, flat: Tensor) -> tuple[float, int]:
+        """The `zeros`-th smallest value, or a number between it and the next one; and how many
+        values are at most that."""
         n = self._zeros
         for low, high in self._brackets(flat):
             if low == high:
                 up_to = sum(_counts(flat, torch.le, high))
-                if sum(_counts(flat, torch.lt, high)) < n <= up_to:
+                if up_to == n or (up_to > n and sum(_counts(flat, torch.lt, high)) < n):
                     self._near = low, high
                     return high, up_to
                 continue
             below, inside = _look(flat, low, high)
-            if below < n <= below + len(inside):
-                value = _narrowed(inside, n - below, flat.numel())
+            if below <= n <= below + len(inside):
+                value = _narrowed(inside, n - below, flat.numel()) if n > below else low
                 up_to = below + int(torch.count_nonzero(inside <= value))
                 self._near = self._around(value, inside, n - below, (low, high), flat.numel())
                 return value, up_to
@@ -111,23 +113,34 @@ class Selection:
         margin = 3 * math.sqrt(len(sample)) / 2 + 1
         low = sample[max(0, math.floor(middle - margin))]
         high = sample[min(len(sample) - 1, math.ceil(middle + margin))]
-        yield float(low if low == high else _before(low)), float(high)
+        # First between the two: of values that the sample met there may be very many.
+        if low < high:
+            yield float(low), float(_before(high))
+            yield float(high), float(high)
+        yield float(low), float(low)
 
     def _around(
         self, value: float, inside: Tensor, place: int, bracket: tuple[float, float], size: int
     ) -> tuple[float, float]:
         """The next bracket: so many values on both sides of the `place`-th smallest `inside`.
 
-        Where `bracket` has too few on a side, it grows there.
+        Where `bracket` has too few on a side, it keeps its width there. Where it would be mostly a
+        gap above that value, as between scores that begin as one of two values, it is the gap's
+        middle.
         """
-        if int(torch.count_nonzero(inside == value)) > size // _NEAR:
-            return value, value
         step = max(1, len(inside) // 512)
         sample = inside[::step].sort().values
         reach = size // _NEAR // 2
         first, last = (place - 1 - reach) // step, (place - 1 + reach) // step + 1
-        low = float(sample[first]) if first >= 0 else 2 * bracket[0] - value
-        high = float(sample[last]) if last < len(sample) else 2 * bracket[1] - value
+        half = (bracket[1] - bracket[0]) / 2
+        low = float(sample[first]) if first >= 0 else value - half
+        high = float(sample[last]) if last < len(sample) else value + half
+        above = inside[inside > value]
+        gap = (float(above.min()) if len(above) else bracket[1]) - value
+        if gap > (high - low) / 2 and len(above) == len(inside) - place:
+            return value + gap / 2, value + gap / 2
+        if int(torch.count_nonzero(inside == value)) > size // _NEAR:
+            return value, value
         if low >= value:
             low = float(_before(sample.new_tensor(value)))
         return low, max(high, value)

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tamt_ray.masks import select
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.select import Selection, keep_largest, zeros_at
 
@@ -146,6 +147,34 @@ def test_a_selection_looks_near_the_last_cut_first(monkeypatch: pytest.MonkeyPat
     assert guesses == 0
     selection.cut(values + 10)
     assert guesses == 1
+
+
+def test_scores_in_two_heaps_are_only_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a search begins: all scores 0 or .02, moving by a learning rate until the heaps meet."""
+    draw = np.random.default_rng(5)
+    looks: list[float] = []
+    look = select._look
+
+    def counted(flat: torch.Tensor, low: float, high: float) -> tuple[int, torch.Tensor]:
+        below, inside = look(flat, low, high)
+        looks.append(len(inside) / len(flat))
+        return below, inside
+
+    monkeypatch.setattr(select, "_look", counted)
+    scores = np.zeros(40_000, dtype=np.float32)
+    scores[draw.permutation(40_000)[28_000:]] = 0.02
+    drift = draw.normal(size=40_000).astype(np.float32) * 2e-4
+    selection, spent = Selection(28_000), []
+    for _ in range(60):
+        looks.clear()
+        keep = selection.cut(torch.from_numpy(scores)).keep(torch.from_numpy(scores))
+        assert np.array_equal(keep.numpy(), by_sorting(scores, 28_000))
+        spent.append(list(looks))
+        scores += drift
+    assert spent[1:12] == [[]] * 11, "the heaps are apart, the boundary where it was"
+    assert len(spent[12]) == 1
+    assert spent[12][0] < 0.1
+    assert sorted(map(sum, spent[12:]))[24] < 0.01, "then most brackets hold the boundary"
 
 
 def test_values_of_both_precisions_and_any_length_are_told_apart() -> None:
