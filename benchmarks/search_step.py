@@ -2,9 +2,9 @@
 
 All contestants read the same batches of 16 × 128 tokens in one piece, draw them anew for every
 step, and train in train mode with dropout. The released code's step is timed without re-ranking.
-Ours begins with scores spread by noise, as they are after some hundreds of steps: φ lies among many
-then. In a search's first steps it lies in the gap between two values, and one count finds it. Ratios
-are of processor time on one thread, which other work on the machine disturbs least.
+Ours begins with scores spread by noise, as they are after some hundreds of steps: then φ lies among
+many. In a search's first steps it lies in the gap between two values, and one count finds it.
+Ratios are of processor time on one thread, which other work on the machine disturbs least.
 """
 
 import tempfile
