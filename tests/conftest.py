@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from importlib.util import find_spec
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,13 @@ torch.set_num_threads(1)
 LETTERS = "abcdefghijklmnopqrst"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", ".", *LETTERS]
 PIECES = [f"##{letter}" for letter in LETTERS]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests of real servers need what a head of a cluster has installed."""
+    missing = [name for name in ("grpc", "psycopg2") if find_spec(name) is None]
+    if item.get_closest_marker("cluster") and missing:
+        pytest.fail(f'no {" and no ".join(missing)}: pip install -e ".[test,cluster]"', False)
 
 
 @pytest.fixture(scope="session")
