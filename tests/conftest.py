@@ -2,8 +2,8 @@
 
 import os
 import subprocess
-from importlib.util import find_spec
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
