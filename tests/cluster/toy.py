@@ -10,9 +10,9 @@ import yaml
 LETTERS = "abcdefghijklmnopqrst"
 
 
-def write_toy(sweep: Path, shared: Path, seen_as: Path, model: Path) -> None:
+def write_toy(sweep: Path, shared: Path, seen_as: Path, model: Path, seeds: int = 4) -> None:
     """Write the sweep file, and its data, model and store into `shared`, which the hosts see as
-    `seen_as`. Two searches and eight fine-tunes of seconds each."""
+    `seen_as`. Two searches, and three fine-tunes of seconds for each of so many seeds."""
     data = shared / "data"
     data.mkdir()
     shutil.copytree(model, data / "model")
@@ -40,10 +40,10 @@ def write_toy(sweep: Path, shared: Path, seen_as: Path, model: Path) -> None:
         "methods": [{"method": m, "steps": 300} for m in ("tamt_mlm", "tamt_kd")],
         "sparsities": [0.5],
         "mask_seeds": [1],
-        "finetune_seeds": [1, 2, 3, 4],
+        "finetune_seeds": list(range(1, seeds + 1)),
         "tasks": {
             "words": {
-                "kind": "classification", "text": ["text"], "epochs": 5, "lr": 2e-3,
+                "kind": "classification", "text": ["text"], "epochs": 25, "lr": 2e-3,
                 "train": {"source": f"{source}/train.jsonl"},
                 "validation": [{"source": f"{source}/validation.jsonl"}],
             }
