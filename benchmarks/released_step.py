@@ -1,4 +1,4 @@
-"""The released code's mask-training step, written anew (PAPER §2, §6).
+"""The released code's mask-training step, written anew.
 
 Masks are made and multiplied in every forward pass, logits cover the vocabulary at every position,
 and the optimiser takes tensor after tensor.

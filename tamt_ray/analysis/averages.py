@@ -14,7 +14,7 @@ AVERAGE = "(average)"
 GROUP = ["model", "method", "sparsity", "task"]
 
 FIVE = ("cola", "sst2", "mnli", "stsb", "squad")
-"""The tasks that the paper averages over where it looks into the search (PAPER §5, Fig. 5)."""
+"""The tasks that the paper averages over where it looks into the search (Fig. 5)."""
 FIVE_AVERAGE = "(average of five)"
 """Stands for `FIVE` in a `task` column, where a sweep has more tasks than these."""
 

@@ -1,4 +1,4 @@
-"""The paper's statements in words, each with the function that tests it (PAPER §5)."""
+"""The paper's statements in words, each with the function that tests it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

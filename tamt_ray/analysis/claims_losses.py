@@ -1,4 +1,4 @@
-"""The paper's statements about pre-training losses and what they foretell (PAPER §5, Fig. 5)."""
+"""The paper's statements about pre-training losses and what they foretell (Fig. 5)."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""The paper's statements about the masks themselves and what they cost (PAPER §5, Fig. 6 and 8)."""
+"""The paper's statements about the masks themselves and what they cost (Fig. 6 and 8)."""
 
 import polars as pl
 

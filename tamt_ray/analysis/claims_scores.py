@@ -1,4 +1,4 @@
-"""The paper's statements about downstream scores (PAPER §5)."""
+"""The paper's statements about downstream scores."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Does a lower pre-training loss mean a better subnetwork? (PAPER §5, Fig. 5, 12, 13)"""
+"""Does a lower pre-training loss mean a better subnetwork? (Fig. 5, 12, 13)"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Downstream score against what the search took (PAPER §5, Fig. 6, 7, 14–16)."""
+"""Downstream score against what the search took (Fig. 6, 7, 14–16)."""
 
 from collections.abc import Mapping, Sequence
 

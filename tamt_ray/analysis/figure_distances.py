@@ -1,4 +1,4 @@
-"""How far the masks are from each other (PAPER §5, Fig. 8, 17)."""
+"""How far the masks are from each other (Fig. 8, 17)."""
 
 from itertools import groupby
 

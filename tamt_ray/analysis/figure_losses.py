@@ -1,4 +1,4 @@
-"""Pre-training loss against downstream score at each sparsity (PAPER §5, Fig. 5, 12, 13)."""
+"""Pre-training loss against downstream score at each sparsity (Fig. 5, 12, 13)."""
 
 import math
 

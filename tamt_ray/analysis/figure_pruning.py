@@ -1,4 +1,4 @@
-"""What pruning alone does, and how models bear it (PAPER §5, Fig. 1, 10, 11)."""
+"""What pruning alone does, and how models bear it (Fig. 1, 10, 11)."""
 
 from collections.abc import Sequence
 

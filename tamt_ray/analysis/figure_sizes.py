@@ -1,4 +1,4 @@
-"""Score on smaller training sets (PAPER §5, Fig. 9)."""
+"""Score on smaller training sets (Fig. 9)."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""How much sooner TAMT reaches what IMP reaches at its best (PAPER §5, Fig. 6, 14–16)."""
+"""How much sooner TAMT reaches what IMP reaches at its best (Fig. 6, 14–16)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How good a mask is after how long a search (PAPER §5, Fig. 6, 7, 14–16)."""
+"""How good a mask is after how long a search (Fig. 6, 7, 14–16)."""
 
 import numpy as np
 import polars as pl

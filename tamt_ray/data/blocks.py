@@ -1,4 +1,4 @@
-"""Text for the pre-training objectives (PAPER §3): packed blocks of tokens, or paragraphs."""
+"""Text for the pre-training objectives: packed blocks of tokens, or paragraphs."""
 
 import functools
 import hashlib

@@ -1,1 +1,1 @@
-"""Fine-tuning one subnetwork on one task (PAPER §4)."""
+"""Fine-tuning one subnetwork on one task."""

@@ -1,4 +1,4 @@
-"""The training loop (PAPER §4)."""
+"""The training loop."""
 
 import statistics
 from collections.abc import Callable, Sequence

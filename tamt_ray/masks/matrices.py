@@ -15,7 +15,7 @@ class UnsupportedModelError(ValueError):
 
 
 def prunable_matrices(body: nn.Module, patterns: Iterable[str] = ("*",)) -> dict[str, nn.Parameter]:
-    """The weights that a mask covers, by name within `body` (PAPER §1).
+    """The weights that a mask covers, by name within `body`.
 
     The word embedding [vocabulary, hidden] and every linear layer [out, in] of the Transformer
     layers, as far as a glob pattern names them; never biases, LayerNorm, position, relative or

@@ -1,4 +1,4 @@
-"""The pre-training evaluation of a subnetwork (PAPER §3)."""
+"""The pre-training evaluation of a subnetwork."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""One level of iterative magnitude pruning (PAPER §2), rewound or trained on."""
+"""One level of iterative magnitude pruning, rewound or trained on."""
 
 from collections.abc import Mapping
 

@@ -25,7 +25,7 @@ class LanguageModel(nn.Module):
     masked matrices: theirs, and the pooler's where it is masked too. The pooler takes no part in
     any objective, so it has no trained weight here.
     The decoder is untied: it reads a frozen copy of the word embedding, so that a mask on the input
-    embedding leaves it dense (PAPER §1).
+    embedding leaves it dense.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The masked-language-model corruption: 15 % of tokens, 80/10/10 (PAPER §2)."""
+"""The masked-language-model corruption: 15 % of tokens, 80/10/10."""
 
 from dataclasses import dataclass
 
@@ -72,8 +72,8 @@ class Stream:
     seed: int
     probability: float
     first: int = 0
-    """Steps that the levels below have taken: IMP prunes one training again and again (PAPER §2),
-    so that each level goes on with text and corruption that are new."""
+    """Steps that the levels below have taken: IMP prunes one training again and again, so that
+    each level goes on with text and corruption that are new."""
 
     def batch(self, step: int) -> list[Corrupted]:
         """The blocks of one global batch. Epochs are permutations of all blocks."""

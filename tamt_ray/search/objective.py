@@ -1,4 +1,4 @@
-"""What a search minimises (PAPER §2): MLM loss, hidden-state distillation, or their sum."""
+"""What a search minimises: MLM loss, hidden-state distillation, or their sum."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The optimisers of the trained searches (PAPER §2): AdamW, and the released code's BertAdam."""
+"""The optimisers of the trained searches: AdamW, and the released code's BertAdam."""
 
 import math
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The ways to find a subnetwork (PAPER §2)."""
+"""The ways to find a subnetwork."""
 
 from typing import Annotated, Literal
 
@@ -22,7 +22,7 @@ Steps = Annotated[
 TAMT_STEPS: dict[float, int] = {
     0.2: 3000, 0.3: 6000, 0.4: 8000, 0.5: 11000, 0.6: 14000, 0.7: 17000, 0.8: 20000, 0.9: 22000,
 }  # fmt: skip
-"""PAPER §3, "steps behind each sparsity"."""
+"""The steps of TAMT behind each sparsity, as the paper has them."""
 
 
 class Training(Frozen):

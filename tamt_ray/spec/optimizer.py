@@ -1,4 +1,4 @@
-"""The optimiser of one trained search (PAPER §2)."""
+"""The optimiser of one trained search."""
 
 from typing import Literal
 

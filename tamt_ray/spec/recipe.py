@@ -1,4 +1,4 @@
-"""Named sets of defaults: what the paper says, and what its released code does (PAPER §2)."""
+"""Named sets of defaults: what the paper says, and what its released code does."""
 
 from collections.abc import Mapping
 from typing import Literal

@@ -17,7 +17,7 @@ from tamt_ray.spec.task import Task
 from tamt_ray.spec.tuning import Tuning, check_tuning
 
 DENSE = "full"
-"""What the unpruned model is called in every table (PAPER §5)."""
+"""What the unpruned model is called in every table."""
 
 
 def _no_repeats(values: tuple[float, ...]) -> tuple[float, ...]:

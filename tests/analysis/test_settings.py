@@ -31,7 +31,7 @@ def cells(html: str, method: str) -> list[str]:
 
 
 def test_iterations_are_those_of_the_paper(material: Material) -> None:
-    """PAPER §3: IMP 2792 · (10 s − 1), TAMT by its table; checkpoints are not among them."""
+    """As in the paper: IMP 2792 · (10 s − 1), TAMT by its table; checkpoints are not among them."""
     html = iterations_table(material)
     assert cells(html, "imp") == ["11,168", "16,752"]
     assert cells(html, "tamt_mlm") == cells(html, "tamt_mlm_kd") == ["11,000", "17,000"]

@@ -176,7 +176,7 @@ LINEAR = (
 @pytest.mark.parametrize("pooler", [True, False])
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 def test_six_matrices_a_layer_and_the_word_embedding(kind: str, pooler: bool) -> None:
-    """PAPER §1; 3 layers of 4 × 8·8 + 2 × 8·16 weights, and 40 × 8 of the vocabulary."""
+    """3 layers of 4 × 8·8 + 2 × 8·16 weights, and 40 × 8 of the vocabulary."""
     if kind == "bert":
         body = BertModel(BertConfig(**TINY), add_pooling_layer=pooler)
     else:

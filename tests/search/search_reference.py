@@ -1,4 +1,4 @@
-"""The methods of PAPER §2 written once more, the slow and plain way, to compare with.
+"""The paper's methods written once more, the slow and plain way, to compare with.
 
 Nothing of `tamt_ray.search` computes here: the model is transformers' own, weights are multiplied
 by masks in every forward pass, logits are taken at all positions with transformers' own loss,

@@ -1,4 +1,4 @@
-"""Masked-language-model corruption (PAPER §2): 15 % of tokens, 80/10/10; and the data stream."""
+"""Masked-language-model corruption: 15 % of tokens, 80/10/10; and the data stream."""
 
 import math
 

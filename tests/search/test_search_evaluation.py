@@ -1,4 +1,4 @@
-"""The pre-training losses of a subnetwork (PAPER §3) by transformers' own loss."""
+"""The pre-training losses of a subnetwork by transformers' own loss."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Iterative magnitude pruning with true rewinding (PAPER §2) against a plain reference."""
+"""Iterative magnitude pruning with true rewinding against a plain reference."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

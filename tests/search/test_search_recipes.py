@@ -1,4 +1,4 @@
-"""The released code's way of searching (PAPER §2) against the plain reference."""
+"""The released code's way of searching against the plain reference."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Mask training (PAPER §2, Eq. 3–5) against a plain reference, and what it leaves alone."""
+"""Mask training (Eq. 3–5) against a plain reference, and what it leaves alone."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -36,7 +36,7 @@ def test_there_are_sweeps_to_load() -> None:
 
 
 def test_main_results_are_the_grid_of_the_paper() -> None:
-    """PAPER §3 and §4: models, sparsities, seeds, steps behind each sparsity, learning rates."""
+    """The paper's models, sparsities, seeds, steps behind each sparsity, learning rates."""
     sweep = load_sweep(next(path for path in SWEEPS if path.name == "main_results.yaml"))
     assert list(sweep.models) == ["bert", "roberta"]
     assert [method.method for method in sweep.methods] == [

@@ -1,4 +1,4 @@
-"""Recipes fill in what a sweep file leaves open, and every value can be traced (PAPER §2)."""
+"""Recipes fill in what a sweep file leaves open, and every value can be traced."""
 
 import pytest
 
