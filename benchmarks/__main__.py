@@ -5,6 +5,8 @@ import importlib
 import subprocess
 import sys
 
+from tamt_ray.data.cache import SourceError
+
 NAMES = (
     "search_step", "reranking", "memory", "finetune", "mask_file", "fleet", "plan", "board",
     "placement", "resume",
@@ -23,9 +25,13 @@ def main() -> int:
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
     if len(asked.names) != 1:
         return sum(_apart(name, asked.json) for name in asked.names or NAMES)
-    for answer in importlib.import_module(f"benchmarks.{asked.names[0]}").run():
-        sys.stdout.write(f"{answer.to_json() if asked.json else answer}\n")
-        sys.stdout.flush()
+    try:
+        for answer in importlib.import_module(f"benchmarks.{asked.names[0]}").run():
+            sys.stdout.write(f"{answer.to_json() if asked.json else answer}\n")
+            sys.stdout.flush()
+    except SourceError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0
 
 
