@@ -41,9 +41,9 @@ from tamt_ray.spec.load import load_sweep
 from tamt_ray.spec.model import Model
 from tamt_ray.spec.task import Classification
 
-ROUNDS = 2
+ROUNDS = 3
 LENGTH = 128
-BATCHES, PADDED = 8, 2
+BATCHES, PADDED = 8, 1
 TEXTS = {"cola": 1, "sst2": 1, "mrpc": 2, "rte": 2}
 """Sentences of an example."""
 TARGETS = {"cola": 4.0, "sst2": 4.0, "mrpc": 1.8, "rte": 1.8}
