@@ -30,7 +30,8 @@ from tamt_ray.spec.optimizer import Optimizer
 SPARSITY = 0.7
 SPREAD = 0.01
 """Standard deviation of the noise on scores of 0 and 0.02, so that the two heaps overlap. Chosen,
-not trained: training itself (2 layers, hidden 384, lr 5e-5) brings them to touch after some 200 steps of distillation."""
+not trained: training itself (2 layers, hidden 384, lr 5e-5) brings them to touch after some 200
+steps of distillation."""
 
 
 def mask_training(
