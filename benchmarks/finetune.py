@@ -10,6 +10,7 @@ Needs the extra `bench` and the tasks' data.
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from unittest.mock import patch
 
 import numpy as np
@@ -20,13 +21,14 @@ from transformers import (
     DataCollatorWithPadding,
     PrinterCallback,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
 )
 from transformers.utils import logging
 
 from benchmarks.answer import Answer, at_least
-from benchmarks.clock import interleave
 from benchmarks.padded import Padded
+from benchmarks.turns import Turn, in_turns
 from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, tokenizer
 from tamt_ray.data.table import load_rows
 from tamt_ray.finetune import loop
@@ -41,9 +43,9 @@ from tamt_ray.spec.load import load_sweep
 from tamt_ray.spec.model import Model
 from tamt_ray.spec.task import Classification
 
-ROUNDS = 3
+ROUNDS = 5
 LENGTH = 128
-BATCHES, PADDED = 8, 1
+BATCHES = 6
 TEXTS = {"cola": 1, "sst2": 1, "mrpc": 2, "rte": 2}
 """Sentences of an example."""
 TARGETS = {"cola": 4.0, "sst2": 4.0, "mrpc": 1.8, "rte": 1.8}
@@ -65,33 +67,61 @@ def _beside(name: str, source: str) -> Iterator[Answer]:
     examples = sentences(task, load_rows(task.train), tokenizer(checkpoint), None, 1)
     ours, encoder = Finetuner(CPU), Encoder(checkpoint, CPU)
     mask = Mask.by_magnitude(prunable_matrices(encoder.body), 0.5)
-    padded = Padded(encoder.network(model, task, 1), mask, encoder.masked(mask), LENGTH)
+    padded = Padded(encoder.network(model, task, 1), mask, encoder.masked(mask)[0], LENGTH)
     epoch = epoch_batches(examples.sequences.lengths, task.batch_size, 1, 0)
     some = [batch for batch in epoch if len(batch) == task.batch_size][:BATCHES]
-    with (
-        patch.object(loop, "epoch_batches", return_value=some),
-        tempfile.TemporaryDirectory(prefix="tamt-bench-") as folder,
-    ):
-        times = interleave(
+
+    def subnetwork(turn: Turn) -> object:
+        with patch.object(loop, "epoch_batches", return_value=_stepwise(some, turn)):
+            return ours.run(model, task, 1, mask)
+
+    def padding(turn: Turn) -> None:
+        turn()
+        padded.epoch(examples.sequences, examples.targets, task, some[:1])
+        turn()
+
+    with tempfile.TemporaryDirectory(prefix="tamt-bench-") as folder:
+        loops = in_turns(
             {
-                "ours": lambda: ours.run(model, task, 1, mask),
-                "padded": lambda: padded.epoch(
-                    examples.sequences, examples.targets, task, some[:PADDED]
-                ),
+                "ours": subnetwork,
+                "padded": padding,
                 "Trainer": trainer(checkpoint, examples, some, task, Path(folder)),
             },
             ROUNDS,
         )
+    seconds = {who: loop.epoch(len(epoch)) for who, loop in loops.items()}
+    told = [
+        f"{who} {seconds[who]:.0f} s ({fmean(loop.steps):.3g} s a step, {loop.around:.2g} s around)"
+        for who, loop in loops.items()
+    ]
+    said = f"epoch of {len(epoch)} steps out of {BATCHES}: {', '.join(told)}"
     question = f"fine-tuning on {name}: times faster than"
-    said = f"{BATCHES} of {len(epoch)} batches, {PADDED} of padded; {times}"
     yield at_least(
         f"{question} padding to {LENGTH}, masks in every forward",
-        times.cpu_ratio("padded", "ours") * BATCHES / PADDED, TARGETS[name], "x", said,
+        seconds["padded"] / seconds["ours"], TARGETS[name], "x", said,
     )  # fmt: skip
     yield at_least(
         f"{question} Trainer on the same batches",
-        times.cpu_ratio("Trainer", "ours"), 1.0, "x", said,
+        seconds["Trainer"] / seconds["ours"], 1.0, "x", said,
     )  # fmt: skip
+
+
+def _stepwise(batches: Sequence[Indices], turn: Turn) -> Iterator[Indices]:
+    for batch in batches:
+        turn()
+        yield batch
+    turn()
+
+
+class _Stepwise(TrainerCallback):
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+
+    def on_step_begin(self, *_: object, **__: object) -> None:
+        self._turn()
+
+    def on_epoch_end(self, *_: object, **__: object) -> None:
+        self._turn()
 
 
 def glue(name: str) -> Classification:
@@ -112,7 +142,7 @@ def trainer(
     batches: Sequence[Indices],
     task: Classification,
     folder: Path,
-) -> Callable[[], object]:
+) -> Callable[[Turn], object]:
     """These batches in `Trainer`, on the same features, from the same pre-trained weights."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -138,10 +168,11 @@ def trainer(
     )  # fmt: skip
     collator = DataCollatorWithPadding(tokenizer(checkpoint))
 
-    def epoch() -> object:
+    def epoch(turn: Turn) -> object:
         model.load_state_dict(pretrained)
         peer = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collator)
         peer.remove_callback(PrinterCallback)
+        peer.add_callback(_Stepwise(turn))
         return peer.train()
 
     return epoch

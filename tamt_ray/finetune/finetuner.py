@@ -19,6 +19,7 @@ from tamt_ray.finetune.model import Encoder
 from tamt_ray.finetune.passages import Passages, passages
 from tamt_ray.finetune.recent import Recent
 from tamt_ray.finetune.sentences import Sentences, sentences
+from tamt_ray.finetune.vocabulary import tokens_of
 from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero
 from tamt_ray.spec.model import Model
 from tamt_ray.spec.table import Table
@@ -85,8 +86,9 @@ class Finetuner:
         ]
         _check_lengths(encoder, [data, *validation])
         history = History()
-        network = encoder.network(model, task, seed)
-        matrices = {} if mask is None else encoder.masked(mask)
+        tokens = tokens_of(examples.sequences for examples in (data, *validation))
+        network = encoder.network(model, task, seed, tokens)
+        matrices, mask = ({}, None) if mask is None else encoder.masked(mask)
         handles = [] if mask is None else apply_mask(matrices, mask)
         try:
             evaluations = train(

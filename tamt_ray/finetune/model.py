@@ -17,6 +17,8 @@ from transformers.utils import logging
 
 from tamt_ray.data.checkpoint import Checkpoint
 from tamt_ray.data.seeds import derive
+from tamt_ray.finetune.examples import Indices
+from tamt_ray.finetune.vocabulary import Vocabulary
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import POOLER, prunable_matrices
 from tamt_ray.spec.model import Model
@@ -92,11 +94,18 @@ class Encoder:
         self._device = device
         self._pooler_is_new = bool(report["missing_keys"])
         self._original = {name: p.detach().clone() for name, p in self.body.named_parameters()}
+        self._vocabulary = Vocabulary.find(self.body, self._original)
         self.body.to(device)  # pyright: ignore[reportArgumentType]
         self._networks: dict[tuple[str, int], Network] = {}
 
-    def network(self, model: Model, task: Task, seed: int) -> Network:
-        """θ0 with a head for the task; whatever is not pre-trained depends on the seed only."""
+    def network(
+        self, model: Model, task: Task, seed: int, tokens: Indices | None = None
+    ) -> Network:
+        """θ0 with a head for the task; whatever is not pre-trained depends on the seed only.
+
+        Given the `tokens` that it will read, in ascending order, it has no other words. Raises
+        ValueError for tokens of another vocabulary.
+        """
         if isinstance(task, Spans):
             kind, labels = "spans", 2
         else:
@@ -104,9 +113,14 @@ class Encoder:
         if (kind, labels) not in self._networks:
             self._networks[kind, labels] = self._build(kind, labels)
         network = self._networks[kind, labels]
+        replaced = None
+        if self._vocabulary is not None:
+            self._vocabulary.reset(tokens, self._device)
+            replaced = self._vocabulary.parameter
         with torch.no_grad():
             for name, parameter in self.body.named_parameters():
-                parameter.copy_(self._original[name])
+                if name != replaced:
+                    parameter.copy_(self._original[name])
         generator = torch.Generator().manual_seed(derive("head", seed))
         inside = {id(module) for module in self.body.modules()}
         _initialise([m for m in network.modules() if id(m) not in inside], generator)
@@ -126,11 +140,12 @@ class Encoder:
                 f"{type(self.body).__name__} does not work with a head for {task.kind}: {error}"
             ) from error
 
-    def masked(self, mask: Mask) -> dict[str, nn.Parameter]:
-        """The weights that a mask covers, by name: all that can be pruned, or some of them.
+    def masked(self, mask: Mask) -> tuple[dict[str, nn.Parameter], Mask]:
+        """The weights of the latest network that a mask covers, by name, and the mask on them.
 
-        Where the pooler is masked but the network does not use it, that part has no effect.
-        Raises ValueError for the mask of another model.
+        A mask covers all that can be pruned, or some; of it stays what is on the words that the
+        network has. Where the pooler is masked but the network does not use it, that part has no
+        effect. Raises ValueError for the mask of another model.
         """
         matrices = prunable_matrices(self.body)
         pooler = dict(self.body.named_parameters()).get(POOLER)
@@ -142,7 +157,9 @@ class Encoder:
                 f"the mask is another model's: {type(self.body).__name__} has no published "
                 f"{unknown[0]} that could be pruned"
             )
-        return {name: matrices[name] for name in mask}
+        mask.check_covers({name: self._original[name] for name in mask})
+        here = mask if self._vocabulary is None else self._vocabulary.rows(mask)
+        return {name: matrices[name] for name in mask}, here
 
     def longest(self) -> int | None:
         """Tokens that the position embeddings allow; None where there is no such limit."""

@@ -51,17 +51,16 @@ def test_an_epoch_with_padding_and_masks_in_every_forward(still: str, tmp_path: 
     examples = sentences(task, load_rows(task.train), tokenizer(checkpoint), None, 1)
 
     encoder = Encoder(checkpoint, CPU)
-    matrices = prunable_matrices(encoder.body)
-    mask = Mask.by_magnitude(matrices, 0.5)
+    mask = Mask.by_magnitude(prunable_matrices(encoder.body), 0.5)
     network = encoder.network(model, task, 1)
-    handles = apply_mask(matrices, mask)
+    handles = apply_mask(*encoder.masked(mask))
     train(network, examples, [examples], task, 1, CPU, History(), None)
     for handle in handles:
         handle.remove()
     ours = {name: value.clone() for name, value in network.state_dict().items()}
 
     other = Encoder(checkpoint, CPU)
-    slow = Padded(other.network(model, task, 1), mask, prunable_matrices(other.body), 16)
+    slow = Padded(other.network(model, task, 1), mask, other.masked(mask)[0], 16)
     order = epoch_batches(examples.sequences.lengths, task.batch_size, 1, 0)
     before = slow.weights()
     slow.epoch(examples.sequences, examples.targets, task, order)

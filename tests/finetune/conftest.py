@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
 from tamt_ray.spec.model import Model
 from tamt_ray.spec.task import Task
@@ -26,6 +28,28 @@ def model(request: pytest.FixtureRequest, model_dir: Path) -> Model:
 @pytest.fixture
 def native(model_dir: Path) -> Model:
     return Model(source=f"dir:{model_dir}")
+
+
+@pytest.fixture
+def roberta_dir(tmp_path: Path) -> Path:
+    """Two layers of RoBERTa, random weights: no segments, positions count from the padding on."""
+    path = tmp_path / "roberta"
+    words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "good", "bad", *LETTERS]
+    bare = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    bare.pre_tokenizer = pre_tokenizers.Whitespace()
+    bare.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True)
+    PreTrainedTokenizerFast(
+        tokenizer_object=bare, pad_token="<pad>", unk_token="<unk>",
+        model_input_names=["input_ids", "attention_mask"],
+    ).save_pretrained(path)  # fmt: skip
+    RobertaForMaskedLM(
+        RobertaConfig(
+            vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+            intermediate_size=64, max_position_embeddings=82, type_vocab_size=1,
+            initializer_range=0.2, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        )
+    ).save_pretrained(path)  # fmt: skip
+    return path
 
 
 @pytest.fixture

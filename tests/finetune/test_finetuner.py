@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.history import NonFiniteLossError
@@ -144,8 +142,8 @@ def test_pruned_weights_stay_zero_and_kept_ones_move(
     decayed = toy.model_copy(update={"weight_decay": 0.1})
     outcome = finetuner.run(model, decayed, 1, mask)
     assert outcome.metrics["pruned_nonzero"] == 0
-    trained = prunable_matrices(encoders[0].body)
-    for name, keep in mask.items():
+    trained, rows = encoders[0].masked(mask)
+    for name, keep in rows.items():
         assert not trained[name][~keep].any(), name
     layers = [name for name in mask if "embeddings" not in name]
     assert len(layers) == 12
@@ -260,25 +258,10 @@ def test_a_missing_column_is_named(
 
 @pytest.mark.parametrize("kind", ["native", "mean", "spans"])
 def test_roberta_has_its_own_heads(
-    tmp_path: Path, write_task: WriteTask, sentiment: Rows, lookup: Rows, kind: str
+    roberta_dir: Path, write_task: WriteTask, sentiment: Rows, lookup: Rows, kind: str
 ) -> None:
     """No segments, a head without a pooler, positions counted from behind the padding."""
-    words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "good", "bad", *LETTERS]
-    bare = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
-    bare.pre_tokenizer = pre_tokenizers.Whitespace()
-    bare.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True)
-    PreTrainedTokenizerFast(
-        tokenizer_object=bare, pad_token="<pad>", unk_token="<unk>",
-        model_input_names=["input_ids", "attention_mask"],
-    ).save_pretrained(tmp_path / "roberta")  # fmt: skip
-    RobertaForMaskedLM(
-        RobertaConfig(
-            vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-            intermediate_size=64, max_position_embeddings=82, type_vocab_size=1,
-            initializer_range=0.2, pad_token_id=1, bos_token_id=0, eos_token_id=2,
-        )
-    ).save_pretrained(tmp_path / "roberta")  # fmt: skip
-    source = f"dir:{tmp_path / 'roberta'}"
+    source = f"dir:{roberta_dir}"
     if kind == "spans":
         task = write_task("spans", lookup(200, 1), lookup(40, 2), max_length=40, doc_stride=16,
                           max_query=8, epochs=2, batch_size=8)  # fmt: skip
