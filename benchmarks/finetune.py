@@ -1,14 +1,18 @@
 """Fine-tuning beside padding with masks in every forward, and beside `Trainer`.
 
 The quickstart's model on real GLUE tasks. All contestants train the same batches of 32, out of an
-epoch of the whole task that is sorted by length as ours is; `Trainer` itself sorts as well. A
-padded batch costs the same whatever is in it, so that contestant trains `PADDED` of them. Beside
-`Trainer`, which masks nothing, ours carries a mask. Ratios are of processor time on one thread.
-Needs the extra `bench` and the tasks' data.
+epoch of the whole task that is sorted by length as ours is; `Trainer` itself sorts as well. Each
+trains as its users run it, in a process of its own, and they take turns at each step. Beside
+`Trainer`, which masks nothing, ours carries a mask. Ratios are those of a whole epoch's processor
+time on one thread. Needs the extra `bench` and the tasks' data.
 """
 
+import atexit
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from unittest.mock import patch
@@ -28,9 +32,10 @@ from transformers.utils import logging
 
 from benchmarks.answer import Answer, at_least
 from benchmarks.padded import Padded
-from benchmarks.turns import Turn, in_turns
+from benchmarks.turns import Run, Turn, in_turns
 from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, tokenizer
 from tamt_ray.data.table import load_rows
+from tamt_ray.execution.memory import keep_freed_memory
 from tamt_ray.finetune import loop
 from tamt_ray.finetune.batches import epoch_batches
 from tamt_ray.finetune.examples import Indices
@@ -54,56 +59,91 @@ CPU = torch.device("cpu")
 
 def run() -> Iterator[Answer]:
     """How many times faster ours is, task by task."""
-    torch.set_num_threads(1)
-    sweep = load_sweep(Path(__file__).parents[1] / "sweeps" / "quickstart.yaml")
-    source = next(iter(sweep.models.values())).source
     for name in TARGETS:
-        yield from _beside(name, source)
-
-
-def _beside(name: str, source: str) -> Iterator[Answer]:
-    model, task = Model(source=source), glue(name)
-    checkpoint = load_checkpoint(source)
-    examples = sentences(task, load_rows(task.train), tokenizer(checkpoint), None, 1)
-    ours, encoder = Finetuner(CPU), Encoder(checkpoint, CPU)
-    mask = Mask.by_magnitude(prunable_matrices(encoder.body), 0.5)
-    padded = Padded(encoder.network(model, task, 1), mask, encoder.masked(mask)[0], LENGTH)
-    epoch = epoch_batches(examples.sequences.lengths, task.batch_size, 1, 0)
-    some = [batch for batch in epoch if len(batch) == task.batch_size][:BATCHES]
-
-    def subnetwork(turn: Turn) -> object:
-        with patch.object(loop, "epoch_batches", return_value=_stepwise(some, turn)):
-            return ours.run(model, task, 1, mask)
-
-    def padding(turn: Turn) -> None:
-        turn()
-        padded.epoch(examples.sequences, examples.targets, task, some[:1])
-        turn()
-
-    with tempfile.TemporaryDirectory(prefix="tamt-bench-") as folder:
+        steps = len(_setting(name).epoch)
         loops = in_turns(
             {
-                "ours": subnetwork,
-                "padded": padding,
-                "Trainer": trainer(checkpoint, examples, some, task, Path(folder)),
+                "ours": partial(_ours, name),
+                "padded": partial(_padded, name),
+                "Trainer": partial(_trainer, name),
             },
             ROUNDS,
         )
-    seconds = {who: loop.epoch(len(epoch)) for who, loop in loops.items()}
-    told = [
-        f"{who} {seconds[who]:.0f} s ({fmean(loop.steps):.3g} s a step, {loop.around:.2g} s around)"
-        for who, loop in loops.items()
-    ]
-    said = f"epoch of {len(epoch)} steps out of {BATCHES}: {', '.join(told)}"
-    question = f"fine-tuning on {name}: times faster than"
-    yield at_least(
-        f"{question} padding to {LENGTH}, masks in every forward",
-        seconds["padded"] / seconds["ours"], TARGETS[name], "x", said,
-    )  # fmt: skip
-    yield at_least(
-        f"{question} Trainer on the same batches",
-        seconds["Trainer"] / seconds["ours"], 1.0, "x", said,
-    )  # fmt: skip
+        seconds = {who: loop.epoch(steps) for who, loop in loops.items()}
+        told = [
+            f"{who} {seconds[who]:.0f} s ({fmean(loop.steps):.3g} s a step)"
+            for who, loop in loops.items()
+        ]
+        said = f"epoch of {steps} steps out of {BATCHES}: {', '.join(told)}"
+        question = f"fine-tuning on {name}: times faster than"
+        yield at_least(
+            f"{question} padding to {LENGTH}, masks in every forward",
+            seconds["padded"] / seconds["ours"], TARGETS[name], "x", said,
+        )  # fmt: skip
+        yield at_least(
+            f"{question} Trainer on the same batches",
+            seconds["Trainer"] / seconds["ours"], 1.0, "x", said,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all contestants train on."""
+
+    checkpoint: Checkpoint
+    model: Model
+    task: Classification
+    examples: Sentences
+    epoch: Sequence[Indices]
+
+    @property
+    def batches(self) -> list[Indices]:
+        """The first full ones."""
+        return [batch for batch in self.epoch if len(batch) == self.task.batch_size][:BATCHES]
+
+    def masked(self) -> tuple[Encoder, Mask]:
+        """The encoder and a mask of half of its weights."""
+        encoder = Encoder(self.checkpoint, CPU)
+        return encoder, Mask.by_magnitude(prunable_matrices(encoder.body), 0.5)
+
+
+def _setting(name: str) -> Setting:
+    torch.set_num_threads(1)
+    sweep = load_sweep(Path(__file__).parents[1] / "sweeps" / "quickstart.yaml")
+    model = Model(source=next(iter(sweep.models.values())).source)
+    task, checkpoint = glue(name), load_checkpoint(model.source)
+    examples = sentences(task, load_rows(task.train), tokenizer(checkpoint), None, 1)
+    epoch = epoch_batches(examples.sequences.lengths, task.batch_size, 1, 0)
+    return Setting(checkpoint, model, task, examples, epoch)
+
+
+def _ours(name: str) -> Run:
+    """As a worker of a sweep does it."""
+    keep_freed_memory()
+    setting, ours = _setting(name), Finetuner(CPU)
+    mask = setting.masked()[1]
+
+    def run(turn: Turn) -> object:
+        with patch.object(loop, "epoch_batches", return_value=_stepwise(setting.batches, turn)):
+            return ours.run(setting.model, setting.task, 1, mask)
+
+    return run
+
+
+def _padded(name: str) -> Run:
+    """One batch of 128 tokens a sentence costs what any does."""
+    setting = _setting(name)
+    encoder, mask = setting.masked()
+    network = encoder.network(setting.model, setting.task, 1)
+    padded = Padded(network, mask, encoder.masked(mask)[0], LENGTH)
+
+    def run(turn: Turn) -> None:
+        turn()
+        examples, some = setting.examples, setting.batches[:1]
+        padded.epoch(examples.sequences, examples.targets, setting.task, some)
+        turn()
+
+    return run
 
 
 def _stepwise(batches: Sequence[Indices], turn: Turn) -> Iterator[Indices]:
@@ -136,21 +176,17 @@ def glue(name: str) -> Classification:
     )  # fmt: skip
 
 
-def trainer(
-    checkpoint: Checkpoint,
-    examples: Sentences,
-    batches: Sequence[Indices],
-    task: Classification,
-    folder: Path,
-) -> Callable[[Turn], object]:
+def _trainer(name: str) -> Run:
     """These batches in `Trainer`, on the same features, from the same pre-trained weights."""
+    setting = _setting(name)
+    checkpoint, task, examples = setting.checkpoint, setting.task, setting.examples
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     model = AutoModelForSequenceClassification.from_pretrained(
         checkpoint.path, num_labels=2, dtype=torch.float32
     )
     pretrained = {name: value.clone() for name, value in model.state_dict().items()}
-    sequences, chosen = examples.sequences, np.concatenate(batches)
+    sequences, chosen = examples.sequences, np.concatenate(setting.batches)
     rows = Dataset.from_dict(
         {
             "input_ids": [
@@ -160,8 +196,10 @@ def trainer(
             "labels": examples.targets[chosen].tolist(),
         }
     )
+    folder = tempfile.mkdtemp(prefix="tamt-bench-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     arguments = TrainingArguments(
-        output_dir=str(folder), num_train_epochs=1, per_device_train_batch_size=task.batch_size,
+        output_dir=folder, num_train_epochs=1, per_device_train_batch_size=task.batch_size,
         learning_rate=task.lr, train_sampling_strategy="sequential", use_cpu=True,
         save_strategy="no", eval_strategy="no", logging_strategy="no", report_to="none",
         disable_tqdm=True,

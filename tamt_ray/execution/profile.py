@@ -9,6 +9,7 @@ import torch
 from tamt_ray.data.blocks import load_blocks, load_paragraphs
 from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.phases import Seconds, watched
+from tamt_ray.execution.memory import keep_freed_memory
 from tamt_ray.execution.work import TERMS
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.mask import Mask
@@ -60,6 +61,7 @@ def time_steps(unit: Unit, steps: int = STEPS) -> Profile:
     Raises SourceError for sources that cannot be read, and ValueError for a unit that does not
     train.
     """
+    keep_freed_memory()
     match unit.config:
         case TamtConfig() | ImpConfig() as config:
             _search(config, 1)

@@ -16,6 +16,7 @@ from tamt_ray.data.blocks import load_blocks, load_paragraphs
 from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.table import load_rows, name_of
 from tamt_ray.execution.keeping import Saving, StoreKeeper
+from tamt_ray.execution.memory import keep_freed_memory
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.file import mask_from_bytes, mask_to_bytes
 from tamt_ray.masks.mask import Mask
@@ -66,6 +67,7 @@ class Workbench:
     def __init__(self, store: Store, team: Team, place: str, saving: Saving | None = None) -> None:
         """`place` is written into every record: host, process and GPUs; `saving` says how often
         running searches keep their states."""
+        keep_freed_memory()
         self._store = store
         self._team = team
         self._saving = saving or Saving()

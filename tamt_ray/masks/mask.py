@@ -4,14 +4,12 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from tamt_ray.masks.select import keep_largest, zeros_at
-
-_CHUNK = 2**17
-"""Values cleared at a time on a CPU: half a megabyte stays in a core's cache."""
 
 
 class Mask(Mapping[str, Tensor]):
@@ -104,16 +102,14 @@ def zero_pruned(matrices: Mapping[str, nn.Parameter], mask: Mask) -> None:
 def clear_pruned(values: Tensor, keep: Tensor) -> None:
     """Multiply `values` by the flags `keep` of the same shape and device, in place.
 
-    A CPU multiplies floats by flags one by one. Chunk by chunk the flags become floats first, read
-    as the bytes they are: two to five times as fast, and the same to the bit.
+    On a CPU by NumPy, which makes a few thousand flags floats at a time, as the bytes they are:
+    Torch multiplies floats by flags one by one. The same to the bit.
     """
-    if values.device.type != "cpu" or not values.is_contiguous():
+    if values.device.type == "cpu" and values.dtype is torch.float32:
+        floats = values.numpy()
+        np.multiply(floats, keep.view(torch.int8).numpy(), out=floats)
+    else:
         values.mul_(keep)
-        return
-    room = values.new_empty(min(_CHUNK, values.numel()))
-    flags = keep.reshape(-1).view(torch.int8)
-    for part, marks in zip(values.view(-1).split(_CHUNK), flags.split(_CHUNK), strict=True):
-        part.mul_(room[: len(part)].copy_(marks))
 
 
 def apply_mask(matrices: Mapping[str, nn.Parameter], mask: Mask) -> list[RemovableHandle]:
