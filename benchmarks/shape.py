@@ -39,7 +39,7 @@ class Shape:
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(999, 30522, (64, self.length), generator=generator, dtype=torch.int32)
         ids[:, 0], ids[:, -1] = SPECIAL.cls, SPECIAL.sep
-        return Stream(Blocks(ids, "random", SPECIAL), self.batch, 0, 0.15)
+        return Stream(Blocks(ids, SPECIAL), self.batch, 0, 0.15)
 
 
 MINI = Shape("6 layers, hidden 384", 6, 384)

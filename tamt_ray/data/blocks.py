@@ -1,21 +1,18 @@
 """Text for the pre-training objectives: packed blocks of tokens, or paragraphs."""
 
 import functools
-import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
-from tamt_ray.data.cache import SourceError, cache_dir, locked, published, text_digest
+from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, tokenizer
+from tamt_ray.data.derived import Tensors, derived
 from tamt_ray.data.table import Rows, column, load_rows
 from tamt_ray.spec.table import Corpus, Table
 
@@ -45,13 +42,12 @@ class Special:
 
 @dataclass(frozen=True)
 class Blocks:
-    """`ids` [n, block_size] int32, each row CLS … SEP without padding; a sha256 over them.
+    """`ids` [n, block_size] int32, each row CLS … SEP without padding.
 
-    The tensor is shared within the process and must not be written to.
+    The tensor is shared among processes and must not be written to.
     """
 
     ids: torch.Tensor
-    fingerprint: str
     special: Special
 
     def __len__(self) -> int:
@@ -64,7 +60,7 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Paragraphs:
-    """The tokens of one paragraph after the other, int32, without special ones; a sha256.
+    """The tokens of one paragraph after the other, int32, without special ones.
 
     Paragraph n ends before `ends[n]`. Padding is added where a row is read: stored, it would be
     most of what there is. The tensors must not be written to.
@@ -73,7 +69,6 @@ class Paragraphs:
     tokens: torch.Tensor
     ends: torch.Tensor
     block_size: int
-    fingerprint: str
     special: Special
 
     def __len__(self) -> int:
@@ -99,25 +94,25 @@ def load_blocks(corpus: Corpus, part: Part, source: str) -> Blocks:
 
     The rows are tokenised one by one without special tokens, empty ones skipped, strung together
     in file order and cut into pieces of block_size − 2; the remainder is dropped. Where the corpus
-    limits the number of blocks, the first ones are taken and no more is tokenised. Kept on disk
-    under `cache_dir()` and in memory. Raises SourceError where not even one block results.
+    limits the number of blocks, the first ones are taken and no more is tokenised. Kept in the
+    cache. Raises SourceError where not even one block results.
     """
     checkpoint = load_checkpoint(source)
     special = _special(checkpoint)
     table, limit = _table(corpus, part)
     rows = load_rows(table)
 
-    def make() -> dict[str, np.ndarray]:
+    def make() -> Tensors:
         ids = _pack(rows, corpus, limit, tokenizer(checkpoint), special)
         if len(ids) == 0:
             raise SourceError(
                 f"{table.source}: the text in column {corpus.column!r} does not fill one block "
                 f"of {corpus.block_size} tokens; set a smaller `block_size`"
             )
-        return {"ids": ids}
+        return {"ids": torch.from_numpy(ids)}
 
-    found, fingerprint = _cached(_key(rows, checkpoint, corpus, limit), make)
-    return Blocks(found["ids"], fingerprint, special)
+    found = derived("blocks", _key(rows, checkpoint, corpus, limit), make)
+    return Blocks(found["ids"], special)
 
 
 def load_paragraphs(corpus: Corpus, part: Part, source: str) -> Paragraphs:
@@ -130,16 +125,14 @@ def load_paragraphs(corpus: Corpus, part: Part, source: str) -> Paragraphs:
     table, limit = _table(corpus, part)
     rows = load_rows(table)
 
-    def make() -> dict[str, np.ndarray]:
+    def make() -> Tensors:
         found = _cut(rows, corpus, limit, tokenizer(checkpoint))
         if len(found["ends"]) == 0:
             raise SourceError(f"{table.source}: no text in column {corpus.column!r}")
         return found
 
-    found, fingerprint = _cached(_key(rows, checkpoint, corpus, limit, "paragraphs"), make)
-    return Paragraphs(
-        found["tokens"], found["ends"], corpus.block_size, fingerprint, _special(checkpoint)
-    )
+    found = derived("blocks", _key(rows, checkpoint, corpus, limit, "paragraphs"), make)
+    return Paragraphs(found["tokens"], found["ends"], corpus.block_size, _special(checkpoint))
 
 
 def _table(corpus: Corpus, part: Part) -> tuple[Table, int | None]:
@@ -148,51 +141,13 @@ def _table(corpus: Corpus, part: Part) -> tuple[Table, int | None]:
     return corpus.validation, corpus.max_validation_blocks
 
 
-def _key(rows: Rows, checkpoint: Checkpoint, corpus: Corpus, limit: int | None, *kind: str) -> str:
-    return text_digest(
+def _key(
+    rows: Rows, checkpoint: Checkpoint, corpus: Corpus, limit: int | None, *kind: str
+) -> tuple[str, ...]:
+    return (
         VERSION, rows.fingerprint, corpus.column, checkpoint.fingerprint,
         str(corpus.block_size), str(limit), *kind,
     )  # fmt: skip
-
-
-def _cached(
-    key: str, make: Callable[[], dict[str, np.ndarray]]
-) -> tuple[dict[str, torch.Tensor], str]:
-    """What `make` gave once, and its digest."""
-    path = cache_dir() / "blocks" / f"{key}.safetensors"
-    with locked(path):
-        known = _read(path, path.stat().st_mtime_ns) if path.is_file() else None
-        if known is None:
-            arrays = make()
-            known = (
-                {name: torch.from_numpy(array) for name, array in arrays.items()},
-                _digest(arrays),
-            )
-            with published(path) as temporary:
-                save_file(known[0], temporary, {"sha256": known[1]})
-    return known
-
-
-@functools.lru_cache(maxsize=8)
-def _read(path: Path, _stamp: int) -> tuple[dict[str, torch.Tensor], str] | None:
-    """The cached tensors and their digest; None where the file is damaged and must be made
-    again."""
-    try:
-        with safe_open(path, "pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            expected = file.metadata()["sha256"]
-    except SafetensorError:
-        return None
-    digest = _digest({name: tensor.numpy() for name, tensor in found.items()})
-    return (found, expected) if digest == expected else None
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for _, array in sorted(arrays.items()):
-        digest.update(str(array.shape).encode())
-        digest.update(array.data)
-    return digest.hexdigest()
 
 
 @functools.lru_cache(maxsize=8)
@@ -234,9 +189,7 @@ def _pack(
     return ids
 
 
-def _cut(
-    rows: Rows, corpus: Corpus, limit: int | None, words: PreTrainedTokenizerBase
-) -> dict[str, np.ndarray]:
+def _cut(rows: Rows, corpus: Corpus, limit: int | None, words: PreTrainedTokenizerBase) -> Tensors:
     """`tokens` and `ends` of `Paragraphs`."""
     inner = corpus.block_size - 2
     pieces: list[np.ndarray] = []
@@ -249,7 +202,8 @@ def _cut(
         if len(lengths) == limit:
             break
     tokens = np.concatenate([*pieces, np.empty(0, np.int32)])
-    return {"tokens": tokens, "ends": np.cumsum(lengths, dtype=np.int64)}
+    ends = np.cumsum(lengths, dtype=np.int64)
+    return {"tokens": torch.from_numpy(tokens), "ends": torch.from_numpy(ends)}
 
 
 def _tokens(words: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:

@@ -2,22 +2,17 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from tamt_ray.data.blocks import load_blocks, load_paragraphs
-from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.phases import Seconds, watched
 from tamt_ray.execution.memory import keep_freed_memory
-from tamt_ray.execution.work import TERMS
+from tamt_ray.execution.preparation import TERMS, language_model, settings, stream
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.mask import Mask
 from tamt_ray.plan.unit import FinetuneConfig, ImpConfig, Kind, TamtConfig, Unit
-from tamt_ray.search.engine import Settings
 from tamt_ray.search.imp import train_level
-from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Stream
 from tamt_ray.search.tamt import train_mask
 from tamt_ray.search.team import Team
 from tamt_ray.spec.model import Model
@@ -80,31 +75,20 @@ def time_steps(unit: Unit, steps: int = STEPS) -> Profile:
 
 def _search(config: TamtConfig | ImpConfig, steps: int) -> float:
     """Seconds of so many steps."""
-    model = LanguageModel(
-        load_checkpoint(config.model.source).path, None, _DEVICE,
-        prune=config.model.prune, pooler=config.model.pooler,
-    )  # fmt: skip
-    paragraphs = isinstance(config, TamtConfig) and config.distillation.kd_text == "paragraphs"
-    read = load_paragraphs if paragraphs else load_blocks
-    stream = Stream(
-        read(config.corpus, "train", config.model.source), config.training.batch_size, config.seed,
-        config.corpus.mlm_probability,
-    )  # fmt: skip
-    settings = Settings(config.training, config.optimizer, steps, config.seed)
+    model = language_model(config.model, _DEVICE)
+    text, given = stream(config), replace(settings(config), steps=steps)
     team = Team(_DEVICE)
     if isinstance(config, ImpConfig):
         below = Mask.by_magnitude(model.dense, config.start)
-        return train_level(model, below, config.sparsity, stream, settings, team)[1].seconds
+        return train_level(model, below, config.sparsity, text, given, team)[1].seconds
     return train_mask(
-        model, TERMS[config.method], config.sparsity, config.scoring, stream, settings, team,
+        model, TERMS[config.method], config.sparsity, config.scoring, text, given, team,
         distillation=config.distillation,
     )[1].seconds  # fmt: skip
 
 
 def _mask(model: Model) -> Mask:
-    path = load_checkpoint(model.source).path
-    whole = LanguageModel(path, prune=model.prune, pooler=model.pooler)
-    return Mask.by_magnitude(whole.dense, 0.5)
+    return Mask.by_magnitude(language_model(model, torch.device("cpu")).dense, 0.5)
 
 
 def _finetune(finetuner: Finetuner, config: FinetuneConfig, mask: Mask | None, steps: int) -> float:

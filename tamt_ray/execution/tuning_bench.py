@@ -7,17 +7,14 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from tamt_ray.data.blocks import load_blocks, load_paragraphs
-from tamt_ray.data.checkpoint import load_checkpoint
-from tamt_ray.execution.work import TERMS
+from tamt_ray.data.blocks import load_blocks
+from tamt_ray.execution.preparation import TERMS, language_model, settings, stream
 from tamt_ray.masks.mask import Mask
 from tamt_ray.plan.tuning import Rung, Study
 from tamt_ray.plan.unit import ImpConfig, TamtConfig
-from tamt_ray.search.engine import Settings
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.imp import train_level
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Stream
 from tamt_ray.search.tamt import MaskTraining
 from tamt_ray.search.team import Team
 from tamt_ray.spec.tuning import Value
@@ -58,8 +55,7 @@ class TrialBench:
     def _mask_training(self, config: TamtConfig) -> MaskTraining:
         return MaskTraining(
             self._language_model(), TERMS[config.method], config.sparsity, config.scoring,
-            self._stream(config, config.distillation.kd_text == "paragraphs"), _settings(config),
-            self._team, distillation=config.distillation,
+            stream(config), settings(config), self._team, distillation=config.distillation,
         )  # fmt: skip
 
     def _chain(self, levels: tuple[TamtConfig | ImpConfig, ...]) -> Mask:
@@ -72,7 +68,7 @@ class TrialBench:
             below = mask or Mask.by_magnitude(model.dense, level.start)
             start = None if level.rewind else weights
             mask, _, weights = train_level(
-                model, below, level.sparsity, self._stream(level), _settings(level), self._team,
+                model, below, level.sparsity, stream(level), settings(level), self._team,
                 start=start,
             )  # fmt: skip
         assert mask is not None, "the spec refuses a chain without a trained level"
@@ -94,22 +90,7 @@ class TrialBench:
         return {name: found[name] for name in ("mlm_loss", "kd_loss")}
 
     def _language_model(self) -> LanguageModel:
-        path = load_checkpoint(self._model.source).path
-        return LanguageModel(
-            path, self._head, self._team.device, prune=self._model.prune, pooler=self._model.pooler
-        )
-
-    def _stream(self, config: TamtConfig | ImpConfig, paragraphs: bool = False) -> Stream:
-        read = load_paragraphs if paragraphs else load_blocks
-        text = read(config.corpus, "train", config.model.source)
-        return Stream(
-            text, config.training.batch_size, config.seed, config.corpus.mlm_probability,
-            config.first,
-        )  # fmt: skip
-
-
-def _settings(config: TamtConfig | ImpConfig) -> Settings:
-    return Settings(config.training, config.optimizer, config.steps, config.seed)
+        return language_model(self._model, self._team.device, self._head)
 
 
 def _head(study: Study, store: Store) -> dict[str, Tensor] | None:

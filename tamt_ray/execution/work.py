@@ -4,7 +4,7 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import load, save
 
 from tamt_ray import __version__
-from tamt_ray.data.blocks import load_blocks, load_paragraphs
+from tamt_ray.data.blocks import load_blocks
 from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.table import load_rows, name_of
 from tamt_ray.execution.keeping import Saving, StoreKeeper
 from tamt_ray.execution.memory import keep_freed_memory
+from tamt_ray.execution.preparation import TERMS, language_model, settings, stream
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.file import mask_from_bytes, mask_to_bytes
 from tamt_ray.masks.mask import Mask
@@ -32,19 +33,14 @@ from tamt_ray.plan.unit import (
     Unit,
     config_dict,
 )
-from tamt_ray.search.engine import Settings
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.head import train_head
 from tamt_ray.search.imp import train_level
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Stream
-from tamt_ray.search.objective import Terms
 from tamt_ray.search.tamt import train_mask
 from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Training
 from tamt_ray.spec.model import Model
-from tamt_ray.spec.optimizer import Optimizer
-from tamt_ray.spec.table import Corpus, Table
+from tamt_ray.spec.table import Table
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.states import States
 from tamt_ray.store.store import Store, StoreError
@@ -133,18 +129,14 @@ class Workbench:
                 return Yield(outcome.metrics, history, outcome.sources)
 
     def _head(self, config: HeadConfig, keeper: StoreKeeper, progress: Progress | None) -> Yield:
-        head = config.training
-        training = Training(
-            batch_size=head.batch_size, micro_batch=head.micro_batch, horizon=head.steps
-        )
-        settings = Settings(training, Optimizer(lr=head.lr), head.steps, head.seed)
         model, sources = self._language_model(config.model, None)
-        stream, corpus = _stream(config.corpus, config.model.source, settings)
-        weights, history = train_head(model, stream, settings, self._team, progress, keeper=keeper)
+        weights, history = train_head(
+            model, stream(config), settings(config), self._team, progress, keeper=keeper
+        )
         return Yield(
-            {"steps": float(settings.steps)},
+            {"steps": float(config.training.steps)},
             {"head.safetensors": save(weights), "history.parquet": history.to_parquet()},
-            {**sources, **corpus},
+            {**sources, **_read(config.corpus.train)},
         )
 
     def _untrained(self, config: RandomConfig | OmpConfig) -> Yield:
@@ -159,8 +151,6 @@ class Workbench:
     def _imp(self, config: ImpConfig, keeper: StoreKeeper, progress: Progress | None) -> Yield:
         model, sources = self._language_model(config.model, config.head)
         below = self._mask(config.below) or Mask.by_magnitude(model.dense, config.start)
-        settings = Settings(config.training, config.optimizer, config.steps, config.seed)
-        stream, corpus = _stream(config.corpus, config.model.source, settings, first=config.first)
         start = None
         seconds = 0.0
         if config.below:
@@ -168,7 +158,7 @@ class Workbench:
             if not config.rewind:
                 start = load(self._artifact("search", config.below, "weights.safetensors"))
         mask, history, weights = train_level(
-            model, below, config.sparsity, stream, settings, self._team, progress,
+            model, below, config.sparsity, stream(config), settings(config), self._team, progress,
             start=start, keeper=keeper,
         )  # fmt: skip
         figures = _figures(mask, config.steps, config.iterations, seconds + history.seconds)
@@ -178,21 +168,19 @@ class Workbench:
         }
         if not config.rewind:
             artifacts["weights.safetensors"] = save(weights)
-        return Yield(figures, artifacts, {**sources, **corpus})
+        return Yield(figures, artifacts, {**sources, **_read(config.corpus.train)})
 
     def _tamt(self, config: TamtConfig, keeper: StoreKeeper, progress: Progress | None) -> Yield:
         model, sources = self._language_model(config.model, config.head)
-        settings = Settings(config.training, config.optimizer, config.steps, config.seed)
-        paragraphs = config.distillation.kd_text == "paragraphs"
-        stream, corpus = _stream(config.corpus, config.model.source, settings, paragraphs)
         mask, history = train_mask(
-            model, TERMS[config.method], config.sparsity, config.scoring, stream, settings,
-            self._team, progress, distillation=config.distillation, keeper=keeper,
+            model, TERMS[config.method], config.sparsity, config.scoring, stream(config),
+            settings(config), self._team, progress,
+            distillation=config.distillation, keeper=keeper,
         )  # fmt: skip
         return Yield(
             _figures(mask, config.steps, config.iterations, history.seconds),
             {"mask.safetensors": mask_to_bytes(mask), "history.parquet": history.to_parquet()},
-            {**sources, **corpus},
+            {**sources, **_read(config.corpus.train)},
         )
 
     def _pretrain_eval(self, config: PretrainEvalConfig) -> Yield:
@@ -212,13 +200,9 @@ class Workbench:
     def _language_model(
         self, described: Model, head: str | None
     ) -> tuple[LanguageModel, dict[str, str]]:
-        checkpoint = load_checkpoint(described.source)
         weights = load(self._artifact("head", head, "head.safetensors")) if head else None
-        model = LanguageModel(
-            checkpoint.path, weights, self._team.device,
-            prune=described.prune, pooler=described.pooler,
-        )  # fmt: skip
-        return model, {described.source: checkpoint.fingerprint}
+        model = language_model(described, self._team.device, weights)
+        return model, {described.source: load_checkpoint(described.source).fingerprint}
 
     def _mask(self, unit_id: str | None) -> Mask | None:
         if unit_id is None:
@@ -235,19 +219,6 @@ class Workbench:
         record = self._record(kind, unit_id)
         self._inputs[f"{unit_id}/{name}"] = record.artifacts[name].sha256
         return self._store.artifact(record, name)
-
-
-TERMS: Mapping[str, Terms] = {"tamt_mlm": "mlm", "tamt_kd": "kd", "tamt_mlm_kd": "mlm_kd"}
-
-
-def _stream(
-    corpus: Corpus, source: str, settings: Settings, paragraphs: bool = False, first: int = 0
-) -> tuple[Stream, dict[str, str]]:
-    text = (load_paragraphs if paragraphs else load_blocks)(corpus, "train", source)
-    stream = Stream(
-        text, settings.training.batch_size, settings.seed, corpus.mlm_probability, first
-    )
-    return stream, _read(corpus.train)
 
 
 def _read(table: Table) -> dict[str, str]:

@@ -10,10 +10,10 @@ from transformers import PreTrainedTokenizerBase
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
+from tamt_ray.data.derived import derived
 from tamt_ray.data.history import History
 from tamt_ray.data.table import Rows, load_rows, name_of
 from tamt_ray.finetune.examples import Examples
-from tamt_ray.finetune.features import mapped
 from tamt_ray.finetune.loop import Evaluation, Progress, train
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.finetune.passages import Passages, passages
@@ -162,7 +162,7 @@ def _make(
         build = partial(_build, task, rows, words, limit, seed)
         if min(limit or sys.maxsize, rows.table.num_rows) < _WORTH_KEEPING:
             return build()
-        tensors = mapped((*_VERSIONS, rows.fingerprint, *key), lambda: build().pack())
+        tensors = derived("features", (*_VERSIONS, rows.fingerprint, *key), lambda: build().pack())
         if isinstance(task, Spans):
             return Passages.unpack(tensors, task, rows.fingerprint)
         return Sentences.unpack(tensors, task, rows.fingerprint)

@@ -199,7 +199,7 @@ def test_gradients_reach_every_matrix_and_head_parameter_but_not_the_decoder(
 def test_both_ways_of_training_a_mask_run(published: SimpleNamespace) -> None:
     rows = torch.randint(5, 40, (8, 12), generator=torch.Generator().manual_seed(1))
     special = Special(cls=1, sep=2, mask=4, pad=0, every=frozenset(range(5)), vocabulary=40)
-    stream = Stream(Blocks(rows.int(), "unused", special), 4, 1, 0.3)
+    stream = Stream(Blocks(rows.int(), special), 4, 1, 0.3)
     settings = Settings(Training(batch_size=4, micro_batch=2), Optimizer(lr=0.05), 2, 1)
     model = LanguageModel(published.path)
     first = Mask.by_magnitude(model.dense, 0.5)

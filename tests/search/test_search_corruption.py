@@ -17,7 +17,7 @@ def blocks(rows: int, length: int) -> Blocks:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(5, VOCABULARY, (rows, length), generator=generator, dtype=torch.int32)
     ids[:, 0], ids[:, -1] = SPECIAL.cls, SPECIAL.sep
-    return Blocks(ids, "", SPECIAL)
+    return Blocks(ids, SPECIAL)
 
 
 def original(batch: Corrupted) -> torch.Tensor:
@@ -145,7 +145,7 @@ def test_padding_is_neither_chosen_nor_shown_as_text() -> None:
     lengths = torch.arange(1, 62)
     generator = torch.Generator().manual_seed(0)
     words = torch.randint(5, VOCABULARY, (int(lengths.sum()),), generator=generator)
-    text = Paragraphs(words.int(), lengths.cumsum(0), 64, "", SPECIAL)
+    text = Paragraphs(words.int(), lengths.cumsum(0), 64, SPECIAL)
     drawn = [join(corrupt(text, list(range(61)), [seed * 61 + r for r in range(61)], 0.15))
              for seed in range(40)]  # fmt: skip
     places = torch.arange(64)

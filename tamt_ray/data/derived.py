@@ -1,8 +1,10 @@
-"""Tokenised features on the local disk: made once a machine, mapped into memory by all processes.
+"""Tensors derived from sources, on the local disk: made once a machine, mapped into memory by all
+processes.
 
 Losing them costs time and nothing else.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,13 +18,13 @@ from tamt_ray.data.cache import cache_dir, locked, published, text_digest
 Tensors = Mapping[str, Tensor]
 
 
-def mapped(key: tuple[str, ...], make: Callable[[], Tensors]) -> Tensors:
-    """The tensors kept under `key`, else what `make` returns, kept from now on.
+def derived(room: str, key: tuple[str, ...], make: Callable[[], Tensors]) -> Tensors:
+    """The tensors kept in `room` under `key`, else what `make` returns, kept from now on.
 
-    They share memory among processes until one writes to them. What was damaged is made again.
-    Raises SourceError where the cache cannot be written.
+    They share memory among processes and must not be written to. What was damaged is made again.
+    Raises SourceError where the cache cannot be written, and whatever `make` raises.
     """
-    path = cache_dir() / "features" / f"{text_digest(*key)}.safetensors"
+    path = cache_dir() / room / f"{text_digest(*key)}.safetensors"
     with locked(path):
         found = _read(path)
         if found is None:
@@ -41,12 +43,20 @@ def _write(path: Path, tensors: Tensors) -> None:
 def _read(path: Path) -> Tensors | None:
     """None where there is no file or not what was written."""
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            told = (file.metadata() or {}).get("sha256")
+        return _verified(path, path.stat().st_mtime_ns)
     except (FileNotFoundError, SafetensorError):
         return None
-    return tensors if _digest(tensors) == told else None
+
+
+@functools.lru_cache(maxsize=8)
+def _verified(path: Path, _stamp: int) -> Tensors:
+    """Raises SafetensorError for a file that does not hold what was written."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        told = (file.metadata() or {}).get("sha256")
+    if _digest(tensors) != told:
+        raise SafetensorError(f"{path} is damaged")
+    return tensors
 
 
 def _digest(tensors: Tensors) -> str:
