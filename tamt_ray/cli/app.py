@@ -197,20 +197,18 @@ def profile(
 def export(
     file: File,
     unit: Chosen,
-    to: Annotated[Path, typer.Argument(help="Where to write its mask (safetensors).")],
+    to: Annotated[
+        Path,
+        typer.Argument(help="X.safetensors for its mask, or a new folder for the pruned model."),
+    ],
 ) -> None:
-    """Write one subnetwork's mask to a file of its own."""
+    """Write one subnetwork out: its mask, or the pruned model for `from_pretrained`."""
     with told():
+        from tamt_ray.cli.export import write_out
+
         opened = open_sweep(file)
         searches = [i for i, record in opened.records.items() if record.kind == "search"]
-        found = one(opened, unit, searches)
-        mask = opened.store.artifact(opened.records[found.id], "mask.safetensors")
-        try:
-            to.write_bytes(mask)
-        except OSError as error:
-            fail(
-                2, f"{to} cannot be written: {error.strerror}; name a file in a directory of yours"
-            )
+        write_out(opened, one(opened, unit, searches), to)
         out.print(str(to))
 
 

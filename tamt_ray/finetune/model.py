@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -92,7 +93,7 @@ class Encoder:
             raise ValueError(f"{checkpoint.path}: the weights of {example!r} are missing")
         self.fingerprint = checkpoint.fingerprint
         self._device = device
-        self._pooler_is_new = bool(report["missing_keys"])
+        self._new = report["missing_keys"]
         self._original = {name: p.detach().clone() for name, p in self.body.named_parameters()}
         self._vocabulary = Vocabulary.find(self.body, self._original)
         self.body.to(device)  # pyright: ignore[reportArgumentType]
@@ -124,7 +125,7 @@ class Encoder:
         generator = torch.Generator().manual_seed(derive("head", seed))
         inside = {id(module) for module in self.body.modules()}
         _initialise([m for m in network.modules() if id(m) not in inside], generator)
-        if self._pooler_is_new:
+        if self._new:
             _initialise(list(self.body.get_submodule("pooler").modules()), generator)
         return network
 
@@ -149,7 +150,7 @@ class Encoder:
         """
         matrices = prunable_matrices(self.body)
         pooler = dict(self.body.named_parameters()).get(POOLER)
-        if pooler is not None and not self._pooler_is_new:
+        if pooler is not None and not self._new:
             matrices[POOLER] = pooler
         unknown = sorted(mask.keys() - matrices.keys())
         if unknown:
@@ -160,6 +161,11 @@ class Encoder:
         mask.check_covers({name: self._original[name] for name in mask})
         here = mask if self._vocabulary is None else self._vocabulary.rows(mask)
         return {name: matrices[name] for name in mask}, here
+
+    def save(self, folder: Path) -> None:
+        """Write the body as it stands, without what is not pre-trained, for `from_pretrained`."""
+        kept = {name: w for name, w in self.body.state_dict().items() if name not in self._new}
+        self.body.save_pretrained(folder, state_dict=kept)
 
     def longest(self) -> int | None:
         """Tokens that the position embeddings allow; None where there is no such limit."""

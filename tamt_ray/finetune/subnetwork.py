@@ -1,0 +1,29 @@
+"""A subnetwork as a checkpoint of its own, for programs that know nothing of this one."""
+
+import errno
+from pathlib import Path
+
+import torch
+
+from tamt_ray.data.cache import published
+from tamt_ray.data.checkpoint import Checkpoint, tokenizer
+from tamt_ray.finetune.model import Encoder
+from tamt_ray.masks.file import mask_to_bytes
+from tamt_ray.masks.mask import Mask, zero_pruned
+
+
+def save_subnetwork(checkpoint: Checkpoint, mask: Mask, folder: Path) -> None:
+    """Write θ0 ⊙ M with its tokenizer for `from_pretrained`, and `mask.safetensors` beside it.
+
+    The encoder alone, in float32: an MLM head reads the dense embedding, which a tied checkpoint
+    cannot hold beside the pruned one. The folder appears whole or not at all. Raises ValueError for
+    another model's mask and OSError, FileExistsError for a folder that holds something.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(errno.EEXIST, "it holds something already")
+    encoder = Encoder(checkpoint, torch.device("cpu"))
+    zero_pruned(*encoder.masked(mask))
+    with published(folder) as temporary:
+        encoder.save(temporary)
+        tokenizer(checkpoint).save_pretrained(temporary)
+        (temporary / "mask.safetensors").write_bytes(mask_to_bytes(mask))

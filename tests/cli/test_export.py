@@ -1,0 +1,55 @@
+"""A real subnetwork of the tiny model, written out by the verb."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel
+
+from tamt_ray.execution.work import Workbench
+from tamt_ray.masks.mask import Mask
+from tamt_ray.masks.matrices import prunable_matrices
+from tamt_ray.plan.expand import expand
+from tamt_ray.search.team import Team
+from tamt_ray.spec.load import load_sweep
+from tamt_ray.store.store import Store
+
+from .small import SWEEP, by_path, call
+
+OMP = "search/mini/omp/0.5"
+
+
+@pytest.fixture
+def found(tmp_path: Path, model_dir: Path) -> Path:
+    """A sweep whose OMP mask is found."""
+    file = tmp_path / "real.yaml"
+    file.write_text(SWEEP.format(store=tmp_path / "results").replace("dir:m", f"dir:{model_dir}"))
+    bench = Workbench(Store(str(tmp_path / "results")), Team(torch.device("cpu")), "here")
+    bench.perform(by_path(expand(load_sweep(file)), OMP))
+    return file
+
+
+def test_the_pruned_model_is_exported(found: Path, model_dir: Path, tmp_path: Path) -> None:
+    to = tmp_path / "subnetwork"
+    said = call("export", found, OMP, to)
+    assert (said.exit_code, said.stdout) == (0, f"{to}\n"), said.stderr
+    theirs = prunable_matrices(AutoModel.from_pretrained(model_dir))
+    mask = Mask.by_magnitude(theirs, 0.5)
+    ours = AutoModel.from_pretrained(to)
+    for name, weight in theirs.items():
+        assert torch.equal(ours.get_parameter(name), weight * mask[name]), name
+    assert call("export", found, OMP, to).exit_code == 2, "what is there stays"
+
+
+def test_no_mask_is_laid_on_weights_that_changed(
+    found: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    weights = load_file(model_dir / "model.safetensors")
+    save_file({name: 2 * weight for name, weight in weights.items()},
+              model_dir / "model.safetensors", {"format": "pt"})  # fmt: skip
+    said = call("export", found, OMP, tmp_path / "subnetwork")
+    assert said.exit_code == 2
+    assert "is not what it was when the mask was found" in said.stderr
+    assert not (tmp_path / "subnetwork").exists()
+    assert call("export", found, OMP, tmp_path / "mask.safetensors").exit_code == 0
