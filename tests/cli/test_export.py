@@ -1,5 +1,6 @@
 """A real subnetwork of the tiny model, written out by the verb."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,16 @@ OMP = "search/mini/omp/0.5"
 
 
 @pytest.fixture
-def found(tmp_path: Path, model_dir: Path) -> Path:
+def weights(model_dir: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model that may change."""
+    return Path(shutil.copytree(model_dir, tmp_path / "model"))
+
+
+@pytest.fixture
+def found(tmp_path: Path, weights: Path) -> Path:
     """A sweep whose OMP mask is found."""
     file = tmp_path / "real.yaml"
-    file.write_text(SWEEP.format(store=tmp_path / "results").replace("dir:m", f"dir:{model_dir}"))
+    file.write_text(SWEEP.format(store=tmp_path / "results").replace("dir:m", f"dir:{weights}"))
     bench = Workbench(Store(str(tmp_path / "results")), Team(torch.device("cpu")), "here")
     bench.perform(by_path(expand(load_sweep(file)), OMP))
     return file
@@ -43,11 +50,11 @@ def test_the_pruned_model_is_exported(found: Path, model_dir: Path, tmp_path: Pa
 
 
 def test_no_mask_is_laid_on_weights_that_changed(
-    found: Path, model_dir: Path, tmp_path: Path
+    found: Path, weights: Path, tmp_path: Path
 ) -> None:
-    weights = load_file(model_dir / "model.safetensors")
-    save_file({name: 2 * weight for name, weight in weights.items()},
-              model_dir / "model.safetensors", {"format": "pt"})  # fmt: skip
+    file = weights / "model.safetensors"
+    twice = {name: 2 * weight for name, weight in load_file(file).items()}
+    save_file(twice, file, {"format": "pt"})
     said = call("export", found, OMP, tmp_path / "subnetwork")
     assert said.exit_code == 2
     assert "is not what it was when the mask was found" in said.stderr
