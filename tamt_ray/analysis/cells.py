@@ -19,7 +19,7 @@ from tamt_ray.analysis.layout import add_legend, legend_rows
 # Inches.
 _WIDTH, _HEIGHT = 1.4, 1.15
 _LEFT, _BELOW, _ABOVE, _BESIDE, _BETWEEN = 0.85, 0.55, 0.3, 0.42, 0.34
-Span = tuple[float, float]
+Extent = tuple[float, float]
 _MARGIN, _NOTE = 0.08, 0.16
 """Shares of the span that stay empty around the points, and below them for a note."""
 
@@ -114,7 +114,7 @@ class _Drawn:
         left: float,
         low: float,
         points: Sequence[tuple[Mark, Array, Array]],
-        across: Span,
+        across: Extent,
         note: tuple[str, str] | None,
         *,
         label_x: bool,
@@ -153,7 +153,7 @@ class _Drawn:
             draw_marks(self._axes, mark, x, y)
 
 
-def _span(values: Sequence[Array]) -> Span:
+def _span(values: Sequence[Array]) -> Extent:
     """The least and the largest with some room around them."""
     every = np.concatenate(values) if values else np.array([0.0, 1.0])
     low, high = float(every.min()), float(every.max())
@@ -161,10 +161,10 @@ def _span(values: Sequence[Array]) -> Span:
     return low - room, high + room
 
 
-def _share(values: Array, span: Span) -> Array:
+def _share(values: Array, span: Extent) -> Array:
     return (values - span[0]) / (span[1] - span[0])
 
 
-def _ticks(span: Span) -> list[float]:
+def _ticks(span: Extent) -> list[float]:
     ticks = MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]).tick_values(*span)
     return [round(float(tick), 10) for tick in ticks if span[0] <= tick <= span[1]]

@@ -12,7 +12,8 @@ from ray.exceptions import RayError
 from tamt_ray.data.history import NonFiniteLossError
 from tamt_ray.execution.board_client import BoardClient, this_worker
 from tamt_ray.execution.capture import Capture
-from tamt_ray.execution.faults import Fault, LeavingError, fault_of
+from tamt_ray.execution.errors import fault_of
+from tamt_ray.execution.faults import Fault, LeavingError
 from tamt_ray.execution.logs import log_path
 from tamt_ray.execution.messages import BEAT, Offer, Order
 from tamt_ray.execution.work import Progress, failure_of

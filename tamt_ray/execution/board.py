@@ -9,7 +9,7 @@ from typing import Literal
 
 from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
-from tamt_ray.plan.unit import KINDS, Kind, Unit
+from tamt_ray.plan.unit import Unit
 
 Lane = Literal["gang", "fleet"]
 
@@ -153,13 +153,6 @@ class Board:
     def finished(self, lane: Lane | None = None) -> bool:
         """Whether every unit of a lane, or of the sweep, is in a terminal state."""
         return sum(self._open.values()) == 0 if lane is None else self._open[lane] == 0
-
-    def counts(self) -> dict[Kind, Counter[State]]:
-        """How many units of each kind are in each state."""
-        counts: dict[Kind, Counter[State]] = {kind: Counter() for kind in KINDS}
-        for unit_id, state in self._state.items():
-            counts[self._units[unit_id].kind][state] += 1
-        return counts
 
     def _close(self, unit_id: str, state: State) -> None:
         unit = self._units[unit_id]

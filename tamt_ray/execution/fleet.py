@@ -15,7 +15,8 @@ from ray.tune.search import Searcher
 
 from tamt_ray.execution.attempt import Attempt, committed
 from tamt_ray.execution.board_client import BoardClient, this_place, this_worker
-from tamt_ray.execution.faults import Fault, LeavingError, fault_of
+from tamt_ray.execution.errors import fault_of
+from tamt_ray.execution.faults import Fault, LeavingError
 from tamt_ray.execution.messages import Idle, Offer, Order
 from tamt_ray.execution.placement import Slots
 from tamt_ray.execution.tuned import fit
@@ -80,7 +81,7 @@ class ReadyUnits(Searcher):
         """Nothing, for the same reason."""
 
 
-class Losses(tune.Callback):
+class LostWorkers(tune.Callback):
     """Tells the board of trials whose worker was lost."""
 
     def __init__(self, board: BoardClient) -> None:
@@ -190,11 +191,13 @@ def run_fleet(board: str, store: Store, slots: Slots) -> None:
             time.sleep(_LOOK)
         with tempfile.TemporaryDirectory(prefix="tamt-fleet-") as scratch:
             units = ReadyUnits(client, slots)
-            fit(_tuner(board, store, scratch, units, Losses(client)))
+            fit(_tuner(board, store, scratch, units, LostWorkers(client)))
         over = units.over
 
 
-def _tuner(board: str, store: Store, scratch: str, units: ReadyUnits, losses: Losses) -> tune.Tuner:
+def _tuner(
+    board: str, store: Store, scratch: str, units: ReadyUnits, losses: LostWorkers
+) -> tune.Tuner:
     return tune.Tuner(
         FleetWorker,
         param_space={"board": board, "store": store.uri, "fence": store.fence},

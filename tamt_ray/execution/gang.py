@@ -15,7 +15,8 @@ from torch import distributed
 
 from tamt_ray.execution.attempt import Attempt, committed
 from tamt_ray.execution.board_client import BoardClient, this_place
-from tamt_ray.execution.faults import Fault, LeavingError, fault_of
+from tamt_ray.execution.errors import fault_of
+from tamt_ray.execution.faults import Fault, LeavingError
 from tamt_ray.execution.keeping import Saving
 from tamt_ray.execution.meeting import OwnAddress
 from tamt_ray.execution.messages import Idle, Offer, Order

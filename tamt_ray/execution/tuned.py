@@ -6,7 +6,7 @@ from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import OutOfMemoryError
 from ray.tune.execution import tune_controller
 
-from tamt_ray.execution.faults import KilledForMemoryError
+from tamt_ray.execution.errors import KilledForMemoryError
 
 
 def fit(tuner: tune.Tuner) -> None:

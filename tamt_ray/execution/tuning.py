@@ -19,14 +19,14 @@ from tamt_ray.execution.lanes import Lanes
 from tamt_ray.execution.placement import Node, Slots, fleet_slots, gang_size
 from tamt_ray.execution.signals import caught_signals
 from tamt_ray.execution.tuned import fit
-from tamt_ray.execution.tuning_search import Halving, Heard, Losses, StudySearcher
+from tamt_ray.execution.tuning_search import Halving, Heard, LostTrials, StudySearcher
 from tamt_ray.execution.tuning_trials import Trials
 from tamt_ray.execution.tuning_worker import TrialWorker
 from tamt_ray.execution.work import Workbench
 from tamt_ray.plan.tuning import Study, studies
 from tamt_ray.plan.unit import Unit
 from tamt_ray.search.team import Team
-from tamt_ray.spec.execution import Execution, Lane
+from tamt_ray.spec.execution import Execution, Resources
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.lease import Fence
 from tamt_ray.store.store import Store
@@ -117,7 +117,7 @@ def _run_study(
                 name=f"tune-{uuid.uuid4().hex[:8]}",
                 storage_path=store.uri if "://" in store.uri else scratch,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[Losses(searcher)],
+                callbacks=[LostTrials(searcher)],
                 failure_config=tune.FailureConfig(max_failures=0),
                 verbose=0,
             ),
@@ -150,4 +150,6 @@ def _slots(execution: Execution, nodes: list[Node]) -> Slots:
     """Places for trials: each is one search worker, alone. Raises InfeasibleError."""
     alone = execution.search.model_copy(update={"workers": 1})
     size = gang_size(execution.model_copy(update={"search": alone}), nodes)
-    return fleet_slots(Execution(finetune=Lane(cpus=size.cpus, gpus=size.gpus)), nodes, size.gpus)
+    return fleet_slots(
+        Execution(finetune=Resources(cpus=size.cpus, gpus=size.gpus)), nodes, size.gpus
+    )

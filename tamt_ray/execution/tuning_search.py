@@ -10,7 +10,8 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from tamt_ray.execution.faults import Fault, fault_of
+from tamt_ray.execution.errors import fault_of
+from tamt_ray.execution.faults import Fault
 from tamt_ray.execution.tuning_trials import Draw, Trials
 from tamt_ray.plan.tuning import Rung, State, Study, Trial
 
@@ -115,7 +116,7 @@ class StudySearcher(Searcher):
         """Nothing, for the same reason."""
 
 
-class Losses(tune.Callback):
+class LostTrials(tune.Callback):
     """Tells a searcher why trials lost their workers."""
 
     def __init__(self, searcher: StudySearcher) -> None:

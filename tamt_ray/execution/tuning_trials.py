@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tamt_ray.data.seeds import derive
 from tamt_ray.execution.tuning_journal import StoreJournal
 from tamt_ray.plan.tuning import Rung, State, Study, Trial, folder_of
-from tamt_ray.spec.tuning import Span, Value
+from tamt_ray.spec.tuning import Domain, Value
 from tamt_ray.store.store import Store
 
 _STATES: Mapping[TrialState, State] = {
@@ -172,7 +172,7 @@ def _name(study: Study) -> str:
     return f"{study.sweep.name} {study.path} {study.id[:16]}"
 
 
-def _distribution(span: Span, own: Value) -> BaseDistribution:
+def _distribution(span: Domain, own: Value) -> BaseDistribution:
     if span.choice is not None:
         return CategoricalDistribution(span.choice)
     assert span.ends is not None

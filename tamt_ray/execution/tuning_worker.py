@@ -6,7 +6,8 @@ import torch
 from ray import tune
 
 from tamt_ray.data.history import NonFiniteLossError
-from tamt_ray.execution.faults import Fault, fault_of
+from tamt_ray.execution.errors import fault_of
+from tamt_ray.execution.faults import Fault
 from tamt_ray.execution.tuning_bench import TrialBench
 from tamt_ray.execution.tuning_search import result_of, result_of_end
 from tamt_ray.execution.tuning_trials import Draw

@@ -42,16 +42,9 @@ class Bits:
         """Bytes in memory."""
         return self.words.nbytes
 
-    def jaccard(self, other: Self) -> NDArray[np.float64]:
-        """|A ∩ B| / |A ∪ B| of each matrix [matrices]; two empty ones are alike (1).
-
-        Raises ValueError for another model's mask.
-        """
-        both, either = self._overlap(other)
-        return np.where(either > 0, both / np.maximum(either, 1), 1.0)
-
     def distances(self, other: Self) -> tuple[float, float]:
-        """1 − Jaccard: the unweighted mean over matrices, and over all weights together."""
+        """1 − |A ∩ B| / |A ∪ B|: the unweighted mean over matrices, two empty ones being alike,
+        and over all weights together. Raises ValueError for another model's mask."""
         both, either = self._overlap(other)
         macro = np.where(either > 0, both / np.maximum(either, 1), 1.0).mean()
         whole = both.sum() / either.sum() if either.sum() else 1.0

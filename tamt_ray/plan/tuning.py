@@ -10,7 +10,7 @@ from tamt_ray.plan.identity import identity
 from tamt_ray.plan.unit import ImpConfig, TamtConfig, config_dict
 from tamt_ray.spec.method import Imp, Omp, Tamt
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.spec.tuning import Loss, Span, Trained, Tuning, Value, trained_levels, tunable
+from tamt_ray.spec.tuning import Domain, Loss, Trained, Tuning, Value, trained_levels, tunable
 from tamt_ray.spec.tuning import with_values as _with_values
 
 VERSION = 2
@@ -72,7 +72,7 @@ class Study:
         return f"{self.model}/{self.method.name}"
 
     @property
-    def spans(self) -> Mapping[str, Span]:
+    def spans(self) -> Mapping[str, Domain]:
         """Where each tuned setting is looked for."""
         return self.tuning.methods[self.method.name]
 

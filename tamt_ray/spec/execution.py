@@ -32,7 +32,7 @@ Gangs = Annotated[
 ]
 
 
-class Lane(Frozen):
+class Resources(Frozen):
     """Resources of one process."""
 
     cpus: Positive = 1.0
@@ -47,7 +47,7 @@ class Lane(Frozen):
         return self
 
 
-class SearchLane(Lane):
+class SearchLane(Resources):
     """The search gangs."""
 
     workers: Count = 1
@@ -80,7 +80,7 @@ class Execution(Frozen):
 
     search: SearchLane = SearchLane()
     """The processes that train searches and MLM heads."""
-    finetune: Lane = Lane()
+    finetune: Resources = Resources()
     """The processes of all else: fine-tunes, pre-training evaluations, random and OMP masks."""
     growth: tuple[Growth, ...] = ()
     """What the cluster may grow by: the run asks the autoscaler for what its units need and waits

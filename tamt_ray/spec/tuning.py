@@ -27,7 +27,7 @@ _LOSSES: Mapping[str, tuple[Loss, ...]] = {
 Trained = Imp | Tamt
 
 
-class Span(Frozen):
+class Domain(Frozen):
     """Where the values of one setting are looked for: one of the three forms.
 
     Between whole numbers where the setting is one. Both ends are included.
@@ -88,7 +88,7 @@ class Tuning(Frozen):
     reduction: float = Field(default=3.0, gt=1)
     """About one in so many trials goes on from a rung."""
     methods: Annotated[
-        dict[Name, Annotated[dict[str, Span], Field(min_length=1)]], Field(min_length=1)
+        dict[Name, Annotated[dict[str, Domain], Field(min_length=1)]], Field(min_length=1)
     ]
     """By the name of a method in `methods`: spans of its own fields, and of `search.horizon` and
     `search.batch_size`."""
@@ -167,7 +167,7 @@ def _check_span(
     method: Trained,
     search: Training,
     key: str,
-    span: Span,
+    span: Domain,
     own: Mapping[str, Value],
 ) -> None:
     at = ("tune", "methods", method.name, key)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tamt_ray.execution import fleet
-from tamt_ray.execution.faults import Fault, LeavingError, fault_of
+from tamt_ray.execution.errors import fault_of
+from tamt_ray.execution.faults import Fault, LeavingError
 from tamt_ray.execution.fleet import FleetWorker
 from tamt_ray.execution.messages import Idle, Offer, Order
 from tamt_ray.store.record import Record

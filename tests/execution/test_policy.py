@@ -9,7 +9,8 @@ from ray.train import WorkerGroupError
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.history import NonFiniteLossError
-from tamt_ray.execution.faults import Fault, KilledForMemoryError, LeavingError, fault_of
+from tamt_ray.execution.errors import KilledForMemoryError, fault_of
+from tamt_ray.execution.faults import Fault, LeavingError
 from tamt_ray.execution.policy import NODE_LOSSES, GiveUp, Past, Retry, decide
 from tamt_ray.store.trouble import DamagedError, LeaseLostError, UnwritableError
 

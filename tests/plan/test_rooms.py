@@ -1,6 +1,8 @@
 """Imports only point downwards through the rooms of the house, and heavy guests stay in theirs."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,3 +82,13 @@ def test_the_front_door_opens_on_the_command_line_only() -> None:
     assert {name.rsplit(".", 1)[0] for name in imports(PACKAGE / "sweep.py")} == {
         "tamt_ray.cli.app"
     }
+
+
+@pytest.mark.parametrize("actor", ["board_actor", "aggregator"])
+def test_actors_that_compute_nothing_load_nothing_to_compute_with(actor: str) -> None:
+    """They stand within a second, again where they were lost, and fit on a small head node."""
+    code = f"import sys, tamt_ray.execution.{actor}; sys.exit('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=False).returncode
+        == 0
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tamt_ray.spec.execution import Lane
+from tamt_ray.spec.execution import Resources
 from tamt_ray.spec.load import load_sweep, parse_sweep
 from tamt_ray.spec.method import Imp, Tamt, steps_at
 from tamt_ray.spec.source import SourceRef, parse_source
@@ -119,13 +119,13 @@ def test_a_sweep_survives_its_own_dump() -> None:
 
 @pytest.mark.parametrize("gpus", [0, 1, 2, 0.5, 0.25, 0.125, 0.3333333, "auto"])
 def test_shares_of_a_gpu_that_ray_packs_exactly(gpus: float | str) -> None:
-    assert Lane.model_validate({"gpus": gpus}).gpus == gpus
+    assert Resources.model_validate({"gpus": gpus}).gpus == gpus
 
 
 @pytest.mark.parametrize("gpus", [0.3, 0.75, 1.5, -0.5, float("nan"), "all"])
 def test_shares_that_it_does_not(gpus: float | str) -> None:
     with pytest.raises(ValidationError):
-        Lane.model_validate({"gpus": gpus})
+        Resources.model_validate({"gpus": gpus})
 
 
 SHA = "a" * 64

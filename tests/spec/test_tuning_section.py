@@ -4,7 +4,7 @@ import pytest
 
 from tamt_ray.spec.load import SpecError, parse_sweep
 from tamt_ray.spec.method import Imp, Tamt
-from tamt_ray.spec.tuning import Span, Tuning, tunable, with_values
+from tamt_ray.spec.tuning import Domain, Tuning, tunable, with_values
 
 GOOD = """\
 name: small
@@ -46,7 +46,7 @@ def tuning() -> Tuning:
 
 def test_a_good_section_is_read() -> None:
     assert tuning().trials == 24
-    assert tuning().methods["tamt_kd"]["scale"] == Span(uniform=(1.1, 4.0))
+    assert tuning().methods["tamt_kd"]["scale"] == Domain(uniform=(1.1, 4.0))
     assert tuning().reduction == 3.0
 
 
