@@ -8,6 +8,7 @@ import polars as pl
 from tamt_ray.plan.expand import Cell, Plan
 from tamt_ray.plan.unit import (
     FinetuneConfig,
+    GivenConfig,
     ImpConfig,
     Kind,
     PretrainEvalConfig,
@@ -45,7 +46,8 @@ class Results:
     `mask_seed` is null for the dense model (method "full", sparsity 0) and for OMP. `checkpoint`,
     optimiser steps, is null in the main results and set where a mask was kept on the way there.
     Of the search behind the mask: `iterations`, optimiser steps of all its levels, 0 where
-    nothing is trained and null for the dense model; `search_seconds` of training on `device`.
+    nothing is trained; `search_seconds` of training on `device`. Both are null for the dense model
+    and for masks out of files.
     """
 
     downstream: pl.DataFrame
@@ -137,9 +139,11 @@ def _row(plan: Plan, records: Mapping[str, Record], cell: Cell) -> dict[str, Val
 def _cost(plan: Plan, records: Mapping[str, Record], unit_id: str) -> dict[str, Value]:
     search, record = plan.units[unit_id].config, records.get(unit_id)
     trained = isinstance(search, ImpConfig | TamtConfig)
-    seconds = record.metrics.get("search_seconds", None if trained else 0.0) if record else None
+    # What a mask out of a file has cost, only its finder knows.
+    known = None if trained or isinstance(search, GivenConfig) else 0
+    seconds = record.metrics.get("search_seconds", known) if record else None
     return {
-        "iterations": search.iterations if trained else 0,
+        "iterations": search.iterations if trained else known,
         "search_seconds": seconds,
         "device": " / ".join(sorted(_devices(plan, records, unit_id))) or None,
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tamt_ray.spec.method import Method, Tamt
+from tamt_ray.spec.method import Given, Method, Tamt
 from tamt_ray.spec.sweep import Sweep
 
 OBJECTIVES = ("tamt_mlm", "tamt_kd", "tamt_mlm_kd")
@@ -11,11 +11,14 @@ OBJECTIVES = ("tamt_mlm", "tamt_kd", "tamt_mlm_kd")
 def roles(sweep: Sweep) -> dict[str, str]:
     """The sweep's name for `random`, `omp`, `imp`, `tamt_mlm`, `tamt_kd`, `tamt_mlm_kd`.
 
-    Of several, the first of the sweep's own recipe. TAMT from a random mask stands for none.
+    Of several, the first of the sweep's own recipe. TAMT from a random mask stands for none, nor do
+    masks out of files.
     """
     found: dict[str, str] = {}
     for method in sorted(sweep.methods, key=lambda method: method.recipe != sweep.recipe):
-        if not (isinstance(method, Tamt) and method.init == "random"):
+        if isinstance(method, Tamt) and method.init == "random":
+            continue
+        if not isinstance(method, Given):
             found.setdefault(method.method, method.name)
     return found
 

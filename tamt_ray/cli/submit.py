@@ -11,6 +11,7 @@ from rich.console import Console
 
 import tamt_ray
 from tamt_ray.spec.load import SpecError, load_sweep
+from tamt_ray.spec.method import Given
 from tamt_ray.spec.source import parse_source
 from tamt_ray.spec.sweep import Sweep
 
@@ -94,7 +95,11 @@ def places_of_here(sweep: Sweep) -> list[str]:
         sweep.corpus.validation,
         *(table for task in sweep.tasks.values() for table in (task.train, *task.validation)),
     ]
-    sources = [*(m.source for m in sweep.models.values()), *(table.source for table in tables)]
+    sources = [
+        *(model.source for model in sweep.models.values()),
+        *(table.source for table in tables),
+        *(method.masks for method in sweep.methods if isinstance(method, Given)),
+    ]
     for source in dict.fromkeys(sources):
         ref = parse_source(source)
         if ref.scheme == "dir" and not Path(ref.path).is_absolute():

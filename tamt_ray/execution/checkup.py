@@ -13,8 +13,10 @@ import torch
 import tamt_ray
 from tamt_ray.data.cache import SourceError, cache_dir
 from tamt_ray.data.checkpoint import load_checkpoint
+from tamt_ray.data.file import read_file
 from tamt_ray.data.glimpse import glimpse
 from tamt_ray.data.table import name_of
+from tamt_ray.plan.expand import expand
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.table import Table
 from tamt_ray.store.files import Files
@@ -106,6 +108,11 @@ def _trouble(probe: Probe, who: str) -> str | None:
 def _sources(sweep: Sweep) -> tuple[dict[str, str], dict[str, str]]:
     found: dict[str, str] = {}
     failed: dict[str, str] = {}
+    for _, config in expand(sweep).given:
+        try:
+            found[config.file] = hashlib.sha256(read_file(config.file)).hexdigest()[:12]
+        except SourceError as error:
+            failed[config.file] = str(error)
     for source in dict.fromkeys(model.source for model in sweep.models.values()):
         try:
             found[source] = load_checkpoint(source).fingerprint[:12]

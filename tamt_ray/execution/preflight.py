@@ -1,12 +1,17 @@
 """Everything that can be known to be wrong before compute is spent."""
 
+from collections.abc import Collection
+
 import torch
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.table import column, load_rows
+from tamt_ray.execution.preparation import given
 from tamt_ray.finetune.model import Encoder
+from tamt_ray.masks.file import MaskFileError
 from tamt_ray.masks.matrices import UnsupportedModelError
+from tamt_ray.plan.unit import GivenConfig
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.table import Table
@@ -17,9 +22,12 @@ class PreflightError(ValueError):
     """The sweep cannot run as it is written; the message names the place in the file."""
 
 
-def check(sweep: Sweep) -> dict[str | Table, str]:
-    """The fingerprint of every model, by its source, and of every table. Fetches and opens them
-    all, finds the matrices and tries every task's head on its model. Raises PreflightError."""
+def check(
+    sweep: Sweep, given_masks: Collection[tuple[str, GivenConfig]] = ()
+) -> dict[str | Table, str]:
+    """The fingerprint of every model and given mask, by its source, and of every table. Fetches and
+    opens them all, finds the matrices, lays each mask on them and tries every task's head on its
+    model. Raises PreflightError."""
     found: dict[str | Table, str] = {}
     for name, model in sweep.models.items():
         try:
@@ -36,6 +44,12 @@ def check(sweep: Sweep) -> dict[str | Table, str]:
                 f"models.{name}: {model.source} was published without an MLM head; "
                 f"have one trained with `head: {{steps: 300}}`"
             )
+        for method, config in given_masks:
+            if config.model == model:
+                try:
+                    _, found[config.file] = given(config, language_model.dense)
+                except (SourceError, MaskFileError) as error:
+                    raise PreflightError(f"methods.{method}: {error}") from error
     found |= _readable(
         "corpus", [sweep.corpus.train, sweep.corpus.validation], [sweep.corpus.column]
     )

@@ -1,5 +1,6 @@
 """What a unit's config speaks of, made: the model, the text it reads, the settings of its steps."""
 
+import hashlib
 from collections.abc import Mapping
 
 import torch
@@ -7,7 +8,11 @@ from torch import Tensor
 
 from tamt_ray.data.blocks import load_blocks, load_paragraphs
 from tamt_ray.data.checkpoint import load_checkpoint
-from tamt_ray.plan.unit import HeadConfig, ImpConfig, TamtConfig
+from tamt_ray.data.file import read_file
+from tamt_ray.masks.file import MaskFileError
+from tamt_ray.masks.given import given_mask
+from tamt_ray.masks.mask import Mask
+from tamt_ray.plan.unit import GivenConfig, HeadConfig, ImpConfig, TamtConfig
 from tamt_ray.search.engine import Settings
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream
@@ -28,6 +33,18 @@ def language_model(
     """θ0 with the MLM head it was published with, or with `head`. Raises SourceError."""
     path = load_checkpoint(described.source).path
     return LanguageModel(path, head, device, prune=described.prune, pooler=described.pooler)
+
+
+def given(config: GivenConfig, weights: Mapping[str, Tensor]) -> tuple[Mask, str]:
+    """The mask in the file that covers `weights`, and the sha256 of the file, in hex.
+
+    Raises SourceError or MaskFileError; both name the file.
+    """
+    data = read_file(config.file)
+    try:
+        return given_mask(data, weights, config.sparsity), hashlib.sha256(data).hexdigest()
+    except MaskFileError as error:
+        raise MaskFileError(f"{config.file}: {error}") from error
 
 
 def settings(config: Trained) -> Settings:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tamt_ray.data.table import name_of
 from tamt_ray.plan.unit import (
     FinetuneConfig,
+    GivenConfig,
     HeadConfig,
     ImpConfig,
     OmpConfig,
@@ -60,6 +61,9 @@ def _read_by(config: UnitConfig) -> Iterator[tuple[str, str | Table]]:
             tables = (config.corpus.train,)
         case PretrainEvalConfig():
             tables = (config.corpus.validation,)
+        case GivenConfig():
+            yield config.file, config.file
+            tables = ()
         case RandomConfig() | OmpConfig():
             tables = ()
     for table in tables:

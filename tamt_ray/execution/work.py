@@ -17,12 +17,13 @@ from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.table import load_rows, name_of
 from tamt_ray.execution.keeping import Saving, StoreKeeper
 from tamt_ray.execution.memory import keep_freed_memory
-from tamt_ray.execution.preparation import TERMS, language_model, settings, stream
+from tamt_ray.execution.preparation import TERMS, given, language_model, settings, stream
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.file import mask_from_bytes, mask_to_bytes
 from tamt_ray.masks.mask import Mask
 from tamt_ray.plan.unit import (
     FinetuneConfig,
+    GivenConfig,
     HeadConfig,
     ImpConfig,
     Kind,
@@ -113,7 +114,7 @@ class Workbench:
         match unit.config:
             case HeadConfig() as config:
                 return self._head(config, keeper, progress)
-            case RandomConfig() | OmpConfig() as config:
+            case RandomConfig() | OmpConfig() | GivenConfig() as config:
                 return self._untrained(config)
             case ImpConfig() as config:
                 return self._imp(config, keeper, progress)
@@ -139,14 +140,18 @@ class Workbench:
             {**sources, **_read(config.corpus.train)},
         )
 
-    def _untrained(self, config: RandomConfig | OmpConfig) -> Yield:
+    def _untrained(self, config: RandomConfig | OmpConfig | GivenConfig) -> Yield:
         model, sources = self._language_model(config.model, None)
-        mask = (
-            Mask.at_random(model.dense, config.sparsity, config.seed)
-            if isinstance(config, RandomConfig)
-            else Mask.by_magnitude(model.dense, config.sparsity)
-        )
-        return Yield(_figures(mask, 0, 0, 0.0), {"mask.safetensors": mask_to_bytes(mask)}, sources)
+        cost = _cost(0, 0, 0.0)
+        match config:
+            case RandomConfig():
+                mask = Mask.at_random(model.dense, config.sparsity, config.seed)
+            case OmpConfig():
+                mask = Mask.by_magnitude(model.dense, config.sparsity)
+            case GivenConfig():
+                mask, sources[config.file] = given(config, model.dense)
+                cost = {}
+        return Yield({**_figures(mask), **cost}, {"mask.safetensors": mask_to_bytes(mask)}, sources)
 
     def _imp(self, config: ImpConfig, keeper: StoreKeeper, progress: Progress | None) -> Yield:
         model, sources = self._language_model(config.model, config.head)
@@ -161,7 +166,8 @@ class Workbench:
             model, below, config.sparsity, stream(config), settings(config), self._team, progress,
             start=start, keeper=keeper,
         )  # fmt: skip
-        figures = _figures(mask, config.steps, config.iterations, seconds + history.seconds)
+        seconds += history.seconds
+        figures = {**_figures(mask), **_cost(config.steps, config.iterations, seconds)}
         artifacts = {
             "mask.safetensors": mask_to_bytes(mask),
             "history.parquet": history.to_parquet(),
@@ -178,7 +184,7 @@ class Workbench:
             distillation=config.distillation, keeper=keeper,
         )  # fmt: skip
         return Yield(
-            _figures(mask, config.steps, config.iterations, history.seconds),
+            {**_figures(mask), **_cost(config.steps, config.iterations, history.seconds)},
             {"mask.safetensors": mask_to_bytes(mask), "history.parquet": history.to_parquet()},
             {**sources, **_read(config.corpus.train)},
         )
@@ -226,12 +232,18 @@ def _read(table: Table) -> dict[str, str]:
     return {name_of(table): load_rows(table).fingerprint}
 
 
-def _figures(mask: Mask, steps: int, iterations: int, seconds: float) -> dict[str, float]:
-    """What a record tells of a mask; `iterations` and `seconds` count all training behind it."""
+def _figures(mask: Mask) -> dict[str, float]:
+    """What a record tells of a mask."""
     return {
         "zeros": float(mask.zeros),
         "weights": float(mask.weights),
         "sparsity": mask.sparsity,
+    }
+
+
+def _cost(steps: int, iterations: int, seconds: float) -> dict[str, float]:
+    """What it tells of the search; `iterations` and `seconds` count all training behind it."""
+    return {
         "steps": float(steps),
         "iterations": float(iterations),
         "search_seconds": seconds,

@@ -12,7 +12,7 @@ from torch import Tensor
 from tamt_ray.masks.bits import Bits
 from tamt_ray.masks.mask import Mask
 
-_FORMAT = "tamt-mask-1"
+FORMAT = "tamt-mask-1"
 
 
 class MaskFileError(ValueError):
@@ -23,7 +23,7 @@ def mask_to_bytes(mask: Mask, origin: Mapping[str, str] | None = None) -> bytes:
     """A safetensors file of packed bits (most significant first, row-major)."""
     packed = {name: np.packbits(mask[name].numpy().reshape(-1)).tobytes() for name in sorted(mask)}
     shapes = {name: list(matrix.shape) for name, matrix in mask.items()}
-    metadata = {**(origin or {}), "format": _FORMAT, "shapes": json.dumps(shapes, sort_keys=True)}
+    metadata = {**(origin or {}), "format": FORMAT, "shapes": json.dumps(shapes, sort_keys=True)}
     # The library writes metadata in random order. Equal masks have to be equal files: two workers
     # may commit the same unit, and one's record must vouch for the other's file.
     header: dict[str, object] = {"__metadata__": metadata}
@@ -54,8 +54,8 @@ def _parts(data: bytes) -> tuple[dict[str, bytes], dict[str, tuple[int, int]]]:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         metadata = header["__metadata__"]
         shapes = {name: _shape(sides) for name, sides in json.loads(metadata["shapes"]).items()}
-        if metadata["format"] != _FORMAT:
-            raise MaskFileError(f"mask format {metadata['format']!r} is not {_FORMAT!r}")
+        if metadata["format"] != FORMAT:
+            raise MaskFileError(f"mask format {metadata['format']!r} is not {FORMAT!r}")
         if set(shapes) != set(packed):
             raise MaskFileError("the shapes are those of other matrices")
         for name, (rows, columns) in shapes.items():

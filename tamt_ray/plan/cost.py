@@ -14,6 +14,7 @@ from typing import Protocol
 
 from tamt_ray.plan.unit import (
     FinetuneConfig,
+    GivenConfig,
     HeadConfig,
     ImpConfig,
     OmpConfig,
@@ -131,7 +132,7 @@ def gpu_seconds(unit: Unit) -> float:
             blocks = config.corpus.max_validation_blocks
             tokens = blocks * config.corpus.block_size if blocks else _VALIDATION_TOKENS
             operations = 4 * tokens * weights
-        case RandomConfig() | OmpConfig():
+        case RandomConfig() | OmpConfig() | GivenConfig():
             operations = 0.0
     return operations / OPERATIONS_PER_SECOND + 1.0
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from tamt_ray.plan.unit import (
     FinetuneConfig,
+    GivenConfig,
     HeadConfig,
     Identities,
     ImpConfig,
@@ -20,7 +21,17 @@ from tamt_ray.plan.unit import (
     identity_of,
 )
 from tamt_ray.spec.base import Frozen
-from tamt_ray.spec.method import Distillation, Imp, Method, Omp, Random, Scoring, Tamt, steps_at
+from tamt_ray.spec.method import (
+    Distillation,
+    Given,
+    Imp,
+    Method,
+    Omp,
+    Random,
+    Scoring,
+    Tamt,
+    steps_at,
+)
 from tamt_ray.spec.model import Model
 from tamt_ray.spec.optimizer import Optimizer
 from tamt_ray.spec.sweep import DENSE, Sweep
@@ -48,6 +59,15 @@ class Plan:
 
     units: Mapping[str, Unit]
     cells: tuple[Cell, ...]
+
+    @property
+    def given(self) -> tuple[tuple[str, GivenConfig], ...]:
+        """The masks that are read from files, each behind the name of its method."""
+        return tuple(
+            (str(unit.labels["method"]), unit.config)
+            for unit in self.units.values()
+            if isinstance(unit.config, GivenConfig)
+        )
 
     @property
     def masks(self) -> frozenset[str]:
@@ -104,7 +124,7 @@ def _fill(grid: _Grid, sweep: Sweep, name: str, model: Model) -> None:
         (None, {"model": name, "method": DENSE, "sparsity": 0.0})
     ]
     for method in sweep.methods:
-        for config, labels, asked in _searches(sweep, model, head, method):
+        for config, labels, asked in _searches(sweep, name, model, head, method):
             named = {"model": name, **labels}
             unit_id = grid.add(config, named, asked)
             if asked:
@@ -145,7 +165,7 @@ Found = Iterator[tuple[UnitConfig, dict[str, Label], bool]]
 """Units that lead to masks, with their labels; True marks a mask that is asked for."""
 
 
-def _searches(sweep: Sweep, model: Model, head: str | None, method: Method) -> Found:
+def _searches(sweep: Sweep, name: str, model: Model, head: str | None, method: Method) -> Found:
     """What one method needs, sparsity by sparsity."""
     match method:
         case Omp():
@@ -156,6 +176,8 @@ def _searches(sweep: Sweep, model: Model, head: str | None, method: Method) -> F
                 for seed in sweep.mask_seeds:
                     config = RandomConfig(model=model, sparsity=sparsity, seed=seed)
                     yield config, _labels(method.name, sparsity, seed), True
+        case Given():
+            yield from _given(sweep, name, model, method)
         case Imp():
             yield from _imp(sweep, model, head, method)
         case Tamt():
@@ -165,6 +187,17 @@ def _searches(sweep: Sweep, model: Model, head: str | None, method: Method) -> F
 def _omp(model: Model, name: str, sparsity: float) -> Found:
     labels: dict[str, Label] = {"method": name, "sparsity": sparsity}
     yield OmpConfig(model=model, sparsity=sparsity), labels, True
+
+
+def _given(sweep: Sweep, name: str, model: Model, method: Given) -> Found:
+    """A mask for each file that the name stands for."""
+    seeds = sweep.mask_seeds if method.by_seed else sweep.mask_seeds[:1]
+    for sparsity, seed in product(sweep.sparsities, seeds):
+        labels: dict[str, Label] = {"method": method.name, "sparsity": sparsity}
+        if method.by_seed:
+            labels["mask_seed"] = seed
+        file = method.file(name, sparsity, seed)
+        yield GivenConfig(model=model, sparsity=sparsity, file=file), labels, True
 
 
 def _labels(name: str, sparsity: float, seed: int) -> dict[str, Label]:

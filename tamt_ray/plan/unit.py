@@ -11,6 +11,7 @@ from tamt_ray.spec.base import Fraction, Frozen
 from tamt_ray.spec.method import Distillation, Scoring, Training
 from tamt_ray.spec.model import HeadTraining, Model
 from tamt_ray.spec.optimizer import Optimizer
+from tamt_ray.spec.source import Source
 from tamt_ray.spec.sweep import PretrainEval
 from tamt_ray.spec.table import Corpus
 from tamt_ray.spec.task import Task
@@ -56,6 +57,16 @@ class OmpConfig(_Config):
     method: Literal["omp"] = "omp"
     model: Model
     sparsity: Fraction
+
+
+class GivenConfig(_Config):
+    """A mask out of a file; what was in it is in the record, beside the other sources."""
+
+    kind: Literal["search"] = "search"
+    method: Literal["given"] = "given"
+    model: Model
+    sparsity: Fraction
+    file: Source
 
 
 class ImpConfig(_Config):
@@ -162,12 +173,13 @@ class FinetuneConfig(_Config):
 
 
 SearchConfig = Annotated[
-    RandomConfig | OmpConfig | ImpConfig | TamtConfig, Field(discriminator="method")
+    RandomConfig | OmpConfig | GivenConfig | ImpConfig | TamtConfig, Field(discriminator="method")
 ]
 UnitConfig = (
     HeadConfig
     | RandomConfig
     | OmpConfig
+    | GivenConfig
     | ImpConfig
     | TamtConfig
     | PretrainEvalConfig

@@ -1,12 +1,14 @@
 """The ways to find a subnetwork."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from tamt_ray.spec.base import Count, Frozen, Name, Positive
 from tamt_ray.spec.optimizer import Optimizer
 from tamt_ray.spec.recipe import Recipe
+from tamt_ray.spec.source import Source, parse_source
 
 
 def _one_or_table(steps: object) -> str:
@@ -69,6 +71,45 @@ class Omp(Frozen):
     """Label in tables, figures and unit paths, unique in the sweep."""
     recipe: Recipe = "paper"
     """No setting of this method depends on it."""
+
+
+_PLACES = ("model", "sparsity", "seed")
+
+
+def _mask_files(source: str) -> str:
+    for place in re.findall(r"{(.*?)}", source):
+        if place not in _PLACES:
+            known = ", ".join(f"{{{name}}}" for name in _PLACES)
+            raise ValueError(f"{{{place}}} stands for nothing; what stands for something: {known}")
+    if parse_source(source).scheme == "hf":
+        raise ValueError("masks are files: dir:<path> or pypi:<name>==<version>/<path>#sha256=…")
+    return source
+
+
+class Given(Frozen):
+    """Masks found elsewhere, read from files and compared with all the others."""
+
+    method: Literal["given"] = "given"
+    """Which method this is."""
+    name: Name = "given"
+    """Label in tables, figures and unit paths, unique in the sweep."""
+    recipe: Recipe = "paper"
+    """No setting of this method depends on it."""
+    masks: Annotated[Source, AfterValidator(_mask_files)]
+    """The file of each mask, where `{model}`, `{sparsity}` and `{seed}` stand for their values, as
+    in `dir:masks/{model}-{sparsity}-{seed}.safetensors`; without `{seed}` there is one a sparsity.
+    One bit a weight as `tamt export` writes them, or safetensors of flags (0 and 1) under the names
+    of the weights."""
+
+    @property
+    def by_seed(self) -> bool:
+        """Whether each mask seed has a file of its own."""
+        return "{seed}" in self.masks
+
+    def file(self, model: str, sparsity: float, seed: int) -> str:
+        """The source of one mask."""
+        places = {"model": model, "sparsity": f"{sparsity:g}", "seed": str(seed)}
+        return re.sub(r"{(.*?)}", lambda place: places[place[1]], self.masks)
 
 
 class Imp(Optimizer):
@@ -141,8 +182,8 @@ class Tamt(Optimizer, Scoring, Distillation):
     """Further steps at which the mask is kept and compared too (Fig. 5–8)."""
 
 
-Method = Annotated[Random | Omp | Imp | Tamt, Discriminator("method")]
-METHODS = ("random", "omp", "imp", "tamt_mlm", "tamt_kd", "tamt_mlm_kd")
+Method = Annotated[Random | Omp | Given | Imp | Tamt, Discriminator("method")]
+METHODS = ("random", "omp", "given", "imp", "tamt_mlm", "tamt_kd", "tamt_mlm_kd")
 
 
 def steps_at(steps: Steps, sparsity: float) -> int | None:

@@ -9,13 +9,14 @@ from pydantic.json_schema import SkipJsonSchema
 from tamt_ray.spec.address import instead_of_secret
 from tamt_ray.spec.base import Count, Fraction, Frozen, Name, fault
 from tamt_ray.spec.execution import Execution
-from tamt_ray.spec.method import Imp, Method, Tamt, Training, steps_at
+from tamt_ray.spec.method import Given, Imp, Method, Tamt, Training, steps_at
 from tamt_ray.spec.model import Model
 from tamt_ray.spec.recipe import Recipe, method_entry, model_entry
 from tamt_ray.spec.table import Corpus
 from tamt_ray.spec.task import Task
 from tamt_ray.spec.tuning import Tuning, check_tuning
 
+_PLURALS = {"model": "models", "sparsity": "sparsities"}
 DENSE = "full"
 """What the unpruned model is called in every table."""
 
@@ -62,7 +63,8 @@ class Sweep(Frozen):
     sparsities: Sparsities
     """Shares of the weights of each matrix that are pruned, in [0, 1)."""
     mask_seeds: Seeds = (1, 2, 3)
-    """One mask each of `random`, `imp` and TAMT; OMP is deterministic and has one."""
+    """One mask each of `random`, `imp`, TAMT and of `given` files with `{seed}` in their names; OMP
+    is deterministic and has one."""
     tasks: dict[Name, Task] = {}
     """What every mask and the dense model are fine-tuned on, by name; none: only losses are
     measured."""
@@ -158,6 +160,15 @@ class Sweep(Frozen):
         if self.parts:
             return self
         for number, method in enumerate(self.methods):
+            if isinstance(method, Given):
+                many = {"model": len(self.models), "sparsity": len(self.sparsities)}
+                for place, count in many.items():
+                    if count > 1 and f"{{{place}}}" not in method.masks:
+                        raise fault(
+                            f"one file cannot be the mask of {count} {_PLURALS[place]}; put "
+                            f"{{{place}}} where its name tells them apart",
+                            "methods", number, "masks",
+                        )  # fmt: skip
             for sparsity in self.sparsities:
                 if isinstance(method, Tamt) and steps_at(method.steps, sparsity) is None:
                     raise fault(

