@@ -12,7 +12,7 @@ from tamt_ray.execution.tuning_journal import StoreJournal
 from tamt_ray.execution.tuning_search import (
     Halving,
     Heard,
-    Losses,
+    LostTrials,
     StudySearcher,
     result_of,
     result_of_end,
@@ -165,7 +165,7 @@ def test_the_loss_of_a_worker_is_told_with_its_reason(storage: BaseStorage) -> N
     search.on_trial_complete("a", error=True)
     error = ray.exceptions.OutOfMemoryError("the node ran low on memory")
     trial = SimpleNamespace(trial_id="a", get_pickled_error=lambda: error)
-    Losses(search).on_trial_error(0, [], trial)  # pyright: ignore
+    LostTrials(search).on_trial_error(0, [], trial)  # pyright: ignore
     assert told == [Heard(draw.number, None, "failed", "out of memory")]
 
 
