@@ -104,7 +104,12 @@ def _run_study(
     with tempfile.TemporaryDirectory(prefix="tamt-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(TrialWorker, request),
-            param_space={"study": [study], "store": store.uri, "gpus": slots.gpus},
+            param_space={
+                "study": [study],
+                "store": store.uri,
+                "gpus": slots.gpus,
+                "patience": study.sweep.execution.patience,
+            },
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=Halving(study, trials.ended()),

@@ -12,6 +12,7 @@ from tamt_ray.execution.preparation import TERMS, language_model, settings, stre
 from tamt_ray.masks.mask import Mask
 from tamt_ray.plan.tuning import Rung, Study
 from tamt_ray.plan.unit import ImpConfig, TamtConfig
+from tamt_ray.search.engine import Progress
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.imp import train_level
 from tamt_ray.search.language_model import LanguageModel
@@ -33,24 +34,29 @@ class TrialBench:
         self._judge = self._language_model()
         self._blocks = load_blocks(study.sweep.corpus, "validation", self._model.source)
 
-    def climb(self, values: Mapping[str, Value]) -> Iterator[Rung]:
+    def climb(
+        self, values: Mapping[str, Value], progress: Progress | None = None
+    ) -> Iterator[Rung]:
         """The losses of a trial's mask at every rung, each computed when it is asked for.
 
+        `progress` is told of every training step.
         Raises NonFiniteLossError, and whatever the search raises.
         """
-        for steps, mask in self._masks(values):
+        for steps, mask in self._masks(values, progress):
             yield Rung(steps, self._losses(mask), time.time())
 
-    def _masks(self, values: Mapping[str, Value]) -> Iterator[tuple[int, Mask]]:
+    def _masks(
+        self, values: Mapping[str, Value], progress: Progress | None
+    ) -> Iterator[tuple[int, Mask]]:
         rungs = self._study.tuning.rungs
         match self._study.searches(values, rungs[-1]):
             case (TamtConfig() as config,):
                 training = self._mask_training(config)
                 for steps in rungs:
-                    yield steps, training.advance(steps)
+                    yield steps, training.advance(steps, progress)
             case _:
                 for steps in rungs:
-                    yield steps, self._chain(self._study.searches(values, steps))
+                    yield steps, self._chain(self._study.searches(values, steps), progress)
 
     def _mask_training(self, config: TamtConfig) -> MaskTraining:
         return MaskTraining(
@@ -58,7 +64,7 @@ class TrialBench:
             stream(config), settings(config), self._team, distillation=config.distillation,
         )  # fmt: skip
 
-    def _chain(self, levels: tuple[TamtConfig | ImpConfig, ...]) -> Mask:
+    def _chain(self, levels: tuple[TamtConfig | ImpConfig, ...], progress: Progress | None) -> Mask:
         """The mask of the last level."""
         mask: Mask | None = None
         weights: Mapping[str, Tensor] | None = None
@@ -69,7 +75,7 @@ class TrialBench:
             start = None if level.rewind else weights
             mask, _, weights = train_level(
                 model, below, level.sparsity, stream(level), settings(level), self._team,
-                start=start,
+                progress, start=start,
             )  # fmt: skip
         assert mask is not None, "the spec refuses a chain without a trained level"
         return mask

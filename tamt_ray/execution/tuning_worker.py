@@ -11,7 +11,8 @@ from tamt_ray.execution.faults import Fault
 from tamt_ray.execution.tuning_bench import TrialBench
 from tamt_ray.execution.tuning_search import result_of, result_of_end
 from tamt_ray.execution.tuning_trials import Draw
-from tamt_ray.plan.tuning import Study
+from tamt_ray.execution.watchdog import watched_over
+from tamt_ray.plan.tuning import Rung, Study
 from tamt_ray.search.team import Team
 from tamt_ray.store.store import Store
 
@@ -23,6 +24,7 @@ class TrialWorker(tune.Trainable):
         """Remember the study; what can fail is left to the first step, which can tell."""
         self._study: Study = config["study"][0]
         self._store: str = config["store"]
+        self._patience = float(config["patience"])
         gpus = float(config["gpus"])
         self._device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
         if self._device.type == "cuda" and gpus < 1:
@@ -39,11 +41,8 @@ class TrialWorker(tune.Trainable):
     def step(self) -> dict[str, object]:
         """Climb one rung. A trial's own errors are results; only a dying process fails one."""
         try:
-            if self._bench is None:
-                self._bench = TrialBench(self._study, Store(self._store), Team(self._device))
-            if self._rungs is None:
-                self._rungs = self._bench.climb(self._draw.values)
-            rung = next(self._rungs)
+            with watched_over(self._patience) as self._alive:
+                rung = self._climb()
         except NonFiniteLossError as error:
             return result_of_end("diverged", str(error))
         except Exception as error:
@@ -52,6 +51,14 @@ class TrialWorker(tune.Trainable):
                 raise
             return result_of_end("failed", f"{type(error).__name__}: {error}")
         return result_of(self._study, rung)
+
+    def _climb(self) -> Rung:
+        if self._bench is None:
+            self._bench = TrialBench(self._study, Store(self._store), Team(self._device))
+        if self._rungs is None:
+            # Each rung has a watch of its own.
+            self._rungs = self._bench.climb(self._draw.values, lambda *at: self._alive(*at))
+        return next(self._rungs)
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, object]:
         """Nothing to keep: Tune asks when it pauses a trial to reuse its actor."""

@@ -93,7 +93,8 @@ def strike(rank, step):
         fault = json.loads(path.read_text())
         if (fault["rank"], fault["step"]) != (rank, step):
             continue
-        if fault["unit"].items() - unit.labels.items():
+        labels = unit.labels if unit else {}  # a trial of a tuning is no unit
+        if fault["unit"].items() - labels.items():
             continue
         marks = len(list(HERE.glob(f"{path.stem}.mark-*")))
         if marks >= fault["times"]:

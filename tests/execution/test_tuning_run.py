@@ -19,6 +19,8 @@ from tamt_ray.store.store import Store
 
 Tamt = Callable[..., subprocess.CompletedProcess[str]]
 Toy = dict[str, Any]
+Faults = Any
+"""The fixture's own class, of `conftest`."""
 
 
 def tuning(toy: Toy) -> Toy:
@@ -86,3 +88,20 @@ def test_a_killed_tuning_goes_on_and_never_runs_an_ended_trial_again(
     assert known_trials(storage, study) == after
     pasted = yaml.safe_load((tmp_path / "results/reports/toy/best.yaml").read_text())
     assert pasted["methods"][0]["lr"] == told["values"]["lr"]
+
+
+@pytest.mark.faults
+def test_a_trial_that_hangs_ends_its_process_and_begins_anew(
+    toy: Toy, start_driver: Callable[..., Any], faults: Faults
+) -> None:
+    sweep = {**tuning(toy), "execution": {"patience": 30}}
+    hang = faults.inject("sleep", step=3)
+    driver = start_driver(sweep, **faults.environment)
+    assert driver.end(280) == 0, driver.said
+    assert len(faults.struck(hang)) == 1
+    assert "its worker died" in driver.said
+    one = Sweep.model_validate(sweep)
+    (study,) = studies(one)
+    ended = known_trials(open_storage(Store(one.store), one.name), study)
+    assert len(ended) == 5
+    assert {trial.state for trial in ended} <= {"finished", "stopped"}
