@@ -92,8 +92,8 @@ def _execute(opened: Opened, lease: Lease, request: Request, talk: Console, out:
     if changed:
         talk.print(
             "\n".join(f"{opened.file}: {change}" for change in changed)
-            + "\nput the former content back, or have everything computed anew in a store of its "
-            f"own: set `store:` in {opened.file} to another place",
+            + "\nput the former content back, give the new one a name of its own, or have all "
+            f"computed anew in a store of its own: set `store:` in {opened.file} to another place",
             style="red", markup=False, soft_wrap=True,
         )  # fmt: skip
         return 2

@@ -108,7 +108,7 @@ class Given(Frozen):
 
     def file(self, model: str, sparsity: float, seed: int) -> str:
         """The source of one mask."""
-        places = {"model": model, "sparsity": f"{sparsity:g}", "seed": str(seed)}
+        places = {"model": model, "sparsity": f"{sparsity:.10g}", "seed": str(seed)}
         return re.sub(r"{(.*?)}", lambda place: places[place[1]], self.masks)
 
 
