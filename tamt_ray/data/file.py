@@ -1,9 +1,7 @@
 """A source that is one file."""
 
-from pathlib import Path
-
 from tamt_ray.data.archive import read_member
-from tamt_ray.data.cache import SourceError
+from tamt_ray.data.cache import SourceError, local_path
 from tamt_ray.spec.source import parse_source
 
 
@@ -13,7 +11,7 @@ def read_file(source: str) -> bytes:
     if ref.scheme == "pypi":
         return read_member(ref)
     assert ref.scheme == "dir", "the spec refuses files on the hub"
-    path = Path(ref.path).expanduser().absolute()
+    path = local_path(ref.path)
     try:
         return path.read_bytes()
     except OSError as error:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from tamt_ray.data.archive import fetch_archive
-from tamt_ray.data.cache import SourceError
+from tamt_ray.data.cache import SourceError, local_path
 from tamt_ray.data.hub import split_file
 from tamt_ray.data.mirror import mirror, repository
 from tamt_ray.spec.source import parse_source
@@ -27,7 +27,7 @@ def glimpse(table: Table) -> str:
             fetch_archive(ref)
             return ref.sha256[:12]
         case "dir":
-            return _ends(table, Path(ref.path).expanduser().absolute())
+            return _ends(table, local_path(ref.path))
         case "hf":
             if (stand_in := mirror()) is not None:
                 return _ends(table, split_file(stand_in, ref, table.split or ""))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pyarrow import ArrowInvalid, fs
 
-from tamt_ray.data.cache import SourceError, cache_dir, locked, published, text_digest
+from tamt_ray.data.cache import SourceError, cache_dir, local_path, locked, published, text_digest
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Mirror:
 
     def _open(self) -> tuple[fs.FileSystem, str]:
         if "://" not in self.uri:
-            return fs.LocalFileSystem(), str(Path(self.uri).absolute())
+            return fs.LocalFileSystem(), str(local_path(self.uri))
         try:
             filesystem, root = fs.FileSystem.from_uri(self.uri)
         except (ArrowInvalid, OSError) as error:

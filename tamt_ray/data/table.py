@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tamt_ray.data.archive import read_member
-from tamt_ray.data.cache import SourceError
+from tamt_ray.data.cache import SourceError, local_path
 from tamt_ray.data.formats import parse
 from tamt_ray.data.hub import read_split, split_file
 from tamt_ray.data.mirror import mirror
@@ -41,7 +41,7 @@ def load_rows(table: Table) -> Rows:
     ref = parse_source(table.source)
     path: Path | None = None
     if ref.scheme == "dir":
-        path = Path(ref.path).expanduser().absolute()
+        path = local_path(ref.path)
         if not path.is_file():
             raise SourceError(f"{table.source}: no file {path}")
     elif ref.scheme == "hf" and (stand_in := mirror()) is not None:

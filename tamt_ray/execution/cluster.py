@@ -11,13 +11,14 @@ from typing import Any
 import ray
 from ray._private.state import state
 
+from tamt_ray.data.cache import TYPED_IN
 from tamt_ray.execution.broken import BrokenOffError
 from tamt_ray.execution.placement import Node
 from tamt_ray.store.trouble import StoreError
 
 NAMESPACE = "tamt"
 
-_PASSED_ON = ("TAMT_MIRROR", "TAMT_CACHE", "HF_HUB_OFFLINE", "HF_HOME", "HF_TOKEN")
+_PASSED_ON = ("TAMT_MIRROR", "TAMT_CACHE", TYPED_IN, "HF_HUB_OFFLINE", "HF_HOME", "HF_TOKEN")
 """What the driver's environment says of sources holds on every node."""
 
 # Ray lets a process that asked for no GPU see all of its node's; CUDA would take room on one.
@@ -99,6 +100,17 @@ def connected(address: str | None) -> Generator[Nodes]:
 
     A local Ray listens on loopback only, asks for Ray's token, and has no dashboard.
     """
+    # Tune and Train give each worker a directory of its own, and other nodes know no other.
+    os.environ[TYPED_IN] = os.getcwd()
+    try:
+        with _connected(address) as nodes:
+            yield nodes
+    finally:
+        del os.environ[TYPED_IN]
+
+
+@contextmanager
+def _connected(address: str | None) -> Generator[Nodes]:
     os.environ.update(_NO_GPU_UNASKED)
     # A job that was submitted with the same variables is not refused for it.
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")

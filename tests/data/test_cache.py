@@ -10,6 +10,7 @@ from tamt_ray.data.cache import (
     SourceError,
     cache_dir,
     file_digest,
+    local_path,
     locked,
     published,
     text_digest,
@@ -27,6 +28,20 @@ def test_the_cache_lies_where_the_environment_says(
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_dir() == tmp_path / ".cache" / "tamt_ray"
+
+
+def test_paths_are_those_of_where_the_command_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the driver its own directory, in a worker the driver's, whatever directory Ray gave it."""
+    monkeypatch.chdir(tmp_path)
+    assert local_path("a/b.csv") == tmp_path / "a" / "b.csv"
+    monkeypatch.setenv("TAMT_TYPED_IN", "/home/typed")
+    monkeypatch.setenv("TAMT_CACHE", "cache")
+    assert local_path("a/b.csv") == Path("/home/typed/a/b.csv")
+    assert local_path("/a/b.csv") == Path("/a/b.csv")
+    assert local_path("~/b.csv") == Path.home() / "b.csv"
+    assert cache_dir() == Path("/home/typed/cache")
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

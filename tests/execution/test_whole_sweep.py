@@ -1,6 +1,8 @@
 """The main job on real Ray, real MLflow and a tiny model."""
 
 import json
+import os
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable
@@ -23,10 +25,20 @@ Tamt = Callable[..., subprocess.CompletedProcess[str]]
 Toy = dict[str, Any]
 
 
+def relative(sweep: Toy, folder: Path) -> Toy:
+    """The same sweep with paths as a person in that folder types them."""
+    text = json.dumps(sweep)
+    for path in set(re.findall(r'dir:(/[^"]+)', text)):
+        text = text.replace(f"dir:{path}", f"dir:{os.path.relpath(path, folder)}")
+    return json.loads(text)
+
+
 def test_a_sweep_runs_once_and_whole(toy: Toy, tamt: Tamt, tmp_path: Path) -> None:
     """Every unit done, every mask exact, pruned weights zero, all of it in MLflow and the report;
     a second call finds nothing to do. Edited, only what is new runs, and a method whose learning
-    rate overflows fails alone, with its step, and holds up only what needs it."""
+    rate overflows fails alone, with its step, and holds up only what needs it. Sources are named
+    from where the command is typed."""
+    toy = relative(toy, tmp_path)
     first = tamt(toy)
     assert first.returncode == 0, first.stderr
     sweep = Sweep.model_validate(toy)
