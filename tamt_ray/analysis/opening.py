@@ -9,8 +9,8 @@ from tamt_ray.analysis.averages import AVERAGE
 from tamt_ray.analysis.html import Html, folded, join, table, tag
 from tamt_ray.analysis.material import Material
 from tamt_ray.analysis.summary import MISSING, spread
+from tamt_ray.plan.config import KINDS, Kind
 from tamt_ray.plan.expand import DENSE, Plan
-from tamt_ray.plan.unit import KINDS, Kind
 from tamt_ray.spec.task import Spans, Task
 from tamt_ray.store.record import Failure
 

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tamt_ray.plan.expand import Cell, Plan
-from tamt_ray.plan.unit import (
+from tamt_ray.plan.config import (
     FinetuneConfig,
-    GivenConfig,
     ImpConfig,
     Kind,
     PretrainEvalConfig,
     TamtConfig,
 )
+from tamt_ray.plan.expand import Cell, Plan
 from tamt_ray.store.record import Record
 
 SUBNETWORK = ("model", "method", "sparsity", "mask_seed", "checkpoint")
@@ -138,13 +137,11 @@ def _row(plan: Plan, records: Mapping[str, Record], cell: Cell) -> dict[str, Val
 
 def _cost(plan: Plan, records: Mapping[str, Record], unit_id: str) -> dict[str, Value]:
     search, record = plan.units[unit_id].config, records.get(unit_id)
-    trained = isinstance(search, ImpConfig | TamtConfig)
-    # What a mask out of a file has cost, only its finder knows.
-    known = None if trained or isinstance(search, GivenConfig) else 0
-    seconds = record.metrics.get("search_seconds", known) if record else None
+    assert search.kind == "search"
     return {
-        "iterations": search.iterations if trained else known,
-        "search_seconds": seconds,
+        "iterations": search.iterations,
+        # A mask out of a file does not say what it has cost.
+        "search_seconds": record.metrics.get("search_seconds") if record else None,
         "device": " / ".join(sorted(_devices(plan, records, unit_id))) or None,
     }
 

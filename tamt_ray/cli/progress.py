@@ -24,9 +24,10 @@ from tamt_ray.execution.messages import (
     Started,
     Stopping,
 )
+from tamt_ray.plan.config import KINDS
 from tamt_ray.plan.cost import Prices
 from tamt_ray.plan.expand import Plan
-from tamt_ray.plan.unit import KINDS, Unit
+from tamt_ray.plan.unit import Unit
 from tamt_ray.tracking.tracker import Tracker
 
 _SHOWN = 12

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 from rich.table import Table
 
+from tamt_ray.plan.config import Kind
 from tamt_ray.plan.status import KindStatus
-from tamt_ray.plan.unit import Kind
 from tamt_ray.store.record import Failure
 
 

@@ -12,9 +12,10 @@ from tamt_ray.cli.opened import Opened
 from tamt_ray.cli.speech import fail, out
 from tamt_ray.cli.tables import plan_table
 from tamt_ray.cli.tune import print_tuning
+from tamt_ray.plan.config import config_dict
 from tamt_ray.plan.cost import Prices, prices
 from tamt_ray.plan.status import decide, tally, unit_path
-from tamt_ray.plan.unit import Unit, config_dict
+from tamt_ray.plan.unit import Unit
 from tamt_ray.store.damage import Damage
 
 

@@ -1,6 +1,6 @@
 """What a worker wrote while it did a unit, kept in the store."""
 
-from tamt_ray.plan.unit import Kind
+from tamt_ray.plan.config import Kind
 from tamt_ray.store.store import Store
 
 LOG_BYTES = 256 * 1024

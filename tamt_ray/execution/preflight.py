@@ -11,7 +11,7 @@ from tamt_ray.execution.preparation import given
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.file import MaskFileError
 from tamt_ray.masks.matrices import UnsupportedModelError
-from tamt_ray.plan.unit import GivenConfig
+from tamt_ray.plan.config import GivenConfig
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.table import Table

@@ -12,7 +12,7 @@ from tamt_ray.data.file import read_file
 from tamt_ray.masks.file import MaskFileError
 from tamt_ray.masks.given import given_mask
 from tamt_ray.masks.mask import Mask
-from tamt_ray.plan.unit import GivenConfig, HeadConfig, ImpConfig, TamtConfig
+from tamt_ray.plan.config import GivenConfig, HeadConfig, ImpConfig, TamtConfig
 from tamt_ray.search.engine import Settings
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream

@@ -11,7 +11,8 @@ from tamt_ray.execution.memory import keep_freed_memory
 from tamt_ray.execution.preparation import TERMS, language_model, settings, stream
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.mask import Mask
-from tamt_ray.plan.unit import FinetuneConfig, ImpConfig, Kind, TamtConfig, Unit
+from tamt_ray.plan.config import FinetuneConfig, ImpConfig, Kind, TamtConfig
+from tamt_ray.plan.unit import Unit
 from tamt_ray.search.imp import train_level
 from tamt_ray.search.tamt import train_mask
 from tamt_ray.search.team import Team

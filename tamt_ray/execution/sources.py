@@ -5,18 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tamt_ray.data.table import name_of
-from tamt_ray.plan.unit import (
-    FinetuneConfig,
-    GivenConfig,
-    HeadConfig,
-    ImpConfig,
-    OmpConfig,
-    PretrainEvalConfig,
-    RandomConfig,
-    TamtConfig,
-    Unit,
-    UnitConfig,
-)
+from tamt_ray.plan.config import GivenConfig, UnitConfig
+from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.table import Table
 from tamt_ray.store.record import Record
 
@@ -54,17 +44,7 @@ def changes(
 def _read_by(config: UnitConfig) -> Iterator[tuple[str, str | Table]]:
     """What a unit reads: the name in its record, and the source or table that the name means."""
     yield config.model.source, config.model.source
-    match config:
-        case FinetuneConfig():
-            tables = (config.task.train, *config.task.validation)
-        case HeadConfig() | ImpConfig() | TamtConfig():
-            tables = (config.corpus.train,)
-        case PretrainEvalConfig():
-            tables = (config.corpus.validation,)
-        case GivenConfig():
-            yield config.file, config.file
-            tables = ()
-        case RandomConfig() | OmpConfig():
-            tables = ()
-    for table in tables:
+    for table in config.tables:
         yield name_of(table), table
+    if isinstance(config, GivenConfig):
+        yield config.file, config.file

@@ -10,8 +10,8 @@ from torch import Tensor
 from tamt_ray.data.blocks import load_blocks
 from tamt_ray.execution.preparation import TERMS, language_model, settings, stream
 from tamt_ray.masks.mask import Mask
+from tamt_ray.plan.config import ImpConfig, TamtConfig
 from tamt_ray.plan.tuning import Rung, Study
-from tamt_ray.plan.unit import ImpConfig, TamtConfig
 from tamt_ray.search.engine import Progress
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.imp import train_level

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from optuna.storages import BaseStorage
 
 from tamt_ray.execution.tuning_trials import known_trials, open_storage
+from tamt_ray.plan.config import PretrainEvalConfig
 from tamt_ray.plan.tuning import Outcome, Study, studies
-from tamt_ray.plan.unit import PretrainEvalConfig
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.store import Store
 

@@ -21,7 +21,7 @@ from tamt_ray.execution.preparation import TERMS, given, language_model, setting
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.file import mask_from_bytes, mask_to_bytes
 from tamt_ray.masks.mask import Mask
-from tamt_ray.plan.unit import (
+from tamt_ray.plan.config import (
     FinetuneConfig,
     GivenConfig,
     HeadConfig,
@@ -31,9 +31,9 @@ from tamt_ray.plan.unit import (
     PretrainEvalConfig,
     RandomConfig,
     TamtConfig,
-    Unit,
     config_dict,
 )
+from tamt_ray.plan.unit import Unit
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.head import train_head
 from tamt_ray.search.imp import train_level

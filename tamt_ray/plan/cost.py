@@ -12,7 +12,7 @@ from functools import lru_cache
 from statistics import median
 from typing import Protocol
 
-from tamt_ray.plan.unit import (
+from tamt_ray.plan.config import (
     FinetuneConfig,
     GivenConfig,
     HeadConfig,
@@ -21,8 +21,8 @@ from tamt_ray.plan.unit import (
     PretrainEvalConfig,
     RandomConfig,
     TamtConfig,
-    Unit,
 )
+from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.source import parse_source
 from tamt_ray.spec.task import Spans, Task
 

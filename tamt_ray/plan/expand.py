@@ -5,21 +5,19 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TypeVar
 
-from tamt_ray.plan.unit import (
+from tamt_ray.plan.config import (
     FinetuneConfig,
     GivenConfig,
     HeadConfig,
-    Identities,
     ImpConfig,
     Kind,
     OmpConfig,
     PretrainEvalConfig,
     RandomConfig,
     TamtConfig,
-    Unit,
     UnitConfig,
-    identity_of,
 )
+from tamt_ray.plan.unit import Identities, Unit, identity_of
 from tamt_ray.spec.base import Frozen
 from tamt_ray.spec.method import (
     Distillation,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
 
+from tamt_ray.plan.config import KINDS, Kind
 from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
-from tamt_ray.plan.unit import KINDS, Kind, Unit
+from tamt_ray.plan.unit import Unit
 
 
 class Decision(Enum):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from tamt_ray.plan.config import ImpConfig, TamtConfig, config_dict
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.identity import identity
-from tamt_ray.plan.unit import ImpConfig, TamtConfig, config_dict
 from tamt_ray.spec.method import Imp, Omp, Tamt
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.tuning import Domain, Loss, Trained, Tuning, Value, trained_levels, tunable

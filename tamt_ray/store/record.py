@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tamt_ray.plan.unit import Kind
+from tamt_ray.plan.config import Kind
 from tamt_ray.spec.base import Frozen
 
 

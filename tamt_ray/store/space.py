@@ -4,7 +4,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from tamt_ray.plan.unit import ImpConfig, TamtConfig, Unit
+from tamt_ray.plan.config import ImpConfig, TamtConfig
+from tamt_ray.plan.unit import Unit
 
 _SMALL = 64 * 1024
 """Bytes of a record with its history."""

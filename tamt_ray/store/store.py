@@ -10,8 +10,9 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from tamt_ray.plan.config import Kind
 from tamt_ray.plan.identity import identity
-from tamt_ray.plan.unit import Kind, Unit
+from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.base import Frozen
 from tamt_ray.store.damage import Damage, outdated, set_aside
 from tamt_ray.store.files import Files

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tamt_ray.data.history import Point
+from tamt_ray.plan.config import FinetuneConfig, HeadConfig, PretrainEvalConfig
 from tamt_ray.plan.expand import DENSE, Label, Plan
 from tamt_ray.plan.identity import canonical, identity
-from tamt_ray.plan.unit import FinetuneConfig, HeadConfig, PretrainEvalConfig, Unit
+from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.model import Model
 from tamt_ray.store.record import Record
 

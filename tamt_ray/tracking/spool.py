@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from tamt_ray.plan.config import Kind
 from tamt_ray.plan.identity import identity
-from tamt_ray.plan.unit import Kind
 from tamt_ray.store.files import Files
 from tamt_ray.store.record import Failure
 

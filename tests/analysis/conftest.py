@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from tamt_ray.plan.expand import Cell, Plan, expand
-from tamt_ray.plan.unit import (
+from tamt_ray.plan.config import (
     FinetuneConfig,
     ImpConfig,
     PretrainEvalConfig,
     TamtConfig,
     config_dict,
 )
+from tamt_ray.plan.expand import Cell, Plan, expand
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
@@ -227,10 +227,9 @@ def _fill_grid(plan: Plan) -> dict[str, Record]:
                 if method == "full":
                     metrics = {"mlm_loss": 2.14, "kd_loss": 0.0}
             case _:
-                metrics = {"zeros": 1000 * sparsity, "weights": 1000.0, "sparsity": sparsity}
-                if iterations:
-                    metrics |= {"steps": float(iterations), "iterations": float(iterations),
-                                "search_seconds": iterations * slow * 0.1}  # fmt: skip
+                metrics = {"zeros": 1000 * sparsity, "weights": 1000.0, "sparsity": sparsity,
+                           "steps": float(iterations), "iterations": float(iterations),
+                           "search_seconds": iterations * slow * 0.1}  # fmt: skip
         record = _make_record(plan, cell, metrics)
         records[cell.unit] = record.model_copy(update={"device": "NVIDIA A100"})
     return records

@@ -9,8 +9,9 @@ from tamt_ray.execution.messages import (
     Offer,
     Worker,
 )
+from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.expand import Plan
-from tamt_ray.plan.unit import Unit, parse_config
+from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Failure, Record
 
 

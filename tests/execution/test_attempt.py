@@ -11,7 +11,8 @@ from tamt_ray.execution import attempt
 from tamt_ray.execution.attempt import Attempt
 from tamt_ray.execution.logs import read_logs
 from tamt_ray.execution.messages import Offer, Order, Worker
-from tamt_ray.plan.unit import Unit, parse_config
+from tamt_ray.plan.config import parse_config
+from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamt_ray.execution.board import Board, Lane, State, lane_of
+from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.expand import Plan
-from tamt_ray.plan.unit import Unit, parse_config
+from tamt_ray.plan.unit import Unit
 
 MODEL = {"source": "dir:m"}
 CORPUS = {"train": {"source": "dir:a"}, "validation": {"source": "dir:b"}}

@@ -3,8 +3,9 @@
 import pytest
 
 from tamt_ray.execution.board import Board
+from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.cost import Prices, gpu_seconds
-from tamt_ray.plan.unit import Unit, parse_config
+from tamt_ray.plan.unit import Unit
 
 from .test_board import CORPUS, MODEL, level, measured, plan_of, tuned
 

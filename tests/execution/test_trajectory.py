@@ -10,8 +10,9 @@ import yaml
 from tamt_ray.execution.keeping import Saving
 from tamt_ray.execution.work import Workbench
 from tamt_ray.masks.file import mask_from_bytes
+from tamt_ray.plan.config import TamtConfig
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.plan.unit import TamtConfig, Unit
+from tamt_ray.plan.unit import Unit
 from tamt_ray.search.team import Team
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.store.store import Store

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.plan.status import only, unit_path
-from tamt_ray.plan.unit import (
+from tamt_ray.plan.config import (
     FinetuneConfig,
     ImpConfig,
     OmpConfig,
     PretrainEvalConfig,
     RandomConfig,
     TamtConfig,
-    Unit,
 )
+from tamt_ray.plan.expand import Plan, expand
+from tamt_ray.plan.status import only, unit_path
+from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.load import load_sweep, parse_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -156,10 +156,10 @@ def test_the_dense_model_is_part_of_every_comparison(small: Plan) -> None:
 
 def test_gangs_train_and_the_fleet_does_the_rest(small: Plan) -> None:
     gang = {
-        u.config.method for u in small.units.values() if u.kind == "search" and u.trains_in_gang
+        u.config.method for u in small.units.values() if u.kind == "search" and u.config.in_gang
     }
     assert gang == {"imp", "tamt_mlm", "tamt_kd"}
-    assert {u.kind for u in small.units.values() if not u.trains_in_gang} == {
+    assert {u.kind for u in small.units.values() if not u.config.in_gang} == {
         "search", "pretrain_eval", "finetune",
     }  # fmt: skip
 

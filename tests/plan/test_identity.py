@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tamt_ray.plan.config import config_dict, parse_config
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.identity import canonical, identity
-from tamt_ray.plan.unit import Unit, config_dict, parse_config
+from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.load import load_sweep, parse_sweep
 
 ROOT = Path(__file__).parents[2]

@@ -2,8 +2,9 @@
 
 import pytest
 
+from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.expand import expand
-from tamt_ray.plan.unit import Identities, Unit, identity_of, parse_config
+from tamt_ray.plan.unit import Identities, Unit, identity_of
 from tamt_ray.spec.load import parse_sweep
 
 from .test_identity import SPELLED_OUT, SWEEP

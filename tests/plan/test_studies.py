@@ -1,8 +1,8 @@
 """A study's identity, and the searches behind a trial."""
 
+from tamt_ray.plan.config import ImpConfig, TamtConfig
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.tuning import Outcome, Rung, Study, Trial, steps_at_most, studies
-from tamt_ray.plan.unit import ImpConfig, TamtConfig
 from tamt_ray.spec.sweep import Sweep
 
 

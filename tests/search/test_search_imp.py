@@ -13,7 +13,8 @@ from tamt_ray.execution import work
 from tamt_ray.execution.work import Workbench
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.masks.mask import Mask, pruned_nonzero
-from tamt_ray.plan.unit import ImpConfig, Unit
+from tamt_ray.plan.config import ImpConfig
+from tamt_ray.plan.unit import Unit
 from tamt_ray.search.imp import train_level
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream, join

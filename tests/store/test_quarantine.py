@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tamt_ray.plan.unit import Unit, parse_config
+from tamt_ray.plan.config import parse_config
+from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 

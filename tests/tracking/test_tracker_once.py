@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tamt_ray.plan.config import FinetuneConfig, PretrainEvalConfig
 from tamt_ray.plan.expand import expand
-from tamt_ray.plan.unit import FinetuneConfig, PretrainEvalConfig
 from tamt_ray.tracking.tracker import Tracker, TrackingError, load_writer, sync
 
 from .tracker_cases import Case, client, content, named, runs
