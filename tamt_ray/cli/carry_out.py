@@ -20,11 +20,8 @@ from tamt_ray.store.damage import outdated
 from tamt_ray.store.lease import Lease
 from tamt_ray.store.space import bytes_free, bytes_needed
 from tamt_ray.store.trouble import HeldError, LeaseLostError, StoreError, UnwritableError
-from tamt_ray.tracking.place import ui_command
+from tamt_ray.tracking.place import LAST_WORDS, SHORT_WORDS, ui_command
 from tamt_ray.tracking.tracker import Tracker
-
-_LAST_WORDS, _SHORT_WORDS = 120.0, 3.0
-"""Seconds the run waits for MLflow at its end, and when it is broken off."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +121,10 @@ def _execute(opened: Opened, lease: Lease, request: Request, talk: Console, out:
         talk.print(str(error), style="red", markup=False, soft_wrap=True)
         return 3
     except BrokenOffError:
-        tracker.close(_SHORT_WORDS)
+        tracker.close(SHORT_WORDS)
         raise
     except (StoreError, OSError) as error:
-        tracker.close(_SHORT_WORDS)
+        tracker.close(SHORT_WORDS)
         raise BrokenOffError(3 if isinstance(error, LeaseLostError) else 1, str(error)) from error
     if stale := outdated(plan.units, ledger.records):
         for damage in stale:
@@ -137,7 +134,7 @@ def _execute(opened: Opened, lease: Lease, request: Request, talk: Console, out:
     files = report_files(opened)
     write_report(opened, files)
     tracker.summary(files, {"done": len(ledger.records), "failed": len(ledger.failures)})
-    late = tracker.close(_LAST_WORDS)
+    late = tracker.close(LAST_WORDS)
     _show(opened, snapshot, request.as_json, talk, out)
     if late:
         talk.print(

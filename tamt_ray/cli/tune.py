@@ -17,15 +17,12 @@ from tamt_ray.plan.unit import Unit
 from tamt_ray.store.lease import Lease
 from tamt_ray.store.store import Store
 from tamt_ray.store.trouble import HeldError, LeaseLostError
-from tamt_ray.tracking.place import ui_command
+from tamt_ray.tracking.place import LAST_WORDS, SHORT_WORDS, ui_command
 from tamt_ray.tracking.tuning_tracker import TuningTracker
 
 if TYPE_CHECKING:
     from tamt_ray.cli.carry_out import Request
     from tamt_ray.execution.tuning_search import Heard
-
-_LAST_WORDS, _SHORT_WORDS = 120.0, 3.0
-"""Seconds the run waits for MLflow at its end, and when it is broken off."""
 
 
 def print_tuning(opened: Opened, as_json: bool, out: Console) -> None:
@@ -147,11 +144,11 @@ def _execute(opened: Opened, lease: Lease, request: "Request", talk: Console) ->
         talk.print(str(error), style="red", markup=False, soft_wrap=True)
         return 3
     except BrokenOffError:
-        tracker.close(_SHORT_WORDS)
+        tracker.close(SHORT_WORDS)
         raise
     except LeaseLostError as error:
         raise BrokenOffError(3, str(error)) from error
-    if late := tracker.close(_LAST_WORDS):
+    if late := tracker.close(LAST_WORDS):
         talk.print(
             f"MLflow has not got everything ({late}); nothing is lost: "
             f"`tamt sync-mlflow {opened.file}` sends it",

@@ -1,6 +1,5 @@
 """Reading a sweep file: every complaint names the file, the line and the nearest valid name."""
 
-import difflib
 import re
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from tamt_ray.spec.nearest import nearest
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.union import DisagreementError, unite
 
@@ -196,17 +196,17 @@ def _complaint(detail: ErrorDetails, lines: Lines, name: str) -> str:
     given = detail.get("input")
     match detail["type"]:
         case "extra_forbidden":
-            return f"{where}: unknown key `{dotted}`{_nearest(str(at[-1]), _known_keys(detail))}"
+            return f"{where}: unknown key `{dotted}`{nearest(str(at[-1]), _known_keys(detail))}"
         case "missing":
             return f"{where}: `{'.'.join(map(str, (*at, detail['loc'][-1])))}` is missing"
         case "union_tag_invalid":
             expected = re.findall(r"'([^']+)'", str(context.get("expected_tags", "")))
             tag = str(context.get("tag", given))
             key = str(context.get("discriminator", "")).strip("'")
-            return f"{where}: unknown {key} {tag!r} in `{dotted}`{_nearest(tag, expected)}"
+            return f"{where}: unknown {key} {tag!r} in `{dotted}`{nearest(tag, expected)}"
         case "literal_error":
             expected = re.findall(r"'([^']+)'", str(context.get("expected", "")))
-            return f"{where}: {given!r} is not valid for `{dotted}`{_nearest(str(given), expected)}"
+            return f"{where}: {given!r} is not valid for `{dotted}`{nearest(str(given), expected)}"
         case "union_tag_not_found":
             key = str(context.get("discriminator", "")).strip("'")
             return f"{where}: `{dotted}` needs a `{key}`"
@@ -260,13 +260,6 @@ def _walk(
             inner = inner if key == "additionalProperties" else next(iter(inner.values()))
             return _walk(root, inner, rest)
     return _walk(root, node, rest)
-
-
-def _nearest(given: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean `{close[0]}`?"
-    return f"; valid are: {', '.join(known)}" if known else ""
 
 
 __all__ = ["SpecError", "load_sweep", "parse_sweep"]

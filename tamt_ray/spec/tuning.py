@@ -1,6 +1,5 @@
 """Tuning a search's own settings on the pre-training loss: `tune:` of a sweep file."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
@@ -8,6 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from tamt_ray.spec.base import Count, Frozen, Name, fault
 from tamt_ray.spec.method import Imp, Method, Tamt, Training
+from tamt_ray.spec.nearest import nearest
 
 Value = bool | int | float | str
 """What a tunable setting holds."""
@@ -153,7 +153,7 @@ def check_tuning(tuning: Tuning, methods: Sequence[Method], search: Training) ->
         at = ("tune", "methods", name)
         method = known.get(name)
         if method is None:
-            raise fault(f"no method is called {name!r}{_nearest(name, list(known))}", *at)
+            raise fault(f"no method is called {name!r}{nearest(name, known)}", *at)
         if not isinstance(method, Imp | Tamt):
             raise fault(f"{name!r} trains nothing, so there is nothing to tune", *at)
         _check_levels(tuning, method, *at)
@@ -172,9 +172,7 @@ def _check_span(
 ) -> None:
     at = ("tune", "methods", method.name, key)
     if key not in own:
-        raise fault(
-            f"{method.name!r} has no setting {key!r} to tune{_nearest(key, list(own))}", *at
-        )
+        raise fault(f"{method.name!r} has no setting {key!r} to tune{nearest(key, own)}", *at)
     value = own[key]
     ranged = span.ends is not None
     if ranged and (key == "step" or isinstance(value, bool | str)):
@@ -211,8 +209,3 @@ def _check_levels(tuning: Tuning, method: Trained, *at: str) -> None:
             f"{trained_levels(method, tuning.sparsity)} levels that IMP trains",
             *at,
         )
-
-
-def _nearest(given: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(known))}"

@@ -6,6 +6,8 @@ from pathlib import Path
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.tracking.trouble import one_line
 
+LAST_WORDS, SHORT_WORDS = 120.0, 3.0
+"""Seconds a run waits for MLflow at its end, and when it is broken off."""
 _SQLITE = "sqlite:///"
 
 

@@ -54,14 +54,14 @@ def test_a_good_section_is_read() -> None:
     ("old", "new", "message"),
     [
         ("    imp: {lr", "    ipm: {lr",
-         "19: `tune.methods.ipm`: no method is called 'ipm'; did you mean 'imp'?"),
+         "19: `tune.methods.ipm`: no method is called 'ipm'; did you mean `imp`?"),
         ("    imp: {lr", "    omp: {lr",
          "19: `tune.methods.omp`: 'omp' trains nothing, so there is nothing to tune"),
         ("{uniform: [1.1, 4]}", "{uniform: [0.9, 4]}",
          "20: `tune.methods.tamt_kd.scale`: 0.9: Input should be greater than 1"),
         ("scale: {uniform", "scael: {uniform",
          "20: `tune.methods.tamt_kd.scael`: 'tamt_kd' has no setting 'scael' to tune; "
-         "did you mean 'scale'?"),
+         "did you mean `scale`?"),
         ("{log: [1e-5, 1e-2]}", "{log: [1e-5, 1e-4]}",
          "20: `tune.methods.tamt_kd.lr`: the sweep's own `lr` is 0.001, and the first trial has "
          "it; widen what is given here or change the method"),
