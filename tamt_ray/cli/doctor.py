@@ -19,13 +19,13 @@ def print_examination(file: Path | None, address: str | None, as_json: bool, tal
 
         listen_on_loopback()
     from tamt_ray.execution.cluster import ClusterError
-    from tamt_ray.execution.diagnosis import Finding
+    from tamt_ray.execution.diagnosis import Checked
     from tamt_ray.execution.doctor import examine
 
     # Ray's own words are kept from standard output while it is connected, these are not.
     out = Console(file=sys.stdout, soft_wrap=True, highlight=False)
 
-    def hear(finding: Finding) -> None:
+    def hear(finding: Checked) -> None:
         if as_json:
             return
         mark, style = ("ok    ", "green") if finding.passed else ("FAILED", "red")

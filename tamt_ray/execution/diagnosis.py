@@ -12,7 +12,7 @@ _LEAST_FREE = 5e9
 
 
 @dataclass(frozen=True)
-class Finding:
+class Checked:
     """One thing looked at."""
 
     check: str
@@ -24,23 +24,23 @@ class Finding:
     """What to do."""
 
 
-def about_nodes(works: Mapping[str, bool], *, local: bool) -> Finding:
+def about_nodes(works: Mapping[str, bool], *, local: bool) -> Checked:
     """Whether each node has CPUs for units."""
     if local:
-        return Finding("nodes", "cluster", True, "this machine only, no --address was given")
+        return Checked("nodes", "cluster", True, "this machine only, no --address was given")
     said = f"{len(works)} node{'s' * (len(works) > 1)}: {', '.join(works)}"
     if any(works.values()):
-        return Finding("nodes", "cluster", True, said)
-    return Finding(
+        return Checked("nodes", "cluster", True, said)
+    return Checked(
         "nodes", "cluster", True, f"{said}, and none that runs units",
         "only what is up was looked at: look again when the first worker has come",
     )  # fmt: skip
 
 
-def silent(missing: Mapping[str, str], patience: float) -> list[Finding]:
+def silent(missing: Mapping[str, str], patience: float) -> list[Checked]:
     """Nodes that did not answer, and why."""
     return [
-        Finding(
+        Checked(
             "answer", name, False, why or f"no answer within {patience:g} s",
             "install the same tamt-ray on it" if "No module named" in why
             else "look at `ray status` and at /tmp/ray/session_latest/logs on it",
@@ -49,36 +49,36 @@ def silent(missing: Mapping[str, str], patience: float) -> list[Finding]:
     ]  # fmt: skip
 
 
-def about_versions(versions: Mapping[str, Mapping[str, str]]) -> Finding:
+def about_versions(versions: Mapping[str, Mapping[str, str]]) -> Checked:
     """Whether all nodes and the driver have the same."""
     names = list(dict.fromkeys(name for found in versions.values() for name in found))
     told = _differing({n: {w: found.get(n, "-") for w, found in versions.items()} for n in names})
     if not told:
         one = next(iter(versions.values()))
-        return Finding(
+        return Checked(
             "versions", "cluster", True, ", ".join(f"{name} {one[name]}" for name in names)
         )
-    return Finding(
+    return Checked(
         "versions", "cluster", False, "; ".join(told),
         "install the same versions on every node: a result must not depend on where it was "
         "computed",
     )  # fmt: skip
 
 
-def about_store(uri: str, troubles: Mapping[str, str | None]) -> list[Finding]:
+def about_store(uri: str, troubles: Mapping[str, str | None]) -> list[Checked]:
     """Whether each node can write, list, read back and delete, and all see the same files."""
     failed = [
-        Finding(
+        Checked(
             "store", name, False, f"{uri}: {trouble}",
             "give this node the same credentials as the others" if "://" in uri
             else "set `store:` to s3://… or to a file system that all nodes mount",
         )
         for name, trouble in troubles.items() if trouble
     ]  # fmt: skip
-    return failed or [Finding("store", "cluster", True, f"{uri} is written and read by all nodes")]
+    return failed or [Checked("store", "cluster", True, f"{uri} is written and read by all nodes")]
 
 
-def about_sources(answers: Mapping[str, Answers]) -> list[Finding]:
+def about_sources(answers: Mapping[str, Answers]) -> list[Checked]:
     """Whether every node that reads sources can, and finds the same content."""
     read = {name: one for name, one in answers.items() if one.sources or one.unreadable}
     by_fault: defaultdict[str, list[str]] = defaultdict(list)
@@ -86,7 +86,7 @@ def about_sources(answers: Mapping[str, Answers]) -> list[Finding]:
         for fault in one.unreadable.values():
             by_fault[fault].append(name)
     findings = [
-        Finding(
+        Checked(
             "sources", ", ".join(places), False, fault,
             "set TAMT_MIRROR to a place that every node can read, or put the files there",
         )
@@ -98,7 +98,7 @@ def about_sources(answers: Mapping[str, Answers]) -> list[Finding]:
     )
     if told:
         findings.append(
-            Finding(
+            Checked(
                 "sources",
                 "cluster",
                 False,
@@ -108,13 +108,13 @@ def about_sources(answers: Mapping[str, Answers]) -> list[Finding]:
         )
     if findings:
         return findings
-    return [Finding("sources", "cluster", True, f"{len(names)} are the same everywhere")]
+    return [Checked("sources", "cluster", True, f"{len(names)} are the same everywhere")]
 
 
-def about_disks(free: Mapping[str, Mapping[str, int]]) -> list[Finding]:
+def about_disks(free: Mapping[str, Mapping[str, int]]) -> list[Checked]:
     """Whether caches and temporary directories have room."""
     failed = [
-        Finding(
+        Checked(
             "disk", name, False, f"{place} has {room / 1e9:.1f} GB free",
             "free some space, or set TAMT_CACHE (TMPDIR) to a larger disk; above 95 % Ray itself "
             "stops",
@@ -123,7 +123,7 @@ def about_disks(free: Mapping[str, Mapping[str, int]]) -> list[Finding]:
     ]  # fmt: skip
     least = min(room for places in free.values() for room in places.values())
     return failed or [
-        Finding("disk", "cluster", True, f"at least {least / 1e9:.0f} GB free in caches and /tmp")
+        Checked("disk", "cluster", True, f"at least {least / 1e9:.0f} GB free in caches and /tmp")
     ]
 
 
@@ -131,10 +131,10 @@ def about_devices(
     expected: Mapping[str, int],
     seen: Mapping[str, Sequence[str]],
     missing: Mapping[str, str],
-) -> list[Finding]:
+) -> list[Checked]:
     """Whether torch sees the GPUs that Ray gives away."""
     findings = [
-        Finding(
+        Checked(
             "gpus", name, False, why or "its GPUs are all at work and were not looked at",
             "look again when the sweep that has them is done",
         )
@@ -143,7 +143,7 @@ def about_devices(
     for name, found in seen.items():
         if len(found) != expected[name]:
             findings.append(
-                Finding(
+                Checked(
                     "gpus",
                     name,
                     False,
@@ -157,26 +157,26 @@ def about_devices(
     kinds = Counter(name for found in seen.values() for name in found)
     said = ", ".join(f"{count} × {name}" for name, count in sorted(kinds.items()))
     mixed = "fine-tunes get the share that the smallest of them needs" if len(kinds) > 1 else ""
-    return [Finding("gpus", "cluster", True, said, mixed)]
+    return [Checked("gpus", "cluster", True, said, mixed)]
 
 
-def about_exchange(found: Exchange | Exception, *, gpus: bool = False) -> Finding:
+def about_exchange(found: Exchange | Exception, *, gpus: bool = False) -> Checked:
     """How fast gradients would travel, or why they would not."""
     if isinstance(found, Exchange):
         over = f"{found.processes} processes on {found.nodes} node{'s' * (found.nodes > 1)}"
-        return Finding(
+        return Checked(
             "all-reduce", "cluster", True,
             f"{found.backend}, {over}: {found.bytes >> 20} MiB in {1000 * found.seconds:.1f} ms, "
             f"{found.bandwidth / 1e9:.2f} GB/s" + ("" if gpus or found.backend == "nccl"
             else " (gloo, since there are no GPUs)"),
         )  # fmt: skip
     if isinstance(found, TimeoutError):
-        return Finding(
+        return Checked(
             "all-reduce", "cluster", False, "no room for its processes, or they were not in time",
             "look again when nothing else runs; nodes must reach each other on all ports",
         )  # fmt: skip
     names = "NCCL_SOCKET_IFNAME" if gpus else "GLOO_SOCKET_IFNAME"
-    return Finding(
+    return Checked(
         "all-reduce", "cluster", False, str(found),
         "open all ports among the nodes; a host name that means 127.0.0.1 or the wrong network "
         f"card is mended by {names}; searches with `workers: 1` work without",

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tamt_ray.execution.checkup import Answers, Probe, devices, look
 from tamt_ray.execution.cluster import connected
 from tamt_ray.execution.diagnosis import (
-    Finding,
+    Checked,
     about_devices,
     about_disks,
     about_exchange,
@@ -38,8 +38,8 @@ _DRIVER = "driver"
 
 
 @dataclass(frozen=True)
-class Member:
-    """A node of the cluster."""
+class Respondent:
+    """A node of the cluster that is asked."""
 
     id: str
     name: str
@@ -49,13 +49,13 @@ class Member:
 
 
 def examine(
-    address: str | None, sweep: Sweep | None, hear: Callable[[Finding], None]
-) -> list[Finding]:
+    address: str | None, sweep: Sweep | None, hear: Callable[[Checked], None]
+) -> list[Checked]:
     """Everything found, as told to `hear` one after the other. Store, MLflow and sources are those
     of `sweep`. Raises ClusterError."""
-    findings: list[Finding] = []
+    findings: list[Checked] = []
 
-    def found(*new: Finding) -> None:
+    def found(*new: Checked) -> None:
         findings.extend(new)
         for one in new:
             hear(one)
@@ -83,7 +83,7 @@ def examine(
     return findings
 
 
-def _members() -> list[Member]:
+def _members() -> list[Respondent]:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     addresses = [node["NodeManagerAddress"] for node in nodes]
 
@@ -92,7 +92,7 @@ def _members() -> list[Member]:
         return place if addresses.count(place) == 1 else f"{place} [{node['NodeID'][:6]}]"
 
     return [
-        Member(
+        Respondent(
             node["NodeID"],
             named(node),
             int(node["Resources"].get("GPU", 0)),
@@ -110,7 +110,7 @@ GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10)
 """What anybody on the network could do who has Ray installed."""
 
 
-def _token() -> Finding:
+def _token() -> Checked:
     """Knocks without the token, as a process of its own: this one has shown its token."""
     address = ray.get_runtime_context().gcs_address
     without = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH_TOKEN")}
@@ -120,22 +120,22 @@ def _token() -> Finding:
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     if knock.returncode == 0:
-        return Finding(
+        return Checked(
             "token", "cluster", False, f"{address} lets in whoever reaches it, and runs their code",
             "start every node with RAY_AUTH_MODE=token and the same token file "
             "(`ray get-auth-token --generate`)",
         )  # fmt: skip
     if "AuthenticationError" in knock.stderr:
-        return Finding("token", "cluster", True, f"{address} refuses a client without the token")
+        return Checked("token", "cluster", True, f"{address} refuses a client without the token")
     said = knock.stderr.strip().splitlines()[-1:] or ["no words"]
-    return Finding(
+    return Checked(
         "token", "cluster", False, f"a client without the token is not answered: {said[0][:200]}",
         f"look whether {address} can be reached from here",
     )  # fmt: skip
 
 
 @contextmanager
-def _beacon(sweep: Sweep | None, found: Callable[[Finding], None]) -> Generator[Probe | None]:
+def _beacon(sweep: Sweep | None, found: Callable[[Checked], None]) -> Generator[Probe | None]:
     """A file in the store for every node to find; None where the driver itself cannot write."""
     if sweep is None:
         yield None
@@ -154,7 +154,7 @@ def _beacon(sweep: Sweep | None, found: Callable[[Finding], None]) -> Generator[
         files.remove(probe.name)
 
 
-_Question = tuple[Member, Callable[..., Any], tuple[Any, ...], int]
+_Question = tuple[Respondent, Callable[..., Any], tuple[Any, ...], int]
 """A node, a function, its arguments, and the GPUs it needs."""
 
 
@@ -180,11 +180,11 @@ def _ask(questions: Sequence[_Question]) -> tuple[dict[str, Any], dict[str, str]
     return answers, missing
 
 
-def _mlflow(sweep: Sweep) -> Finding:
+def _mlflow(sweep: Sweep) -> Checked:
     try:
-        return Finding("mlflow", _DRIVER, True, reach(sweep))
+        return Checked("mlflow", _DRIVER, True, reach(sweep))
     except TrackingError as error:
-        return Finding(
+        return Checked(
             "mlflow", _DRIVER, False, str(error),
             "results are safe without it; start the server, correct `mlflow:`, or set "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; `tamt sync-mlflow` sends "
@@ -192,16 +192,16 @@ def _mlflow(sweep: Sweep) -> Finding:
         )  # fmt: skip
 
 
-def _devices(members: Sequence[Member]) -> list[Finding]:
+def _devices(members: Sequence[Respondent]) -> list[Checked]:
     """Torch sees GPUs only in a process that was given them: one that asks for all of a node."""
     with_gpus = [member for member in members if member.gpus]
     if not with_gpus:
-        return [Finding("gpus", "cluster", True, "there are none; the sweep runs on CPUs")]
+        return [Checked("gpus", "cluster", True, "there are none; the sweep runs on CPUs")]
     seen, missing = _ask([(member, devices, (), member.gpus) for member in with_gpus])
     return about_devices({member.name: member.gpus for member in with_gpus}, seen, missing)
 
 
-def _exchange(members: Sequence[Member]) -> Finding:
+def _exchange(members: Sequence[Respondent]) -> Checked:
     """Among all GPUs, else one process a node, and two where there is one node only."""
     gpus = [member.id for member in members for _ in range(member.gpus)]
     places = gpus or [member.id for member in members] * (2 if len(members) == 1 else 1)

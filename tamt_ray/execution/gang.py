@@ -17,7 +17,7 @@ from tamt_ray.execution.attempt import Attempt, committed
 from tamt_ray.execution.board_client import BoardClient, this_place
 from tamt_ray.execution.errors import fault_of
 from tamt_ray.execution.faults import Fault, LeavingError
-from tamt_ray.execution.keeping import Saving
+from tamt_ray.execution.keeping import Cadence
 from tamt_ray.execution.meeting import OwnAddress
 from tamt_ray.execution.messages import Idle, Offer, Order
 from tamt_ray.execution.placement import GangSize
@@ -140,7 +140,7 @@ def _work(config: dict[str, Any]) -> None:
     store = Store(config["store"], config["fence"])
     lane: SearchLane = config["lane"]
     attempts: list[Attempt] = []
-    saving = Saving(
+    saving = Cadence(
         lane.state_every, urgent=lambda: attempts[-1].urgent(), leave_last=lane.keep_states
     )
     bench = Workbench(store, team, this_place(), saving)

@@ -9,7 +9,7 @@ from tamt_ray.store.states import States
 
 
 @dataclass(frozen=True)
-class Saving:
+class Cadence:
     """How often a search keeps its state, and what is left of it afterwards."""
 
     every: float = 300.0
@@ -23,7 +23,7 @@ class Saving:
 class StoreKeeper:
     """Keeps the states of one search in the store."""
 
-    def __init__(self, states: States, last: int, saving: Saving, *, leave_last: bool) -> None:
+    def __init__(self, states: States, last: int, saving: Cadence, *, leave_last: bool) -> None:
         """`last` is the search's own last step; `leave_last` says whether to keep that state."""
         self._states = states
         self._last = last

@@ -15,7 +15,7 @@ from tamt_ray import __version__
 from tamt_ray.data.blocks import load_blocks
 from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.table import load_rows, name_of
-from tamt_ray.execution.keeping import Saving, StoreKeeper
+from tamt_ray.execution.keeping import Cadence, StoreKeeper
 from tamt_ray.execution.memory import keep_freed_memory
 from tamt_ray.execution.preparation import TERMS, given, language_model, settings, stream
 from tamt_ray.finetune.finetuner import Finetuner
@@ -61,13 +61,13 @@ class Yield:
 class Workbench:
     """One process's tools; models and features are kept between units and change no result."""
 
-    def __init__(self, store: Store, team: Team, place: str, saving: Saving | None = None) -> None:
+    def __init__(self, store: Store, team: Team, place: str, saving: Cadence | None = None) -> None:
         """`place` is written into every record: host, process and GPUs; `saving` says how often
         running searches keep their states."""
         keep_freed_memory()
         self._store = store
         self._team = team
-        self._saving = saving or Saving()
+        self._saving = saving or Cadence()
         self.place = place
         self._finetuner = Finetuner(team.device)
         self._inputs: dict[str, str] = {}

@@ -33,7 +33,7 @@ _VERSIONS = ("1", version("transformers"), version("tokenizers"))
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Finetuned:
     """What a fine-tune leaves behind."""
 
     metrics: dict[str, float]
@@ -64,7 +64,7 @@ class Finetuner:
         seed: int,
         mask: Mask | None,
         progress: Progress | None = None,
-    ) -> Outcome:
+    ) -> Finetuned:
         """Fine-tune f(mask ⊙ θ0) on a task; the dense model where `mask` is None.
 
         Raises SourceError and ValueError before training for data or a model that do not fit,
@@ -76,7 +76,7 @@ class Finetuner:
 
     def _run(
         self, model: Model, task: Task, seed: int, mask: Mask | None, progress: Progress | None
-    ) -> Outcome:
+    ) -> Finetuned:
         encoder, words = self._encoder(model.source)
         data = self._examples(encoder, words, task, task.train, task.max_train, seed)
         # The same rows for every seed, so that scores can be compared.
@@ -102,7 +102,7 @@ class Finetuner:
         if moved:
             raise RuntimeError(f"{moved} pruned weights are not zero after fine-tuning")
         named = zip((task.train, *task.validation), (data, *validation), strict=True)
-        return Outcome(
+        return Finetuned(
             metrics={
                 **_summary(evaluations, task),
                 "examples": data.count,

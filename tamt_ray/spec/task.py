@@ -8,7 +8,7 @@ from tamt_ray.spec.base import Count, Frozen, Positive
 from tamt_ray.spec.table import Table
 
 
-class Cut(Frozen):
+class Binarization(Frozen):
     """Two classes from a number: 1 at or above `above`, 0 at or below `below`, else dropped."""
 
     above: float
@@ -63,7 +63,7 @@ class Classification(_Glue):
     """Which kind of task this is."""
     classes: int = Field(default=2, ge=2)
     """Number of classes."""
-    cut: Cut | None = None
+    cut: Binarization | None = None
     """Makes two classes of a numeric label."""
     metric: Literal["accuracy", "matthews", "f1"] = "accuracy"
     """The reported score; the others stand beside it. F1 is that of class 1, macro over more than

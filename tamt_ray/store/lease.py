@@ -26,7 +26,7 @@ from pydantic import ValidationError
 
 from tamt_ray.spec.base import Frozen
 from tamt_ray.store.files import Files
-from tamt_ray.store.process import Process, this_process
+from tamt_ray.store.process import ProcessId, this_process
 from tamt_ray.store.seal import BrokenSealError, seal, unseal
 from tamt_ray.store.trouble import HeldError, LeaseLostError, UnwritableError
 
@@ -49,14 +49,14 @@ class Fence:
     epoch: int
 
 
-class Claim(Frozen):
+class Holder(Frozen):
     """What a driver writes about itself."""
 
     host: str
     pid: int
     since: str
     """By that host's clock; shown, never compared."""
-    process: Process | None = None
+    process: ProcessId | None = None
     beat: int = 0
     released: bool = False
 
@@ -188,8 +188,8 @@ def _who(files: Files, name: str) -> str:
     return f" (host {claim.host}, pid {claim.pid}, since {claim.since})" if claim else ""
 
 
-def _own_claim() -> Claim:
-    return Claim(
+def _own_claim() -> Holder:
+    return Holder(
         host=socket.gethostname(),
         pid=os.getpid(),
         since=time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -213,15 +213,15 @@ def _read(files: Files, name: str) -> bytes | None:
         return None
 
 
-def _parse(data: bytes | None) -> Claim | None:
+def _parse(data: bytes | None) -> Holder | None:
     """None also for a damaged claim: its epoch, in its name, still counts."""
     try:
-        return Claim.model_validate_json(unseal(data)) if data else None
+        return Holder.model_validate_json(unseal(data)) if data else None
     except (BrokenSealError, ValidationError):
         return None
 
 
-def _write(files: Files, name: str, claim: Claim) -> None:
+def _write(files: Files, name: str, claim: Holder) -> None:
     try:
         files.write(name, seal(claim.model_dump_json().encode()))
     except OSError as error:

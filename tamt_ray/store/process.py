@@ -8,7 +8,7 @@ from tamt_ray.spec.base import Frozen
 _PROC = Path("/proc")
 
 
-class Process(Frozen):
+class ProcessId(Frozen):
     """Numbers that no two processes share, whatever containers and restarts there were."""
 
     boot: str
@@ -35,7 +35,7 @@ class Process(Frozen):
         return found is not None and (found[0] in "ZX" or found[1] != self.born)
 
 
-def this_process() -> Process | None:
+def this_process() -> ProcessId | None:
     """None on systems without `/proc`."""
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
@@ -44,7 +44,7 @@ def this_process() -> Process | None:
         return None
     found = _state(os.getpid())
     return (
-        Process(boot=boot, namespace=namespace, pid=os.getpid(), born=found[1]) if found else None
+        ProcessId(boot=boot, namespace=namespace, pid=os.getpid(), born=found[1]) if found else None
     )
 
 

@@ -19,7 +19,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class UnitLanded:
     """A unit has a record; the store holds all the rest."""
 
     unit: str
@@ -27,7 +27,7 @@ class Landed:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class UnitFailed:
     """A unit did not finish."""
 
     unit: str
@@ -39,10 +39,10 @@ class Failed:
     at: float
 
     @staticmethod
-    def of(failure: Failure) -> "Failed":
+    def of(failure: Failure) -> "UnitFailed":
         """The end of the message and of the traceback is enough here; the store has all."""
         error = f"{failure.error}: {failure.message}"[:1000]
-        return Failed(
+        return UnitFailed(
             failure.id, failure.kind, error, failure.traceback[-4000:], failure.attempts, failure.at
         )
 
@@ -57,8 +57,8 @@ class Summary:
     at: float
 
 
-Event = Landed | Failed | Summary
-_KINDS: dict[str, type[Event]] = {"landed": Landed, "failed": Failed, "summary": Summary}
+Event = UnitLanded | UnitFailed | Summary
+_KINDS: dict[str, type[Event]] = {"landed": UnitLanded, "failed": UnitFailed, "summary": Summary}
 
 
 @dataclass(frozen=True, slots=True)

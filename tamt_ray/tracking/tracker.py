@@ -17,7 +17,7 @@ from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.store import Store, StoreError
 from tamt_ray.tracking.place import ui_command
-from tamt_ray.tracking.spool import Entry, Event, Failed, Landed, Spool, Summary
+from tamt_ray.tracking.spool import Entry, Event, Spool, Summary, UnitFailed, UnitLanded
 from tamt_ray.tracking.trouble import RefusedError, TrackingError, one_line
 
 if TYPE_CHECKING:
@@ -89,11 +89,11 @@ class Tracker:
 
     def landed(self, *records: Record) -> None:
         """Units are done; those that MLflow has already cost nothing."""
-        self._add(*(Landed(record.id, record.kind) for record in records))
+        self._add(*(UnitLanded(record.id, record.kind) for record in records))
 
     def failed(self, failure: Failure) -> None:
         """A unit did not finish."""
-        self._add(Failed.of(failure))
+        self._add(UnitFailed.of(failure))
 
     def summary(self, files: Mapping[str, bytes], metrics: Mapping[str, float]) -> None:
         """Tables and figures for the summary run, by the path they get there. Later ones replace
@@ -187,12 +187,12 @@ class Tracker:
             # A driver that was paused and replaced must not write beside the other one.
             self._store.ensure_held()
             match event:
-                case Landed():
+                case UnitLanded():
                     record = self._store.record(event.kind, event.unit)
                     if record is None:
                         raise RefusedError(f"unit {event.unit[:8]} has no record any more")
                     writer.landed(record)
-                case Failed():
+                case UnitFailed():
                     writer.failed(event)
                 case Summary():
                     writer.summarise(event, self._spool.files(event))
@@ -238,7 +238,7 @@ def sync(
             if unit_id in records:
                 new = writer.landed(records[unit_id])
             elif unit_id in failures:
-                new = writer.failed(Failed.of(failures[unit_id]))
+                new = writer.failed(UnitFailed.of(failures[unit_id]))
             else:
                 continue
         except RefusedError as error:

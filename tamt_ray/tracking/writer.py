@@ -18,7 +18,7 @@ from tamt_ray.store.store import Store, StoreError
 from tamt_ray.tracking import outline
 from tamt_ray.tracking.outline import RunHead
 from tamt_ray.tracking.runs import KnownRun, Runs
-from tamt_ray.tracking.spool import Failed, Summary
+from tamt_ray.tracking.spool import Summary, UnitFailed
 from tamt_ray.tracking.trouble import RefusedError, TrackingError
 
 _REFUSED = "INVALID_PARAMETER_VALUE"
@@ -72,7 +72,7 @@ class Writer:
             self._log(known, tags=last)
             return True
 
-    def failed(self, failure: Failed) -> bool:
+    def failed(self, failure: UnitFailed) -> bool:
         """Shows a unit as failed; False where MLflow shows that, or that it has finished since."""
         head = self._head(failure.unit)
         with self._careful(head.key, head.parent):

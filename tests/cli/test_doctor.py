@@ -10,16 +10,16 @@ from typer.testing import CliRunner
 from tamt_ray.cli.app import app
 from tamt_ray.execution import doctor
 from tamt_ray.execution.cluster import ClusterError
-from tamt_ray.execution.diagnosis import Finding
+from tamt_ray.execution.diagnosis import Checked
 
-FINE = Finding("versions", "cluster", True, "python 3.11.7")
-BAD = Finding("store", "10.0.0.5", False, "s3://b: [denied]", "give this node the credentials")
+FINE = Checked("versions", "cluster", True, "python 3.11.7")
+BAD = Checked("store", "10.0.0.5", False, "s3://b: [denied]", "give this node the credentials")
 
 
-def found(monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> None:
+def found(monkeypatch: pytest.MonkeyPatch, *findings: Checked) -> None:
     def examine(
-        address: str | None, sweep: object, hear: Callable[[Finding], None]
-    ) -> list[Finding]:
+        address: str | None, sweep: object, hear: Callable[[Checked], None]
+    ) -> list[Checked]:
         for finding in findings:
             hear(finding)
         return list(findings)
@@ -59,7 +59,7 @@ def test_a_cluster_that_is_fit_ends_with_the_command_to_type(
 
 
 def test_no_cluster_and_no_sweep(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def unreachable(*_: object) -> list[Finding]:
+    def unreachable(*_: object) -> list[Checked]:
         raise ClusterError("no Ray cluster answers")
 
     monkeypatch.setattr(doctor, "examine", unreachable)

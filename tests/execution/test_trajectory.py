@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tamt_ray.execution.keeping import Saving
+from tamt_ray.execution.keeping import Cadence
 from tamt_ray.execution.work import Workbench
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.plan.config import TamtConfig
@@ -35,7 +35,7 @@ def chain(toy: dict[str, Any]) -> list[Unit]:
     return searches(planned(toy, method))
 
 
-def bench(folder: Path, saving: Saving | None = None) -> Workbench:
+def bench(folder: Path, saving: Cadence | None = None) -> Workbench:
     return Workbench(Store(str(folder)), Team(), "here", saving)
 
 
@@ -102,9 +102,9 @@ def test_an_earlier_step_asked_for_later_starts_anew(chain: list[Unit], tmp_path
 def test_states_are_dropped_where_they_are_not_wanted(chain: list[Unit], tmp_path: Path) -> None:
     store = tmp_path / "store"
     for unit in chain[:2]:
-        bench(store, Saving(leave_last=False)).perform(unit)
+        bench(store, Cadence(leave_last=False)).perform(unit)
         assert states(store, unit), "the next link needs it"
-    bench(store, Saving(leave_last=False)).perform(chain[2])
+    bench(store, Cadence(leave_last=False)).perform(chain[2])
     assert states(store, chain[2]) == []
 
 

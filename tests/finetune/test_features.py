@@ -8,7 +8,7 @@ import torch
 
 from tamt_ray.data.cache import cache_dir
 from tamt_ray.finetune import finetuner as module
-from tamt_ray.finetune.finetuner import Finetuner, Outcome
+from tamt_ray.finetune.finetuner import Finetuned, Finetuner
 from tamt_ray.spec.model import Model
 from tamt_ray.spec.task import Task
 
@@ -20,7 +20,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAMT_CACHE", str(tmp_path / "cache"))
 
 
-def curves(outcome: Outcome) -> list[tuple[int, str, float]]:
+def curves(outcome: Finetuned) -> list[tuple[int, str, float]]:
     """The history without its clock."""
     return [(point.step, point.name, point.value) for point in outcome.history.points]
 

@@ -10,7 +10,7 @@ import torch
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.history import NonFiniteLossError
 from tamt_ray.data.table import load_rows
-from tamt_ray.finetune.finetuner import Finetuner, Outcome
+from tamt_ray.finetune.finetuner import Finetuned, Finetuner
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import prunable_matrices
@@ -43,7 +43,7 @@ def toy(write_task: WriteTask, sentiment: Rows) -> Task:
     return write_task("classification", sentiment(60, 1), sentiment(40, 2), epochs=2, batch_size=8)
 
 
-def curves(outcome: Outcome) -> list[tuple[int, str, float]]:
+def curves(outcome: Finetuned) -> list[tuple[int, str, float]]:
     """The history without its clock."""
     return [(point.step, point.name, point.value) for point in outcome.history.points]
 

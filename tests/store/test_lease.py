@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tamt_ray.store.files import Files
-from tamt_ray.store.lease import Claim, Fence, Lease, Pace, ensure_held
-from tamt_ray.store.process import Process, this_process
+from tamt_ray.store.lease import Fence, Holder, Lease, Pace, ensure_held
+from tamt_ray.store.process import ProcessId, this_process
 from tamt_ray.store.seal import seal, unseal
 from tamt_ray.store.store import Store
 from tamt_ray.store.trouble import HeldError, LeaseLostError
@@ -70,7 +70,7 @@ def ask(process: subprocess.Popen[str], what: str) -> str:
 def from_elsewhere(files: Files) -> None:
     """Make the claim look as if it came from another machine, whose processes cannot be seen."""
     (name,) = files.sizes("leases/toy")
-    claim = Claim.model_validate_json(unseal(files.read(name)))
+    claim = Holder.model_validate_json(unseal(files.read(name)))
     files.write(name, seal(claim.model_copy(update={"process": None}).model_dump_json().encode()))
 
 
@@ -303,5 +303,5 @@ def test_a_process_is_told_from_a_later_one_of_the_same_number() -> None:
     elsewhere = {"boot": "another machine", "pid": 2**22 + 1}
     assert not me.model_copy(update=elsewhere).is_gone(), "cannot be seen from here"
     assert json.loads(me.model_dump_json()) == json.loads(
-        Process.model_validate_json(me.model_dump_json()).model_dump_json()
+        ProcessId.model_validate_json(me.model_dump_json()).model_dump_json()
     )

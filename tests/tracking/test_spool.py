@@ -6,9 +6,10 @@ from typing import IO
 
 import pytest
 
-from tamt_ray.tracking.spool import Failed, Landed, Spool
+from tamt_ray.tracking.spool import Spool, UnitFailed, UnitLanded
 
-A, B, C = Landed("a" * 64, "search"), Landed("b" * 64, "finetune"), Landed("c" * 64, "finetune")
+A = UnitLanded("a" * 64, "search")
+B, C = UnitLanded("b" * 64, "finetune"), UnitLanded("c" * 64, "finetune")
 
 
 def left(directory: Path) -> list[object]:
@@ -16,7 +17,7 @@ def left(directory: Path) -> list[object]:
 
 
 def test_events_survive_in_order(tmp_path: Path) -> None:
-    failed = Failed("d" * 64, "finetune", "ValueError: no", "Traceback …", 2, 12.5)
+    failed = UnitFailed("d" * 64, "finetune", "ValueError: no", "Traceback …", 2, 12.5)
     spool = Spool(tmp_path)
     for event in (A, failed, B):
         spool.append(event)
@@ -75,7 +76,7 @@ def test_one_flipped_byte_costs_an_event_or_two_and_stops_nobody(tmp_path: Path)
             directory = tmp_path / f"{position}"
             (directory / summary.digest).mkdir(parents=True)
             (directory / "events.jsonl").write_bytes(data)
-            found = {e.event for e in Spool(directory).pending if isinstance(e.event, Landed)}
+            found = {e.event for e in Spool(directory).pending if isinstance(e.event, UnitLanded)}
             assert len(others - found) <= 1
 
 
