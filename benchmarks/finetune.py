@@ -45,8 +45,8 @@ from tamt_ray.finetune.sentences import Sentences, sentences
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.spec.load import load_sweep
-from tamt_ray.spec.model import Model
 from tamt_ray.spec.task import Classification
+from tamt_ray.values.model import Model
 
 ROUNDS = 5
 LENGTH = 128

@@ -24,8 +24,9 @@ from tamt_ray.search.masking import Corrupted, join
 from tamt_ray.search.objective import Terms
 from tamt_ray.search.tamt import MaskTraining
 from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Scoring, Training
-from tamt_ray.spec.optimizer import Optimizer
+from tamt_ray.spec.method import Scoring
+from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.training import Training
 
 SPARSITY = 0.7
 SPREAD = 0.01

@@ -10,8 +10,8 @@ from tamt_ray.analysis.opening import duration
 from tamt_ray.analysis.results import main_rows
 from tamt_ray.analysis.summary import MISSING
 from tamt_ray.spec.method import Imp, Method, Tamt
-from tamt_ray.spec.table import Table
 from tamt_ray.spec.task import Regression, Spans, Task
+from tamt_ray.values.table import Table
 
 _OPTIMISER = (
     "lr {lr:g}, β {betas[0]:g}/{betas[1]:g}, ε {eps:g}, decay {weight_decay:g}, clip {clip:g}"

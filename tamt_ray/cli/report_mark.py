@@ -2,7 +2,7 @@
 
 from tamt_ray import __version__
 from tamt_ray.cli.opened import Opened, open_sweep
-from tamt_ray.plan.identity import identity
+from tamt_ray.values.identity import identity
 
 OF = "of.txt"
 """The file that says so: written last, so that half a report or an old one is known as such."""

@@ -12,8 +12,8 @@ from rich.console import Console
 import tamt_ray
 from tamt_ray.spec.load import SpecError, load_sweep
 from tamt_ray.spec.method import Given
-from tamt_ray.spec.source import parse_source
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.values.source import parse_source
 
 
 def hand_over(file: Path, address: str, talk: Console, out: Console) -> int:

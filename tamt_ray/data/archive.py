@@ -16,7 +16,7 @@ from typing import IO
 
 from tamt_ray.data.cache import SourceError, cache_dir, file_digest, locked, published, text_digest
 from tamt_ray.data.index import download
-from tamt_ray.spec.source import SourceRef
+from tamt_ray.values.source import SourceRef
 
 LIMIT = 2 * 1024**3
 """Bytes that one archive may hold unpacked; more is taken for a decompression bomb."""

@@ -14,7 +14,7 @@ from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, tokenizer
 from tamt_ray.data.derived import Tensors, derived
 from tamt_ray.data.table import Rows, column, load_rows
-from tamt_ray.spec.table import Corpus, Table
+from tamt_ray.values.table import Corpus, Table
 
 VERSION = "1"
 """Grows with every change to the packing, so that no cache keeps blocks of an older one."""

@@ -2,7 +2,7 @@
 
 from tamt_ray.data.archive import read_member
 from tamt_ray.data.cache import SourceError, local_path
-from tamt_ray.spec.source import parse_source
+from tamt_ray.values.source import parse_source
 
 
 def read_file(source: str) -> bytes:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.mediawiki import articles
-from tamt_ray.spec.table import Table
+from tamt_ray.values.table import Table
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".txt", ".xml", ".bz2")
 

@@ -8,8 +8,8 @@ from tamt_ray.data.archive import fetch_archive
 from tamt_ray.data.cache import SourceError, local_path
 from tamt_ray.data.hub import split_file
 from tamt_ray.data.mirror import mirror, repository
-from tamt_ray.spec.source import parse_source
-from tamt_ray.spec.table import Table
+from tamt_ray.values.source import parse_source
+from tamt_ray.values.table import Table
 
 _END = 1 << 20
 """Bytes of each end of a file that are looked at."""

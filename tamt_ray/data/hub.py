@@ -12,7 +12,7 @@ from pyarrow import fs
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.mirror import Mirror, repository
-from tamt_ray.spec.source import SourceRef
+from tamt_ray.values.source import SourceRef
 
 
 def split_file(mirror: Mirror, ref: SourceRef, split: str) -> Path:

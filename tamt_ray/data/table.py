@@ -17,8 +17,8 @@ from tamt_ray.data.cache import SourceError, local_path
 from tamt_ray.data.formats import parse
 from tamt_ray.data.hub import read_split, split_file
 from tamt_ray.data.mirror import mirror
-from tamt_ray.spec.source import SourceRef, parse_source
-from tamt_ray.spec.table import Table
+from tamt_ray.values.source import SourceRef, parse_source
+from tamt_ray.values.table import Table
 
 
 @dataclass(frozen=True)

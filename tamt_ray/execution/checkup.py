@@ -18,9 +18,9 @@ from tamt_ray.data.glimpse import glimpse
 from tamt_ray.data.table import name_of
 from tamt_ray.plan.expand import expand
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.spec.table import Table
 from tamt_ray.store.files import Files
 from tamt_ray.store.space import bytes_free
+from tamt_ray.values.table import Table
 
 _LIBRARIES = ("ray", "torch", "transformers")
 

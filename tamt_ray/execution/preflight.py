@@ -14,8 +14,8 @@ from tamt_ray.masks.matrices import UnsupportedModelError
 from tamt_ray.plan.config import GivenConfig
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.spec.table import Table
 from tamt_ray.spec.task import Spans
+from tamt_ray.values.table import Table
 
 
 class PreflightError(ValueError):

@@ -17,9 +17,9 @@ from tamt_ray.search.engine import Settings
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream
 from tamt_ray.search.objective import Terms
-from tamt_ray.spec.method import Training
-from tamt_ray.spec.model import Model
-from tamt_ray.spec.optimizer import Optimizer
+from tamt_ray.values.model import Model
+from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.training import Training
 
 TERMS: Mapping[str, Terms] = {"tamt_mlm": "mlm", "tamt_kd": "kd", "tamt_mlm_kd": "mlm_kd"}
 """What each method's objective is made of."""

@@ -16,7 +16,7 @@ from tamt_ray.plan.unit import Unit
 from tamt_ray.search.imp import train_level
 from tamt_ray.search.tamt import train_mask
 from tamt_ray.search.team import Team
-from tamt_ray.spec.model import Model
+from tamt_ray.values.model import Model
 
 STEPS = 5
 VALIDATION = 256

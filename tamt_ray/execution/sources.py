@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from tamt_ray.data.table import name_of
 from tamt_ray.plan.config import GivenConfig, UnitConfig
 from tamt_ray.plan.unit import Unit
-from tamt_ray.spec.table import Table
 from tamt_ray.store.record import Record
+from tamt_ray.values.table import Table
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,11 @@ from tamt_ray.search.imp import train_level
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.tamt import train_mask
 from tamt_ray.search.team import Team
-from tamt_ray.spec.model import Model
-from tamt_ray.spec.table import Table
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.states import States
 from tamt_ray.store.store import Store, StoreError
+from tamt_ray.values.model import Model
+from tamt_ray.values.table import Table
 
 Progress = Callable[[int, int], None]
 

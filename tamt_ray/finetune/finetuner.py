@@ -21,9 +21,9 @@ from tamt_ray.finetune.recent import Recent
 from tamt_ray.finetune.sentences import Sentences, sentences
 from tamt_ray.finetune.vocabulary import tokens_of
 from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero
-from tamt_ray.spec.model import Model
-from tamt_ray.spec.table import Table
 from tamt_ray.spec.task import Spans, Task
+from tamt_ray.values.model import Model
+from tamt_ray.values.table import Table
 
 _FEATURE_BYTES = 1 << 30
 _WORTH_KEEPING = 5_000

@@ -22,8 +22,8 @@ from tamt_ray.finetune.examples import Indices
 from tamt_ray.finetune.vocabulary import Vocabulary
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import POOLER, prunable_matrices
-from tamt_ray.spec.model import Model
 from tamt_ray.spec.task import Classification, Spans, Task
+from tamt_ray.values.model import Model
 
 _STD = 0.02
 """Standard deviation of new weights, as BERT was initialised."""

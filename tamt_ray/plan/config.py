@@ -5,14 +5,15 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter
 
-from tamt_ray.spec.base import Fraction, Frozen
-from tamt_ray.spec.method import Distillation, Scoring, Training
-from tamt_ray.spec.model import HeadTraining, Model
-from tamt_ray.spec.optimizer import Optimizer
-from tamt_ray.spec.source import Source
+from tamt_ray.spec.method import Distillation, Scoring
 from tamt_ray.spec.sweep import PretrainEval
-from tamt_ray.spec.table import Corpus, Table
 from tamt_ray.spec.task import Task
+from tamt_ray.values.base import Fraction, Frozen
+from tamt_ray.values.model import HeadTraining, Model
+from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.source import Source
+from tamt_ray.values.table import Corpus, Table
+from tamt_ray.values.training import Training
 
 Kind = Literal["head", "search", "pretrain_eval", "finetune"]
 KINDS: tuple[Kind, ...] = ("head", "search", "pretrain_eval", "finetune")

@@ -23,8 +23,8 @@ from tamt_ray.plan.config import (
     TamtConfig,
 )
 from tamt_ray.plan.unit import Unit
-from tamt_ray.spec.source import parse_source
 from tamt_ray.spec.task import Spans, Task
+from tamt_ray.values.source import parse_source
 
 OPERATIONS_PER_SECOND = 40e12
 _VALIDATION_TOKENS = 250_000

@@ -18,7 +18,6 @@ from tamt_ray.plan.config import (
     UnitConfig,
 )
 from tamt_ray.plan.unit import Identities, Unit, identity_of
-from tamt_ray.spec.base import Frozen
 from tamt_ray.spec.method import (
     Distillation,
     Given,
@@ -30,10 +29,11 @@ from tamt_ray.spec.method import (
     Tamt,
     steps_at,
 )
-from tamt_ray.spec.model import Model
-from tamt_ray.spec.optimizer import Optimizer
 from tamt_ray.spec.sweep import DENSE, Sweep
 from tamt_ray.spec.task import Task
+from tamt_ray.values.base import Frozen
+from tamt_ray.values.model import Model
+from tamt_ray.values.optimizer import Optimizer
 
 Label = str | float | int
 Part = TypeVar("Part", bound=Frozen)

@@ -7,11 +7,11 @@ from typing import Literal
 
 from tamt_ray.plan.config import ImpConfig, TamtConfig, config_dict
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.plan.identity import identity
 from tamt_ray.spec.method import Imp, Omp, Tamt
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.tuning import Domain, Loss, Trained, Tuning, Value, trained_levels, tunable
 from tamt_ray.spec.tuning import with_values as _with_values
+from tamt_ray.values.identity import identity
 
 VERSION = 2
 """Grows with every change to what a trial computes, so that no study mixes the two."""

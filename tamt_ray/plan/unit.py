@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from tamt_ray.plan.config import Kind, TamtConfig, UnitConfig, config_dict
-from tamt_ray.plan.identity import canonical, digest, identity
+from tamt_ray.values.identity import canonical, digest, identity
 
 
 def identity_of(config: UnitConfig) -> str:

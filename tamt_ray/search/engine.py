@@ -18,8 +18,8 @@ from tamt_ray.search.objective import Objective
 from tamt_ray.search.optimizer import clip_gradients, make_optimizer
 from tamt_ray.search.state import Keeper, TrainingState
 from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Training
-from tamt_ray.spec.optimizer import Optimizer
+from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.training import Training
 
 Progress = Callable[[int, int], None]
 

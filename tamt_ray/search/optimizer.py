@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
-from tamt_ray.spec.optimizer import Optimizer
+from tamt_ray.values.optimizer import Optimizer
 
 
 def make_optimizer(

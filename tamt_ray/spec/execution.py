@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from tamt_ray.spec.base import Count, Frozen, Positive
+from tamt_ray.values.base import Count, Frozen, Positive
 
 
 def _whole_or_one_over_k(gpus: float) -> bool:

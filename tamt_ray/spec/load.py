@@ -7,9 +7,9 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from tamt_ray.spec.nearest import nearest
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.union import DisagreementError, unite
+from tamt_ray.values.nearest import nearest
 
 Location = tuple[str | int, ...]
 Lines = dict[Location, str]

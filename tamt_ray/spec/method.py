@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from tamt_ray.spec.base import Count, Frozen, Name, Positive
-from tamt_ray.spec.optimizer import Optimizer
 from tamt_ray.spec.recipe import Recipe
-from tamt_ray.spec.source import Source, parse_source
+from tamt_ray.values.base import Count, Frozen, Name, Positive
+from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.source import Source, parse_source
 
 
 def _one_or_table(steps: object) -> str:
@@ -25,30 +25,6 @@ TAMT_STEPS: dict[float, int] = {
     0.2: 3000, 0.3: 6000, 0.4: 8000, 0.5: 11000, 0.6: 14000, 0.7: 17000, 0.8: 20000, 0.9: 22000,
 }  # fmt: skip
 """The steps of TAMT behind each sparsity, as the paper has them."""
-
-
-class Training(Frozen):
-    """What all trained searches of a sweep share."""
-
-    batch_size: Count = 16
-    """Blocks a step over all workers together."""
-    micro_batch: Count = 4
-    """Blocks computed at once; workers share a batch in such pieces, so that their number does not
-    change the result."""
-    horizon: Count = 27920
-    """Steps over which the learning rate falls linearly to zero, whatever the step limit."""
-    log_every: Count = 50
-    """Steps between two points of the logged curves."""
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-    """Of the forward and backward pass: `tf32` rounds the factors of matrix products on GPUs that
-    can and does nothing elsewhere, `bfloat16` is autocast. Either finds other masks. Weights,
-    scores, losses and the optimiser stay in float32."""
-    gradients: Literal["float32", "bfloat16"] = "float32"
-    """In what workers send each other their gradients; `bfloat16` is half the bytes. The number of
-    workers then changes the result: it is part of what a search is, and cannot be `auto`."""
-    compile: bool = False
-    """Whether `torch.compile` makes kernels of the encoder: a minute at the beginning of every
-    search, and sums in another order, so that other masks are found."""
 
 
 class Random(Frozen):

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from tamt_ray.spec.base import Frozen
 from tamt_ray.spec.method import Method
-from tamt_ray.spec.model import Model
 from tamt_ray.spec.recipe import METHOD_DEFAULTS, MODEL_DEFAULTS
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.values.base import Frozen
+from tamt_ray.values.model import Model
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,15 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from tamt_ray.spec.address import instead_of_secret
-from tamt_ray.spec.base import Count, Fraction, Frozen, Name, fault
 from tamt_ray.spec.execution import Execution
-from tamt_ray.spec.method import Given, Imp, Method, Tamt, Training, steps_at
-from tamt_ray.spec.model import Model
+from tamt_ray.spec.method import Given, Imp, Method, Tamt, steps_at
 from tamt_ray.spec.recipe import Recipe, method_entry, model_entry
-from tamt_ray.spec.table import Corpus
 from tamt_ray.spec.task import Task
 from tamt_ray.spec.tuning import Tuning, check_tuning
+from tamt_ray.values.base import Count, Fraction, Frozen, Name, fault
+from tamt_ray.values.model import Model
+from tamt_ray.values.table import Corpus
+from tamt_ray.values.training import Training
 
 _PLURALS = {"model": "models", "sparsity": "sparsities"}
 DENSE = "full"

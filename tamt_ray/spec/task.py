@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field
 
-from tamt_ray.spec.base import Count, Frozen, Positive
-from tamt_ray.spec.table import Table
+from tamt_ray.values.base import Count, Frozen, Positive
+from tamt_ray.values.table import Table
 
 
 class Binarization(Frozen):

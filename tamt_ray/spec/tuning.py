@@ -5,9 +5,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from tamt_ray.spec.base import Count, Frozen, Name, fault
-from tamt_ray.spec.method import Imp, Method, Tamt, Training
-from tamt_ray.spec.nearest import nearest
+from tamt_ray.spec.method import Imp, Method, Tamt
+from tamt_ray.values.base import Count, Frozen, Name, fault
+from tamt_ray.values.nearest import nearest
+from tamt_ray.values.training import Training
 
 Value = bool | int | float | str
 """What a tunable setting holds."""

@@ -24,11 +24,11 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from tamt_ray.spec.base import Frozen
 from tamt_ray.store.files import Files
 from tamt_ray.store.process import ProcessId, this_process
 from tamt_ray.store.seal import BrokenSealError, seal, unseal
 from tamt_ray.store.trouble import HeldError, LeaseLostError, UnwritableError
+from tamt_ray.values.base import Frozen
 
 _CLAIM = re.compile(r"(\d{8})-[0-9a-f]{12}\.json")
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tamt_ray.spec.base import Frozen
+from tamt_ray.values.base import Frozen
 
 _PROC = Path("/proc")
 

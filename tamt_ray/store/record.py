@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from tamt_ray.plan.config import Kind
-from tamt_ray.spec.base import Frozen
+from tamt_ray.values.base import Frozen
 
 
 class Artifact(Frozen):

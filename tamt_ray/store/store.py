@@ -11,15 +11,15 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from tamt_ray.plan.config import Kind
-from tamt_ray.plan.identity import identity
 from tamt_ray.plan.unit import Unit
-from tamt_ray.spec.base import Frozen
 from tamt_ray.store.damage import Damage, outdated, set_aside
 from tamt_ray.store.files import Files
 from tamt_ray.store.lease import Fence, ensure_held
 from tamt_ray.store.record import Artifact, Failure, Record
 from tamt_ray.store.seal import BrokenSealError, seal, unseal
 from tamt_ray.store.trouble import DamagedError, StoreError, UnwritableError
+from tamt_ray.values.base import Frozen
+from tamt_ray.values.identity import identity
 
 FORMAT = 2
 """Raised when a store written before could be misread."""

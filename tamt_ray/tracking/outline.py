@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from tamt_ray.data.history import Point
 from tamt_ray.plan.config import FinetuneConfig, HeadConfig, PretrainEvalConfig
 from tamt_ray.plan.expand import DENSE, Label, Plan
-from tamt_ray.plan.identity import canonical, identity
 from tamt_ray.plan.unit import Unit
-from tamt_ray.spec.model import Model
 from tamt_ray.store.record import Record
+from tamt_ray.values.identity import canonical, identity
+from tamt_ray.values.model import Model
 
 _LONGEST_PARAM = 6000
 _LONGEST_DATASET = 500

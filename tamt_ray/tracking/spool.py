@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tamt_ray.plan.config import Kind
-from tamt_ray.plan.identity import identity
 from tamt_ray.store.files import Files
 from tamt_ray.store.record import Failure
+from tamt_ray.values.identity import identity
 
 _EVENTS = "events.jsonl"
 _DIGEST = re.compile(r"[0-9a-f]{64}")

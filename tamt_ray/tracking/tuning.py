@@ -6,12 +6,12 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from tamt_ray.plan.identity import canonical
 from tamt_ray.plan.tuning import Outcome, Trial
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.tracking.outline import RunHead
 from tamt_ray.tracking.runs import KnownRun, Runs
 from tamt_ray.tracking.trouble import TrackingError
+from tamt_ray.values.identity import canonical
 
 
 class StudyWriter:

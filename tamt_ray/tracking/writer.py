@@ -10,7 +10,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tamt_ray.data.history import History, Point
 from tamt_ray.plan.expand import Plan
-from tamt_ray.plan.identity import identity
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
@@ -20,6 +19,7 @@ from tamt_ray.tracking.outline import RunHead
 from tamt_ray.tracking.runs import KnownRun, Runs
 from tamt_ray.tracking.spool import Summary, UnitFailed
 from tamt_ray.tracking.trouble import RefusedError, TrackingError
+from tamt_ray.values.identity import identity
 
 _REFUSED = "INVALID_PARAMETER_VALUE"
 _GONE = "RESOURCE_DOES_NOT_EXIST"

@@ -17,8 +17,8 @@ from tamt_ray.finetune.model import Encoder
 from tamt_ray.finetune.sentences import sentences
 from tamt_ray.masks.mask import Mask, apply_mask
 from tamt_ray.masks.matrices import prunable_matrices
-from tamt_ray.spec.model import Model
 from tamt_ray.spec.task import Classification
+from tamt_ray.values.model import Model
 
 CPU = torch.device("cpu")
 

@@ -16,13 +16,14 @@ from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.search.team import Team
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.load import load_sweep
-from tamt_ray.spec.method import Imp, Method, Tamt, Training
-from tamt_ray.spec.model import Model
+from tamt_ray.spec.method import Imp, Method, Tamt
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.spec.table import Corpus, Table
 from tamt_ray.spec.task import Classification, Task
 from tamt_ray.spec.union import unite
 from tamt_ray.store.store import Store
+from tamt_ray.values.model import Model
+from tamt_ray.values.table import Corpus, Table
+from tamt_ray.values.training import Training
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 MADE_BY: Mapping[str, set[str]] = {

@@ -16,10 +16,10 @@ from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.load import load_sweep
-from tamt_ray.spec.table import Table
 from tamt_ray.store.lease import Lease, Pace
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
+from tamt_ray.values.table import Table
 
 from .small import MASK, METRICS, SWEEP, by_path, call, finish
 

@@ -11,7 +11,7 @@ from tamt_ray.data import blocks as room
 from tamt_ray.data import derived
 from tamt_ray.data.blocks import Blocks, load_blocks
 from tamt_ray.data.cache import SourceError
-from tamt_ray.spec.table import Corpus
+from tamt_ray.values.table import Corpus
 
 
 def corpus(tmp_path: Path, texts: list[str | None], **settings: object) -> Corpus:

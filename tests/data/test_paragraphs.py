@@ -11,7 +11,7 @@ from tamt_ray.data import blocks as room
 from tamt_ray.data import derived
 from tamt_ray.data.blocks import Paragraphs, load_blocks, load_paragraphs
 from tamt_ray.data.cache import SourceError
-from tamt_ray.spec.table import Corpus
+from tamt_ray.values.table import Corpus
 
 TEXTS: list[str | None] = ["a b c d", "", None, "e f g h i j a b", "  ", "j", "a b c d e f"]
 EXPECTED = [

@@ -12,7 +12,7 @@ import pytest
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.table import Rows, column, fingerprint, load_rows
-from tamt_ray.spec.table import Table
+from tamt_ray.values.table import Table
 
 
 def write(tmp_path: Path, name: str, content: str | bytes) -> str:

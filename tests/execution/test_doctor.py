@@ -20,8 +20,8 @@ from tamt_ray.execution.diagnosis import (
     silent,
 )
 from tamt_ray.execution.exchange import Exchange, ExchangeError
-from tamt_ray.spec.table import Table
 from tamt_ray.store.files import Files
+from tamt_ray.values.table import Table
 
 SAME = {"python": "3.11.7", "ray": "2.60.0"}
 

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
-from tamt_ray.spec.model import Model
 from tamt_ray.spec.task import Task
+from tamt_ray.values.model import Model
 
 LETTERS = "abcdefghijklmnopqrst"
 

@@ -9,8 +9,8 @@ import torch
 from tamt_ray.data.cache import cache_dir
 from tamt_ray.finetune import finetuner as module
 from tamt_ray.finetune.finetuner import Finetuned, Finetuner
-from tamt_ray.spec.model import Model
 from tamt_ray.spec.task import Task
+from tamt_ray.values.model import Model
 
 Rows = list[dict[str, object]]
 

@@ -21,8 +21,8 @@ from tamt_ray.finetune.loop import outputs, train
 from tamt_ray.finetune.model import Encoder, Network
 from tamt_ray.finetune.recent import Recent
 from tamt_ray.finetune.sentences import Sentences, tokenise
-from tamt_ray.spec.model import Model
 from tamt_ray.spec.task import Classification, Spans
+from tamt_ray.values.model import Model
 
 CPU = torch.device("cpu")
 

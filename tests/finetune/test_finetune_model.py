@@ -11,8 +11,8 @@ from tamt_ray.data.checkpoint import Checkpoint
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero
 from tamt_ray.masks.matrices import POOLER, prunable_matrices
-from tamt_ray.spec.model import Model
 from tamt_ray.spec.task import Classification, Spans
+from tamt_ray.values.model import Model
 
 TABLE = {"source": "dir:/unused"}
 TASK = Classification.model_validate(

@@ -14,8 +14,8 @@ from tamt_ray.finetune.finetuner import Finetuned, Finetuner
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import prunable_matrices
-from tamt_ray.spec.model import Model
 from tamt_ray.spec.task import Task
+from tamt_ray.values.model import Model
 
 LETTERS = "abcdefghijklmnopqrst"
 CPU = torch.device("cpu")

@@ -17,8 +17,8 @@ from tamt_ray.finetune.sentences import sentences
 from tamt_ray.finetune.vocabulary import Vocabulary, tokens_of
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import prunable_matrices
-from tamt_ray.spec.model import Model
 from tamt_ray.spec.task import Task
+from tamt_ray.values.model import Model
 
 CPU = torch.device("cpu")
 WORDS = "embeddings.word_embeddings.weight"

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tamt_ray.plan.config import config_dict, parse_config
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.plan.identity import canonical, identity
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.load import load_sweep, parse_sweep
+from tamt_ray.values.identity import canonical, identity
 
 ROOT = Path(__file__).parents[2]
 

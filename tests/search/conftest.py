@@ -23,7 +23,7 @@ from transformers import (
 from tamt_ray.data.blocks import Blocks, Paragraphs, load_blocks, load_paragraphs
 from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.spec.table import Corpus
+from tamt_ray.values.table import Corpus
 
 WORDS = [f"w{number}" for number in range(35)]
 USED = 24

@@ -11,8 +11,8 @@ from tamt_ray.search.engine import Settings
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Corrupted, Stream
 from tamt_ray.search.tamt import MaskedWeights
-from tamt_ray.spec.method import Training
-from tamt_ray.spec.optimizer import Optimizer
+from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.training import Training
 
 HORIZON, CLIP = 20, 0.5
 

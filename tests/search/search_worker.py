@@ -17,9 +17,10 @@ from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream
 from tamt_ray.search.tamt import train_mask
 from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Distillation, Scoring, Training
-from tamt_ray.spec.optimizer import Optimizer
-from tamt_ray.spec.table import Corpus
+from tamt_ray.spec.method import Distillation, Scoring
+from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.table import Corpus
+from tamt_ray.values.training import Training
 
 STEPS = 8
 METHODS = ("kd", "mlm_kd", "imp", "paragraphs", "short")

@@ -24,10 +24,11 @@ from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream
 from tamt_ray.search.tamt import train_mask
 from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Scoring, Training
-from tamt_ray.spec.model import Model
-from tamt_ray.spec.optimizer import Optimizer
+from tamt_ray.spec.method import Scoring
 from tamt_ray.spec.task import Classification
+from tamt_ray.values.model import Model
+from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.training import Training
 
 from .conftest import SIZES, MakeModel, fill
 

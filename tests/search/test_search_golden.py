@@ -24,8 +24,8 @@ from tamt_ray.search.objective import Terms
 from tamt_ray.search.tamt import train_mask
 from tamt_ray.search.team import Team
 from tamt_ray.spec.method import Distillation, Scoring, Tamt
-from tamt_ray.spec.optimizer import Optimizer
 from tamt_ray.spec.recipe import method_entry
+from tamt_ray.values.optimizer import Optimizer
 
 from .search_probes import CLIP, HORIZON, settings
 from .search_reference import Reference, Rules, Trace, prune_smallest

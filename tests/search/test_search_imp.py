@@ -19,11 +19,11 @@ from tamt_ray.search.imp import train_level
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream, join
 from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Training
-from tamt_ray.spec.model import Model
-from tamt_ray.spec.optimizer import Optimizer
-from tamt_ray.spec.table import Corpus
 from tamt_ray.store.store import Store
+from tamt_ray.values.model import Model
+from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.table import Corpus
+from tamt_ray.values.training import Training
 
 from .search_probes import CLIP, HORIZON, Watching, doubled, same, settings, state
 from .search_reference import Reference

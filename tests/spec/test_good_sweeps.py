@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from tamt_ray.spec.execution import Resources
 from tamt_ray.spec.load import load_sweep, parse_sweep
 from tamt_ray.spec.method import Imp, Tamt, steps_at
-from tamt_ray.spec.source import SourceRef, parse_source
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.task import Classification, Regression, Spans
+from tamt_ray.values.source import SourceRef, parse_source
 
 SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 SMALL = """\

@@ -4,8 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tamt_ray.spec.base import Frozen
-from tamt_ray.spec.source import Source, parse_source
+from tamt_ray.values.base import Frozen
+from tamt_ray.values.source import Source, parse_source
 
 
 class Table(Frozen):

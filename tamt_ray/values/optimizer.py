@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tamt_ray.spec.base import Fraction, Frozen, Positive
+from tamt_ray.values.base import Fraction, Frozen, Positive
 
 
 class Optimizer(Frozen):

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tamt_ray.spec.base import Count, Frozen, Positive
-from tamt_ray.spec.source import Source
+from tamt_ray.values.base import Count, Frozen, Positive
+from tamt_ray.values.source import Source
 
 
 class HeadTraining(Frozen):

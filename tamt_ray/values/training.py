@@ -1,0 +1,29 @@
+"""Batch, schedule and precision of trained searches."""
+
+from typing import Literal
+
+from tamt_ray.values.base import Count, Frozen
+
+
+class Training(Frozen):
+    """What all trained searches of a sweep share."""
+
+    batch_size: Count = 16
+    """Blocks a step over all workers together."""
+    micro_batch: Count = 4
+    """Blocks computed at once; workers share a batch in such pieces, so that their number does not
+    change the result."""
+    horizon: Count = 27920
+    """Steps over which the learning rate falls linearly to zero, whatever the step limit."""
+    log_every: Count = 50
+    """Steps between two points of the logged curves."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Of the forward and backward pass: `tf32` rounds the factors of matrix products on GPUs that
+    can and does nothing elsewhere, `bfloat16` is autocast. Either finds other masks. Weights,
+    scores, losses and the optimiser stay in float32."""
+    gradients: Literal["float32", "bfloat16"] = "float32"
+    """In what workers send each other their gradients; `bfloat16` is half the bytes. The number of
+    workers then changes the result: it is part of what a search is, and cannot be `auto`."""
+    compile: bool = False
+    """Whether `torch.compile` makes kernels of the encoder: a minute at the beginning of every
+    search, and sums in another order, so that other masks are found."""
