@@ -38,14 +38,14 @@ from tamt_ray.data.table import load_rows
 from tamt_ray.execution.memory import keep_freed_memory
 from tamt_ray.finetune import loop
 from tamt_ray.finetune.batches import epoch_batches
-from tamt_ray.finetune.examples import Indices
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.finetune.model import Encoder
-from tamt_ray.finetune.sentences import Sentences, sentences
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.spec.load import load_sweep
-from tamt_ray.spec.task import Classification
+from tamt_ray.tasks.classification import Classification
+from tamt_ray.tasks.features.examples import Indices
+from tamt_ray.tasks.features.sentences import Sentences, sentences
 from tamt_ray.values.model import Model
 
 ROUNDS = 5

@@ -21,11 +21,15 @@ from benchmarks.answer import Answer, at_most
 from benchmarks.dense_step import DenseStep
 from benchmarks.search_step import drawing, masked_step
 from benchmarks.shape import MINI
-from tamt_ray.search.objective import Terms
+from tamt_ray.objectives.base import Objective
+from tamt_ray.objectives.kd import Kd
+from tamt_ray.objectives.mlm import Mlm
 
 SHAPE = replace(MINI, batch=2)
 """Few activations, so that weights decide the peak too."""
-SEARCHES: dict[str, Terms] = {"tamt_mlm": "mlm", "tamt_kd": "kd", "tamt_mlm_kd": "mlm_kd"}
+SEARCHES: dict[str, tuple[Objective, ...]] = {
+    "tamt_mlm": (Mlm(),), "tamt_kd": (Kd(),), "tamt_mlm_kd": (Mlm(), Kd()),
+}  # fmt: skip
 
 
 def alive() -> int:

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from tamt_ray.finetune.examples import Indices, Sequences
 from tamt_ray.finetune.model import Network
 from tamt_ray.masks.mask import Mask
-from tamt_ray.spec.task import Classification
+from tamt_ray.tasks.classification import Classification
+from tamt_ray.tasks.features.examples import Indices, Sequences
 
 
 class Padded:

@@ -16,6 +16,7 @@ from benchmarks.clock import Times, interleave
 from benchmarks.search_step import SPARSITY, masked_step
 from benchmarks.shape import BASE, MINI, Shape
 from tamt_ray.masks.select import Selection, zeros_at
+from tamt_ray.objectives.mlm import Mlm
 
 LR = 5e-5
 
@@ -71,7 +72,7 @@ def run() -> Iterator[Answer]:
         MINI.save(Path(scratch))
         scores = Scores(MINI)
         times = interleave(
-            {"re-ranking": scores.rank, "step": masked_step(Path(scratch), MINI, "mlm")},
+            {"re-ranking": scores.rank, "step": masked_step(Path(scratch), MINI, [Mlm()])},
             rounds=5, before=scores.move,
         )  # fmt: skip
         share = 100 * times.cpu_ratio("re-ranking", "step")

@@ -19,19 +19,19 @@ from benchmarks.clock import interleave
 from benchmarks.grid import MAIN_RESULTS
 from tamt_ray.cli.opened import open_sweep
 from tamt_ray.cli.report_mark import OF, folder_of, report_of
-from tamt_ray.plan.config import Kind, config_dict
+from tamt_ray.plan.config import FinetuneConfig, Kind, config_dict
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
+from tamt_ray.tasks.scores import Evaluation, summary
 
 ROOT = Path(__file__).parents[1]
 METRICS: dict[Kind, dict[str, float]] = {
     "head": {},
     "search": {"zeros": 5.0, "weights": 10.0, "sparsity": 0.5, "steps": 0.0, "iterations": 0.0},
     "pretrain_eval": {"mlm_loss": 4.0, "kd_loss": 0.25},
-    "finetune": {"best": 0.75, "last": 0.5, "best_step": 1, "steps": 2, "examples": 9},
 }
 ARTIFACTS: dict[Kind, dict[str, bytes]] = {
     "head": {"head.safetensors": bytes(100_000)},
@@ -41,11 +41,20 @@ ARTIFACTS: dict[Kind, dict[str, bytes]] = {
 }
 
 
+def metrics_of(unit: Unit) -> dict[str, float]:
+    """Return the metrics of a unit's record."""
+    if not isinstance(unit.config, FinetuneConfig):
+        return METRICS[unit.kind]
+    measured = unit.config.task.measured
+    run = [Evaluation(step, dict.fromkeys(measured, 1 / (1 + step))) for step in (1, 2)]
+    return {**summary(run, measured), "examples": 9.0}
+
+
 def finish(store: Store, unit: Unit) -> None:
     """Commit a result of the usual size."""
     record = Record(
         id=unit.id, kind=unit.kind, config=config_dict(unit.config), parents=unit.parents,
-        metrics=METRICS[unit.kind], sources={"hf:model": "0" * 64, "hf:data#train": "1" * 64},
+        metrics=metrics_of(unit), sources={"hf:model": "0" * 64, "hf:data#train": "1" * 64},
         started=1.7e9, seconds=60.0, device="1 x GPU", place="node-1 pid 1 GPU 0",
         versions={"tamt-ray": "0.1.0", "torch": "2.13.0", "transformers": "5.0.0"},
     )  # fmt: skip

@@ -8,7 +8,7 @@ Ratios are of processor time on one thread, which other work on the machine dist
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -18,14 +18,17 @@ from benchmarks.clock import Times, interleave
 from benchmarks.dense_step import DenseStep
 from benchmarks.released_step import ReleasedStep
 from benchmarks.shape import BASE, MINI, Shape
-from tamt_ray.search.engine import Settings
+from tamt_ray.objectives.base import Objective, needs_head
+from tamt_ray.objectives.kd import Kd
+from tamt_ray.objectives.mlm import Mlm
+from tamt_ray.search.engine import Engine, Settings
 from tamt_ray.search.language_model import LanguageModel
+from tamt_ray.search.loss import SearchLoss
 from tamt_ray.search.masking import Corrupted, join
-from tamt_ray.search.objective import Terms
-from tamt_ray.search.tamt import MaskTraining
+from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Scoring
 from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.scoring import Scoring
 from tamt_ray.values.training import Training
 
 SPARSITY = 0.7
@@ -36,29 +39,28 @@ steps of distillation."""
 
 
 def mask_training(
-    path: Path, shape: Shape, terms: Terms, sparsity: float = SPARSITY
-) -> MaskTraining:
-    """A search of the shape that computes its batch in one piece."""
+    path: Path, shape: Shape, terms: Sequence[Objective], sparsity: float = SPARSITY
+) -> tuple[MaskedWeights, Engine]:
+    """Return a search of the shape that computes its batch in one piece: scores and training."""
     training = Training(batch_size=shape.batch, micro_batch=shape.batch, log_every=10**6)
     settings = Settings(training, Optimizer(lr=5e-5), 10**6, 0)
-    return MaskTraining(
-        LanguageModel(path), terms, sparsity, Scoring(), shape.stream(), settings, Team()
-    )
+    model = LanguageModel(path)
+    weights = MaskedWeights(model, sparsity, Scoring(), settings.seed, head=needs_head(terms))
+    loss = SearchLoss(model, terms)
+    return weights, Engine(loss, weights, shape.stream(), settings, Team())
 
 
-def masked_step(path: Path, shape: Shape, terms: Terms) -> Callable[[], None]:
+def masked_step(path: Path, shape: Shape, terms: Sequence[Objective]) -> Callable[[], None]:
     """Our own step, exact sparsity after each."""
-    training, step = mask_training(path, shape, terms), 0
+    weights, engine = mask_training(path, shape, terms)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for score in training.weights.scores.values():
+        for score in weights.scores.values():
             score.add_(torch.randn(score.shape, generator=generator), alpha=SPREAD)
-    training.weights.apply()
+    weights.after_step()
 
     def work() -> None:
-        nonlocal step
-        step += 1
-        training.train(step)
+        engine.run(until=engine.step + 1)
 
     return work
 
@@ -79,7 +81,7 @@ def compare_mlm(shape: Shape, path: Path, rounds: int) -> Times:
     """`ours`, `dense` and `released`."""
     return interleave(
         {
-            "ours": masked_step(path, shape, "mlm"),
+            "ours": masked_step(path, shape, [Mlm()]),
             "dense": drawing(shape, DenseStep(path, "mlm")),
             "released": drawing(shape, ReleasedStep(path, SPARSITY)),
         },
@@ -91,7 +93,7 @@ def compare_kd(shape: Shape, path: Path, rounds: int) -> Times:
     """`ours`, and `dense` without clipping and optimiser."""
     dense = DenseStep(path, "kd")
     return interleave(
-        {"ours": masked_step(path, shape, "kd"), "dense": drawing(shape, dense.backward)}, rounds
+        {"ours": masked_step(path, shape, [Kd()]), "dense": drawing(shape, dense.backward)}, rounds
     )
 
 

@@ -90,7 +90,7 @@ def gather(
 
 
 def _random(sweep: Sweep) -> list[str]:
-    return [method.name for method in sweep.methods if method.method == "random"]
+    return [method.name for method in sweep.methods if method.paper_role == "random"]
 
 
 def _reduced(downstream: pl.DataFrame) -> pl.DataFrame:

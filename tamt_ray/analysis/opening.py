@@ -11,8 +11,8 @@ from tamt_ray.analysis.material import Material
 from tamt_ray.analysis.summary import MISSING, spread
 from tamt_ray.plan.config import KINDS, Kind
 from tamt_ray.plan.expand import DENSE, Plan
-from tamt_ray.spec.task import Spans, Task
 from tamt_ray.store.record import Failure
+from tamt_ray.tasks.base import Task
 
 KIND_NAMES: dict[Kind, str] = {
     "head": "MLM heads",
@@ -33,10 +33,7 @@ def opening(material: Material, contents: str = "") -> Html:
         "methods": join(
             [
                 "full (the dense model)",
-                *(
-                    m.name if m.name == m.method else f"{m.name} ({m.method})"
-                    for m in sweep.methods
-                ),
+                *(m.name if m.name == m.word else f"{m.name} ({m.word})" for m in sweep.methods),
             ],
             ", ",
         ),
@@ -175,8 +172,7 @@ def _failures(failures: Mapping[str, Failure]) -> Html:
 
 
 def _task_words(name: str, task: Task) -> str:
-    kind = "span extraction" if isinstance(task, Spans) else task.kind
-    words = f"{name} · {kind}, {task.metric.replace('_', ' ')}"
+    words = f"{name} · {task.words}, {task.metric.replace('_', ' ')}"
     if task.max_train:
         words += f", at most {task.max_train:,} training examples"
     if task.max_validation:

@@ -3,23 +3,18 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from tamt_ray.methods.base import Look
+from tamt_ray.methods.registry import METHODS
 from tamt_ray.plan.expand import DENSE
 
-Look = tuple[str, str]
-"""Colour and marker."""
 Dashes = Literal["-"] | tuple[float, tuple[float, ...]]
 
-_METHODS = {
+_METHODS: dict[str, Look] = {
     DENSE: ("#1a1a1a", "*"),
-    "random": ("#7a7a7a", "X"),
-    "omp": ("#e69f00", "s"),
-    "imp": ("#009e73", "o"),
-    "tamt_mlm": ("#0072b2", "^"),
-    "tamt_kd": ("#cc79a7", "v"),
-    "tamt_mlm_kd": ("#d55e00", "D"),
+    **{name: look for kind in METHODS.distinct for name, look in kind.looks.items()},
 }
-"""Okabe and Ito's colours, which people with any colour vision can tell apart."""
-_FURTHER = (
+"""Ours have Okabe and Ito's colours, which people with any colour vision can tell apart."""
+_FURTHER: tuple[Look, ...] = (
     ("#56b4e9", "P"), ("#332288", "<"), ("#999933", ">"), ("#882255", "p"), ("#44aa99", "h"),
 )  # fmt: skip
 _LINES: tuple[Dashes, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1, 2)))
@@ -27,7 +22,7 @@ _SPARSITIES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "d")
 
 
 def method_styles(methods: Sequence[str]) -> dict[str, Look]:
-    """(colour, marker) of each method; names outside the paper take the further ones in turn."""
+    """Return colour and marker of each method; the further ones, in turn, where it has no look."""
     others = [method for method in methods if method not in _METHODS]
     return {
         method: _METHODS[method]

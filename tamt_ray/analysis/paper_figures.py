@@ -145,7 +145,7 @@ def _lengths(material: Material) -> Iterator[PaperFigure]:
         )  # fmt: skip
     starts = random_starts(material.sweep.methods)
     pairs = {
-        method.method: (method.name, starts[method.name])
+        method.word: (method.name, starts[method.name])
         for method in reversed(material.sweep.methods)
         if method.name in starts
     }

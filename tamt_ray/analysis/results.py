@@ -5,15 +5,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tamt_ray.plan.config import (
-    FinetuneConfig,
-    ImpConfig,
-    Kind,
-    PretrainEvalConfig,
-    TamtConfig,
-)
+from tamt_ray.methods.base import Search
+from tamt_ray.plan.config import FinetuneConfig, Kind, PretrainEvalConfig
 from tamt_ray.plan.expand import Cell, Plan
 from tamt_ray.store.record import Record
+from tamt_ray.tasks.scores import led_by
 
 SUBNETWORK = ("model", "method", "sparsity", "mask_seed", "checkpoint")
 """The labels of one subnetwork."""
@@ -54,26 +50,27 @@ class Results:
     best and at its last dev evaluation, fractions in [-1, 1]; further columns: every other metric
     at the best step, `_2` for a second validation set. `train_size`: null on all training data."""
     pretrain: pl.DataFrame
-    """A row for each subnetwork. `mlm_loss`: nats a token; `kd_loss`: mean cosine distance."""
+    """A row for each subnetwork. `mlm_loss`: nats per token; `kd_loss`: mean cosine distance;
+    further columns: the loss of every other term that some method trains on."""
 
 
 def collect(plan: Plan, records: Mapping[str, Record]) -> Results:
     """Every cell of the plan with the values of its record; records of other units are ignored."""
-    others = sorted(
-        {
-            name
-            for cell in plan.cells
-            if cell.kind == "finetune" and cell.unit in records
-            for name in records[cell.unit].metrics
-        }
-        - set(_DOWNSTREAM)
-    )
     return Results(
-        downstream=_table(
-            plan, records, "finetune", {**_DOWNSTREAM, **dict.fromkeys(others, pl.Float64)}
-        ),
-        pretrain=_table(plan, records, "pretrain_eval", _PRETRAIN),
+        downstream=_table(plan, records, "finetune", _with_others(plan, records, _DOWNSTREAM)),
+        pretrain=_table(plan, records, "pretrain_eval", _with_others(plan, records, _PRETRAIN)),
     )
+
+
+def _with_others(
+    plan: Plan, records: Mapping[str, Record], schema: Mapping[str, type[pl.DataType]]
+) -> dict[str, type[pl.DataType]]:
+    """Return the columns with those of further metrics or losses."""
+    kind: Kind = "finetune" if "task" in schema else "pretrain_eval"
+    measured = {name for cell in _cells(plan, kind) for name in _metrics(plan, records, cell)} - {
+        "predicted_tokens"
+    }
+    return {**schema, **dict.fromkeys(sorted(measured - set(schema)), pl.Float64)}
 
 
 def collect_searches(plan: Plan, records: Mapping[str, Record]) -> pl.DataFrame:
@@ -117,17 +114,14 @@ def _cells(plan: Plan, kind: Kind) -> Iterator[Cell]:
 
 def _row(plan: Plan, records: Mapping[str, Record], cell: Cell) -> dict[str, Value]:
     record = records.get(cell.unit)
-    found: dict[str, Value] = {**record.metrics} if record else {}
+    found: dict[str, Value] = {**_metrics(plan, records, cell)}
     if record and cell.kind == "search":
         found["seconds"] = record.metrics.get("seconds", record.seconds)
     config = plan.units[cell.unit].config
-    match config:
-        case FinetuneConfig():
-            found["metric"] = config.task.metric
-        case ImpConfig() | TamtConfig():
-            found["planned_steps"] = config.steps
-        case _:
-            pass
+    if isinstance(config, FinetuneConfig):
+        found["metric"] = config.task.metric
+    elif isinstance(config, Search):
+        found["planned_steps"] = config.own_steps or None
     # A label `steps` names a checkpoint; the metric `steps` counts those of the unit's own work.
     labels = {"checkpoint" if name == "steps" else name: v for name, v in cell.labels.items()}
     search = config.mask if isinstance(config, FinetuneConfig | PretrainEvalConfig) else cell.unit
@@ -135,9 +129,19 @@ def _row(plan: Plan, records: Mapping[str, Record], cell: Cell) -> dict[str, Val
     return {**found, **cost, **labels, "unit": cell.unit}
 
 
+def _metrics(plan: Plan, records: Mapping[str, Record], cell: Cell) -> dict[str, float]:
+    """Return what was measured in a cell; of a fine-tune, led by its task's headline metric."""
+    record, config = records.get(cell.unit), plan.units[cell.unit].config
+    if record is None:
+        return {}
+    if isinstance(config, FinetuneConfig):
+        return led_by(config.task.metric, record.metrics)
+    return record.metrics
+
+
 def _cost(plan: Plan, records: Mapping[str, Record], unit_id: str) -> dict[str, Value]:
     search, record = plan.units[unit_id].config, records.get(unit_id)
-    assert search.kind == "search"
+    assert isinstance(search, Search)
     return {
         "iterations": search.iterations,
         # A mask out of a file does not say what it has cost.
@@ -154,5 +158,6 @@ def _devices(plan: Plan, records: Mapping[str, Record], unit_id: str | None) -> 
         if record := records.get(unit_id):
             found.add(record.device)
         unit = plan.units[unit_id]
-        unit_id = unit.config.below if isinstance(unit.config, ImpConfig) else unit.after
+        below = unit.config.below if isinstance(unit.config, Search) else None
+        unit_id = below or unit.after
     return found

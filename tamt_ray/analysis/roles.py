@@ -2,40 +2,38 @@
 
 from collections.abc import Sequence
 
-from tamt_ray.spec.method import Given, Method, Tamt
+from tamt_ray.methods.base import Method, TrainedMethod
 from tamt_ray.spec.sweep import Sweep
 
 OBJECTIVES = ("tamt_mlm", "tamt_kd", "tamt_mlm_kd")
 
 
 def roles(sweep: Sweep) -> dict[str, str]:
-    """The sweep's name for `random`, `omp`, `imp`, `tamt_mlm`, `tamt_kd`, `tamt_mlm_kd`.
+    """Return the sweep's name for each method of the paper that it has.
 
-    Of several, the first of the sweep's own recipe. TAMT from a random mask stands for none, nor do
-    masks out of files.
+    If several have one role, prefer the first of the sweep's own recipe. Methods without a role
+    (`Method.paper_role`) stand for none.
     """
     found: dict[str, str] = {}
     for method in sorted(sweep.methods, key=lambda method: method.recipe != sweep.recipe):
-        if isinstance(method, Tamt) and method.init == "random":
-            continue
-        if not isinstance(method, Given):
-            found.setdefault(method.method, method.name)
+        if method.paper_role:
+            found.setdefault(method.paper_role, method.name)
     return found
 
 
 def cost_pairs(sweep: Sweep) -> list[tuple[str, str]]:
-    """Each TAMT method, behind the IMP that its cost is compared with."""
+    """Return each trained method, behind the IMP that its cost is compared with."""
     imp = roles(sweep).get("imp")
-    return [(imp, m.name) for m in sweep.methods if imp and isinstance(m, Tamt)]
+    trained = [method for method in sweep.methods if isinstance(method, TrainedMethod)]
+    return [(imp, m.name) for m in trained if imp and m.paper_role != "imp"]
 
 
 def random_starts(methods: Sequence[Method]) -> dict[str, str]:
-    """By a TAMT method that starts from OMP: the one that differs in the random start alone."""
-    trained = [method for method in methods if isinstance(method, Tamt)]
+    """Return, by each method that starts from OMP, the one that differs in a random start alone."""
     return {
         one.name: other.name
-        for one in trained
-        for other in trained
-        if one.init == "omp"
+        for one in methods
+        for other in methods
+        if (one.start, other.start) == ("omp", "random")
         and other == one.model_copy(update={"init": "random", "name": other.name})
     }

@@ -9,13 +9,7 @@ from tamt_ray.analysis.material import Material
 from tamt_ray.analysis.opening import duration
 from tamt_ray.analysis.results import main_rows
 from tamt_ray.analysis.summary import MISSING
-from tamt_ray.spec.method import Imp, Method, Tamt
-from tamt_ray.spec.task import Regression, Spans, Task
 from tamt_ray.values.table import Table
-
-_OPTIMISER = (
-    "lr {lr:g}, β {betas[0]:g}/{betas[1]:g}, ε {eps:g}, decay {weight_decay:g}, clip {clip:g}"
-)
 
 
 def datasets_table(material: Material) -> Html:
@@ -29,8 +23,8 @@ def datasets_table(material: Material) -> Html:
     rows = [
         [
             name,
-            "span extraction" if isinstance(task, Spans) else task.kind,
-            _metric(task),
+            task.words,
+            task.metric.replace("_", " "),
             _span(*examples.get(name, (None, None))),
             f"lr {task.lr:g}, batch {task.batch_size}, epochs {task.epochs}, "
             f"decay {task.weight_decay:g}, clip {task.clip:g}",
@@ -53,7 +47,10 @@ def datasets_table(material: Material) -> Html:
 def methods_table(material: Material) -> Html:
     """Hyper-parameters of the searches."""
     training, corpus = material.sweep.search, material.sweep.corpus
-    rows = [[m.name, m.method, m.recipe, *_search(m)] for m in material.sweep.methods]
+    rows = [
+        [m.name, m.word, m.recipe, *(words or MISSING for words in m.settings())]
+        for m in material.sweep.methods
+    ]
     head = ["method", "kind", "recipe", "optimiser", "mask"]
     caption = (
         f"Searches read {_source(corpus.train)} in blocks of {corpus.block_size} tokens, "
@@ -125,36 +122,6 @@ def _by_sparsity(
         title = f"{what}, {model}" if len(material.sweep.models) > 1 else what
         blocks += [tag("h3", title), table(head, rows, caption)]
     return join(blocks)
-
-
-def _search(method: Method) -> list[str]:
-    match method:
-        case Imp():
-            words = f"{method.steps:,} steps a level of {method.step * 100:.4g} %"
-            return [_optimiser(method), words if method.rewind else f"{words}, no rewinding"]
-        case Tamt():
-            when = (
-                "every step" if method.rerank_every == 1 else f"every {method.rerank_every} steps"
-            )
-            sign = "≥" if method.comparison == "at_least" else ">"
-            words = f"from {method.init}, φ {method.threshold:g}, α {method.scale:g}, S {sign} φ"
-            ranked = "S" if method.ranking == "signed" else "|S|"
-            return [_optimiser(method), f"{words}, {ranked} ranked {when}"]
-        case _:
-            return [MISSING, MISSING]
-
-
-def _optimiser(method: Imp | Tamt) -> str:
-    words = _OPTIMISER.format(
-        **method.model_dump(include=set(Imp.model_fields) & set(Tamt.model_fields))
-    )
-    per_tensor = " per tensor" if method.clip_per == "tensor" else ""
-    return f"{'AdamW' if method.bias_correction else 'BertAdam'}, {words}{per_tensor}"
-
-
-def _metric(task: Task) -> str:
-    name = task.metric.replace("_", " ")
-    return f"{name} r" if isinstance(task, Regression) and task.metric == "pearson" else name
 
 
 def _span(least: float | None, most: float | None) -> str:

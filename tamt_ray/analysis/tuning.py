@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 import yaml
 
+from tamt_ray.methods.registry import method_entry
 from tamt_ray.plan.tuning import Outcome, Study, Trial
-from tamt_ray.spec.method import Imp
-from tamt_ray.spec.recipe import method_entry
-from tamt_ray.spec.tuning import Value, trained_levels, with_values
+from tamt_ray.spec.tuning import Value, with_values
 
 
 def best_frame(outcomes: Sequence[Outcome]) -> pl.DataFrame:
@@ -99,7 +98,7 @@ def _entry(outcome: Outcome, best: Trial) -> list[str]:
 def _fields(study: Study, values: Mapping[str, Value]) -> dict[str, object]:
     """The method's entry: what was tuned, and what its recipe would not fill in alike."""
     tuned, _ = with_values(study.method, study.sweep.search, values)
-    entry = {"method": tuned.method, "recipe": tuned.recipe}
+    entry = {"method": tuned.word, "recipe": tuned.recipe}
     implied = type(tuned).model_validate(method_entry(entry, study.sweep.recipe))
     known = implied.model_dump(mode="json")
     own = {
@@ -109,17 +108,9 @@ def _fields(study: Study, values: Mapping[str, Value]) -> dict[str, object]:
     }
     if tuned.recipe != study.sweep.recipe:
         own = {"recipe": tuned.recipe, **own}
-    return {"method": tuned.method, **own, "steps": _steps(study)}
-
-
-def _steps(study: Study) -> object:
-    """The length that was tuned for, at its sparsity; what the sweep has for others stays."""
-    last, sparsity = study.tuning.rungs[-1], study.tuning.sparsity
-    if isinstance(study.method, Imp):
-        return last // trained_levels(study.method, sparsity)
-    if isinstance(study.method.steps, dict):
-        return dict(sorted({**study.method.steps, sparsity: last}.items()))
-    return last
+    # The length that was tuned for, at its sparsity; what the sweep has for others stays.
+    trial = study.method.trial(study.tuning.rungs[-1], study.tuning.sparsity)
+    return {"method": tuned.word, **own, "steps": trial.model_dump()["steps"]}
 
 
 class _Plain(yaml.SafeDumper):

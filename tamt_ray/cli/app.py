@@ -284,6 +284,26 @@ def sync_mlflow(file: File) -> None:
         raise typer.Exit(1 if found.refused else 0)
 
 
+@app.command(name="new-method")
+def new_method(
+    name: Annotated[str, typer.Argument(help="What a sweep file shall call it, as in my_method.")],
+    trains: Annotated[
+        bool, typer.Option("--trains", help="A method that trains on text, in gangs.")
+    ] = False,
+    folder: Annotated[Path, typer.Option(help="Where the package's folder is made.")] = Path(),
+) -> None:
+    """Write a package with a method of your own, ready to run and to change."""
+    with told():
+        from tamt_ray.cli.new_method import NewMethodError, write_method
+
+        try:
+            to = write_method(name, folder, trains=trains)
+        except NewMethodError as error:
+            fail(2, str(error))
+        out.print(str(to))
+        talk.print(f'try it: cd {to} && pip install -e ".[test]" && pytest')
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON schema of a sweep file, for editors."""

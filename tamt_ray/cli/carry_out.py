@@ -82,7 +82,7 @@ def _execute(opened: Opened, lease: Lease, request: Request, talk: Console, out:
 
     sweep, plan, store = opened.sweep, opened.plan, opened.store
     try:
-        changed = changes(plan.units, opened.records, check(sweep, plan.given))
+        changed = changes(plan.units, opened.records, check(sweep, plan.files))
     except PreflightError as error:
         talk.print(f"{opened.file}: {error}", style="red", markup=False, soft_wrap=True)
         return 2

@@ -18,7 +18,7 @@ def settings_of(sweep: Sweep) -> dict[str, list[Setting]]:
         **{f"model {name}": model_settings(sweep, m) for name, m in sweep.models.items()},
         "search": search_settings(sweep),
         **{
-            f"method {m.name} ({m.method}, recipe {m.recipe})": method_settings(m)
+            f"method {m.name} ({m.word}, recipe {m.recipe})": method_settings(m)
             for m in sweep.methods
         },
     }

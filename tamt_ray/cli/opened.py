@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tamt_ray.cli.speech import warn
 from tamt_ray.plan.expand import AmbiguityError, Plan, expand
 from tamt_ray.plan.status import Decision, decide, only
 from tamt_ray.spec.load import SpecError, load_sweep
+from tamt_ray.spec.plugins import refused
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.damage import Damage
 from tamt_ray.store.lease import Lease
@@ -51,6 +53,8 @@ class Opened:
 
 def open_sweep(file: Path, pattern: str | None = None, *, retry_failed: bool = False) -> Opened:
     """Raises SpecError or StoreError with a message for the user."""
+    for plugin in refused():
+        warn(str(plugin))
     sweep = load_sweep(file)
     try:
         plan = expand(sweep)

@@ -1,5 +1,6 @@
 """`tamt submit`: a sweep handed to a cluster, from a laptop that may be closed afterwards."""
 
+import json
 import os
 import shlex
 import shutil
@@ -9,10 +10,9 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-import tamt_ray
 from tamt_ray.spec.load import SpecError, load_sweep
-from tamt_ray.spec.method import Given
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.values.plugin import OURS, code_of, plugin_packages
 from tamt_ray.values.source import parse_source
 
 
@@ -53,19 +53,30 @@ def hand_over(file: Path, address: str, talk: Console, out: Console) -> int:
 
 
 def what_travels(file: Path) -> dict[str, Path]:
-    """The files of the package, the sweep and those it is made of, by their place on the way."""
-    package = Path(tamt_ray.__file__).parent
-    code = [
-        path
-        for path in package.rglob("*")
-        if path.is_file() and "__pycache__" not in path.relative_to(package).parts
-    ]
+    """Return the files of the package, of local plug-ins, of the sweep and those it is made of, by
+    their place on the way."""
     sweeps = sorted(_made_of(file.absolute()))
     root = os.path.commonpath([path.parent for path in sweeps])
     return {
-        **{f"tamt_ray/{path.relative_to(package)}": path for path in code},
+        **code_of(OURS),
+        **_local_plugins(),
         **{f"sweeps/{path.relative_to(root)}": path for path in sweeps},
     }
+
+
+def _local_plugins() -> dict[str, Path]:
+    """Return the files of plug-ins that were installed from a folder here, which no node can
+    install; with their entry points, so that they are found beside the code."""
+    found: dict[str, Path] = {}
+    for top, package in plugin_packages().items():
+        url = json.loads(package.read_text("direct_url.json") or "{}").get("url", "")
+        if not url.startswith("file:"):
+            continue
+        found |= code_of(top)
+        for file in package.files or ():
+            if file.name in {"METADATA", "entry_points.txt"}:
+                found[f"{file.parent.name}/{file.name}"] = Path(str(file.locate()))
+    return found
 
 
 def _made_of(file: Path) -> set[Path]:
@@ -98,7 +109,7 @@ def places_of_here(sweep: Sweep) -> list[str]:
     sources = [
         *(model.source for model in sweep.models.values()),
         *(table.source for table in tables),
-        *(method.masks for method in sweep.methods if isinstance(method, Given)),
+        *(source for method in sweep.methods for source in method.sources),
     ]
     for source in dict.fromkeys(sources):
         ref = parse_source(source)

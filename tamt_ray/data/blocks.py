@@ -4,7 +4,6 @@ import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,11 +13,10 @@ from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, tokenizer
 from tamt_ray.data.derived import Tensors, derived
 from tamt_ray.data.table import Rows, column, load_rows
-from tamt_ray.values.table import Corpus, Table
+from tamt_ray.values.text import Text
 
 VERSION = "1"
 """Grows with every change to the packing, so that no cache keeps blocks of an older one."""
-Part = Literal["train", "validation"]
 _BATCH = 1_000_000
 """Characters tokenised at a time."""
 _SLICE = 10_000
@@ -85,68 +83,66 @@ class Paragraphs:
         return ids, len(words) + 2
 
 
-Text = Blocks | Paragraphs
-"""What a search reads."""
+Tokens = Blocks | Paragraphs
+"""Sequences that a search reads."""
 
 
-def load_blocks(corpus: Corpus, part: Part, source: str) -> Blocks:
-    """The blocks of one part of the corpus for the tokenizer of the model at `source`.
+def load_text(text: Text, source: str) -> Tokens:
+    """Return the sequences of a text for the tokenizer of the model at `source`.
+
+    Raises SourceError as `load_blocks` and `load_paragraphs` do.
+    """
+    return (load_paragraphs if text.form == "paragraphs" else load_blocks)(text, source)
+
+
+def load_blocks(text: Text, source: str) -> Blocks:
+    """Return the blocks of a text for the tokenizer of the model at `source`.
 
     The rows are tokenised one by one without special tokens, empty ones skipped, strung together
-    in file order and cut into pieces of block_size − 2; the remainder is dropped. Where the corpus
+    in file order and cut into pieces of block_size − 2; the remainder is dropped. Where the text
     limits the number of blocks, the first ones are taken and no more is tokenised. Kept in the
     cache. Raises SourceError where not even one block results.
     """
     checkpoint = load_checkpoint(source)
     special = _special(checkpoint)
-    table, limit = _table(corpus, part)
-    rows = load_rows(table)
+    rows = load_rows(text.table)
 
     def make() -> Tensors:
-        ids = _pack(rows, corpus, limit, tokenizer(checkpoint), special)
+        ids = _pack(rows, text, tokenizer(checkpoint), special)
         if len(ids) == 0:
             raise SourceError(
-                f"{table.source}: the text in column {corpus.column!r} does not fill one block "
-                f"of {corpus.block_size} tokens; set a smaller `block_size`"
+                f"{text.table.source}: the text in column {text.column!r} does not fill one block "
+                f"of {text.block_size} tokens; set a smaller `block_size`"
             )
         return {"ids": torch.from_numpy(ids)}
 
-    found = derived("blocks", _key(rows, checkpoint, corpus, limit), make)
+    found = derived("blocks", _key(rows, checkpoint, text), make)
     return Blocks(found["ids"], special)
 
 
-def load_paragraphs(corpus: Corpus, part: Part, source: str) -> Paragraphs:
-    """The paragraphs of one part of the corpus for the tokenizer of the model at `source`.
+def load_paragraphs(text: Text, source: str) -> Paragraphs:
+    """Return the paragraphs of a text for the tokenizer of the model at `source`.
 
     Every row that is not empty is one, cut to block_size − 2 tokens. A limit on the number of
     blocks is one on paragraphs here. Kept like `load_blocks`. Raises SourceError without text.
     """
     checkpoint = load_checkpoint(source)
-    table, limit = _table(corpus, part)
-    rows = load_rows(table)
+    rows = load_rows(text.table)
 
     def make() -> Tensors:
-        found = _cut(rows, corpus, limit, tokenizer(checkpoint))
+        found = _cut(rows, text, tokenizer(checkpoint))
         if len(found["ends"]) == 0:
-            raise SourceError(f"{table.source}: no text in column {corpus.column!r}")
+            raise SourceError(f"{text.table.source}: no text in column {text.column!r}")
         return found
 
-    found = derived("blocks", _key(rows, checkpoint, corpus, limit, "paragraphs"), make)
-    return Paragraphs(found["tokens"], found["ends"], corpus.block_size, _special(checkpoint))
+    found = derived("blocks", _key(rows, checkpoint, text, "paragraphs"), make)
+    return Paragraphs(found["tokens"], found["ends"], text.block_size, _special(checkpoint))
 
 
-def _table(corpus: Corpus, part: Part) -> tuple[Table, int | None]:
-    if part == "train":
-        return corpus.train, corpus.max_train_blocks
-    return corpus.validation, corpus.max_validation_blocks
-
-
-def _key(
-    rows: Rows, checkpoint: Checkpoint, corpus: Corpus, limit: int | None, *kind: str
-) -> tuple[str, ...]:
+def _key(rows: Rows, checkpoint: Checkpoint, text: Text, *kind: str) -> tuple[str, ...]:
     return (
-        VERSION, rows.fingerprint, corpus.column, checkpoint.fingerprint,
-        str(corpus.block_size), str(limit), *kind,
+        VERSION, rows.fingerprint, text.column, checkpoint.fingerprint,
+        str(text.block_size), str(text.limit), *kind,
     )  # fmt: skip
 
 
@@ -167,15 +163,13 @@ def _special(checkpoint: Checkpoint) -> Special:
     return Special(number("cls"), number("sep"), number("mask"), number("pad"), every, len(words))
 
 
-def _pack(
-    rows: Rows, corpus: Corpus, limit: int | None, words: PreTrainedTokenizerBase, special: Special
-) -> np.ndarray:
+def _pack(rows: Rows, text: Text, words: PreTrainedTokenizerBase, special: Special) -> np.ndarray:
     """[blocks, block_size] int32."""
-    inner = corpus.block_size - 2
-    wanted = None if limit is None else limit * inner
+    inner = text.block_size - 2
+    wanted = None if text.limit is None else text.limit * inner
     pieces: list[np.ndarray] = []
     total = 0
-    for texts in _batches(_texts(rows, corpus.column)):
+    for texts in _batches(_texts(rows, text.column)):
         piece = _joined(_tokens(words, texts))
         pieces.append(piece)
         total += len(piece)
@@ -183,18 +177,19 @@ def _pack(
             break
     count = min(total, wanted or total) // inner
     stream = np.concatenate([*pieces, np.empty(0, np.int32)])[: count * inner]
-    ids = np.empty((count, corpus.block_size), np.int32)
+    ids = np.empty((count, text.block_size), np.int32)
     ids[:, 0], ids[:, -1] = special.cls, special.sep
     ids[:, 1:-1] = stream.reshape(count, inner)
     return ids
 
 
-def _cut(rows: Rows, corpus: Corpus, limit: int | None, words: PreTrainedTokenizerBase) -> Tensors:
+def _cut(rows: Rows, text: Text, words: PreTrainedTokenizerBase) -> Tensors:
     """`tokens` and `ends` of `Paragraphs`."""
-    inner = corpus.block_size - 2
+    inner = text.block_size - 2
+    limit = text.limit
     pieces: list[np.ndarray] = []
     lengths: list[int] = []
-    for texts in _batches(_texts(rows, corpus.column)):
+    for texts in _batches(_texts(rows, text.column)):
         left = None if limit is None else limit - len(lengths)
         cut = [tokens[:inner] for tokens in _tokens(words, texts) if tokens][:left]
         pieces.append(_joined(cut))

@@ -179,4 +179,4 @@ class Board:
 
 def lane_of(unit: Unit) -> Lane:
     """Where a unit runs: trained searches in gangs, everything else in the fleet."""
-    return "gang" if unit.config.in_gang else "fleet"
+    return unit.config.lane

@@ -20,6 +20,7 @@ from tamt_ray.plan.expand import expand
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.files import Files
 from tamt_ray.store.space import bytes_free
+from tamt_ray.values.plugin import OURS, code_of, plugin_packages
 from tamt_ray.values.table import Table
 
 _LIBRARIES = ("ray", "torch", "transformers")
@@ -58,13 +59,18 @@ def look(who: str, probe: Probe | None, sweep: Sweep | None) -> Answers:
 
 
 def versions() -> dict[str, str]:
-    """Of what decides whether two processes understand each other. Of tamt-ray the code itself:
-    a checkout changes and keeps its number."""
+    """Return the versions that decide whether two processes understand each other. tamt-ray and
+    plug-ins have a digest of their code too: a checkout changes and keeps its number."""
     found = {name: metadata.version(name) for name in _LIBRARIES}
+    plugins = {
+        package.name: f"{package.version}+{_code(top)}"
+        for top, package in plugin_packages().items()
+    }
     return {
         "python": platform.python_version(),
         **found,
-        "tamt-ray": f"{tamt_ray.__version__}+{_code()}",
+        "tamt-ray": f"{tamt_ray.__version__}+{_code(OURS)}",
+        **plugins,
     }
 
 
@@ -75,11 +81,11 @@ def devices() -> list[str]:
     return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
 
 
-def _code() -> str:
-    root = Path(tamt_ray.__file__).parent
+def _code(top: str) -> str:
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
+    for name, path in code_of(top).items():
+        if path.suffix == ".py":
+            digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()[:8]
 
 
@@ -108,11 +114,11 @@ def _trouble(probe: Probe, who: str) -> str | None:
 def _sources(sweep: Sweep) -> tuple[dict[str, str], dict[str, str]]:
     found: dict[str, str] = {}
     failed: dict[str, str] = {}
-    for _, config in expand(sweep).given:
+    for file in dict.fromkeys(file for _, search in expand(sweep).files for file in search.files):
         try:
-            found[config.file] = hashlib.sha256(read_file(config.file)).hexdigest()[:12]
+            found[file] = hashlib.sha256(read_file(file)).hexdigest()[:12]
         except SourceError as error:
-            failed[config.file] = str(error)
+            failed[file] = str(error)
     for source in dict.fromkeys(model.source for model in sweep.models.values()):
         try:
             found[source] = load_checkpoint(source).fingerprint[:12]

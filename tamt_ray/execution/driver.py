@@ -115,7 +115,7 @@ def run(
         places = _Places(execution.search, size, nodes, slots, gangs, autoscaler)
         if asked := places.look(board.demand()):
             watch(asked)
-        searches = sum(unit.config.in_gang for unit in open_units)
+        searches = sum(unit.config.lane == "gang" for unit in open_units)
         if len(open_units) > searches:
             lanes.start(lambda: run_fleet(f"{name}-board", store, slots))
         aggregation = Aggregation(f"{name}-aggregator", plan, ledger.records)

@@ -1,20 +1,21 @@
 """Everything that can be known to be wrong before compute is spent."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import load_checkpoint
-from tamt_ray.data.table import column, load_rows
-from tamt_ray.execution.preparation import given
+from tamt_ray.data.table import column, load_rows, name_of
+from tamt_ray.execution.bench import UnitBench
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.file import MaskFileError
 from tamt_ray.masks.matrices import UnsupportedModelError
-from tamt_ray.plan.config import GivenConfig
+from tamt_ray.methods.base import Search
 from tamt_ray.search.language_model import LanguageModel
+from tamt_ray.search.team import Team
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.spec.task import Spans
+from tamt_ray.tasks.base import Task
 from tamt_ray.values.table import Table
 
 
@@ -22,12 +23,12 @@ class PreflightError(ValueError):
     """The sweep cannot run as it is written; the message names the place in the file."""
 
 
-def check(
-    sweep: Sweep, given_masks: Collection[tuple[str, GivenConfig]] = ()
-) -> dict[str | Table, str]:
-    """The fingerprint of every model and given mask, by its source, and of every table. Fetches and
-    opens them all, finds the matrices, lays each mask on them and tries every task's head on its
-    model. Raises PreflightError."""
+def check(sweep: Sweep, searches: Collection[tuple[str, Search]] = ()) -> dict[str | Table, str]:
+    """Return the fingerprint of every model and file, by its source, and of every table.
+
+    Fetches and opens them all, finds the matrices, tries what `searches` read from files and every
+    task's head on its model, and looks through the rows of every task. Raises PreflightError.
+    """
     found: dict[str | Table, str] = {}
     for name, model in sweep.models.items():
         try:
@@ -44,33 +45,39 @@ def check(
                 f"models.{name}: {model.source} was published without an MLM head; "
                 f"have one trained with `head: {{steps: 300}}`"
             )
-        for method, config in given_masks:
-            if config.model == model:
+        bench = UnitBench(model, Team(), _nothing)
+        for method, search in searches:
+            if search.model == model:
                 try:
-                    _, found[config.file] = given(config, language_model.dense)
+                    search.find(bench)
                 except (SourceError, MaskFileError) as error:
                     raise PreflightError(f"methods.{method}: {error}") from error
+        found |= bench.sources
     found |= _readable(
         "corpus", [sweep.corpus.train, sweep.corpus.validation], [sweep.corpus.column]
     )
     for name, task in sweep.tasks.items():
-        wanted = (
-            ["id", "context", "question", "answers"]
-            if isinstance(task, Spans)
-            else [*task.text, task.label]
-        )
-        found |= _readable(f"tasks.{name}", [task.train, *task.validation], wanted)
+        found |= _readable(f"tasks.{name}", [task.train, *task.validation], task.columns, task)
     return found
 
 
-def _readable(place: str, tables: list[Table], columns: list[str]) -> dict[Table, str]:
+def _nothing(unit: str, name: str) -> bytes:
+    raise PreflightError(f"{name} of {unit[:8]} is needed before anything ran")
+
+
+def _readable(
+    place: str, tables: Sequence[Table], columns: Sequence[str], task: Task | None = None
+) -> dict[Table, str]:
     found: dict[Table, str] = {}
     for table in tables:
         try:
             rows = load_rows(table)
             for name in columns:
                 column(rows, name)
+            if task:
+                task.check(rows)
             found[table] = rows.fingerprint
-        except SourceError as error:
-            raise PreflightError(f"{place}: {error}") from error
+        except (SourceError, ValueError) as error:
+            told = f"{name_of(table)}: {error}" if task else str(error)
+            raise PreflightError(f"{place}: {told}") from error
     return found

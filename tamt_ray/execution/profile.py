@@ -2,19 +2,20 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
+from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.phases import Seconds, watched
+from tamt_ray.execution.bench import UnitBench
 from tamt_ray.execution.memory import keep_freed_memory
-from tamt_ray.execution.preparation import TERMS, language_model, settings, stream
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.mask import Mask
-from tamt_ray.plan.config import FinetuneConfig, ImpConfig, Kind, TamtConfig
+from tamt_ray.methods.base import TrainedSearch
+from tamt_ray.plan.config import FinetuneConfig, Kind
 from tamt_ray.plan.unit import Unit
-from tamt_ray.search.imp import train_level
-from tamt_ray.search.tamt import train_mask
+from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.team import Team
 from tamt_ray.values.model import Model
 
@@ -44,7 +45,7 @@ def first_units(units: Iterable[Unit]) -> list[Unit]:
     """The first search that trains and the first fine-tune, as far as there are any."""
     found: dict[Kind, Unit] = {}
     for unit in units:
-        if isinstance(unit.config, TamtConfig | ImpConfig | FinetuneConfig):
+        if isinstance(unit.config, TrainedSearch | FinetuneConfig):
             found.setdefault(unit.kind, unit)
     return list(found.values())
 
@@ -59,7 +60,7 @@ def time_steps(unit: Unit, steps: int = STEPS) -> Profile:
     """
     keep_freed_memory()
     match unit.config:
-        case TamtConfig() | ImpConfig() as config:
+        case TrainedSearch() as config:
             _search(config, 1)
             with watched() as phases:
                 seconds = _search(config, steps)
@@ -74,22 +75,22 @@ def time_steps(unit: Unit, steps: int = STEPS) -> Profile:
     return Profile(unit, steps, seconds, phases)
 
 
-def _search(config: TamtConfig | ImpConfig, steps: int) -> float:
-    """Seconds of so many steps."""
-    model = language_model(config.model, _DEVICE)
-    text, given = stream(config), replace(settings(config), steps=steps)
-    team = Team(_DEVICE)
-    if isinstance(config, ImpConfig):
-        below = Mask.by_magnitude(model.dense, config.start)
-        return train_level(model, below, config.sparsity, text, given, team)[1].seconds
-    return train_mask(
-        model, TERMS[config.method], config.sparsity, config.scoring, text, given, team,
-        distillation=config.distillation,
-    )[1].seconds  # fmt: skip
+def _search(search: TrainedSearch, steps: int) -> float:
+    """Return the seconds of so many steps; without its parents, as if it were the first."""
+    alone = {name: None for name, value in vars(search).items() if value in search.parents}
+    bench = UnitBench(search.model, Team(_DEVICE), _nothing, steps=steps)
+    history = search.model_copy(update=alone).find(bench).history
+    return history.seconds if history else 0.0
+
+
+def _nothing(unit: str, name: str) -> bytes:
+    raise ValueError(f"{name} of {unit[:8]} is needed, and a profile reads no results")
 
 
 def _mask(model: Model) -> Mask:
-    return Mask.by_magnitude(language_model(model, torch.device("cpu")).dense, 0.5)
+    path = load_checkpoint(model.source).path
+    dense = LanguageModel(path, prune=model.prune, pooler=model.pooler).dense
+    return Mask.by_magnitude(dense, 0.5)
 
 
 def _finetune(finetuner: Finetuner, config: FinetuneConfig, mask: Mask | None, steps: int) -> float:

@@ -12,7 +12,7 @@ from ray.exceptions import RayTaskError
 from tamt_ray.execution.placement import Node, largest_share
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.spec.task import Task
+from tamt_ray.tasks.base import Task
 from tamt_ray.values.model import Model
 
 

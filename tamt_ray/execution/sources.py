@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tamt_ray.data.table import name_of
-from tamt_ray.plan.config import GivenConfig, UnitConfig
+from tamt_ray.plan.config import UnitConfig
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Record
 from tamt_ray.values.table import Table
@@ -46,5 +46,5 @@ def _read_by(config: UnitConfig) -> Iterator[tuple[str, str | Table]]:
     yield config.model.source, config.model.source
     for table in config.tables:
         yield name_of(table), table
-    if isinstance(config, GivenConfig):
-        yield config.file, config.file
+    for file in config.files:
+        yield file, file

@@ -2,24 +2,23 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
-from safetensors.torch import load
-from torch import Tensor
 
-from tamt_ray.data.blocks import load_blocks
-from tamt_ray.execution.preparation import TERMS, language_model, settings, stream
+from tamt_ray.data.blocks import load_text
+from tamt_ray.execution.bench import HEAD, MASK, ReadArtifact, UnitBench
+from tamt_ray.masks.file import mask_from_bytes, mask_to_bytes
 from tamt_ray.masks.mask import Mask
-from tamt_ray.plan.config import ImpConfig, TamtConfig
+from tamt_ray.plan.expand import measured_terms
 from tamt_ray.plan.tuning import Rung, Study
 from tamt_ray.search.engine import Progress
 from tamt_ray.search.evaluate import pretraining_losses
-from tamt_ray.search.imp import train_level
-from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.tamt import MaskTraining
+from tamt_ray.search.state import TrainingState
 from tamt_ray.search.team import Team
 from tamt_ray.spec.tuning import Value
 from tamt_ray.store.store import Store, StoreError
+from tamt_ray.values.identity import identity
 
 
 class TrialBench:
@@ -29,56 +28,44 @@ class TrialBench:
         self._study = study
         self._model = study.sweep.models[study.model]
         self._team = team
-        self._head = _head(study, store)
-        # A judge of its own: a search trains the head and leaves its weights masked.
-        self._judge = self._language_model()
-        self._blocks = load_blocks(study.sweep.corpus, "validation", self._model.source)
+        self._head, self._trained = _head(study, store)
+        # A model of its own for the losses: a search trains the head and leaves its weights masked.
+        self._judge = UnitBench(self._model, team, self._artifact({})).model(self._head)
+        self._text = study.sweep.corpus.evaluation()
+        self._blocks = load_text(self._text, self._model.source)
 
     def climb(
         self, values: Mapping[str, Value], progress: Progress | None = None
     ) -> Iterator[Rung]:
-        """The losses of a trial's mask at every rung, each computed when it is asked for.
+        """Yield the losses of a trial's mask at every rung, each computed when it is asked for.
 
         `progress` is told of every training step.
         Raises NonFiniteLossError, and whatever the search raises.
         """
-        for steps, mask in self._masks(values, progress):
+        keepers: dict[str, _MemoryKeeper] = {}
+        for steps in self._study.tuning.rungs:
+            mask = self._mask(values, steps, keepers, progress)
             yield Rung(steps, self._losses(mask), time.time())
 
-    def _masks(
-        self, values: Mapping[str, Value], progress: Progress | None
-    ) -> Iterator[tuple[int, Mask]]:
-        rungs = self._study.tuning.rungs
-        match self._study.searches(values, rungs[-1]):
-            case (TamtConfig() as config,):
-                training = self._mask_training(config)
-                for steps in rungs:
-                    yield steps, training.advance(steps, progress)
-            case _:
-                for steps in rungs:
-                    yield steps, self._chain(self._study.searches(values, steps), progress)
-
-    def _mask_training(self, config: TamtConfig) -> MaskTraining:
-        return MaskTraining(
-            self._language_model(), TERMS[config.method], config.sparsity, config.scoring,
-            stream(config), settings(config), self._team, distillation=config.distillation,
-        )  # fmt: skip
-
-    def _chain(self, levels: tuple[TamtConfig | ImpConfig, ...], progress: Progress | None) -> Mask:
-        """The mask of the last level."""
-        mask: Mask | None = None
-        weights: Mapping[str, Tensor] | None = None
-        for level in levels:
-            assert isinstance(level, ImpConfig)
-            model = self._language_model()
-            below = mask or Mask.by_magnitude(model.dense, level.start)
-            start = None if level.rewind else weights
-            mask, _, weights = train_level(
-                model, below, level.sparsity, stream(level), settings(level), self._team,
-                progress, start=start,
-            )  # fmt: skip
-        assert mask is not None, "the spec refuses a chain without a trained level"
-        return mask
+    def _mask(
+        self,
+        values: Mapping[str, Value],
+        steps: int,
+        keepers: dict[str, "_MemoryKeeper"],
+        progress: Progress | None,
+    ) -> Mask:
+        """Return the mask of the last search behind a rung; trainings that a shorter rung has
+        begun go on from its state in `keepers`."""
+        left: dict[str, Mapping[str, bytes]] = {}
+        search = None
+        for search in self._study.searches(values, steps):
+            trajectory = search.trajectory
+            keeper = keepers.setdefault(trajectory, _MemoryKeeper()) if trajectory else None
+            bench = UnitBench(self._model, self._team, self._artifact(left), progress, keeper)
+            found = search.find(bench)
+            left[identity(search)] = {MASK: mask_to_bytes(found.mask), **found.artifacts}
+        assert search is not None, "the spec refuses a trial without a search"
+        return mask_from_bytes(left[identity(search)][MASK])
 
     def _losses(self, mask: Mask) -> dict[str, float]:
         with torch.no_grad():
@@ -88,23 +75,52 @@ class TrialBench:
             self._judge,
             mask,
             self._blocks,
-            probability=self._study.sweep.corpus.mlm_probability,
+            measured_terms(self._study.sweep),
+            probability=self._text.mlm_probability,
             seed=self._study.sweep.pretrain_eval.seed,
             batch_size=self._study.sweep.pretrain_eval.batch_size,
             device=self._team.device,
         )
-        return {name: found[name] for name in ("mlm_loss", "kd_loss")}
+        return {name: value for name, value in found.items() if name.endswith("_loss")}
 
-    def _language_model(self) -> LanguageModel:
-        return language_model(self._model, self._team.device, self._head)
+    def _artifact(self, left: Mapping[str, Mapping[str, bytes]]) -> ReadArtifact:
+        """Return how to read what the searches of one trial `left`, and the trained head."""
+
+        def read(unit: str, name: str) -> bytes:
+            return self._trained if (unit, name) == (self._head, HEAD) else left[unit][name]
+
+        return read
 
 
-def _head(study: Study, store: Store) -> dict[str, Tensor] | None:
-    """The trained MLM head of a model that was published without one."""
+@dataclass
+class _MemoryKeeper:
+    """Keeps the last state of one training for the next rung, in memory."""
+
+    states: dict[str, TrainingState] = field(default_factory=dict)
+
+    def newest(self) -> str | None:
+        """Name the state, if there is one."""
+        return next(iter(self.states), None)
+
+    def read(self, name: str) -> TrainingState:
+        """Return the state."""
+        return self.states[name]
+
+    def due(self, *, last: bool) -> bool:
+        """Keep the last state only."""
+        return last
+
+    def keep(self, state: TrainingState) -> None:
+        """Replace the state."""
+        self.states = {str(state.step): state}
+
+
+def _head(study: Study, store: Store) -> tuple[str | None, bytes]:
+    """Return id and weights of the trained MLM head of a model that was published without one."""
     heads = [unit.id for unit in study.ground().units.values() if unit.kind == "head"]
     if not heads:
-        return None
+        return None, b""
     record = store.record("head", heads[0])
     if record is None:
         raise StoreError(f"head {heads[0][:8]} is needed but has no record in the store")
-    return load(store.artifact(record, "head.safetensors"))
+    return heads[0], store.artifact(record, HEAD)

@@ -9,43 +9,35 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from tamt_ray import __version__
-from tamt_ray.data.blocks import load_blocks
-from tamt_ray.data.checkpoint import load_checkpoint
-from tamt_ray.data.table import load_rows, name_of
+from tamt_ray.execution.bench import HEAD, MASK, UnitBench
 from tamt_ray.execution.keeping import Cadence, StoreKeeper
 from tamt_ray.execution.memory import keep_freed_memory
-from tamt_ray.execution.preparation import TERMS, given, language_model, settings, stream
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.file import mask_from_bytes, mask_to_bytes
 from tamt_ray.masks.mask import Mask
+from tamt_ray.methods.base import Search
 from tamt_ray.plan.config import (
     FinetuneConfig,
-    GivenConfig,
     HeadConfig,
-    ImpConfig,
     Kind,
-    OmpConfig,
     PretrainEvalConfig,
-    RandomConfig,
-    TamtConfig,
     config_dict,
 )
 from tamt_ray.plan.unit import Unit
+from tamt_ray.search.engine import Settings
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.head import train_head
-from tamt_ray.search.imp import train_level
-from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.tamt import train_mask
 from tamt_ray.search.team import Team
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.states import States
 from tamt_ray.store.store import Store, StoreError
-from tamt_ray.values.model import Model
-from tamt_ray.values.table import Table
+from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.training import Training
 
+HISTORY = "history.parquet"
 Progress = Callable[[int, int], None]
 
 
@@ -103,151 +95,95 @@ class Workbench:
         return committed
 
     def _keeper(self, unit: Unit) -> StoreKeeper:
-        config = unit.config
-        last = config.steps if isinstance(config, ImpConfig | TamtConfig) else sys.maxsize
-        # Only mask trainings have longer ones to go on with; the rest end where they end.
-        goes_on = isinstance(config, TamtConfig) and (self._saving.leave_last or unit.goes_on)
+        search = unit.config if isinstance(unit.config, Search) else None
+        last = (search.own_steps if search else 0) or sys.maxsize
+        # Only trainings that have longer ones are gone on with; the rest end where they end.
+        extends = search is not None and search.length is not None
+        goes_on = extends and (self._saving.leave_last or unit.goes_on)
         states = States(self._store.files, unit.trajectory)
         return StoreKeeper(states, last, self._saving, leave_last=goes_on)
 
     def _compute(self, unit: Unit, keeper: StoreKeeper, progress: Progress | None) -> Yield:
-        match unit.config:
-            case HeadConfig() as config:
-                return self._head(config, keeper, progress)
-            case RandomConfig() | OmpConfig() | GivenConfig() as config:
-                return self._untrained(config)
-            case ImpConfig() as config:
-                return self._imp(config, keeper, progress)
-            case TamtConfig() as config:
-                return self._tamt(config, keeper, progress)
-            case PretrainEvalConfig() as config:
-                return self._pretrain_eval(config)
-            case FinetuneConfig() as config:
-                outcome = self._finetuner.run(
-                    config.model, config.task, config.seed, self._mask(config.mask), progress
-                )
-                history = {"history.parquet": outcome.history.to_parquet()}
-                return Yield(outcome.metrics, history, outcome.sources)
-
-    def _head(self, config: HeadConfig, keeper: StoreKeeper, progress: Progress | None) -> Yield:
-        model, sources = self._language_model(config.model, None)
-        weights, history = train_head(
-            model, stream(config), settings(config), self._team, progress, keeper=keeper
-        )
-        return Yield(
-            {"steps": float(config.training.steps)},
-            {"head.safetensors": save(weights), "history.parquet": history.to_parquet()},
-            {**sources, **_read(config.corpus.train)},
-        )
-
-    def _untrained(self, config: RandomConfig | OmpConfig | GivenConfig) -> Yield:
-        model, sources = self._language_model(config.model, None)
-        cost = _cost(0, 0, 0.0)
+        config = unit.config
+        if isinstance(config, FinetuneConfig):
+            outcome = self._finetuner.run(
+                config.model, config.task, config.seed, self._mask(config.mask), progress
+            )
+            history = {HISTORY: outcome.history.to_parquet()}
+            return Yield(outcome.metrics, history, outcome.sources)
+        bench = UnitBench(config.model, self._team, self._artifact, progress, keeper)
         match config:
-            case RandomConfig():
-                mask = Mask.at_random(model.dense, config.sparsity, config.seed)
-            case OmpConfig():
-                mask = Mask.by_magnitude(model.dense, config.sparsity)
-            case GivenConfig():
-                mask, sources[config.file] = given(config, model.dense)
-                cost = {}
-        return Yield({**_figures(mask), **cost}, {"mask.safetensors": mask_to_bytes(mask)}, sources)
+            case HeadConfig():
+                return self._head(config, bench, keeper)
+            case PretrainEvalConfig():
+                return self._pretrain_eval(config, bench)
+            case Search():
+                return self._search(config, bench)
 
-    def _imp(self, config: ImpConfig, keeper: StoreKeeper, progress: Progress | None) -> Yield:
-        model, sources = self._language_model(config.model, config.head)
-        below = self._mask(config.below) or Mask.by_magnitude(model.dense, config.start)
-        start = None
-        seconds = 0.0
-        if config.below:
-            seconds = self._record("search", config.below).metrics["search_seconds"]
-            if not config.rewind:
-                start = load(self._artifact("search", config.below, "weights.safetensors"))
-        mask, history, weights = train_level(
-            model, below, config.sparsity, stream(config), settings(config), self._team, progress,
-            start=start, keeper=keeper,
-        )  # fmt: skip
-        seconds += history.seconds
-        figures = {**_figures(mask), **_cost(config.steps, config.iterations, seconds)}
-        artifacts = {
-            "mask.safetensors": mask_to_bytes(mask),
-            "history.parquet": history.to_parquet(),
-        }
-        if not config.rewind:
-            artifacts["weights.safetensors"] = save(weights)
-        return Yield(figures, artifacts, {**sources, **_read(config.corpus.train)})
-
-    def _tamt(self, config: TamtConfig, keeper: StoreKeeper, progress: Progress | None) -> Yield:
-        model, sources = self._language_model(config.model, config.head)
-        mask, history = train_mask(
-            model, TERMS[config.method], config.sparsity, config.scoring, stream(config),
-            settings(config), self._team, progress,
-            distillation=config.distillation, keeper=keeper,
+    def _head(self, config: HeadConfig, bench: UnitBench, keeper: StoreKeeper) -> Yield:
+        head = config.training
+        training = Training(
+            batch_size=head.batch_size, micro_batch=head.micro_batch, horizon=head.steps
+        )
+        settings = Settings(training, Optimizer(lr=head.lr), head.steps, head.seed)
+        weights, history = train_head(
+            bench.model(), bench.stream(config.text, settings), settings, self._team,
+            bench.progress, keeper=keeper,
         )  # fmt: skip
         return Yield(
-            {**_figures(mask), **_cost(config.steps, config.iterations, history.seconds)},
-            {"mask.safetensors": mask_to_bytes(mask), "history.parquet": history.to_parquet()},
-            {**sources, **_read(config.corpus.train)},
+            {"steps": float(head.steps)},
+            {HEAD: save(weights), HISTORY: history.to_parquet()},
+            bench.sources,
         )
 
-    def _pretrain_eval(self, config: PretrainEvalConfig) -> Yield:
-        model, sources = self._language_model(config.model, config.head)
-        blocks = load_blocks(config.corpus, "validation", config.model.source)
+    def _search(self, search: Search, bench: UnitBench) -> Yield:
+        found = search.find(bench)
+        metrics = {
+            "zeros": float(found.mask.zeros),
+            "weights": float(found.mask.weights),
+            "sparsity": found.mask.sparsity,
+        }
+        if search.iterations is not None:
+            # Iterations and seconds count all training behind the mask.
+            before = self._record(search.below).metrics["search_seconds"] if search.below else 0.0
+            metrics |= {
+                "steps": float(search.own_steps),
+                "iterations": float(search.iterations),
+                "search_seconds": before + (found.history.seconds if found.history else 0.0),
+            }
+        artifacts = {MASK: mask_to_bytes(found.mask), **found.artifacts}
+        if found.history:
+            artifacts[HISTORY] = found.history.to_parquet()
+        return Yield(metrics, artifacts, bench.sources)
+
+    def _pretrain_eval(self, config: PretrainEvalConfig, bench: UnitBench) -> Yield:
         losses = pretraining_losses(
-            model,
+            bench.model(config.head),
             self._mask(config.mask),
-            blocks,
-            probability=config.corpus.mlm_probability,
+            bench.text(config.text),
+            config.objectives,
+            probability=config.text.mlm_probability,
             seed=config.evaluation.seed,
             batch_size=config.evaluation.batch_size,
             device=self._team.device,
         )
-        return Yield(losses, {}, {**sources, **_read(config.corpus.validation)})
-
-    def _language_model(
-        self, described: Model, head: str | None
-    ) -> tuple[LanguageModel, dict[str, str]]:
-        weights = load(self._artifact("head", head, "head.safetensors")) if head else None
-        model = language_model(described, self._team.device, weights)
-        return model, {described.source: load_checkpoint(described.source).fingerprint}
+        return Yield(losses, {}, bench.sources)
 
     def _mask(self, unit_id: str | None) -> Mask | None:
-        if unit_id is None:
-            return None
-        return mask_from_bytes(self._artifact("search", unit_id, "mask.safetensors"))
+        return mask_from_bytes(self._artifact(unit_id, MASK)) if unit_id else None
 
-    def _record(self, kind: Kind, unit_id: str) -> Record:
-        record = self._store.record(kind, unit_id)
-        if record is None:
-            raise StoreError(f"{kind} {unit_id[:8]} is needed but has no record in the store")
-        return record
+    def _record(self, unit_id: str) -> Record:
+        """Return the record of a parent: an output head or a search."""
+        kinds: tuple[Kind, ...] = ("search", "head")
+        for kind in kinds:
+            if record := self._store.record(kind, unit_id):
+                return record
+        raise StoreError(f"{unit_id[:8]} is needed but has no record in the store")
 
-    def _artifact(self, kind: Kind, unit_id: str, name: str) -> bytes:
-        record = self._record(kind, unit_id)
+    def _artifact(self, unit_id: str, name: str) -> bytes:
+        record = self._record(unit_id)
         self._inputs[f"{unit_id}/{name}"] = record.artifacts[name].sha256
         return self._store.artifact(record, name)
-
-
-def _read(table: Table) -> dict[str, str]:
-    """What a record says of a table: its rows, whatever tokens they became."""
-    return {name_of(table): load_rows(table).fingerprint}
-
-
-def _figures(mask: Mask) -> dict[str, float]:
-    """What a record tells of a mask."""
-    return {
-        "zeros": float(mask.zeros),
-        "weights": float(mask.weights),
-        "sparsity": mask.sparsity,
-    }
-
-
-def _cost(steps: int, iterations: int, seconds: float) -> dict[str, float]:
-    """What it tells of the search; `iterations` and `seconds` count all training behind it."""
-    return {
-        "steps": float(steps),
-        "iterations": float(iterations),
-        "search_seconds": seconds,
-    }
 
 
 def device_name(team: Team) -> str:

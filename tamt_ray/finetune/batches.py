@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from tamt_ray.data.seeds import derive
-from tamt_ray.finetune.examples import Batch, Indices, Sequences
+from tamt_ray.tasks.features.examples import Batch, Indices, Sequences
 
 _WINDOW, _WINDOWS = 50, 4
 """At most so many batches are sorted by length together, and at most one in so many of an epoch:

@@ -12,17 +12,17 @@ from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.derived import derived
 from tamt_ray.data.history import History
-from tamt_ray.data.table import Rows, load_rows, name_of
-from tamt_ray.finetune.examples import Examples
-from tamt_ray.finetune.loop import Evaluation, Progress, train
+from tamt_ray.data.table import load_rows, name_of
+from tamt_ray.finetune.loop import Progress, train
 from tamt_ray.finetune.model import Encoder
-from tamt_ray.finetune.passages import Passages, passages
 from tamt_ray.finetune.recent import Recent
-from tamt_ray.finetune.sentences import Sentences, sentences
 from tamt_ray.finetune.vocabulary import tokens_of
 from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero
-from tamt_ray.spec.task import Spans, Task
+from tamt_ray.tasks.base import Task
+from tamt_ray.tasks.features.examples import Examples
+from tamt_ray.tasks.scores import baselines, summary
 from tamt_ray.values.model import Model
+from tamt_ray.values.plugin import package_of
 from tamt_ray.values.table import Table
 
 _FEATURE_BYTES = 1 << 30
@@ -37,8 +37,7 @@ class Finetuned:
     """What a fine-tune leaves behind."""
 
     metrics: dict[str, float]
-    """`best` and `last` value of the headline metric (fractions), `best_step`, `steps`, `examples`,
-    `pruned_nonzero`, and every metric of the task at the best step."""
+    """The scores as `tasks.scores.summary` has them, `examples` and `pruned_nonzero`."""
     history: History
     """Curves: `loss` and `lr` every few steps, the validation metrics at every evaluation."""
     sources: dict[str, str]
@@ -86,6 +85,7 @@ class Finetuner:
         ]
         _check_lengths(encoder, [data, *validation])
         history = History()
+        constants = baselines(validation[0].constants(), task.measured)
         tokens = tokens_of(examples.sequences for examples in (data, *validation))
         network = encoder.network(model, task, seed, tokens)
         matrices, mask = ({}, None) if mask is None else encoder.masked(mask)
@@ -104,7 +104,8 @@ class Finetuner:
         named = zip((task.train, *task.validation), (data, *validation), strict=True)
         return Finetuned(
             metrics={
-                **_summary(evaluations, task),
+                **summary(evaluations, task.measured),
+                **constants,
                 "examples": data.count,
                 "pruned_nonzero": moved,
             },
@@ -134,19 +135,13 @@ class Finetuner:
     ) -> Examples:
         key = (
             encoder.fingerprint,
-            task.model_dump_json(include=_FEATURE_FIELDS),
+            f"{package_of(type(task))} {task.version}",
+            task.model_dump_json(include=set(task.features)),
             str(limit),
             "" if limit is None else str(seed),
         )
         make = partial(_make, key, task, table, words, limit, seed)
         return self._features.get((table, *key), make)
-
-
-_FEATURE_FIELDS = {
-    "kind", "text", "label", "classes", "cut", "max_length",
-    "doc_stride", "max_query", "n_best", "max_answer",
-}  # fmt: skip
-"""What features depend on beside model, table and subset."""
 
 
 def _make(
@@ -159,23 +154,13 @@ def _make(
 ) -> Examples:
     rows = load_rows(table)
     try:
-        build = partial(_build, task, rows, words, limit, seed)
+        build = partial(task.examples, rows, words, limit, seed)
         if min(limit or sys.maxsize, rows.table.num_rows) < _WORTH_KEEPING:
             return build()
         tensors = derived("features", (*_VERSIONS, rows.fingerprint, *key), lambda: build().pack())
-        if isinstance(task, Spans):
-            return Passages.unpack(tensors, task, rows.fingerprint)
-        return Sentences.unpack(tensors, task, rows.fingerprint)
+        return task.unpacked(tensors, rows.fingerprint)
     except (ValueError, SourceError) as error:
         raise type(error)(f"{name_of(table)}: {error}") from error
-
-
-def _build(
-    task: Task, rows: Rows, words: PreTrainedTokenizerBase, limit: int | None, seed: int | str
-) -> Passages | Sentences:
-    if isinstance(task, Spans):
-        return passages(task, rows, words, limit, seed)
-    return sentences(task, rows, words, limit, seed)
 
 
 def _check_lengths(encoder: Encoder, data: list[Examples]) -> None:
@@ -183,14 +168,3 @@ def _check_lengths(encoder: Encoder, data: list[Examples]) -> None:
     longest = max(int(examples.sequences.lengths.max()) for examples in data)
     if limit is not None and longest > limit:
         raise ValueError(f"the model reads {limit} tokens at most; lower `max_length` to {limit}")
-
-
-def _summary(evaluations: list[Evaluation], task: Task) -> dict[str, float]:
-    best = max(evaluations, key=lambda evaluation: evaluation.metrics[task.metric])
-    return {
-        **best.metrics,
-        "best": best.metrics[task.metric],
-        "last": evaluations[-1].metrics[task.metric],
-        "best_step": best.step,
-        "steps": evaluations[-1].step,
-    }

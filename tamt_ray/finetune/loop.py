@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,9 +12,10 @@ from tamt_ray.data.history import History, NonFiniteLossError, check_finite
 from tamt_ray.data.phases import phase
 from tamt_ray.data.seeds import derive
 from tamt_ray.finetune.batches import collate, epoch_batches, evaluation_batches
-from tamt_ray.finetune.examples import Examples
 from tamt_ray.finetune.model import Network
-from tamt_ray.spec.task import Task
+from tamt_ray.tasks.base import Task
+from tamt_ray.tasks.features.examples import Examples
+from tamt_ray.tasks.scores import Evaluation
 
 Progress = Callable[[int, int], None]
 """Called with the steps done and the steps in all, every few steps."""
@@ -24,14 +24,6 @@ _LOG_EVERY = 10
 """Steps between two looks at the loss; on a GPU each look waits for the device."""
 _EVALUATION_FACTOR = 4
 """Without gradients this many times a training batch fits."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """All metrics after a step; those of the second validation set end in `_2`, and so on."""
-
-    step: int
-    metrics: dict[str, float]
 
 
 def train(
@@ -126,7 +118,10 @@ def _evaluate(
         if not all(np.isfinite(row).all() for row in found):
             raise NonFiniteLossError(step, float("nan"))
         suffix = "" if number == 1 else f"_{number}"
-        metrics |= {f"{name}{suffix}": value for name, value in data.metrics(found).items()}
+        predictions = data.predictions(found)
+        metrics |= {
+            f"{name}{suffix}": kind.compute(predictions) for name, kind in task.measured.items()
+        }
     return Evaluation(step, metrics)
 
 

@@ -1,30 +1,28 @@
 """An encoder with a task head, kept in memory between fine-tunes."""
 
 import copy
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import (
-    AutoModel,
-    AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
+from transformers.utils.generic import ModelOutput
 
 from tamt_ray.data.checkpoint import Checkpoint
 from tamt_ray.data.seeds import derive
-from tamt_ray.finetune.examples import Indices
 from tamt_ray.finetune.vocabulary import Vocabulary
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import POOLER, prunable_matrices
-from tamt_ray.spec.task import Classification, Spans, Task
+from tamt_ray.tasks.base import Task
+from tamt_ray.tasks.features.examples import Indices
 from tamt_ray.values.model import Model
 
+HeadOutputs = Callable[[ModelOutput], Tensor]
+"""Takes from the output of an architecture's head what a loss reads."""
 _STD = 0.02
 """Standard deviation of new weights, as BERT was initialised."""
 _TRIAL = 8
@@ -42,17 +40,15 @@ class Network(nn.Module):
 class NativeHead(Network):
     """The architecture's own head on the shared body."""
 
-    def __init__(self, body: nn.Module, whole: PreTrainedModel, spans: bool) -> None:
+    def __init__(self, body: nn.Module, whole: PreTrainedModel, read: HeadOutputs) -> None:
+        """`read` takes from the output what the loss reads."""
         super().__init__(body)
         self.whole = whole
-        self.spans = spans
+        self.read = read
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Class outputs, or start and end outputs of every token."""
-        output = self.whole(**inputs)
-        if self.spans:
-            return torch.stack((output.start_logits, output.end_logits), dim=-1)
-        return output.logits
+        """Outputs of the head."""
+        return self.read(self.whole(**inputs))
 
 
 class MeanHead(Network):
@@ -97,7 +93,7 @@ class Encoder:
         self._original = {name: p.detach().clone() for name, p in self.body.named_parameters()}
         self._vocabulary = Vocabulary.find(self.body, self._original)
         self.body.to(device)  # pyright: ignore[reportArgumentType]
-        self._networks: dict[tuple[str, int], Network] = {}
+        self._networks: dict[tuple[str, int, HeadOutputs], Network] = {}
 
     def network(
         self, model: Model, task: Task, seed: int, tokens: Indices | None = None
@@ -107,13 +103,11 @@ class Encoder:
         Given the `tokens` that it will read, in ascending order, it has no other words. Raises
         ValueError for tokens of another vocabulary.
         """
-        if isinstance(task, Spans):
-            kind, labels = "spans", 2
-        else:
-            kind, labels = model.pooling, task.classes if isinstance(task, Classification) else 1
-        if (kind, labels) not in self._networks:
-            self._networks[kind, labels] = self._build(kind, labels)
-        network = self._networks[kind, labels]
+        mean = task.pooled and model.pooling == "mean"
+        key = "mean" if mean else task.auto_class, task.outputs, task.head_outputs
+        if key not in self._networks:
+            self._networks[key] = self._mean(task) if mean else self._native(task)
+        network = self._networks[key]
         replaced = None
         if self._vocabulary is not None:
             self._vocabulary.reset(tokens, self._device)
@@ -136,9 +130,9 @@ class Encoder:
         network = self.network(model, task, 0).eval()
         try:
             network({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-        except (AttributeError, IndexError, TypeError) as error:
+        except (AttributeError, LookupError, TypeError) as error:
             raise ValueError(
-                f"{type(self.body).__name__} does not work with a head for {task.kind}: {error}"
+                f"{type(self.body).__name__} does not work with a head for {task.words}: {error}"
             ) from error
 
     def masked(self, mask: Mask) -> tuple[dict[str, nn.Parameter], Mask]:
@@ -176,22 +170,20 @@ class Encoder:
         reserved = 0 if positions.padding_idx is None else positions.padding_idx + 1
         return positions.num_embeddings - reserved
 
-    def _build(self, kind: str, labels: int) -> Network:
+    def _mean(self, task: Task) -> Network:
+        return MeanHead(self.body, self.body.config, task.outputs).to(self._device)
+
+    def _native(self, task: Task) -> Network:
         config = copy.deepcopy(self.body.config)
-        if kind == "mean":
-            return MeanHead(self.body, config, labels).to(self._device)
-        config.num_labels = labels
+        config.num_labels = task.outputs
         config.return_dict = True
-        head = (
-            AutoModelForQuestionAnswering if kind == "spans" else AutoModelForSequenceClassification
-        )
+        head = getattr(transformers, task.auto_class)
         try:
             with torch.device("meta"), _quiet():
                 whole: PreTrainedModel = head.from_config(config, dtype=torch.float32)
         except ValueError as error:
-            what = "spans" if kind == "spans" else "sentences"
             raise ValueError(
-                f"transformers has no head for {what} on {config.model_type}"
+                f"transformers has no {task.auto_class} for {config.model_type}"
             ) from error
         prefix = whole.base_model_prefix
         if type(getattr(whole, prefix)) is not type(self.body):
@@ -202,7 +194,7 @@ class Encoder:
                 child.to_empty(device=self._device)
                 if next(child.buffers(), None) is not None:
                     raise ValueError(f"cannot initialise the buffers of {type(whole).__name__}")
-        return NativeHead(self.body, whole, kind == "spans")
+        return NativeHead(self.body, whole, task.head_outputs)
 
 
 def _initialise(modules: list[nn.Module], generator: torch.Generator) -> None:

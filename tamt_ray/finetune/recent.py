@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
-from tamt_ray.finetune.examples import Examples
+from tamt_ray.tasks.features.examples import Examples
 
 
 class Recent:

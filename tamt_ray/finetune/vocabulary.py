@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tamt_ray.finetune.examples import Indices, Sequences
 from tamt_ray.masks.mask import Mask
+from tamt_ray.tasks.features.examples import Indices, Sequences
 
 
 def tokens_of(data: Iterable[Sequences]) -> Indices:

@@ -1,176 +1,66 @@
-"""The four kinds of work, each with just the fields that decide its result."""
+"""The kinds of work beside searches, each with just the fields that decide its result."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, TypeAdapter
+from tamt_ray.methods.base import Search
+from tamt_ray.methods.registry import METHODS
+from tamt_ray.objectives.base import Objective, passes
+from tamt_ray.objectives.kd import Kd
+from tamt_ray.objectives.mlm import Mlm
+from tamt_ray.objectives.registry import OBJECTIVES
+from tamt_ray.spec.evaluation import PretrainEval
+from tamt_ray.tasks.base import Task
+from tamt_ray.tasks.registry import TASKS
+from tamt_ray.values.config import KINDS, Config, Kind, Lane
+from tamt_ray.values.identity import written
+from tamt_ray.values.model import HeadTraining
+from tamt_ray.values.plugin import tag
+from tamt_ray.values.table import Table
+from tamt_ray.values.text import Text
 
-from tamt_ray.spec.method import Distillation, Scoring
-from tamt_ray.spec.sweep import PretrainEval
-from tamt_ray.spec.task import Task
-from tamt_ray.values.base import Fraction, Frozen
-from tamt_ray.values.model import HeadTraining, Model
-from tamt_ray.values.optimizer import Optimizer
-from tamt_ray.values.source import Source
-from tamt_ray.values.table import Corpus, Table
-from tamt_ray.values.training import Training
+if TYPE_CHECKING:
+    AnyTask = Task
+    Term = Objective
+else:
+    AnyTask = TASKS.entry("kind")
+    Term = OBJECTIVES.entry("objective")
 
-Kind = Literal["head", "search", "pretrain_eval", "finetune"]
-KINDS: tuple[Kind, ...] = ("head", "search", "pretrain_eval", "finetune")
+__all__ = [
+    "KINDS", "Config", "FinetuneConfig", "HeadConfig", "Kind", "PretrainEvalConfig", "Search",
+    "UnitConfig", "config_dict", "parse_config",
+]  # fmt: skip
 
-
-class _Config(Frozen):
-    """`version` of a kind is raised by hand whenever its code changes a result."""
-
-    version: ClassVar[int] = 1
-    in_gang: ClassVar[bool] = False
-    """Whether it trains on text, in a search gang; everything else goes to the fine-tune fleet."""
-
-    @property
-    def parents(self) -> tuple[str, ...]:
-        """Ids of the units whose results this one reads."""
-        return ()
-
-    @property
-    def tables(self) -> tuple[Table, ...]:
-        """What it reads rows of."""
-        return ()
+PAPER_TERMS: tuple[Objective, ...] = (Mlm(), Kd())
+"""The losses of the paper, measured of every mask."""
 
 
-class HeadConfig(_Config):
+class HeadConfig(Config):
     """Trains an MLM head on the frozen dense encoder."""
 
-    in_gang: ClassVar[bool] = True
+    lane: ClassVar[Lane] = "gang"
+    decisive: ClassVar[Mapping[str, frozenset[str]]] = {"model": frozenset({"source"})}
     kind: Literal["head"] = "head"
-    model: Model
-    corpus: Corpus
+    text: Text
     training: HeadTraining
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        return (self.corpus.train,)
-
-
-class _SearchConfig(_Config):
-    kind: Literal["search"] = "search"
-    model: Model
-    sparsity: Fraction
+        return (self.text.table,)
 
     @property
-    def iterations(self) -> int | None:
-        """Training steps behind the mask, 0 where none are; None where only others know."""
-        return 0
+    def operations(self) -> float:
+        tokens = self.training.steps * self.training.batch_size * self.text.block_size
+        return 3 * tokens * self.model.parameters
 
 
-class RandomConfig(_SearchConfig):
-    """A uniform random subset."""
-
-    method: Literal["random"] = "random"
-    seed: int
-
-
-class OmpConfig(_SearchConfig):
-    """Magnitude pruning of θ0."""
-
-    method: Literal["omp"] = "omp"
-
-
-class GivenConfig(_SearchConfig):
-    """A mask out of a file; what was in it is in the record, beside the other sources."""
-
-    method: Literal["given"] = "given"
-    file: Source
-
-    @property
-    def iterations(self) -> None:
-        """None."""
-        return
-
-
-class ImpConfig(_SearchConfig):
-    """One IMP level: trains θ0 under the mask below it, prunes to `sparsity`.
-
-    Without `below`, the mask below is OMP at `start`, computed in place. Without `rewind` the
-    weights trained below are trained on instead of θ0. Its data begins where that of the level
-    below ended.
-    """
-
-    version: ClassVar[int] = 2
-    in_gang: ClassVar[bool] = True
-    method: Literal["imp"] = "imp"
-    corpus: Corpus
-    training: Training
-    optimizer: Optimizer
-    seed: int
-    steps: int
-    start: Fraction
-    rewind: bool = True
-    below: str | None = None
-    head: str | None = None
-    workers: int | None = None
-    """Where it decides the result: of a gang that sends rounded gradients."""
-
-    @property
-    def parents(self) -> tuple[str, ...]:
-        return tuple(parent for parent in (self.below, self.head) if parent)
-
-    @property
-    def tables(self) -> tuple[Table, ...]:
-        return (self.corpus.train,)
-
-    @property
-    def iterations(self) -> int:
-        """Training steps of this level and all below it."""
-        return self.steps * (round(self.sparsity / self.start) - 1)
-
-    @property
-    def first(self) -> int:
-        """Training steps of all levels below it."""
-        return self.iterations - self.steps
-
-
-class TamtConfig(_SearchConfig):
-    """One mask training."""
-
-    in_gang: ClassVar[bool] = True
-    method: Literal["tamt_mlm", "tamt_kd", "tamt_mlm_kd"]
-    corpus: Corpus
-    training: Training
-    optimizer: Optimizer
-    scoring: Scoring = Scoring()
-    distillation: Distillation = Distillation()
-    seed: int
-    steps: int
-    head: str | None = None
-    workers: int | None = None
-    """As for `ImpConfig`."""
-
-    @property
-    def parents(self) -> tuple[str, ...]:
-        return (self.head,) if self.head else ()
-
-    @property
-    def tables(self) -> tuple[Table, ...]:
-        return (self.corpus.train,)
-
-    @property
-    def first(self) -> int:
-        """0: there is no search below it."""
-        return 0
-
-    @property
-    def iterations(self) -> int:
-        """Training steps behind the mask."""
-        return self.steps
-
-
-class PretrainEvalConfig(_Config):
-    """MLM and KD loss of one mask, or of the dense model."""
+class PretrainEvalConfig(Config):
+    """Losses of one mask, or of the dense model, on held-out text."""
 
     kind: Literal["pretrain_eval"] = "pretrain_eval"
-    model: Model
-    corpus: Corpus
+    text: Text
     evaluation: PretrainEval
+    objectives: tuple[Term, ...] = PAPER_TERMS
     mask: str | None = None
     head: str | None = None
 
@@ -180,16 +70,22 @@ class PretrainEvalConfig(_Config):
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        return (self.corpus.validation,)
+        return (self.text.table,)
+
+    @property
+    def operations(self) -> float:
+        tokens = self.text.limit * self.text.block_size if self.text.limit else 250_000
+        return 2 * (1 + passes(self.objectives)) * tokens * self.model.parameters
 
 
-class FinetuneConfig(_Config):
+class FinetuneConfig(Config):
     """One fine-tune of one mask, or of the dense model, on one task."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
+    # The mask names its matrices itself.
+    decisive: ClassVar[Mapping[str, frozenset[str]]] = {"model": frozenset({"source", "pooling"})}
     kind: Literal["finetune"] = "finetune"
-    model: Model
-    task: Task
+    task: AnyTask
     seed: int
     mask: str | None = None
 
@@ -202,46 +98,40 @@ class FinetuneConfig(_Config):
         return (self.task.train, *self.task.validation)
 
 
-SearchConfig = RandomConfig | OmpConfig | GivenConfig | ImpConfig | TamtConfig
-UnitConfig = HeadConfig | SearchConfig | PretrainEvalConfig | FinetuneConfig
-_ADAPTER: TypeAdapter[UnitConfig] = TypeAdapter(
-    Annotated[
-        HeadConfig
-        | Annotated[SearchConfig, Field(discriminator="method")]
-        | PretrainEvalConfig
-        | FinetuneConfig,
-        Field(discriminator="kind"),
-    ]
-)
-
-
-def parse_config(data: Mapping[str, object]) -> UnitConfig:
-    """The config written by `config_dict`. Raises pydantic.ValidationError."""
-    return _ADAPTER.validate_python(data)
+UnitConfig = HeadConfig | Search | PretrainEvalConfig | FinetuneConfig
 
 
 def config_dict(config: UnitConfig) -> dict[str, object]:
-    """JSON form with defaults dropped and the discriminators kept."""
-    data = config.model_dump(mode="json", exclude_defaults=True, exclude={"model"})
-    data["kind"] = config.kind
-    if config.kind == "search":
-        data["method"] = config.method
-    if isinstance(config, FinetuneConfig):
-        task = config.task
-        data["task"]["kind"] = task.kind
-    data["model"] = config.model.model_dump(
-        mode="json", exclude_defaults=True, include=_decisive(config)
-    )
-    return data
+    """Return what decides the result, as records keep it: defaults dropped, tags kept."""
+    return written(config)
 
 
-def _decisive(config: UnitConfig) -> set[str]:
-    """The fields of the model that matter: a trained head is a parent, the size an estimate."""
-    match config:
-        case HeadConfig():
-            return {"source"}
-        case FinetuneConfig():
-            # The mask names its matrices itself.
-            return {"source", "pooling"}
+def parse_config(data: Mapping[str, object]) -> UnitConfig:
+    """Return the config behind what `config_dict` wrote. Raises pydantic.ValidationError, and
+    KeyError for a kind or a method that is not installed."""
+    kinds: dict[object, type[Config]] = {
+        "head": HeadConfig, "pretrain_eval": PretrainEvalConfig, "finetune": FinetuneConfig,
+        **{("search", tag(kind.unit, "method")[0]): kind.unit for kind in METHODS.distinct},
+    }  # fmt: skip
+    kind = data["kind"]
+    found = kinds[("search", data["method"]) if kind == "search" else kind]
+    config = found.model_validate(_fields(data))
+    assert isinstance(config, UnitConfig)
+    return config
+
+
+def _fields(data: object) -> object:
+    """Return the fields of a value and of those inside, without what an identity has beside."""
+    match data:
+        case {"measured": [_, name, _], **others}:
+            return _fields({**others, "metric": name})
+        case dict():
+            return {
+                key: _fields(value)
+                for key, value in data.items()
+                if key not in {"version", "package"}
+            }
+        case list():
+            return [_fields(item) for item in data]
         case _:
-            return {"source", "prune", "pooler"}
+            return data

@@ -12,30 +12,18 @@ from functools import lru_cache
 from statistics import median
 from typing import Protocol
 
-from tamt_ray.plan.config import (
-    FinetuneConfig,
-    GivenConfig,
-    HeadConfig,
-    ImpConfig,
-    OmpConfig,
-    PretrainEvalConfig,
-    RandomConfig,
-    TamtConfig,
-)
+from tamt_ray.plan.config import FinetuneConfig, Search
 from tamt_ray.plan.unit import Unit
-from tamt_ray.spec.task import Spans, Task
+from tamt_ray.tasks.base import Task
 from tamt_ray.values.source import parse_source
 
 OPERATIONS_PER_SECOND = 40e12
-_VALIDATION_TOKENS = 250_000
 _ROWS = {
     "cola": (8551, 1043), "sst2": (67349, 872), "mnli": (392702, 9815), "mrpc": (3668, 408),
     "stsb": (5749, 1500), "rte": (2490, 277), "qnli": (104743, 5463), "qqp": (363846, 40430),
     "squad": (87599, 10570),
 }  # fmt: skip
 _UNKNOWN_ROWS = (10_000, 1_000)
-_SENTENCE, _PASSAGE = 20, 0.5
-"""Tokens of one sentence; share of `max_length` that a passage window fills."""
 
 
 class Timing(Protocol):
@@ -110,31 +98,25 @@ def _classes(unit: Unit) -> tuple[tuple[str, ...], ...]:
 
 
 def gpu_seconds(unit: Unit) -> float:
-    """Estimated seconds on one GPU; good to a factor of a few."""
+    """Return estimated seconds on one GPU; good to a factor of a few."""
     config = unit.config
-    weights = config.model.parameters
-    match config:
-        case FinetuneConfig(task=task):
-            train, validation = _examples(task)
-            steps = max(1, train * task.epochs // task.batch_size)
-            evaluations = max(1, steps // task.eval_every)
-            tokens = 6 * train * task.epochs + 2 * validation * evaluations * len(task.validation)
-            operations = tokens * _length(task) * weights
-        case TamtConfig() | ImpConfig():
-            steps = config.steps - unit.begin
-            tokens = steps * config.training.batch_size * config.corpus.block_size
-            teacher = 2 if "kd" in config.method else 0
-            operations = (6 + teacher) * tokens * weights
-        case HeadConfig():
-            tokens = config.training.steps * config.training.batch_size * config.corpus.block_size
-            operations = 3 * tokens * weights
-        case PretrainEvalConfig():
-            blocks = config.corpus.max_validation_blocks
-            tokens = blocks * config.corpus.block_size if blocks else _VALIDATION_TOKENS
-            operations = 4 * tokens * weights
-        case RandomConfig() | OmpConfig() | GivenConfig():
-            operations = 0.0
+    if isinstance(config, FinetuneConfig):
+        operations = _finetune_operations(config.task) * config.model.parameters
+    else:
+        operations = config.operations
+        if isinstance(config, Search) and unit.begin:
+            # What a shorter search has done already.
+            operations *= 1 - unit.begin / config.own_steps
     return operations / OPERATIONS_PER_SECOND + 1.0
+
+
+def _finetune_operations(task: Task) -> float:
+    """Return the operations per weight of a fine-tune with its evaluations."""
+    train, validation = _examples(task)
+    steps = max(1, train * task.epochs // task.batch_size)
+    evaluations = max(1, steps // task.eval_every)
+    read = 6 * train * task.epochs + 2 * validation * evaluations * len(task.validation)
+    return read * task.tokens
 
 
 @lru_cache
@@ -149,9 +131,3 @@ def _examples(task: Task) -> tuple[int, int]:
         min(known[0], task.max_train or known[0]),
         min(known[1], task.max_validation or known[1]),
     )
-
-
-def _length(task: Task) -> float:
-    if isinstance(task, Spans):
-        return task.max_length * _PASSAGE
-    return float(min(task.max_length, _SENTENCE * len(task.text)))

@@ -2,41 +2,25 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import product
-from typing import TypeVar
 
+from tamt_ray.methods.base import Asked
+from tamt_ray.objectives.base import Objective
 from tamt_ray.plan.config import (
+    PAPER_TERMS,
     FinetuneConfig,
-    GivenConfig,
     HeadConfig,
-    ImpConfig,
     Kind,
-    OmpConfig,
     PretrainEvalConfig,
-    RandomConfig,
-    TamtConfig,
+    Search,
     UnitConfig,
 )
-from tamt_ray.plan.unit import Identities, Unit, identity_of
-from tamt_ray.spec.method import (
-    Distillation,
-    Given,
-    Imp,
-    Method,
-    Omp,
-    Random,
-    Scoring,
-    Tamt,
-    steps_at,
-)
+from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.sweep import DENSE, Sweep
-from tamt_ray.spec.task import Task
-from tamt_ray.values.base import Frozen
+from tamt_ray.tasks.base import Task
+from tamt_ray.values.identity import Identities
 from tamt_ray.values.model import Model
-from tamt_ray.values.optimizer import Optimizer
 
 Label = str | float | int
-Part = TypeVar("Part", bound=Frozen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +36,19 @@ class Cell:
 class Plan:
     """Units by id, parents before children, and the cells of the grid.
 
-    `masks` are the searches that the grid asks for; IMP levels on the way to one are units only.
+    `masks` are the searches that the grid compares; those on the way to one are units only.
     """
 
     units: Mapping[str, Unit]
     cells: tuple[Cell, ...]
 
     @property
-    def given(self) -> tuple[tuple[str, GivenConfig], ...]:
-        """The masks that are read from files, each behind the name of its method."""
+    def files(self) -> tuple[tuple[str, Search], ...]:
+        """The searches that read files, each behind the name of its method."""
         return tuple(
             (str(unit.labels["method"]), unit.config)
             for unit in self.units.values()
-            if isinstance(unit.config, GivenConfig)
+            if isinstance(unit.config, Search) and unit.config.files
         )
 
     @property
@@ -80,9 +64,10 @@ class AmbiguityError(ValueError):
 def expand(sweep: Sweep) -> Plan:
     """Every unit of the sweep. Raises AmbiguityError where parts of a union contradict."""
     grid = _Grid()
+    terms = measured_terms(sweep)
     for part in sweep.parts or (sweep,):
         for name, model in part.models.items():
-            _fill(grid, part, name, model)
+            _fill(grid, part, name, model, terms)
     return Plan(_in_order(grid.units), tuple(grid.cells))
 
 
@@ -113,29 +98,31 @@ class _Grid:
         return unit.id
 
 
-def _fill(grid: _Grid, sweep: Sweep, name: str, model: Model) -> None:
+def _fill(grid: _Grid, sweep: Sweep, name: str, model: Model, terms: tuple[Objective, ...]) -> None:
     head = None
     if model.head:
-        config = HeadConfig(model=model, corpus=sweep.corpus, training=model.head)
+        config = HeadConfig(model=model, text=sweep.corpus.training(), training=model.head)
         head = grid.add(config, {"model": name})
     subnetworks: list[tuple[str | None, dict[str, Label]]] = [
         (None, {"model": name, "method": DENSE, "sparsity": 0.0})
     ]
+    seen = sweep.grid(name, head)
     for method in sweep.methods:
-        for config, labels, asked in _searches(sweep, name, model, head, method):
-            named = {"model": name, **labels}
-            unit_id = grid.add(config, named, asked)
-            if asked:
-                subnetworks.append((unit_id, named))
+        for asked in method.searches(seen):
+            labels = _labels(name, method.name, asked)
+            unit_id = grid.add(asked.search, labels, asked.compared)
+            if asked.compared:
+                subnetworks.append((unit_id, labels))
     tasks = [
         (task_name, size, sized)
         for task_name, task in sweep.tasks.items()
         for size, sized in _sizes(task)
     ]
+    text = sweep.corpus.evaluation()
     for mask, labels in subnetworks:
         grid.add(
             PretrainEvalConfig(
-                model=model, corpus=sweep.corpus, evaluation=sweep.pretrain_eval,
+                model=model, text=text, evaluation=sweep.pretrain_eval, objectives=terms,
                 mask=mask, head=head,
             ),
             labels,
@@ -148,9 +135,30 @@ def _fill(grid: _Grid, sweep: Sweep, name: str, model: Model) -> None:
                 )
 
 
+def measured_terms(sweep: Sweep) -> tuple[Objective, ...]:
+    """Return the loss terms that every mask of a sweep is measured on: those of the paper, and
+    each further one that some method trains on."""
+    found = {term.curve: term for term in PAPER_TERMS}
+    for method in sweep.methods:
+        for term in method.terms:
+            found.setdefault(term.curve, term)
+    return tuple(found.values())
+
+
+def _labels(model: str, method: str, asked: Asked) -> dict[str, Label]:
+    labels: dict[str, Label] = {
+        "model": model, "method": method, "sparsity": asked.search.sparsity
+    }  # fmt: skip
+    if asked.mask_seed is not None:
+        labels["mask_seed"] = asked.mask_seed
+    if asked.checkpoint is not None:
+        labels["steps"] = asked.checkpoint
+    return labels
+
+
 def _sizes(task: Task) -> Iterator[tuple[dict[str, Label], Task]]:
-    """The task itself, and on each smaller training set."""
-    whole = task.model_copy(update={"reduced": {}})
+    """Yield the task itself, and it on each smaller training set."""
+    whole = task.whole()
     yield {}, whole
     for size, epochs in task.reduced.items():
         yield (
@@ -159,117 +167,12 @@ def _sizes(task: Task) -> Iterator[tuple[dict[str, Label], Task]]:
         )
 
 
-Found = Iterator[tuple[UnitConfig, dict[str, Label], bool]]
-"""Units that lead to masks, with their labels; True marks a mask that is asked for."""
-
-
-def _searches(sweep: Sweep, name: str, model: Model, head: str | None, method: Method) -> Found:
-    """What one method needs, sparsity by sparsity."""
-    match method:
-        case Omp():
-            for sparsity in sweep.sparsities:
-                yield from _omp(model, method.name, sparsity)
-        case Random():
-            for sparsity in sweep.sparsities:
-                for seed in sweep.mask_seeds:
-                    config = RandomConfig(model=model, sparsity=sparsity, seed=seed)
-                    yield config, _labels(method.name, sparsity, seed), True
-        case Given():
-            yield from _given(sweep, name, model, method)
-        case Imp():
-            yield from _imp(sweep, model, head, method)
-        case Tamt():
-            yield from _tamt(sweep, model, head, method)
-
-
-def _omp(model: Model, name: str, sparsity: float) -> Found:
-    labels: dict[str, Label] = {"method": name, "sparsity": sparsity}
-    yield OmpConfig(model=model, sparsity=sparsity), labels, True
-
-
-def _given(sweep: Sweep, name: str, model: Model, method: Given) -> Found:
-    """A mask for each file that the name stands for."""
-    seeds = sweep.mask_seeds if method.by_seed else sweep.mask_seeds[:1]
-    for sparsity, seed in product(sweep.sparsities, seeds):
-        labels: dict[str, Label] = {"method": method.name, "sparsity": sparsity}
-        if method.by_seed:
-            labels["mask_seed"] = seed
-        file = method.file(name, sparsity, seed)
-        yield GivenConfig(model=model, sparsity=sparsity, file=file), labels, True
-
-
-def _labels(name: str, sparsity: float, seed: int) -> dict[str, Label]:
-    return {"method": name, "sparsity": sparsity, "mask_seed": seed}
-
-
-def _tamt(sweep: Sweep, model: Model, head: str | None, method: Tamt) -> Found:
-    """The masks after the last step, and those on the way to it or beyond it."""
-    optimizer, scoring = _of(Optimizer, method), _of(Scoring, method)
-    distillation = _of(Distillation, method)
-    for sparsity, seed in product(sweep.sparsities, sweep.mask_seeds):
-        last = steps_at(method.steps, sparsity)
-        assert last is not None, "the spec refuses a sparsity without steps"
-        labels = _labels(method.name, sparsity, seed)
-        for steps in (last, *(step for step in method.checkpoints if step != last)):
-            config = TamtConfig(
-                method=method.method, model=model, corpus=sweep.corpus, training=sweep.search,
-                optimizer=optimizer, scoring=scoring, distillation=distillation,
-                sparsity=sparsity, seed=seed, steps=steps,
-                head=None if method.method == "tamt_kd" else head, workers=sweep.deciding_workers,
-            )  # fmt: skip
-            yield config, labels if steps == last else {**labels, "steps": steps}, True
-
-
-def _imp(sweep: Sweep, model: Model, head: str | None, method: Imp) -> Found:
-    """The levels up to each sparsity."""
-    optimizer = _of(Optimizer, method)
-    intervals = [None, *(interval for interval in method.intervals if interval != method.steps)]
-    for sparsity in sweep.sparsities:
-        if round(sparsity / method.step) <= 1:
-            # The first level is OMP: nothing is trained, so all seeds share the one mask.
-            yield from _omp(model, method.name, sparsity)
-            continue
-        for seed, interval in product(sweep.mask_seeds, intervals):
-            yield from _imp_chain(sweep, model, head, method, optimizer, sparsity, seed, interval)
-
-
-def _imp_chain(
-    sweep: Sweep,
-    model: Model,
-    head: str | None,
-    method: Imp,
-    optimizer: Optimizer,
-    sparsity: float,
-    seed: int,
-    interval: int | None,
-) -> Found:
-    """The levels up to `sparsity`, without the first one, which is OMP."""
-    levels = [
-        round(number * method.step, 10) for number in range(1, round(sparsity / method.step) + 1)
-    ]
-    below: str | None = None
-    for level in levels[1:]:
-        config = ImpConfig(
-            model=model, corpus=sweep.corpus, training=sweep.search, optimizer=optimizer,
-            sparsity=level, seed=seed, steps=interval or method.steps, start=levels[0],
-            rewind=method.rewind, below=below, head=head, workers=sweep.deciding_workers,
-        )  # fmt: skip
-        labels = _labels(method.name, level, seed)
-        if interval:
-            labels["steps"] = config.iterations
-        yield config, labels, level == levels[-1]
-        below = identity_of(config)
-
-
-def _of(kind: type[Part], whole: Part) -> Part:
-    """The fields of `whole` that it has from `kind`."""
-    return kind.model_validate(whole.model_dump(include=set(kind.model_fields)))
-
-
 def _in_order(units: Mapping[str, Unit]) -> dict[str, Unit]:
-    """Every unit behind what it needs; trajectories as chains from fewer to more steps."""
+    """Return every unit behind what it needs; trajectories as chains from fewer to more steps."""
     trajectories = {
-        unit.id: unit.trajectory for unit in units.values() if isinstance(unit.config, TamtConfig)
+        unit.id: trajectory
+        for unit in units.values()
+        if isinstance(unit.config, Search) and (trajectory := unit.config.trajectory)
     }
     chains: dict[str, list[Unit]] = {}
     for unit_id, trajectory in trajectories.items():
@@ -295,4 +198,4 @@ def _in_order(units: Mapping[str, Unit]) -> dict[str, Unit]:
 
 
 def _steps(unit: Unit) -> int:
-    return unit.config.steps if isinstance(unit.config, TamtConfig) else 0
+    return unit.config.own_steps if isinstance(unit.config, Search) else 0

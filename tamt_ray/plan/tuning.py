@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from tamt_ray.plan.config import ImpConfig, TamtConfig, config_dict
+from tamt_ray.methods.base import Search, TrainedMethod
+from tamt_ray.methods.omp import Omp
+from tamt_ray.plan.config import config_dict
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.spec.method import Imp, Omp, Tamt
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.spec.tuning import Domain, Loss, Trained, Tuning, Value, trained_levels, tunable
+from tamt_ray.spec.tuning import Domain, Tuning, Value, tunable
 from tamt_ray.spec.tuning import with_values as _with_values
 from tamt_ray.values.identity import identity
 
@@ -58,7 +59,7 @@ class Study:
 
     sweep: Sweep
     model: str
-    method: Trained
+    method: TrainedMethod
 
     @property
     def tuning(self) -> Tuning:
@@ -77,7 +78,7 @@ class Study:
         return self.tuning.methods[self.method.name]
 
     @property
-    def losses(self) -> tuple[Loss, ...]:
+    def losses(self) -> tuple[str, ...]:
         """Which losses are summed to the objective."""
         return self.tuning.losses(self.method)
 
@@ -114,24 +115,17 @@ class Study:
         """What a study makes small."""
         return sum(losses[name] for name in self.losses)
 
-    def searches(
-        self, values: Mapping[str, Value], steps: int
-    ) -> tuple[TamtConfig | ImpConfig, ...]:
-        """The searches behind the mask of a trial after `steps` steps, in their order.
+    def searches(self, values: Mapping[str, Value], steps: int) -> tuple[Search, ...]:
+        """Return the searches behind the mask of a trial after `steps` steps, in their order.
 
         One for TAMT. For IMP the levels of a chain that shares the steps out, so that methods are
         compared at equal cost; chains of other lengths have nothing in common.
         """
         method, search = _with_values(self.method, self.sweep.search, values)
-        match method:
-            case Tamt():
-                method = method.model_copy(update={"steps": steps, "checkpoints": ()})
-            case Imp():
-                share = steps // trained_levels(method, self.tuning.sparsity)
-                method = method.model_copy(update={"steps": share, "intervals": ()})
+        method = method.trial(steps, self.tuning.sparsity)
         plan = expand(self._alone().model_copy(update={"methods": (method,), "search": search}))
         configs = (unit.config for unit in plan.units.values())
-        return tuple(config for config in configs if isinstance(config, TamtConfig | ImpConfig))
+        return tuple(config for config in configs if isinstance(config, Search))
 
     def ground(self) -> Plan:
         """The units a study stands on: the MLM head where one is trained, OMP at the sparsity, and
@@ -183,7 +177,7 @@ def studies(sweep: Sweep) -> tuple[Study, ...]:
     for model in sweep.models:
         for name in sweep.tune.methods:
             method = methods[name]
-            assert isinstance(method, Imp | Tamt), "the spec refuses others"
+            assert isinstance(method, TrainedMethod), "the spec refuses others"
             found.append(Study(sweep, model, method))
     return tuple(found)
 
@@ -191,5 +185,4 @@ def studies(sweep: Sweep) -> tuple[Study, ...]:
 def steps_at_most(study: Study) -> int:
     """Optimiser steps of the study if no trial were stopped early."""
     rungs = study.tuning.rungs
-    # An IMP chain of another length begins anew.
-    return study.tuning.trials * (sum(rungs) if isinstance(study.method, Imp) else rungs[-1])
+    return study.tuning.trials * (sum(rungs) if study.method.starts_anew else rungs[-1])

@@ -2,70 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import get_args
 
-from tamt_ray.plan.config import Kind, TamtConfig, UnitConfig, config_dict
-from tamt_ray.values.identity import canonical, digest, identity
-
-
-def identity_of(config: UnitConfig) -> str:
-    """64 hex digits: the id of the unit with this config."""
-    return identity(_whole(config))
-
-
-class Identities:
-    """Ids of many units, as `identity_of` has them; the text of what units share is written once.
-
-    A grid has few models, tasks and corpora and many units, and the text behind an id is mostly
-    theirs.
-    """
-
-    def __init__(self) -> None:
-        self._shared: dict[tuple[int, ...], tuple[UnitConfig, tuple[tuple[str, str], ...]]] = {}
-        """By the objects that a config holds; the config beside its texts keeps them alive."""
-
-    def of(self, config: UnitConfig) -> str:
-        """64 hex digits."""
-        held: list[int] = [id(type(config))]
-        texts: list[tuple[str, str]] = []
-        defaults = _DEFAULTS[type(config)]
-        for name, value in vars(config).items():
-            if not isinstance(value, _PLAIN):
-                held.append(id(value))
-            elif value != defaults.get(name, _REQUIRED):
-                texts.append((name, canonical(value)))
-        key = tuple(held)
-        if key not in self._shared:
-            self._shared[key] = config, _shared_texts(config)
-        texts.extend(self._shared[key][1])
-        texts.sort()
-        return digest("{" + ",".join([f'"{name}":{text}' for name, text in texts]) + "}")
-
-
-_PLAIN = (str, int, float, type(None))
-_REQUIRED = object()
-_DISCRIMINATORS = {"kind", "method"}
-"""Fields that stay although they have their default."""
-_DEFAULTS: Mapping[type, Mapping[str, object]] = {
-    kind: {
-        name: field.default
-        for name, field in kind.model_fields.items()
-        if not field.is_required() and name not in _DISCRIMINATORS
-    }
-    for kind in get_args(UnitConfig)
-}
-
-
-def _shared_texts(config: UnitConfig) -> tuple[tuple[str, str], ...]:
-    """What stands in a config's text for the version and for the fields that are not plain."""
-    plain = {name for name, value in vars(config).items() if isinstance(value, _PLAIN)}
-    return tuple(
-        (name, canonical(value)) for name, value in _whole(config).items() if name not in plain
-    )
-
-
-def _whole(config: UnitConfig) -> dict[str, object]:
-    return {"version": config.version, **config_dict(config)}
+from tamt_ray.plan.config import Kind, Search, UnitConfig
+from tamt_ray.values.identity import identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +26,7 @@ class Unit:
 
     def __post_init__(self) -> None:
         if not self.id:
-            object.__setattr__(self, "id", identity_of(self.config))
+            object.__setattr__(self, "id", identity(self.config))
 
     @property
     def kind(self) -> Kind:
@@ -106,13 +45,9 @@ class Unit:
 
     @property
     def trajectory(self) -> str:
-        """64 hex digits shared by searches that differ only in their last step: the schedule does
-        not depend on it, so the longer one passes through the shorter one's result."""
-        if not isinstance(self.config, TamtConfig):
-            return self.id
-        data = _whole(self.config)
-        del data["steps"]
-        return identity(data)
+        """64 hex digits shared by searches that differ in their length alone; else the id."""
+        config = self.config
+        return (config.trajectory if isinstance(config, Search) else None) or self.id
 
     def __str__(self) -> str:
         words = " ".join(str(value) for value in self.labels.values())

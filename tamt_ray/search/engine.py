@@ -2,9 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,27 +12,17 @@ from torch.nn.parallel import DistributedDataParallel
 from tamt_ray.data.history import History, check_finite
 from tamt_ray.data.phases import phase
 from tamt_ray.data.seeds import derive
+from tamt_ray.objectives.base import Objective
+from tamt_ray.search.language_model import LanguageModel
+from tamt_ray.search.loss import SearchLoss
 from tamt_ray.search.masking import Corrupted, Stream, join
-from tamt_ray.search.objective import Objective
 from tamt_ray.search.optimizer import clip_gradients, make_optimizer
-from tamt_ray.search.state import Keeper, TrainingState
+from tamt_ray.search.state import Keeper, Stateful, TrainingState
 from tamt_ray.search.team import Team
 from tamt_ray.values.optimizer import Optimizer
 from tamt_ray.values.training import Training
 
 Progress = Callable[[int, int], None]
-
-
-class Inner(Protocol):
-    """What belongs to a training beside its parameters and their optimiser."""
-
-    def state(self) -> Mapping[str, Tensor]:
-        """Tensors by name, whose names never change."""
-        ...
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from the tensors and the freshly restored parameters."""
-        ...
 
 
 _CHECK_EVERY = 10
@@ -60,50 +49,45 @@ class Engine:
 
     def __init__(
         self,
-        objective: Objective,
-        parameters: Iterable[nn.Parameter],
+        loss: SearchLoss,
+        inner: Stateful,
         stream: Stream,
         settings: Settings,
         team: Team,
         keeper: Keeper | None = None,
-        inner: Inner | None = None,
     ) -> None:
-        """`keeper` holds the states of a training that may be cut off and go on; `inner` is what
-        the callbacks of `run` keep beside the parameters."""
+        """`inner` is what trains; `keeper` holds the states of a training that may be cut off and
+        go on."""
         self.step = 0
         self.history = History()
         self._keeper = keeper
+        self._counts = loss.counts
+        self._weights = {term.curve: term.weight for term in loss.terms}
         self._inner = inner
-        self._tokens = objective.tokens
         if settings.training.compile:
             # Dropout draws what it draws without it.
-            objective.model.body.compile(options={"fallback_random": True})
-        self._objective = team.wrap(objective, short=settings.training.gradients == "bfloat16")
+            loss.model.body.compile(options={"fallback_random": True})
+        self._loss = team.wrap(
+            loss,
+            short=settings.training.gradients == "bfloat16",
+            unreached=not any(term.reaches_all for term in loss.terms),
+        )
         self._stream = stream
         self._settings = settings
         self._team = team
-        self._parameters = list(parameters)
+        self._parameters = list(inner.parameters())
         self._optimizer = make_optimizer(self._parameters, settings.optimizer)
         self._recent: list[tuple[int, Tensor]] = []
 
-    def run(
-        self,
-        before_step: Callable[[], None] = lambda: None,
-        after_step: Callable[[], None] = lambda: None,
-        progress: Progress | None = None,
-        figures: Callable[[], dict[str, float]] = dict,
-        *,
-        until: int | None = None,
-    ) -> None:
-        """Train to the last step or to `until`, from where a kept state left off. `before_step`
-        sees fresh gradients, `after_step` fresh values; `figures` are logged beside the losses.
+    def run(self, progress: Progress | None = None, *, until: int | None = None) -> None:
+        """Train to the last step or to `until`, from where a kept state left off.
 
         Raises NonFiniteLossError with the step.
         """
         training, optimizer = self._settings.training, self._settings.optimizer
         steps = until or self._settings.steps
         self._take_up()
-        self._objective.train()
+        self._loss.train()
         begun = time.perf_counter() - self.history.seconds
         while self.step < steps:
             rate = optimizer.lr * max(0.0, 1 - self.step / training.horizon)
@@ -114,19 +98,21 @@ class Engine:
             with phase("forward and backward"), _matrix_products(training.precision):
                 terms = self._backward(blocks)
             with phase("gradients of what trains"):
-                before_step()
+                self._inner.before_step()
             with phase("clipping"):
                 clip_gradients(self._parameters, optimizer)
             with phase("optimiser"):
                 self._optimizer.step()
             with phase("re-ranking and masks"):
-                after_step()
+                self._inner.after_step()
             self.step += 1
-            loss = torch.stack(list(terms.values())).sum()
+            loss = torch.stack([v * self._weights[name] for name, v in terms.items()]).sum()
             self._recent.append((self.step, loss))
             if self.step == 1 or self.step % training.log_every == 0 or self.step == steps:
                 losses = {name: float(value) for name, value in terms.items()}
-                self.history.log(self.step, lr=rate, loss=float(loss), **losses, **figures())
+                self.history.log(
+                    self.step, lr=rate, loss=float(loss), **losses, **self._inner.figures()
+                )
             if self.step % _CHECK_EVERY == 0 or self.step == steps:
                 self._check_recent()
                 if progress:
@@ -140,7 +126,7 @@ class Engine:
     def state(self) -> TrainingState:
         """Where the training stands; its tensors are copies."""
         tensors = {
-            name: value.detach().cpu().clone() for name, value in self._inner_state().items()
+            name: value.detach().cpu().clone() for name, value in self._inner.state().items()
         }
         for number, parameter in enumerate(self._parameters):
             tensors[f"value.{number}"] = parameter.detach().cpu().clone()
@@ -161,11 +147,7 @@ class Engine:
                 name: state.tensors[f"{name}.{number}"].to(parameter.device, copy=True)
                 for name in ("step", "exp_avg", "exp_avg_sq")
             }
-        if self._inner:
-            self._inner.load_state({name: state.tensors[name] for name in self._inner_state()})
-
-    def _inner_state(self) -> Mapping[str, Tensor]:
-        return self._inner.state() if self._inner else {}
+        self._inner.load_state({name: state.tensors[name] for name in self._inner.state()})
 
     def _take_up(self) -> None:
         """Restore the newest kept state; all workers the same one."""
@@ -176,25 +158,24 @@ class Engine:
             self.restore(self._keeper.read(name))
 
     def _backward(self, blocks: list[Corrupted]) -> dict[str, Tensor]:
-        """Leave the gradient of the global batch in the parameters; returns its loss terms."""
+        """Leave the gradient of the global batch in the parameters; return its loss terms."""
         size = self._settings.training.micro_batch
         micro_batches = [blocks[start : start + size] for start in range(0, len(blocks), size)]
-        chosen = sum(len(block.labels) for block in blocks)
-        tokens = sum(self._tokens(block) for block in blocks)
+        counts = [sum(each) for each in zip(*map(self._counts, blocks), strict=True)]
         short = self._settings.training.precision == "bfloat16"
         mine = range(self._team.rank, len(micro_batches), self._team.size)
         totals: dict[str, Tensor] = {}
         # Scores hold the last gradients too, which must not be there beside the new ones.
         self._optimizer.zero_grad(set_to_none=True)
-        self._objective.zero_grad(set_to_none=True)
+        self._loss.zero_grad(set_to_none=True)
         for number in mine:
             last = number + self._team.size >= len(micro_batches)
             drawn = derive(self._settings.seed, "dropout", self._stream.first + self.step, number)
             torch.manual_seed(drawn)
             batch = join(micro_batches[number]).to(self._team.device)
-            with contextlib.nullcontext() if last else _unsynchronised(self._objective):
+            with contextlib.nullcontext() if last else _unsynchronised(self._loss):
                 with torch.autocast(self._team.device.type, torch.bfloat16, enabled=short):
-                    loss, terms = self._objective(batch, chosen, tokens)
+                    loss, terms = self._loss(batch, counts)
                 # DDP averages over workers; the loss is a share of a sum.
                 (loss * self._team.size).backward()
             for name, value in terms.items():
@@ -210,6 +191,26 @@ class Engine:
         for step, loss in self._recent:
             check_finite(float(loss), step)
         self._recent.clear()
+
+
+def train(
+    model: LanguageModel,
+    terms: Sequence[Objective],
+    inner: Stateful,
+    stream: Stream,
+    settings: Settings,
+    team: Team,
+    progress: Progress | None = None,
+    *,
+    keeper: Keeper | None = None,
+) -> History:
+    """Train `inner` on the sum of `terms` to its last step; return the curves.
+
+    Raises NonFiniteLossError with the step.
+    """
+    engine = Engine(SearchLoss(model, terms), inner, stream, settings, team, keeper)
+    engine.run(progress)
+    return engine.history
 
 
 @contextlib.contextmanager

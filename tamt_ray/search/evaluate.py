@@ -1,53 +1,62 @@
 """The pre-training evaluation of a subnetwork."""
 
+from collections.abc import Sequence
+
 import torch
 
-from tamt_ray.data.blocks import Blocks
+from tamt_ray.data.blocks import Tokens
 from tamt_ray.data.history import check_finite
 from tamt_ray.data.seeds import derive
 from tamt_ray.masks.mask import Mask
+from tamt_ray.objectives.base import Objective
 from tamt_ray.search.language_model import LanguageModel
+from tamt_ray.search.loss import ForwardPass, reads_of
 from tamt_ray.search.masking import corrupt, join
-from tamt_ray.search.objective import kd_sum, mlm_sum
 
 
 @torch.no_grad()
 def pretraining_losses(
     model: LanguageModel,
     mask: Mask | None,
-    blocks: Blocks,
+    text: Tokens,
+    terms: Sequence[Objective],
     *,
     probability: float,
     seed: int,
     batch_size: int,
     device: torch.device,
 ) -> dict[str, float]:
-    """`mlm_loss` (nats a predicted token) and `kd_loss` (Eq. 6) of θ0 ⊙ mask in eval mode.
+    """Return the loss of θ0 ⊙ mask in eval mode for each term, by the name of its curve.
 
-    Every block's corruption is drawn from (seed, block), so all subnetworks predict the same
+    Each is a mean over what the term counts: `mlm_loss` over predicted tokens, in nats; `kd_loss`
+    over tokens (Eq. 6). Terms that compare with the dense model are 0 for it, where `mask` is None.
+    Every sequence's corruption is drawn from (seed, sequence), so all subnetworks predict the same
     tokens and the batch size changes nothing but rounding. `model` is left masked.
 
-    Raises ValueError for blocks too few to choose a token from.
+    Raises ValueError for a text too short to choose a token from.
     """
+    model.prepare(reads_of(terms))
     if mask is not None:
         model.prune(mask)
     model.eval()
-    totals = {"mlm": 0.0, "kd": 0.0}
-    chosen = tokens = 0
-    for start in range(0, len(blocks.ids), batch_size):
-        rows = list(range(start, min(start + batch_size, len(blocks.ids))))
+    measured = [term for term in terms if mask is not None or not term.distils]
+    reads = reads_of(measured)
+    totals = {term.curve: 0.0 for term in terms}
+    counts = dict.fromkeys(totals, 0)
+    chosen = 0
+    for start in range(0, len(text), batch_size):
+        rows = list(range(start, min(start + batch_size, len(text))))
         seeds = [derive(seed, "evaluation", row) for row in rows]
-        batch = join(corrupt(blocks, rows, seeds, probability)).to(device)
-        student = model.hidden_states(batch.ids)
-        totals["mlm"] += float(mlm_sum(model, student[-1], batch))
-        if mask is not None:
-            totals["kd"] += float(kd_sum(model.teacher_states(batch.ids), student))
-        chosen += len(batch.labels)
-        tokens += batch.ids.numel()
+        whole = join(corrupt(text, rows, seeds, probability))
+        chosen += len(whole.labels)
+        step = ForwardPass(model, whole.to(device), reads)
+        for term in terms:
+            counts[term.curve] += term.count(whole)
+        for term in measured:
+            totals[term.curve] += float(term.loss(step))
     if not chosen:
         raise ValueError("no validation token was chosen; evaluate on more or longer blocks")
     return {
-        "mlm_loss": check_finite(totals["mlm"] / chosen, 0),
-        "kd_loss": check_finite(totals["kd"] / tokens, 0),
+        **{name: check_finite(total / max(counts[name], 1), 0) for name, total in totals.items()},
         "predicted_tokens": float(chosen),
     }

@@ -1,14 +1,16 @@
 """The MLM head of an encoder that was published without one."""
 
+from collections.abc import Mapping
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tamt_ray.data.history import History
 from tamt_ray.data.seeds import derive
-from tamt_ray.search.engine import Engine, Progress, Settings
+from tamt_ray.objectives.mlm import Mlm
+from tamt_ray.search.engine import Progress, Settings, train
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream
-from tamt_ray.search.objective import Objective
 from tamt_ray.search.state import Keeper
 from tamt_ray.search.team import Team
 
@@ -22,26 +24,53 @@ def train_head(
     *,
     keeper: Keeper | None = None,
 ) -> tuple[dict[str, Tensor], History]:
-    """Parameters of the head trained on the frozen dense encoder, and the loss curve.
+    """Train the head on the frozen dense encoder; return its parameters and the loss curve."""
+    head = _Head(model, settings.seed)
+    history = train(model, [Mlm()], head, stream, settings, team, progress, keeper=keeper)
+    weights = model.head_parameters()
+    return {name: weight.detach().cpu().clone() for name, weight in weights.items()}, history
+
+
+class _Head:
+    """A fresh head under training.
 
     The transform starts as the identity with a fresh LayerNorm, so that the frozen, tied decoder
     sees the encoder's own hidden states first.
     """
-    generator = torch.Generator().manual_seed(derive(settings.seed, "head"))
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    for name, parameter in model.head_parameters().items():
-        parameter.requires_grad_(True)
-        with torch.no_grad():
-            if parameter.ndim == 2:
-                noise = torch.randn(parameter.shape, generator=generator) * 0.02
-                parameter.copy_(torch.eye(*parameter.shape) + noise)
-            else:
-                parameter.fill_(1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0)
-    parameters = list(model.head_parameters().values())
-    engine = Engine(Objective(model, "mlm"), parameters, stream, settings, team, keeper)
-    engine.run(progress=progress)
-    return {
-        name: parameter.detach().cpu().clone()
-        for name, parameter in model.head_parameters().items()
-    }, engine.history
+
+    def __init__(self, model: LanguageModel, seed: int) -> None:
+        self._model = model
+        generator = torch.Generator().manual_seed(derive(seed, "head"))
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        for name, parameter in model.head_parameters().items():
+            parameter.requires_grad_(True)
+            with torch.no_grad():
+                if parameter.ndim == 2:
+                    noise = torch.randn(parameter.shape, generator=generator) * 0.02
+                    parameter.copy_(torch.eye(*parameter.shape) + noise)
+                else:
+                    norm = "norm" in name.lower() and name.endswith("weight")
+                    parameter.fill_(1.0 if norm else 0.0)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the head's own parameters."""
+        return list(self._model.head_parameters().values())
+
+    def before_step(self) -> None:
+        """Leave the gradients as they are."""
+
+    def after_step(self) -> None:
+        """Leave the model as it is: the optimiser moved its own parameters."""
+
+    def figures(self) -> dict[str, float]:
+        """Nothing beside the loss."""
+        return {}
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Nothing beside the parameters."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Nothing beside the parameters."""
+        assert not state

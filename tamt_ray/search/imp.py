@@ -5,14 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tamt_ray.data.history import History
 from tamt_ray.masks.mask import Mask, clear_pruned
-from tamt_ray.search.engine import Engine, Progress, Settings
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Stream
-from tamt_ray.search.objective import Objective
-from tamt_ray.search.state import Keeper
-from tamt_ray.search.team import Team
 
 
 def prune_trained(model: LanguageModel, below: Mask, sparsity: float) -> Mask:
@@ -33,48 +27,21 @@ def prune_trained(model: LanguageModel, below: Mask, sparsity: float) -> Mask:
     )
 
 
-def train_level(
-    model: LanguageModel,
-    below: Mask,
-    sparsity: float,
-    stream: Stream,
-    settings: Settings,
-    team: Team,
-    progress: Progress | None = None,
-    *,
-    start: Mapping[str, Tensor] | None = None,
-    keeper: Keeper | None = None,
-) -> tuple[Mask, History, dict[str, Tensor]]:
-    """The mask at `sparsity` after training under `below` with the MLM loss, the loss curves, and
-    the trained weights on the CPU, each once.
+class Subnetwork:
+    """θ ⊙ M under training; its embedding E is dense in the decoder and E ⊙ M in the input.
 
     All weights train, from θ0 or from `start`, the trained weights of the level below. The
     embedding is tied to the decoder: the trained matrix stays dense there and the input sees it
     through the mask. Rewinding is what a level starts from: the model given here is θ0, so without
-    `start` nothing has to be put back, and all that a level takes over is `below`.
-
-    Raises ValueError for the `start` of another model.
+    `start` nothing has to be put back, and all that a level takes over is its mask.
     """
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
-    subnetwork = _Subnetwork(model, below)
-    if start is not None:
-        subnetwork.load(start)
-    model.prune(below)
-    subnetwork.apply()
-    engine = Engine(
-        Objective(model, "mlm"), subnetwork.parameters().values(), stream, settings, team,
-        keeper, subnetwork,
-    )  # fmt: skip
-    engine.run(subnetwork.mask_gradients, subnetwork.apply, progress)
-    weights = {name: weight.detach().cpu() for name, weight in subnetwork.parameters().items()}
-    return prune_trained(model, below, sparsity), engine.history, weights
 
-
-class _Subnetwork:
-    """θ ⊙ M under training; its embedding E is dense in the decoder and E ⊙ M in the input."""
-
-    def __init__(self, model: LanguageModel, mask: Mask) -> None:
+    def __init__(
+        self, model: LanguageModel, mask: Mask, start: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Raises ValueError for the `start` of another model."""
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)
         self._model = model
         # The decoder shares its memory with the frozen θ0; training needs a matrix of its own.
         model.decoder.weight = nn.Parameter(model.decoder.weight.detach().clone())
@@ -84,9 +51,20 @@ class _Subnetwork:
         self._seen = self._keep.get(
             model.embedding, torch.ones_like(self._masked, dtype=torch.bool)
         )
+        if start is not None:
+            self._load(start)
+        model.prune(mask)
+        self.after_step()
 
-    def parameters(self) -> dict[str, nn.Parameter]:
-        """What the optimiser moves: all weights, the tied embedding once."""
+    def parameters(self) -> list[nn.Parameter]:
+        """Return all weights, the tied embedding once."""
+        return list(self._named().values())
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the trained weights on the CPU, each once."""
+        return {name: weight.detach().cpu() for name, weight in self._named().items()}
+
+    def _named(self) -> dict[str, nn.Parameter]:
         return {
             name: weight
             for name, weight in self._model.named_parameters()
@@ -94,9 +72,9 @@ class _Subnetwork:
         }
 
     @torch.no_grad()
-    def load(self, weights: Mapping[str, Tensor]) -> None:
+    def _load(self, weights: Mapping[str, Tensor]) -> None:
         """Replace all weights but the input embedding."""
-        ours = self.parameters()
+        ours = self._named()
         if ours.keys() != weights.keys():
             odd = min(ours.keys() ^ weights.keys())
             raise ValueError(f"the weights of the level below are another model's: {odd}")
@@ -104,7 +82,7 @@ class _Subnetwork:
             weight.copy_(weights[name])
 
     @torch.no_grad()
-    def mask_gradients(self) -> None:
+    def before_step(self) -> None:
         """Keep pruned weights where they are; add the input embedding's share to E's gradient."""
         for name, weight in self._model.matrices.items():
             assert weight.grad is not None, f"{name} got no gradient"
@@ -114,9 +92,13 @@ class _Subnetwork:
         self._dense.grad.add_(self._masked.grad)
 
     @torch.no_grad()
-    def apply(self) -> None:
+    def after_step(self) -> None:
         """Let the input see the new E."""
         torch.mul(self._dense, self._seen, out=self._masked.data)
+
+    def figures(self) -> dict[str, float]:
+        """Nothing beside the losses."""
+        return {}
 
     def state(self) -> Mapping[str, Tensor]:
         """Nothing: the weights say it all."""
@@ -125,4 +107,4 @@ class _Subnetwork:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Let the input see a restored E."""
         assert not state
-        self.apply()
+        self.after_step()

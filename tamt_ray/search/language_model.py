@@ -1,6 +1,7 @@
 """A masked language model taken apart: body, head and a decoder that keeps the dense embedding."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,8 +15,25 @@ from tamt_ray.masks.matrices import POOLER, UnsupportedModelError, prunable_matr
 from tamt_ray.search.mlm_head import MlmHead
 from tamt_ray.search.pooler import read_pooler
 
+Reads = Set[str]
+"""Outputs of a forward pass beside the last layer's: `states`, `attentions`."""
+
 _TRIAL = 8
 """Tokens of the trial that every model passes when it is loaded."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Outputs of the body; what was not asked for is empty.
+
+    `last` [batch, length, hidden]: the last layer's. `states`: every layer's, the embedding's left
+    out; the last is `last`, so behind the final norm where the body has one. `attentions`: every
+    layer's maps, [batch, heads, length, length] each.
+    """
+
+    last: Tensor
+    states: tuple[Tensor, ...] = ()
+    attentions: tuple[Tensor, ...] = ()
 
 
 class LanguageModel(nn.Module):
@@ -92,41 +110,40 @@ class LanguageModel(nn.Module):
         for name, weight in self.matrices.items():
             weight.mul_(mask[name].to(weight.device))
 
-    def hidden_states(
-        self, ids: Tensor, attention_mask: Tensor | None = None
-    ) -> tuple[Tensor, ...]:
-        """Output of every layer, [batch, length, hidden] each; the embedding's is left out.
+    def prepare(self, reads: Reads) -> None:
+        """Make the body able to give these outputs: fused kernels keep no attention maps."""
+        if "attentions" in reads:
+            self.body.set_attn_implementation("eager")  # pyright: ignore
 
-        The last is `last_hidden`, so behind the final norm where the body has one. Where
-        `attention_mask` [batch, length] is 0 stands padding.
-        """
-        output = self.body(input_ids=ids, attention_mask=attention_mask, output_hidden_states=True)
-        return _layers(output)
-
-    def last_hidden(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Output of the last layer, [batch, length, hidden]."""
-        return self.body(input_ids=ids, attention_mask=attention_mask).last_hidden_state
+    def outputs(
+        self, ids: Tensor, attention_mask: Tensor | None = None, reads: Reads = frozenset()
+    ) -> Outputs:
+        """Run the body; where `attention_mask` [batch, length] is 0 stands padding."""
+        return _outputs(self.body(**_inputs(ids, attention_mask, reads)))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[tokens, vocabulary] for hidden states [tokens, hidden]."""
         return self._logits_of(hidden)
 
     @torch.no_grad()
-    def teacher_states(
-        self, ids: Tensor, attention_mask: Tensor | None = None, *, dropout: bool = False
-    ) -> tuple[Tensor, ...]:
-        """`hidden_states` of the dense model, read from the frozen weights.
+    def teacher_outputs(
+        self,
+        ids: Tensor,
+        attention_mask: Tensor | None = None,
+        reads: Reads = frozenset(),
+        *,
+        dropout: bool = False,
+    ) -> Outputs:
+        """Run the dense model, read from the frozen weights.
 
         In eval mode, or in train mode with `dropout`, which draws from torch's generator.
         """
         dense = {name: self.dense[name] for name in self.matrices}
-        inputs = {
-            "input_ids": ids, "attention_mask": attention_mask, "output_hidden_states": True
-        }  # fmt: skip
+        inputs = _inputs(ids, attention_mask, reads)
         training = self.body.training
         self.body.train(dropout)
         try:
-            return _layers(torch.func.functional_call(self.body, dense, (), inputs))
+            return _outputs(torch.func.functional_call(self.body, dense, (), inputs))
         finally:
             self.body.train(training)
 
@@ -138,7 +155,7 @@ class LanguageModel(nn.Module):
         """
         kind = type(self.body).__name__
         try:
-            states = self.hidden_states(ids)
+            states = self.outputs(ids, reads={"states"}).states
             logits = self.logits(states[-1][0])
         except (AttributeError, TypeError) as error:
             raise UnsupportedModelError(f"{kind} cannot be taken apart: {error}") from error
@@ -181,7 +198,18 @@ def _load(path: Path) -> tuple[PreTrainedModel, set[str]]:
     return model, set(info["missing_keys"])
 
 
-def _layers(output: BaseModelOutput) -> tuple[Tensor, ...]:
-    """The states without the embedding's."""
-    assert output.hidden_states is not None
-    return output.hidden_states[1:]
+def _inputs(ids: Tensor, attention_mask: Tensor | None, reads: Reads) -> dict[str, object]:
+    found: dict[str, object] = {"input_ids": ids, "attention_mask": attention_mask}
+    if "states" in reads:
+        found["output_hidden_states"] = True
+    if "attentions" in reads:
+        found["output_attentions"] = True
+    return found
+
+
+def _outputs(output: BaseModelOutput) -> Outputs:
+    assert output.last_hidden_state is not None
+    states = (output.hidden_states or ())[1:]
+    return Outputs(
+        states[-1] if states else output.last_hidden_state, states, output.attentions or ()
+    )

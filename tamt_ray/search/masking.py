@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tamt_ray.data.blocks import Paragraphs, Text
+from tamt_ray.data.blocks import Paragraphs, Tokens
 from tamt_ray.data.seeds import derive
 
 
@@ -27,7 +27,7 @@ class Corrupted:
         return Corrupted(self.ids.to(device), self.chosen.to(device), self.labels.to(device), real)
 
 
-def corrupt(text: Text, rows: list[int], seeds: list[int], probability: float) -> list[Corrupted]:
+def corrupt(text: Tokens, rows: list[int], seeds: list[int], probability: float) -> list[Corrupted]:
     """One corrupted block [1, length] for each row, drawn from that row's own seed.
 
     A block's corruption depends on nothing but its seed: not on the batch around it, its size or
@@ -47,7 +47,7 @@ def join(parts: list[Corrupted]) -> Corrupted:
     )
 
 
-def _corrupt(text: Text, row: int, seed: int, probability: float) -> Corrupted:
+def _corrupt(text: Tokens, row: int, seed: int, probability: float) -> Corrupted:
     generator = torch.Generator().manual_seed(seed)
     ids, length = text.row(row)
     ordinary = torch.zeros_like(ids, dtype=torch.bool)
@@ -67,7 +67,7 @@ def _corrupt(text: Text, row: int, seed: int, probability: float) -> Corrupted:
 class Stream:
     """The endless training data of one search: a pure function of the step."""
 
-    text: Text
+    text: Tokens
     batch_size: int
     seed: int
     probability: float

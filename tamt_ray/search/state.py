@@ -1,12 +1,12 @@
 """Where a training stands: enough to go on bit for bit."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from tamt_ray.data.history import Point
 
@@ -40,6 +40,34 @@ def state_from_bytes(data: bytes) -> TrainingState:
     told = json.loads(header["__metadata__"]["state"])
     points = tuple(Point(*point) for point in told["points"])
     return TrainingState(told["step"], told["seconds"], load(data), points)
+
+
+class Stateful(Protocol):
+    """What trains in a search: its parameters, and what happens around each optimiser step."""
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """The tensors that the optimiser moves, always in the same order."""
+        ...
+
+    def before_step(self) -> None:
+        """Turn the fresh gradients of the model's weights into those of `parameters`."""
+        ...
+
+    def after_step(self) -> None:
+        """Let the model's weights follow the new values of `parameters`."""
+        ...
+
+    def figures(self) -> dict[str, float]:
+        """Further numbers for the logged curves."""
+        ...
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Tensors beside `parameters` that the training depends on, by names that never change."""
+        ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state, with the parameters of that step already in place."""
+        ...
 
 
 class Keeper(Protocol):

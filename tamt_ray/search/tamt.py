@@ -5,16 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tamt_ray.data.history import History
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.select import Cut, Selection, zeros_at
-from tamt_ray.search.engine import Engine, Progress, Settings
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Stream
-from tamt_ray.search.objective import Objective, Terms
-from tamt_ray.search.state import Keeper
-from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Distillation, Scoring
+from tamt_ray.values.scoring import Scoring
 
 
 class MaskedWeights:
@@ -33,7 +27,23 @@ class MaskedWeights:
     `rerank_every: 1` and `at_least` the sparsity is exact after every step and no φ is kept.
     """
 
-    def __init__(self, model: LanguageModel, sparsity: float, scoring: Scoring, seed: int) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        sparsity: float,
+        scoring: Scoring,
+        seed: int,
+        *,
+        head: bool = False,
+    ) -> None:
+        """`head`: whether the model's output head trains beside the scores."""
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        for weight in model.matrices.values():
+            weight.requires_grad_(True)
+        self._head = list(model.head_parameters().values()) if head else []
+        for parameter in self._head:
+            parameter.requires_grad_(True)
         self._weights = model.matrices
         self._dense = model.dense
         self._sparsity = sparsity
@@ -66,8 +76,12 @@ class MaskedWeights:
         ranked = self._ranked(name)
         return self._cut(name, ranked).keep(ranked)
 
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the scores, and the head's parameters where it trains."""
+        return [*self.scores.values(), *self._head]
+
     @torch.no_grad()
-    def apply(self) -> None:
+    def after_step(self) -> None:
         """Take in the scores of one more step: choose φ where it is time, write W ⊙ M."""
         self._step += 1
         if self._reranks and not self._always_exact:
@@ -75,10 +89,12 @@ class MaskedWeights:
         self._write()
 
     @torch.no_grad()
-    def take_gradients(self) -> None:
+    def before_step(self) -> None:
         """∂L/∂S = ∂L/∂W_eff ⊙ W, in the memory of ∂L/∂W_eff (Eq. 4)."""
         for name, weight in self._weights.items():
-            assert weight.grad is not None, f"{name} got no gradient"
+            if weight.grad is None:
+                # No loss term reaches it.
+                weight.grad = torch.zeros_like(weight)
             self.scores[name].grad = weight.grad.mul_(self._dense[name])
 
     def mask(self) -> Mask:
@@ -144,75 +160,3 @@ class MaskedWeights:
         for name, weight in self._weights.items():
             ranked = self._ranked(name)
             self._cut(name, ranked).write(self._dense[name], ranked, weight.data)
-
-
-class MaskTraining:
-    """A search under way: scores train, and the MLM head where the objective reads it."""
-
-    def __init__(
-        self,
-        model: LanguageModel,
-        terms: Terms,
-        sparsity: float,
-        scoring: Scoring,
-        stream: Stream,
-        settings: Settings,
-        team: Team,
-        *,
-        distillation: Distillation | None = None,
-        keeper: Keeper | None = None,
-    ) -> None:
-        for parameter in model.parameters():
-            parameter.requires_grad_(False)
-        for weight in model.matrices.values():
-            weight.requires_grad_(True)
-        head = list(model.head_parameters().values()) if "mlm" in terms else []
-        for parameter in head:
-            parameter.requires_grad_(True)
-        self.weights = MaskedWeights(model, sparsity, scoring, settings.seed)
-        parameters = [*self.weights.scores.values(), *head]
-        objective = Objective(model, terms, distillation)
-        self._engine = Engine(
-            objective, parameters, stream, settings, team, keeper, inner=self.weights
-        )
-
-    def train(self, step: int | None = None, progress: Progress | None = None) -> None:
-        """Go on until `step` steps are done, or all of them."""
-        weights = self.weights
-        self._engine.run(
-            weights.take_gradients, weights.apply, progress, weights.figures, until=step
-        )
-
-    def advance(self, step: int | None = None, progress: Progress | None = None) -> Mask:
-        """The mask after `step` steps, or after the last one.
-
-        A mask that drifts is returned as it stands, as the released code saves it.
-        """
-        self.train(step, progress)
-        return self.weights.mask()
-
-    @property
-    def history(self) -> History:
-        """The loss curves so far with the mask's `density`."""
-        return self._engine.history
-
-
-def train_mask(
-    model: LanguageModel,
-    terms: Terms,
-    sparsity: float,
-    scoring: Scoring,
-    stream: Stream,
-    settings: Settings,
-    team: Team,
-    progress: Progress | None = None,
-    *,
-    distillation: Distillation | None = None,
-    keeper: Keeper | None = None,
-) -> tuple[Mask, History]:
-    """The mask after `settings.steps` steps, and the loss curves; everything else stays θ0."""
-    training = MaskTraining(
-        model, terms, sparsity, scoring, stream, settings, team,
-        distillation=distillation, keeper=keeper,
-    )  # fmt: skip
-    return training.advance(progress=progress), training.history

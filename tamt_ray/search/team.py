@@ -18,12 +18,18 @@ class Team:
     rank: int = 0
     size: int = 1
 
-    def wrap(self, module: nn.Module, *, short: bool = False) -> nn.Module:
-        """`module` with gradients averaged over the team; `short`: they travel in bfloat16."""
+    def wrap(self, module: nn.Module, *, short: bool = False, unreached: bool = False) -> nn.Module:
+        """Return `module` with gradients averaged over the team; `short`: they travel in bfloat16;
+        `unreached`: some parameters get none."""
         if self.size == 1:
             return module
         devices = [self.device] if self.device.type == "cuda" else None
-        wrapped = DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+        wrapped = DistributedDataParallel(
+            module,
+            device_ids=devices,
+            gradient_as_bucket_view=True,
+            find_unused_parameters=unreached,
+        )
         if short:
             wrapped.register_comm_hook(None, _in_bfloat16)
         return wrapped

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from tamt_ray.spec.method import Method
-from tamt_ray.spec.recipe import METHOD_DEFAULTS, MODEL_DEFAULTS
+from tamt_ray.methods.base import Method
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.values.base import Frozen
 from tamt_ray.values.model import Model
+from tamt_ray.values.recipe import MODEL_DEFAULTS
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,10 @@ class Setting:
 
 def method_settings(method: Method) -> list[Setting]:
     """Every setting of a method."""
-    recipe = METHOD_DEFAULTS[method.recipe].get(method.method, {})
+    told = method.model_dump(mode="json")
+    named = method.defaults(method.recipe, told)
+    filled = type(method).model_validate({**told, **named}).model_dump(mode="json")
+    recipe = {name: filled[name] for name in named}
     found = _settings(method, recipe, method.recipe, {"method", "name", "recipe"})
     return [replace(s, origin="recipe paper") if s.origin == "default" else s for s in found]
 
@@ -45,7 +48,7 @@ def _settings(
     data = value.model_dump(mode="json")
 
     def origin(field: str) -> str:
-        if field in recipe and getattr(value, field) == recipe[field]:
+        if field in recipe and data[field] == recipe[field]:
             return f"recipe {name}"
         return "sweep file" if field in value.model_fields_set else "default"
 

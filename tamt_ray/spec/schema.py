@@ -2,7 +2,6 @@
 
 import json
 
-from tamt_ray.spec.method import METHODS
 from tamt_ray.spec.sweep import Sweep
 
 
@@ -10,8 +9,6 @@ def sweep_schema() -> str:
     """JSON schema text; the first line of each sweep file names where it is kept."""
     schema = Sweep.model_json_schema()
     fields = schema["properties"]
-    names = {"type": "string", "enum": list(METHODS)}
-    fields["methods"]["items"] = {"anyOf": [names, fields["methods"]["items"]]}
     fields["parts"] = {
         "description": "Sweep files whose union this sweep is.",
         "type": "array",

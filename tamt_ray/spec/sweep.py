@@ -1,23 +1,33 @@
 """The whole sweep file."""
 
 from collections import Counter
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
+from tamt_ray.methods.base import Grid, Method
+from tamt_ray.methods.registry import METHODS, method_entry
 from tamt_ray.spec.address import instead_of_secret
+from tamt_ray.spec.evaluation import PretrainEval
 from tamt_ray.spec.execution import Execution
-from tamt_ray.spec.method import Given, Imp, Method, Tamt, steps_at
-from tamt_ray.spec.recipe import Recipe, method_entry, model_entry
-from tamt_ray.spec.task import Task
 from tamt_ray.spec.tuning import Tuning, check_tuning
-from tamt_ray.values.base import Count, Fraction, Frozen, Name, fault
+from tamt_ray.tasks.base import Task
+from tamt_ray.tasks.registry import TASKS
+from tamt_ray.values.base import Fraction, Frozen, Name, fault
+from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.model import Model
-from tamt_ray.values.table import Corpus
+from tamt_ray.values.recipe import Recipe, model_entry
 from tamt_ray.values.training import Training
 
-_PLURALS = {"model": "models", "sparsity": "sparsities"}
+if TYPE_CHECKING:
+    MethodEntry = Method
+    TaskEntry = Task
+else:
+    MethodEntry = METHODS.entry("method")
+    TaskEntry = TASKS.entry("kind")
+
 DENSE = "full"
 """What the unpruned model is called in every table."""
 
@@ -31,15 +41,6 @@ def _no_repeats(values: tuple[float, ...]) -> tuple[float, ...]:
 
 Seeds = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_no_repeats)]
 Sparsities = Annotated[tuple[Fraction, ...], Field(min_length=1), AfterValidator(_no_repeats)]
-
-
-class PretrainEval(Frozen):
-    """How each subnetwork's MLM and KD loss is measured: same masked positions for all."""
-
-    batch_size: Count = 16
-    """Blocks of one forward pass; changes nothing but rounding."""
-    seed: int = 0
-    """Of the masked positions, the same for every subnetwork."""
 
 
 class Sweep(Frozen):
@@ -59,14 +60,14 @@ class Sweep(Frozen):
     """Text of the searches and of the pre-training evaluation."""
     search: Training = Training()
     """Batch, schedule and precision that all trained searches share."""
-    methods: Annotated[tuple[Method, ...], Field(min_length=1)]
+    methods: Annotated[tuple[MethodEntry, ...], Field(min_length=1)]
     """How masks are found: a name such as `omp`, or a mapping with `method` and its settings."""
     sparsities: Sparsities
     """Shares of the weights of each matrix that are pruned, in [0, 1)."""
     mask_seeds: Seeds = (1, 2, 3)
-    """One mask each of `random`, `imp`, TAMT and of `given` files with `{seed}` in their names; OMP
-    is deterministic and has one."""
-    tasks: dict[Name, Task] = {}
+    """One mask each of `random`, `imp`, TAMT and of `imported` files with `{seed}` in their names;
+    OMP is deterministic and has one."""
+    tasks: dict[Name, TaskEntry] = {}
     """What every mask and the dense model are fine-tuned on, by name; none: only losses are
     measured."""
     finetune_seeds: Seeds = (1, 2, 3)
@@ -98,7 +99,9 @@ class Sweep(Frozen):
         if isinstance(models := data.get("models"), dict):
             filled["models"] = {name: model_entry(model, recipe) for name, model in models.items()}
         if isinstance(methods := data.get("methods"), list | tuple):
-            filled["methods"] = [method_entry(method, recipe) for method in methods]
+            filled["methods"] = [
+                method_entry(method, recipe, number) for number, method in enumerate(methods)
+            ]
         return filled
 
     @model_validator(mode="after")
@@ -157,32 +160,23 @@ class Sweep(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _every_sparsity_reachable(self) -> Self:
+    def _every_method_fits(self) -> Self:
         if self.parts:
             return self
         for number, method in enumerate(self.methods):
-            if isinstance(method, Given):
-                many = {"model": len(self.models), "sparsity": len(self.sparsities)}
-                for place, count in many.items():
-                    if count > 1 and f"{{{place}}}" not in method.masks:
-                        raise fault(
-                            f"one file cannot be the mask of {count} {_PLURALS[place]}; put "
-                            f"{{{place}}} where its name tells them apart",
-                            "methods", number, "masks",
-                        )  # fmt: skip
-            for sparsity in self.sparsities:
-                if isinstance(method, Tamt) and steps_at(method.steps, sparsity) is None:
-                    raise fault(
-                        f"method {method.name!r} has no steps for sparsity {sparsity}; "
-                        f"give `steps: <number>` or add {sparsity} to its table",
-                        "methods", number, "steps",
-                    )  # fmt: skip
-                if isinstance(method, Imp) and sparsity > 0:
-                    levels = sparsity / method.step
-                    if round(levels) < 1 or abs(levels - round(levels)) > 1e-6:
-                        raise fault(
-                            f"IMP with `step: {method.step}` never meets sparsity {sparsity}; "
-                            f"choose a step that divides it",
-                            "methods", number, "step",
-                        )  # fmt: skip
+            for model in self.models:
+                try:
+                    method.check(self.grid(model, None))
+                except PydanticCustomError as error:
+                    found = error.context or {}
+                    raise fault(found["complaint"], "methods", number, *found["at"]) from error
         return self
+
+    def grid(self, model: str, head: str | None) -> Grid:
+        """Return the part of the sweep that a method sees; `head` is the id of the unit that
+        trains the model's output head."""
+        return Grid(
+            name=model, model=self.models[model], models=len(self.models), head=head,
+            corpus=self.corpus, training=self.search, sparsities=self.sparsities,
+            mask_seeds=self.mask_seeds, workers=self.deciding_workers,
+        )  # fmt: skip

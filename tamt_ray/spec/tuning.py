@@ -1,31 +1,22 @@
 """Tuning a search's own settings on the pre-training loss: `tune:` of a sweep file."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from tamt_ray.spec.method import Imp, Method, Tamt
+from tamt_ray.methods.base import Method, TrainedMethod
+from tamt_ray.objectives.registry import OBJECTIVES
 from tamt_ray.values.base import Count, Frozen, Name, fault
 from tamt_ray.values.nearest import nearest
 from tamt_ray.values.training import Training
 
 Value = bool | int | float | str
 """What a tunable setting holds."""
-Loss = Literal["mlm_loss", "kd_loss"]
 
 _IN_SEARCH = "search."
-_NOT_TUNED = {"method", "name", "recipe", "steps"}
-"""Names of a method, and its length: the rungs say how long a trial is."""
 _OF_SEARCH = ("batch_size", "horizon")
-_LOSSES: Mapping[str, tuple[Loss, ...]] = {
-    "imp": ("mlm_loss",),
-    "tamt_mlm": ("mlm_loss",),
-    "tamt_kd": ("kd_loss",),
-    "tamt_mlm_kd": ("mlm_loss", "kd_loss"),
-}
-
-Trained = Imp | Tamt
 
 
 class Domain(Frozen):
@@ -93,8 +84,9 @@ class Tuning(Frozen):
     ]
     """By the name of a method in `methods`: spans of its own fields, and of `search.horizon` and
     `search.batch_size`."""
-    objective: Literal["own", "mlm_loss", "kd_loss", "mlm_loss + kd_loss"] = "own"
-    """`own`: the loss each method trains on."""
+    objective: str = "own"
+    """`own`: the losses each method trains on; or the names of losses joined by ` + `, such as
+    `mlm_loss + kd_loss`."""
     seed: int = 0
     """Of the searches and of the sampler."""
 
@@ -104,31 +96,37 @@ class Tuning(Frozen):
             raise fault("rungs rise from each to the next", "rungs")
         return self
 
-    def losses(self, method: Trained) -> tuple[Loss, ...]:
-        """Which losses of a mask are summed to be made small."""
-        match self.objective:
-            case "own":
-                return _LOSSES[method.method]
-            case "mlm_loss + kd_loss":
-                return ("mlm_loss", "kd_loss")
-            case loss:
-                return (loss,)
+    @field_validator("objective")
+    @classmethod
+    def _known_losses(cls, objective: str) -> str:
+        known = {f"{name}_loss" for name in OBJECTIVES.classes}
+        unknown = [loss for loss in objective.split(" + ") if loss not in known | {"own"}]
+        if unknown or ("own" in objective and objective != "own"):
+            raise PydanticKnownError(
+                "literal_error",
+                {"expected": " or ".join(f"'{each}'" for each in ["own", *sorted(known)])},
+            )
+        return objective
+
+    def losses(self, method: TrainedMethod) -> tuple[str, ...]:
+        """Return the losses of a mask whose sum a study makes small."""
+        return method.losses if self.objective == "own" else tuple(self.objective.split(" + "))
 
 
-def tunable(method: Trained, search: Training) -> dict[str, Value]:
+def tunable(method: TrainedMethod, search: Training) -> dict[str, Value]:
     """Every setting that a study may vary, with the sweep's own value."""
     fields = {name: getattr(method, name) for name in type(method).model_fields}
     shared = {f"{_IN_SEARCH}{name}": getattr(search, name) for name in _OF_SEARCH}
     return {
         name: value
         for name, value in {**fields, **shared}.items()
-        if name not in _NOT_TUNED and isinstance(value, bool | int | float | str)
+        if name not in method.not_tuned and isinstance(value, bool | int | float | str)
     }
 
 
 def with_values(
-    method: Trained, search: Training, values: Mapping[str, Value]
-) -> tuple[Trained, Training]:
+    method: TrainedMethod, search: Training, values: Mapping[str, Value]
+) -> tuple[TrainedMethod, Training]:
     """The method and the shared settings with `values` in place. Raises ValidationError."""
     own = {name: value for name, value in values.items() if not name.startswith(_IN_SEARCH)}
     shared = {
@@ -142,11 +140,6 @@ def with_values(
     )
 
 
-def trained_levels(method: Imp, sparsity: float) -> int:
-    """Levels that IMP trains to reach `sparsity`; the first level is OMP."""
-    return round(sparsity / method.step) - 1
-
-
 def check_tuning(tuning: Tuning, methods: Sequence[Method], search: Training) -> None:
     """Raises a fault at the first setting that the sweep's methods cannot take."""
     known = {method.name: method for method in methods}
@@ -155,9 +148,9 @@ def check_tuning(tuning: Tuning, methods: Sequence[Method], search: Training) ->
         method = known.get(name)
         if method is None:
             raise fault(f"no method is called {name!r}{nearest(name, known)}", *at)
-        if not isinstance(method, Imp | Tamt):
+        if not isinstance(method, TrainedMethod):
             raise fault(f"{name!r} trains nothing, so there is nothing to tune", *at)
-        _check_levels(tuning, method, *at)
+        _check_trial(tuning, method, *at)
         own = tunable(method, search)
         for key, span in spans.items():
             _check_span(tuning, method, search, key, span, own)
@@ -165,7 +158,7 @@ def check_tuning(tuning: Tuning, methods: Sequence[Method], search: Training) ->
 
 def _check_span(
     tuning: Tuning,
-    method: Trained,
+    method: TrainedMethod,
     search: Training,
     key: str,
     span: Domain,
@@ -176,7 +169,7 @@ def _check_span(
         raise fault(f"{method.name!r} has no setting {key!r} to tune{nearest(key, own)}", *at)
     value = own[key]
     ranged = span.ends is not None
-    if ranged and (key == "step" or isinstance(value, bool | str)):
+    if ranged and (key in method.only_choices or isinstance(value, bool | str)):
         raise fault(f"`{key}` takes a `choice: […]`, no range", *at)
     if ranged and isinstance(value, int) and any(end != int(end) for end in span.ends or ()):
         raise fault(f"`{key}` is a whole number, and so are the ends of its range", *at)
@@ -185,7 +178,7 @@ def _check_span(
             varied, _ = with_values(method, search, {key: extreme})
         except ValidationError as error:
             raise fault(f"{extreme!r}: {error.errors()[0]['msg']}", *at) from error
-        _check_levels(tuning, varied, *at)
+        _check_trial(tuning, varied, *at)
     if not span.holds(value):
         raise fault(
             f"the sweep's own `{key}` is {value}, and the first trial has it; "
@@ -194,19 +187,8 @@ def _check_span(
         )
 
 
-def _check_levels(tuning: Tuning, method: Trained, *at: str) -> None:
-    if not isinstance(method, Imp):
-        return
-    levels = tuning.sparsity / method.step
-    if round(levels) < 2 or abs(levels - round(levels)) > 1e-6:
-        raise fault(
-            f"IMP with `step: {method.step}` does not train its way to sparsity {tuning.sparsity}; "
-            "choose a step that divides it",
-            *at,
-        )
-    if tuning.rungs[0] < trained_levels(method, tuning.sparsity):
-        raise fault(
-            f"the first rung of {tuning.rungs[0]} steps is too short for the "
-            f"{trained_levels(method, tuning.sparsity)} levels that IMP trains",
-            *at,
-        )
+def _check_trial(tuning: Tuning, method: TrainedMethod, *at: str) -> None:
+    try:
+        method.check_trial(tuning.rungs, tuning.sparsity)
+    except PydanticCustomError as error:
+        raise fault((error.context or {})["complaint"], *at) from error

@@ -3,14 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from pydantic import BaseModel
-
-from tamt_ray.spec.method import Imp, Method, Tamt
+from tamt_ray.methods.base import Method
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.spec.task import Task
+from tamt_ray.tasks.base import Task
 
 T = TypeVar("T")
-Entry = TypeVar("Entry", bound=BaseModel)
 
 
 class DisagreementError(ValueError):
@@ -70,24 +67,8 @@ def _same(one: T, other: T) -> T | None:
 
 
 def _joined(one: Method, other: Method) -> Method | None:
-    """Parts may ask for different checkpoints of one method."""
-    match one, other:
-        case Tamt(), Tamt():
-            every = tuple(sorted({*one.checkpoints, *other.checkpoints}))
-            return _with_all(one, other, {"checkpoints": every})
-        case Imp(), Imp():
-            every = tuple(sorted({*one.intervals, *other.intervals}))
-            return _with_all(one, other, {"intervals": every})
-        case _:
-            return _same(one, other)
+    return one.joined(other)
 
 
 def _joined_task(one: Task, other: Task) -> Task | None:
-    """Parts may ask for different training-set sizes of one task."""
-    return _with_all(one, other, {"reduced": {**other.reduced, **one.reduced}})
-
-
-def _with_all(one: Entry, other: BaseModel, both: Mapping[str, object]) -> Entry | None:
-    """`one` with what both ask for, if they are alike in all else."""
-    joined = one.model_copy(update=both)
-    return joined if joined == other.model_copy(update=both) else None
+    return one.joined(other)

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from tamt_ray.plan.config import ImpConfig, TamtConfig
+from tamt_ray.methods.base import Search
 from tamt_ray.plan.unit import Unit
 
 _SMALL = 64 * 1024
@@ -20,12 +20,10 @@ def bytes_needed(units: Iterable[Unit], *, keep_states: bool) -> float:
     for unit in units:
         weights = unit.config.model.parameters
         total += _SMALL
-        if unit.kind == "search":
-            total += weights / 8
-        if isinstance(unit.config, ImpConfig) and not unit.config.rewind:
-            total += weights * 4
-        if isinstance(unit.config, TamtConfig) and keep_states:
-            trajectories[unit.trajectory] = weights * _STATE
+        if isinstance(unit.config, Search):
+            total += weights * (1 / 8 + unit.config.weight_bytes)
+            if keep_states and unit.config.length:
+                trajectories[unit.trajectory] = weights * _STATE
     return total + sum(trajectories.values())
 
 

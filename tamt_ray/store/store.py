@@ -21,7 +21,7 @@ from tamt_ray.store.trouble import DamagedError, StoreError, UnwritableError
 from tamt_ray.values.base import Frozen
 from tamt_ray.values.identity import identity
 
-FORMAT = 2
+FORMAT = 3
 """Raised when a store written before could be misread."""
 
 _Sealed = TypeVar("_Sealed", bound=Frozen)
@@ -63,8 +63,8 @@ class Store:
             )
         if found is not None and int(found) != FORMAT:
             raise StoreError(
-                f"the store {uri} was written in format {int(found)}, this version reads {FORMAT}; "
-                "name another `store:` or use the matching version of tamt-ray"
+                f"the store {uri} was written in format {int(found)}, this version reads {FORMAT} "
+                "and gives other ids; name another `store:` or use the tamt-ray that wrote it"
             )
         self.uri = self.files.uri
         self.fence = fence
@@ -217,7 +217,7 @@ class Store:
         return None
 
     def _check_config(self, unit: Unit, record: Record) -> None:
-        if identity({"version": unit.config.version, **record.config}) != unit.id:
+        if identity(record.config) != unit.id:
             raise StoreError(
                 f"{unit} is recorded with another config; the store {self.uri} is inconsistent, "
                 "name another `store:`"

@@ -8,7 +8,8 @@ from tamt_ray.plan.config import FinetuneConfig, HeadConfig, PretrainEvalConfig
 from tamt_ray.plan.expand import DENSE, Label, Plan
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Record
-from tamt_ray.values.identity import canonical, identity
+from tamt_ray.tasks.scores import led_by
+from tamt_ray.values.identity import canonical, decisive_dump, identity
 from tamt_ray.values.model import Model
 
 _LONGEST_PARAM = 6000
@@ -118,13 +119,11 @@ def unit_params(unit: Unit) -> dict[str, str]:
     if isinstance(config, PretrainEvalConfig):
         if config.mask:
             return {}
-        fields = {"source", "pooling", "parameters"}
+        fields = {"source", "pooling"}
         dump = config.model_dump(mode="json", include={"model": fields}, exclude_none=True)
         dump |= {"method": DENSE, "sparsity": 0.0}
     else:
-        dump = config.model_dump(mode="json", exclude_none=True)
-    # An estimate, free to change without a new unit.
-    dump["model"].pop("parameters")
+        dump = decisive_dump(config)
     return {key: value[:_LONGEST_PARAM] for key, value in _flat(dump, "")}
 
 
@@ -139,7 +138,7 @@ def _flat(value: object, at: str) -> Iterator[tuple[str, str]]:
         yield at, value if isinstance(value, str) else canonical(value)
 
 
-def unit_points(record: Record, curves: list[Point]) -> list[Point]:
+def unit_points(record: Record, curves: list[Point], metric: str = "") -> list[Point]:
     """Final numbers under their own names at the end of the run, curves below the kind's name.
 
     The UI makes a section of everything before a slash.
@@ -147,11 +146,17 @@ def unit_points(record: Record, curves: list[Point]) -> list[Point]:
     end = record.started + record.seconds
     if record.kind == "pretrain_eval":
         return [Point(0, f"pretrain/{name}", value, end) for name, value in record.metrics.items()]
-    finals = [Point(0, name, value, end) for name, value in record.metrics.items()]
+    metrics = led_by(metric, record.metrics) if metric else record.metrics
+    finals = [Point(0, name, value, end) for name, value in metrics.items()]
     return finals + [
         Point(point.step, f"{record.kind}/{point.name}", point.value, point.time)
         for point in curves
     ]
+
+
+def headline(unit: Unit) -> str:
+    """Return the metric that leads a fine-tune's scores; empty for other units."""
+    return unit.config.task.metric if isinstance(unit.config, FinetuneConfig) else ""
 
 
 def curves_of(record: Record) -> str | None:

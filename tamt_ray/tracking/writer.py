@@ -49,8 +49,8 @@ class Writer:
         One that was computed anew gets a new run where nothing hangs on the old one (a fine-tune),
         else its values are written over the old ones.
         """
-        stamp = identity([record.started, record.metrics])[:12]
         unit, head = self._plan.units[record.id], self._head(record.id)
+        stamp = identity([record.started, record.metrics, outline.headline(unit)])[:12]
         with self._careful(head.key, head.parent):
             known = self._runs.find(head.key)
             if known and known.stamps.get(record.id) == stamp:
@@ -156,7 +156,7 @@ class Writer:
         curves = History.from_parquet(self._store.artifact(record, name)) if name else []
         self._log(
             known,
-            outline.unit_points(record, curves),
+            outline.unit_points(record, curves, outline.headline(unit)),
             outline.unit_params(unit),
             outline.unit_tags(unit, record),
         )

@@ -1,5 +1,6 @@
 """The base of every value read from a sweep file."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -13,9 +14,20 @@ class Frozen(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
 
+    def identity_extras(self) -> Mapping[str, object]:
+        """Return what decides a result and stands in no field, by name; nothing by default."""
+        return {}
+
+
+class Incidental:
+    """Marks a field that never changes a result, so that it is no part of an identity."""
+
+
+INCIDENTAL = Incidental()
+
 
 def fault(complaint: str, *at: str | int) -> PydanticCustomError:
-    """What a validator of the whole file raises: the complaint, and the place that is to blame."""
+    """Return the error for a validator to raise: the complaint, and the place that is to blame."""
     return PydanticCustomError("fault", "{complaint}", {"complaint": complaint, "at": at})
 
 

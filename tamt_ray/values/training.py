@@ -1,8 +1,8 @@
 """Batch, schedule and precision of trained searches."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from tamt_ray.values.base import Count, Frozen
+from tamt_ray.values.base import INCIDENTAL, Count, Frozen
 
 
 class Training(Frozen):
@@ -15,7 +15,7 @@ class Training(Frozen):
     change the result."""
     horizon: Count = 27920
     """Steps over which the learning rate falls linearly to zero, whatever the step limit."""
-    log_every: Count = 50
+    log_every: Annotated[Count, INCIDENTAL] = 50
     """Steps between two points of the logged curves."""
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     """Of the forward and backward pass: `tf32` rounds the factors of matrix products on GPUs that

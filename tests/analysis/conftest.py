@@ -6,17 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from tamt_ray.plan.config import (
-    FinetuneConfig,
-    ImpConfig,
-    PretrainEvalConfig,
-    TamtConfig,
-    config_dict,
-)
+from tamt_ray.methods.base import Search
+from tamt_ray.plan.config import FinetuneConfig, PretrainEvalConfig, config_dict
 from tamt_ray.plan.expand import Cell, Plan, expand
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
+from tamt_ray.tasks.base import Task
+from tamt_ray.tasks.scores import Evaluation, summary
 
 Score = Callable[[Mapping[str, str | float | int]], float]
 
@@ -73,6 +70,15 @@ def _make_record(plan: Plan, cell: Cell, metrics: Mapping[str, float]) -> Record
     )
 
 
+def _scores(task: Task, value: float) -> dict[str, float]:
+    """Metrics of a fine-tune whose every score was `value` at step 50 and fell by .01 to 60."""
+    evaluations = [
+        Evaluation(step, dict.fromkeys(task.measured, score))
+        for step, score in ((50, value), (60, value - 0.01))
+    ]
+    return {**summary(evaluations, task.measured), "examples": 500.0}
+
+
 BASE = {"full": 0.9, "random": 0.3, "omp": 0.6, "imp": 0.65, "tamt_kd": 0.7}
 
 
@@ -92,12 +98,10 @@ def _fill(plan: Plan, score: Score = _known_score) -> dict[str, Record]:
     for cell in plan.cells:
         base = BASE.get(str(cell.labels.get("method")), 0.5)
         seed = int(cell.labels.get("mask_seed", 1))
-        match cell.kind:
-            case "finetune":
-                value = score(cell.labels)
-                metrics = {"best": value, "last": value - 0.01, "best_step": 50, "steps": 60,
-                           "examples": 500, "accuracy": value}  # fmt: skip
-            case "pretrain_eval":
+        match plan.units[cell.unit].config:
+            case FinetuneConfig(task=task):
+                metrics = _scores(task, score(cell.labels))
+            case PretrainEvalConfig():
                 metrics = {"mlm_loss": 8 - 5 * base + 0.01 * seed, "kd_loss": 0.9 - base}
             case _:
                 metrics = {"zeros": 50.0, "weights": 100.0, "sparsity": 0.5, "steps": 40.0,
@@ -205,7 +209,7 @@ def _fill_grid(plan: Plan) -> dict[str, Record]:
         search = config if cell.kind == "search" else None
         if isinstance(config, FinetuneConfig | PretrainEvalConfig) and config.mask:
             search = plan.units[config.mask].config
-        iterations = search.iterations if isinstance(search, ImpConfig | TamtConfig) else 0
+        iterations = (search.iterations if isinstance(search, Search) else 0) or 0
         method, sparsity = str(labels["method"]), float(labels["sparsity"])
         fragile = 2.0 if labels["model"] == "roberta" else 3.0
         lost = min(1.0, 1.4 * sparsity**fragile)
@@ -218,8 +222,7 @@ def _fill_grid(plan: Plan) -> dict[str, Record]:
                 size = int(labels.get("train_size", 400_000))
                 value = hard * (0.35 + 0.65 * quality) * (1 - 0.3 * (5e3 / (size + 5e3)))
                 value += noise(0, 0.006)
-                metrics = {"best": value, "last": value - 0.01, "best_step": 50.0,
-                           "steps": 60.0, "examples": 500.0, "accuracy": value}  # fmt: skip
+                metrics = _scores(config.task, value)
             case PretrainEvalConfig():
                 kd = 0.7 * (1 - quality) * (0.6 if "kd" in method else 1.0)
                 mlm = 2.1 + 6.5 * (1 - quality) * (0.7 if "mlm" in method else 1.0)

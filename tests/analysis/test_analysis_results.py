@@ -9,9 +9,10 @@ import pytest
 
 from tamt_ray.analysis.live import LiveTables
 from tamt_ray.analysis.results import collect, collect_searches
-from tamt_ray.analysis.summary import summary
+from tamt_ray.analysis.summary import summary as grid_summary
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.tasks.scores import Evaluation, summary
 
 
 def test_one_row_for_each_cell(plan: Plan, records: dict) -> None:
@@ -27,8 +28,37 @@ def test_values_are_those_of_the_record(plan: Plan, records: dict, known_score: 
     for row in collect(plan, records).downstream.iter_rows(named=True):
         labels = {name: value for name, value in row.items() if value is not None}
         assert row["best"] == known_score(labels)
-        assert row["accuracy"] == row["best"]
+        assert row["last"] == row["best"] - 0.01
+        assert (row["best_step"], row["steps"], row["examples"]) == (50, 60, 500)
         assert row["metric"] == {"stsb": "pearson", "movies": "accuracy"}[row["task"]]
+        assert row[row["metric"]] == row["best"]
+
+
+def test_any_metric_may_lead_when_the_table_is_made(
+    plan: Plan, sweep: Sweep, records: dict
+) -> None:
+    """Accuracy was best at step 20 and F1 at step 40; no fine-tune is computed anew for it."""
+    evaluations = [
+        Evaluation(20, {"accuracy": 0.9, "f1": 0.5, "matthews": 0.1, "accuracy_2": 0.7}),
+        Evaluation(40, {"accuracy": 0.8, "f1": 0.6, "matthews": 0.2, "accuracy_2": 0.6}),
+        Evaluation(60, {"accuracy": 0.7, "f1": 0.4, "matthews": 0.0, "accuracy_2": 0.5}),
+    ]
+    measured = summary(evaluations, sweep.tasks["movies"].measured)
+    records = {
+        unit: record.model_copy(update={"metrics": measured})
+        if plan.units[unit].labels.get("task") == "movies"
+        else record
+        for unit, record in records.items()
+    }
+    told = {"accuracy": (0.9, 0.7, 20, 0.9, 0.5, 0.7), "f1": (0.6, 0.4, 40, 0.8, 0.6, 0.6)}
+    for leader, values in told.items():
+        movies = sweep.tasks["movies"].model_copy(update={"metric": leader})
+        again = expand(sweep.model_copy(update={"tasks": {**sweep.tasks, "movies": movies}}))
+        assert again.units.keys() == plan.units.keys()
+        rows = collect(again, records).downstream.filter(pl.col("task") == "movies")
+        columns = ("best", "last", "best_step", "accuracy", "f1", "accuracy_2")
+        assert set(rows["metric"]) == {leader}
+        assert set(rows.select(columns).rows()) == {values}
 
 
 def test_mask_seed_is_absent_for_dense_and_omp(plan: Plan, records: dict) -> None:
@@ -43,7 +73,7 @@ def test_without_records_every_cell_is_there_and_empty(plan: Plan) -> None:
     assert results.downstream.height == 32
     assert results.downstream["best"].null_count() == 32
     assert results.downstream["unit"].null_count() == 0
-    assert summary(results)["runs"].to_list() == ["0/2", "0/4", "0/2", "0/4", "0/4"]
+    assert grid_summary(results)["runs"].to_list() == ["0/2", "0/4", "0/2", "0/4", "0/4"]
 
 
 def test_a_chain_s_time_names_the_devices_of_all_its_levels(plan: Plan, records: dict) -> None:
@@ -77,7 +107,9 @@ def test_summary_shows_spread_and_gaps(plan: Plan, records: dict) -> None:
         and cell.labels["task"] == "stsb"
     )  # fmt: skip
     del records[gone]
-    rows = {row["method"]: row for row in summary(collect(plan, records)).iter_rows(named=True)}
+    rows = {
+        row["method"]: row for row in grid_summary(collect(plan, records)).iter_rows(named=True)
+    }
     # full: .9 + .010 + .002 seed: 91.2 and 91.4; sample standard deviation .2 / sqrt 2.
     assert rows["full"]["stsb %"] == "91.3 ± 0.1"
     assert rows["omp"]["stsb %"] == "61.4 (1/2)"
@@ -89,13 +121,13 @@ def test_summary_shows_spread_and_gaps(plan: Plan, records: dict) -> None:
 def test_summary_survives_a_task_called_like_a_column(sweep: Sweep, fill: Callable) -> None:
     tasks = dict.fromkeys(("model", "average", "runs", "mlm_loss"), sweep.tasks["stsb"])
     plan = expand(sweep.model_copy(update={"tasks": tasks}))
-    table = summary(collect(plan, fill(plan)))
+    table = grid_summary(collect(plan, fill(plan)))
     assert {"model", "model %", "average %", "runs", "runs %", "mlm_loss"} <= set(table.columns)
 
 
 def test_sweep_without_tasks_has_losses_only(sweep: Sweep, fill: Callable) -> None:
     plan = expand(sweep.model_copy(update={"tasks": {}}))
-    table = summary(collect(plan, fill(plan)))
+    table = grid_summary(collect(plan, fill(plan)))
     assert table.columns == ["model", "method", "sparsity", "mlm_loss", "kd_loss"]
     assert table.height == 5
 
@@ -109,7 +141,7 @@ def test_live_tables_equal_the_tables_of_the_same_records(plan: Plan, records: d
         if number % 17 == 0:
             assert live.snapshot().results.downstream.equals(collect(plan, seen).downstream)
     snapshot = live.snapshot()
-    assert snapshot.summary.equals(summary(collect(plan, records)))
+    assert snapshot.summary.equals(grid_summary(collect(plan, records)))
     assert snapshot.done["finetune"] == snapshot.total["finetune"] == 32
     assert live.snapshot() is snapshot
     live.add(record)

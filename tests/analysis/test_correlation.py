@@ -12,8 +12,8 @@ from scipy import stats
 from tamt_ray.analysis.averages import AVERAGE
 from tamt_ray.analysis.correlation import STATISTICS, correlate, correlations, points
 from tamt_ray.analysis.results import collect
+from tamt_ray.methods.imp import Imp
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.spec.method import Imp
 from tamt_ray.spec.sweep import Sweep
 
 pairs = st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=3, max_size=12)

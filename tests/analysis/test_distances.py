@@ -32,7 +32,7 @@ class Reader:
 
     def bits(self, unit: str) -> Bits:
         self.read[unit] += 1
-        return bits(KEPT[self.plan.units[unit].config.method])
+        return bits(KEPT[str(self.plan.units[unit].labels["method"])])
 
     def shelf(self, known: pl.DataFrame | None = None) -> Shelf:
         return Shelf(self.bits, lambda _: None, known)

@@ -50,7 +50,7 @@ def test_recipes_and_data_sets(material: Material) -> None:
     methods = methods_table(material)
     assert "lr 5e-05, β 0.9/0.999, ε 1e-08, decay 0, clip 1" in methods
     assert "from omp, φ 0.01, α 2, S ≥ φ, S ranked every step" in methods
-    assert "2,792 steps a level of 10 %" in methods
+    assert "2,792 steps per level of 10 %" in methods
     data = datasets_table(material)
     assert cells(data, "mnli")[-1] == "900 (3 ep.)"
     assert cells(data, "squad")[3:] == [

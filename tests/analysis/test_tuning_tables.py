@@ -1,10 +1,12 @@
 """What a tuning shows, and that its lines can be pasted."""
 
+import pytest
 import yaml
 
 from tamt_ray.analysis.tuning import best_frame, snippet, trials_frame
+from tamt_ray.methods.imp import Imp
+from tamt_ray.methods.tamt import Tamt
 from tamt_ray.plan.tuning import Outcome, Rung, Trial, studies
-from tamt_ray.spec.method import Imp, Tamt
 from tamt_ray.spec.sweep import Sweep
 
 BASE: dict[str, object] = {
@@ -23,7 +25,7 @@ TUNE = {
     "sparsity": 0.75, "trials": 3, "rungs": [20, 60],
     "methods": {
         "imp": {"lr": {"log": [1e-5, 1e-2]}, "search.horizon": {"log": [60, 30000]}},
-        "stale": {"lr": {"log": [1e-5, 1e-2]}, "kd_pads": {"choice": [True, False]}},
+        "stale": {"lr": {"log": [1e-5, 1e-2]}, "bias_correction": {"choice": [True, False]}},
     },
 }  # fmt: skip
 
@@ -40,7 +42,7 @@ def outcomes() -> list[Outcome]:
     first = {"lr": 5e-5, "search.horizon": 27920}
     better = {"lr": 1.2345678e-3, "search.horizon": 90}
     worse = {"lr": 1e-2, "search.horizon": 60}
-    own = {"lr": 2e-5, "kd_pads": True}
+    own = {"lr": 2e-5, "bias_correction": False}
     omp = {"mlm_loss": 8.0, "kd_loss": 0.5, "predicted_tokens": 9.0}
     return [
         Outcome(
@@ -56,7 +58,9 @@ def outcomes() -> list[Outcome]:
             stale,
             (
                 Trial(0, "diverged", own, (), 0.0, 1.0, "the loss is nan"),
-                Trial(2, "finished", {"lr": 3e-4, "kd_pads": False}, rungs(4.0, 3.0), 0.0, 1.0),
+                Trial(
+                    2, "finished", {"lr": 3e-4, "bias_correction": True}, rungs(4.0, 3.0), 0.0, 1.0
+                ),
             ),
             {},
         ),
@@ -81,7 +85,7 @@ def test_what_is_pasted_is_the_method_with_the_best_values_for_the_tuned_length(
     assert isinstance(imp, Imp)
     assert isinstance(stale, Tamt)
     assert imp == before[0].model_copy(update={"lr": 1.2345678e-3, "steps": 30})
-    found = {"lr": 3e-4, "kd_pads": False, "steps": {0.5: 40, 0.75: 60}}
+    found = {"lr": 3e-4, "bias_correction": True, "steps": {0.5: 40, 0.75: 60}}
     assert stale == before[1].model_copy(update=found)
     assert "rerank" not in text, "what the recipe implies is not repeated"
     assert "# with search.horizon 90" in text
@@ -95,6 +99,24 @@ def test_tuned_values_are_pasted_even_where_the_recipe_implies_them() -> None:
     assert yaml.safe_load(text)["methods"][0]["lr"] == 5e-5
 
 
+@pytest.mark.parametrize(
+    "objective",
+    [["mlm"], ["mlm", {"objective": "kd", "weight": 0.5}], [{"objective": "kd", "pads": True}]],
+)
+@pytest.mark.parametrize("recipe", ["paper", "released_code"])
+def test_a_method_with_loss_terms_of_its_own_can_be_pasted_too(
+    objective: list[object], recipe: str
+) -> None:
+    method = {"method": "tamt", "name": "own", "objective": objective, "recipe": recipe, "steps": 9}
+    tune = {"sparsity": 0.75, "trials": 1, "rungs": [60],
+            "methods": {"own": {"scale": {"uniform": [1.5, 4]}}}}  # fmt: skip
+    (study,) = studies(Sweep.model_validate({**BASE, "methods": [method], "tune": tune}))
+    rung = Rung(60, {"mlm_loss": 1.0, "kd_loss": 1.0}, at=1.0)
+    text = snippet([Outcome(study, (Trial(0, "finished", {"scale": 3.0}, (rung,), 0.0, 1.0),), {})])
+    (pasted,) = Sweep.model_validate({**BASE, **yaml.safe_load(text)}).methods
+    assert pasted == study.method.model_copy(update={"scale": 3.0, "steps": 60})
+
+
 def test_every_rung_of_every_trial_is_kept() -> None:
     frame = trials_frame(outcomes())
     assert frame.height == 2 + 2 + 1 + 1 + 2
@@ -105,7 +127,7 @@ def test_every_rung_of_every_trial_is_kept() -> None:
     (diverged,) = [row for row in rows if row["ended"] == "diverged"]
     assert diverged["step"] is None
     assert diverged["error"] == "the loss is nan"
-    assert yaml.safe_load(diverged["values"]) == {"lr": 2e-5, "kd_pads": True}
+    assert yaml.safe_load(diverged["values"]) == {"lr": 2e-5, "bias_correction": False}
 
 
 def test_nothing_found_is_nothing_to_paste() -> None:

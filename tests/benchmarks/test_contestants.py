@@ -12,11 +12,14 @@ from benchmarks.dense_step import DenseStep
 from benchmarks.released_step import ReleasedStep
 from benchmarks.search_step import mask_training
 from benchmarks.shape import Shape
+from tamt_ray.objectives.base import Objective
+from tamt_ray.objectives.kd import Kd
+from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search.language_model import LanguageModel
+from tamt_ray.search.loss import SearchLoss
 from tamt_ray.search.masking import Corrupted, join
-from tamt_ray.search.objective import Objective, Terms
 from tamt_ray.search.tamt import MaskedWeights
-from tamt_ray.spec.method import Scoring
+from tamt_ray.values.scoring import Scoring
 
 SHAPE = Shape("toy", layers=1, hidden=12, batch=2, length=16)
 HALF = 0.5
@@ -37,18 +40,18 @@ def batch() -> Corrupted:
     return join(SHAPE.stream().batch(0))
 
 
-def ours(path: Path, terms: Terms, batch: Corrupted) -> tuple[float, MaskedWeights]:
+def ours(path: Path, term: Objective, batch: Corrupted) -> tuple[float, MaskedWeights]:
     """The loss under the OMP mask, and the scores with their gradients."""
     model = LanguageModel(path)
     weights = MaskedWeights(model, HALF, Scoring(), 0)
-    loss, _ = Objective(model, terms)(batch, len(batch.labels), batch.ids.numel())
+    loss, _ = SearchLoss(model, [term])(batch, [term.count(batch)])
     loss.backward()
-    weights.take_gradients()
+    weights.before_step()
     return loss.item(), weights
 
 
 def test_the_released_step_has_our_loss_and_gradients(path: Path, batch: Corrupted) -> None:
-    loss, weights = ours(path, "mlm", batch)
+    loss, weights = ours(path, Mlm(), batch)
     released = ReleasedStep(path, HALF)
     assert released.backward(batch) == pytest.approx(loss, rel=1e-5)
     assert {f"{name}.weight" for name in released.masked} == set(weights.scores)
@@ -59,25 +62,25 @@ def test_the_released_step_has_our_loss_and_gradients(path: Path, batch: Corrupt
 
 
 def test_the_released_step_moves_scores_as_ours_does(path: Path, batch: Corrupted) -> None:
-    training = mask_training(path, SHAPE, "mlm", HALF)
+    weights, engine = mask_training(path, SHAPE, [Mlm()], HALF)
     released = ReleasedStep(path, HALF)
     before = {name: masked.scores.detach().clone() for name, masked in released.masked.items()}
     released(batch)
-    training.train(1)
+    engine.run(until=1)
     for name, masked in released.masked.items():
-        score = training.weights.scores[f"{name}.weight"].detach()
+        score = weights.scores[f"{name}.weight"].detach()
         apart = (masked.scores.detach() - score).abs()
         # Some are near it all the same, once the norm is clipped.
         assert (apart > 1e-6).sum() <= 0.15 * ((score - before[name]).abs() > 1e-6).sum()
         assert ((score - before[name]).abs() > 1e-5).any()
 
 
-@pytest.mark.parametrize("terms", ["mlm", "kd"])
+@pytest.mark.parametrize("term", [Mlm(), Kd()], ids=lambda term: term.name)
 def test_the_dense_step_is_the_masked_one_at_the_same_weights(
-    path: Path, batch: Corrupted, terms: Terms
+    path: Path, batch: Corrupted, term: Objective
 ) -> None:
-    loss, weights = ours(path, terms, batch)
-    dense = DenseStep(path, terms)
+    loss, weights = ours(path, term, batch)
+    dense = DenseStep(path, term.name)
     theta = {name: weight.detach().clone() for name, weight in dense.trained.items()}
     with torch.no_grad():
         for name, score in weights.scores.items():
@@ -90,7 +93,7 @@ def test_the_dense_step_is_the_masked_one_at_the_same_weights(
         expected = gradient * theta[f"bert.{name}"]
         torch.testing.assert_close(score.grad, expected, rtol=1e-3, atol=1e-6)
     head = sum(name.startswith("cls.") for name in dense.trained)
-    assert head == (5 if terms == "mlm" else 0)
+    assert head == (5 if term.needs_head else 0)
 
 
 def test_rankings_agree_step_after_step() -> None:

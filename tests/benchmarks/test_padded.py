@@ -14,10 +14,10 @@ from tamt_ray.data.table import load_rows
 from tamt_ray.finetune.batches import epoch_batches
 from tamt_ray.finetune.loop import train
 from tamt_ray.finetune.model import Encoder
-from tamt_ray.finetune.sentences import sentences
 from tamt_ray.masks.mask import Mask, apply_mask
 from tamt_ray.masks.matrices import prunable_matrices
-from tamt_ray.spec.task import Classification
+from tamt_ray.tasks.classification import Classification
+from tamt_ray.tasks.features.sentences import sentences
 from tamt_ray.values.model import Model
 
 CPU = torch.device("cpu")

@@ -13,6 +13,8 @@ from tamt_ray.plan.status import unit_path
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
+from tamt_ray.tasks.metrics.registry import metrics_of
+from tamt_ray.tasks.scores import Evaluation, summary
 
 SWEEP = """\
 name: small
@@ -34,9 +36,17 @@ tasks:
 METRICS = {
     "search": {"zeros": 5.0, "weights": 10.0, "sparsity": 0.5, "steps": 0.0, "seconds": 0.1},
     "pretrain_eval": {"mlm_loss": 4.0, "kd_loss": 0.25},
-    "finetune": {"best": 0.75, "last": 0.5, "best_step": 1, "steps": 2, "examples": 9,
-                 "pearson": 0.75},
-}  # fmt: skip
+    "finetune": {
+        **summary(
+            [
+                Evaluation(1, {"pearson": 0.75, "spearman": 0.25}),
+                Evaluation(2, {"pearson": 0.5, "spearman": 0.3}),
+            ],
+            metrics_of("numbers"),
+        ),
+        "examples": 9,
+    },
+}
 MASK = mask_to_bytes(Mask({"w": torch.eye(4, 5, dtype=torch.bool)}))
 
 

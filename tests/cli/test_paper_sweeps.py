@@ -12,17 +12,21 @@ from tamt_ray.analysis.report import build_report
 from tamt_ray.cli.opened import Opened
 from tamt_ray.cli.results import report_files
 from tamt_ray.execution.work import Workbench
+from tamt_ray.methods.base import Method
+from tamt_ray.methods.imp import Imp
+from tamt_ray.methods.tamt import Tamt
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.search.team import Team
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.load import load_sweep
-from tamt_ray.spec.method import Imp, Method, Tamt
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.spec.task import Classification, Task
 from tamt_ray.spec.union import unite
 from tamt_ray.store.store import Store
+from tamt_ray.tasks.base import Task
+from tamt_ray.tasks.classification import Classification
+from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.model import Model
-from tamt_ray.values.table import Corpus, Table
+from tamt_ray.values.table import Table
 from tamt_ray.values.training import Training
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"

@@ -114,7 +114,7 @@ def test_a_unit_explained_by_path_and_by_id(file: Path, plan: Plan, store: Store
     assert body["path"] == "pretrain_eval/mini/omp/0.5"
     assert body["parents"] == [by_path(plan, "search/mini/omp/0.5").id]
     assert body["config"]["mask"] == body["parents"][0]
-    assert body["config"]["corpus"]["train"] == {"source": "dir:a.txt"}
+    assert body["config"]["text"] == {"table": {"source": "dir:b.txt"}}
     assert "runs after" in body["decision"]
     assert call("explain", file, unit.id[:12]).stdout == by_its_path.stdout
     finish(store, by_path(plan, "search/mini/omp/0.5"))
@@ -196,7 +196,7 @@ def test_a_store_of_another_format_ends_with_two(words: list[str], file: Path) -
     (results / "store.json").write_text("1\n")
     said = call(words[0], file, *words[1:])
     assert (said.exit_code, said.stdout) == (2, "")
-    assert "was written in format 1, this version reads 2" in said.stderr
+    assert "was written in format 1, this version reads 3" in said.stderr
     assert [path.name for path in results.iterdir()] == ["store.json"]
 
 

@@ -11,15 +11,14 @@ from tamt_ray.data import blocks as room
 from tamt_ray.data import derived
 from tamt_ray.data.blocks import Blocks, load_blocks
 from tamt_ray.data.cache import SourceError
-from tamt_ray.values.table import Corpus
+from tamt_ray.values.text import Text
 
 
-def corpus(tmp_path: Path, texts: list[str | None], **settings: object) -> Corpus:
+def text(tmp_path: Path, texts: list[str | None], **settings: object) -> Text:
     pq.write_table(pa.table({"text": texts}), tmp_path / "corpus.parquet")
     table = {"source": f"dir:{tmp_path}/corpus.parquet"}
     # Eight is the smallest block: six words and the two special tokens.
-    given = {"train": table, "validation": table, "block_size": 8, **settings}
-    return Corpus.model_validate(given)
+    return Text.model_validate({"table": table, "block_size": 8, **settings})
 
 
 def ids(blocks: Blocks) -> list[list[int]]:
@@ -33,7 +32,7 @@ EXPECTED = [[2, 5, 6, 7, 8, 9, 10, 3], [2, 11, 12, 13, 14, 5, 6, 3]]
 
 
 def test_rows_are_strung_together_cut_and_wrapped(model: Path, tmp_path: Path) -> None:
-    found = load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}")
+    found = load_blocks(text(tmp_path, TEXTS), f"dir:{model}")
     assert ids(found) == EXPECTED
     special = found.special
     assert (special.pad, special.cls, special.sep, special.mask) == (0, 2, 3, 4)
@@ -42,7 +41,7 @@ def test_rows_are_strung_together_cut_and_wrapped(model: Path, tmp_path: Path) -
 
 
 def test_text_that_fills_its_blocks_exactly_loses_nothing(model: Path, tmp_path: Path) -> None:
-    found = load_blocks(corpus(tmp_path, ["a b c d e f", "a b c d e f"]), "train", f"dir:{model}")
+    found = load_blocks(text(tmp_path, ["a b c d e f", "a b c d e f"]), f"dir:{model}")
     assert ids(found) == [[2, 5, 6, 7, 8, 9, 10, 3]] * 2
 
 
@@ -52,30 +51,30 @@ def test_a_limit_takes_the_first_blocks_and_reads_no_further(
     monkeypatch.setattr(room, "_BATCH", 5)
     monkeypatch.setattr(room, "_SLICE", 1)
     texts = [*TEXTS, *["a b c d e f"] * 50]
-    limited = corpus(tmp_path, texts, max_train_blocks=1)
+    limited = text(tmp_path, texts, limit=1)
     seen: list[str] = []
     genuine = room._texts
 
     def watched(*arguments: object) -> object:
-        for text in genuine(*arguments):  # pyright: ignore
-            seen.append(text)
-            yield text
+        for words in genuine(*arguments):  # pyright: ignore
+            seen.append(words)
+            yield words
 
     monkeypatch.setattr(room, "_texts", watched)
-    assert ids(load_blocks(limited, "train", f"dir:{model}")) == EXPECTED[:1]
+    assert ids(load_blocks(limited, f"dir:{model}")) == EXPECTED[:1]
     assert seen == ["a b c d", "e f g"]
-    # The other part has a limit of its own: none.
-    assert len(load_blocks(limited, "validation", f"dir:{model}").ids) == 52
+    whole = limited.model_copy(update={"limit": None})
+    assert len(load_blocks(whole, f"dir:{model}").ids) == 52, "each limit has blocks of its own"
 
 
 def test_how_the_work_is_cut_does_not_change_the_blocks(
     model: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}")
+    whole = load_blocks(text(tmp_path, TEXTS), f"dir:{model}")
     monkeypatch.setenv("TAMT_CACHE", str(cache / "other"))
     monkeypatch.setattr(room, "_BATCH", 1)
     monkeypatch.setattr(room, "_SLICE", 2)
-    pieces = load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}")
+    pieces = load_blocks(text(tmp_path, TEXTS), f"dir:{model}")
     assert torch.equal(whole.ids, pieces.ids)
 
 
@@ -86,11 +85,11 @@ def block_files(cache: Path) -> list[Path]:
 def test_blocks_are_made_once_and_read_from_the_cache_after(
     model: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}")
+    first = load_blocks(text(tmp_path, TEXTS), f"dir:{model}")
     (path,) = block_files(cache)
     monkeypatch.setattr(room, "_pack", None)
     derived._verified.cache_clear()
-    again = load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}")
+    again = load_blocks(text(tmp_path, TEXTS), f"dir:{model}")
     assert torch.equal(first.ids, again.ids)
     assert block_files(cache) == [path]
 
@@ -99,12 +98,12 @@ def test_blocks_are_made_once_and_read_from_the_cache_after(
 def test_a_damaged_cache_is_made_again(
     model: Path, tmp_path: Path, cache: Path, damage: str
 ) -> None:
-    load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}")
+    load_blocks(text(tmp_path, TEXTS), f"dir:{model}")
     (path,) = block_files(cache)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] if damage == "half" else data[:-1] + b"\x01")
     derived._verified.cache_clear()
-    assert ids(load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}")) == EXPECTED
+    assert ids(load_blocks(text(tmp_path, TEXTS), f"dir:{model}")) == EXPECTED
 
 
 @pytest.mark.parametrize("texts", [["a b c d e"], [""], []])
@@ -112,24 +111,24 @@ def test_less_than_a_block_is_a_source_error(
     model: Path, tmp_path: Path, texts: list[str | None]
 ) -> None:
     with pytest.raises(SourceError, match="block of 8 tokens; set a smaller `block_size`"):
-        load_blocks(corpus(tmp_path, texts), "train", f"dir:{model}")
+        load_blocks(text(tmp_path, texts), f"dir:{model}")
 
 
 def test_a_corpus_without_the_column_or_without_text_is_refused(
     model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(SourceError, match="the columns are: text"):
-        load_blocks(corpus(tmp_path, TEXTS, column="words"), "train", f"dir:{model}")
+        load_blocks(text(tmp_path, TEXTS, column="words"), f"dir:{model}")
     pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "numbers.parquet")
     numbers = {"source": f"dir:{tmp_path}/numbers.parquet"}
     with pytest.raises(SourceError, match="holds int, not text"):
-        load_blocks(corpus(tmp_path, [], train=numbers), "train", f"dir:{model}")
+        load_blocks(text(tmp_path, [], table=numbers), f"dir:{model}")
 
 
 def test_a_tokenizer_without_mask_is_refused(model: Path, tmp_path: Path) -> None:
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         if (model / name).exists():
-            text = (model / name).read_text()
-            (model / name).write_text(text.replace("mask_token", "task_token"))
+            settings = (model / name).read_text()
+            (model / name).write_text(settings.replace("mask_token", "task_token"))
     with pytest.raises(SourceError, match="no MASK token"):
-        load_blocks(corpus(tmp_path, TEXTS), "train", f"dir:{model}")
+        load_blocks(text(tmp_path, TEXTS), f"dir:{model}")

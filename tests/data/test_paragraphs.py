@@ -9,9 +9,9 @@ import torch
 
 from tamt_ray.data import blocks as room
 from tamt_ray.data import derived
-from tamt_ray.data.blocks import Paragraphs, load_blocks, load_paragraphs
+from tamt_ray.data.blocks import Blocks, Paragraphs, load_blocks, load_paragraphs, load_text
 from tamt_ray.data.cache import SourceError
-from tamt_ray.values.table import Corpus
+from tamt_ray.values.text import Text
 
 TEXTS: list[str | None] = ["a b c d", "", None, "e f g h i j a b", "  ", "j", "a b c d e f"]
 EXPECTED = [
@@ -22,11 +22,11 @@ EXPECTED = [
 ]
 
 
-def corpus(tmp_path: Path, texts: list[str | None], **settings: object) -> Corpus:
+def text(tmp_path: Path, texts: list[str | None], **settings: object) -> Text:
     pq.write_table(pa.table({"text": texts}), tmp_path / "corpus.parquet")
     table = {"source": f"dir:{tmp_path}/corpus.parquet"}
-    given = {"train": table, "validation": table, "block_size": 8, **settings}
-    return Corpus.model_validate(given)
+    given = {"table": table, "form": "paragraphs", "block_size": 8, **settings}
+    return Text.model_validate(given)
 
 
 def rows(found: Paragraphs) -> list[tuple[list[int], int]]:
@@ -36,7 +36,7 @@ def rows(found: Paragraphs) -> list[tuple[list[int], int]]:
 
 
 def test_every_row_with_text_is_one_cut_and_padded(model: Path, tmp_path: Path) -> None:
-    found = load_paragraphs(corpus(tmp_path, TEXTS), "train", f"dir:{model}")
+    found = load_paragraphs(text(tmp_path, TEXTS), f"dir:{model}")
     assert rows(found) == EXPECTED
     assert (found.special.pad, found.special.vocabulary) == (0, 15)
     # Kept without special tokens and padding.
@@ -49,32 +49,40 @@ def test_a_limit_takes_the_first_paragraphs(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     monkeypatch.setattr(room, "_BATCH", batch)
-    limited = corpus(tmp_path, [*TEXTS, *["a b"] * 20], max_train_blocks=3)
-    assert rows(load_paragraphs(limited, "train", f"dir:{model}")) == EXPECTED[:3]
-    assert len(load_paragraphs(limited, "validation", f"dir:{model}")) == 24
+    limited = text(tmp_path, [*TEXTS, *["a b"] * 20], limit=3)
+    assert rows(load_paragraphs(limited, f"dir:{model}")) == EXPECTED[:3]
+    whole = limited.model_copy(update={"limit": None})
+    assert len(load_paragraphs(whole, f"dir:{model}")) == 24
 
 
 def test_they_are_kept_beside_the_blocks_and_damage_is_noticed(
     model: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = corpus(tmp_path, TEXTS)
-    load_blocks(text, "train", f"dir:{model}")
-    load_paragraphs(text, "train", f"dir:{model}")
+    paragraphs = text(tmp_path, TEXTS)
+    load_blocks(paragraphs, f"dir:{model}")
+    load_paragraphs(paragraphs, f"dir:{model}")
     assert len(list((cache / "blocks").glob("[!.]*"))) == 2
     derived._verified.cache_clear()
     genuine = room._cut
     monkeypatch.setattr(room, "_cut", None)
-    again = load_paragraphs(text, "train", f"dir:{model}")
+    again = load_paragraphs(paragraphs, f"dir:{model}")
     assert rows(again) == EXPECTED
     monkeypatch.setattr(room, "_cut", genuine)
     for path in (cache / "blocks").glob("[!.]*"):
         data = path.read_bytes()
         path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     derived._verified.cache_clear()
-    assert rows(load_paragraphs(text, "train", f"dir:{model}")) == EXPECTED
+    assert rows(load_paragraphs(paragraphs, f"dir:{model}")) == EXPECTED
+
+
+def test_the_form_of_a_text_says_which_of_the_two_it_becomes(model: Path, tmp_path: Path) -> None:
+    found = load_text(text(tmp_path, TEXTS), f"dir:{model}")
+    assert isinstance(found, Paragraphs)
+    assert rows(found) == EXPECTED
+    assert isinstance(load_text(text(tmp_path, TEXTS, form="blocks"), f"dir:{model}"), Blocks)
 
 
 @pytest.mark.parametrize("texts", [[""], [" ", None]])
 def test_no_text_is_a_source_error(model: Path, tmp_path: Path, texts: list[str | None]) -> None:
     with pytest.raises(SourceError, match="no text in column 'text'"):
-        load_paragraphs(corpus(tmp_path, texts), "train", f"dir:{model}")
+        load_paragraphs(text(tmp_path, texts), f"dir:{model}")

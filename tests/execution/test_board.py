@@ -14,7 +14,7 @@ from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import Unit
 
 MODEL = {"source": "dir:m"}
-CORPUS = {"train": {"source": "dir:a"}, "validation": {"source": "dir:b"}}
+TEXT = {"table": {"source": "dir:a"}}
 TASK = {
     "kind": "regression", "text": ["s"], "train": {"source": "dir:s.csv"},
     "validation": [{"source": "dir:t.csv"}],
@@ -25,16 +25,16 @@ LANES: tuple[Lane, ...] = ("gang", "fleet")
 def level(seed: int, below: str | None = None, head: str | None = None) -> Unit:
     """A unit of the gang lane with up to two parents."""
     return Unit(parse_config({
-        "kind": "search", "method": "imp", "model": MODEL, "corpus": CORPUS, "training": {},
-        "sparsity": 0.5, "seed": seed, "steps": 1, "optimizer": {}, "start": 0.1, "below": below,
-        "head": head,
+        "kind": "search", "method": "imp", "model": MODEL, "text": TEXT, "training": {},
+        "sparsity": 0.5, "seed": seed, "steps": 1, "optimizer": {}, "start": 0.1,
+        "level_below": below, "head": head,
     }))  # fmt: skip
 
 
 def measured(seed: int, mask: str | None = None, head: str | None = None) -> Unit:
     """A unit of the fleet lane with up to two parents."""
     return Unit(parse_config({
-        "kind": "pretrain_eval", "model": MODEL, "corpus": CORPUS, "evaluation": {"seed": seed},
+        "kind": "pretrain_eval", "model": MODEL, "text": TEXT, "evaluation": {"seed": seed},
         "mask": mask, "head": head,
     }))  # fmt: skip
 
@@ -295,7 +295,7 @@ def test_an_empty_plan_is_finished() -> None:
 
 def test_lanes_by_kind() -> None:
     head = Unit(parse_config({
-        "kind": "head", "model": MODEL, "corpus": CORPUS, "training": {"steps": 1},
+        "kind": "head", "model": MODEL, "text": TEXT, "training": {"steps": 1},
     }))  # fmt: skip
     omp = Unit(parse_config({"kind": "search", "method": "omp", "model": MODEL, "sparsity": 0.5}))
     assert [lane_of(unit) for unit in (head, level(0), omp, measured(0), tuned(0))] == [

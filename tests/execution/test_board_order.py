@@ -7,14 +7,14 @@ from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.cost import Prices, gpu_seconds
 from tamt_ray.plan.unit import Unit
 
-from .test_board import CORPUS, MODEL, level, measured, plan_of, tuned
+from .test_board import MODEL, TEXT, level, measured, plan_of, tuned
 
 
 def mask(seed: int, steps: int) -> Unit:
     """A mask training; a step takes 0.18 s."""
     return Unit(parse_config({
-        "kind": "search", "method": "tamt_kd", "model": MODEL, "corpus": CORPUS, "training": {},
-        "sparsity": 0.5, "seed": seed, "steps": steps, "optimizer": {},
+        "kind": "search", "method": "tamt", "model": MODEL, "text": TEXT, "training": {},
+        "objective": ["kd"], "sparsity": 0.5, "seed": seed, "steps": steps, "optimizer": {},
     }), {"method": "tamt_kd"})  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from ray.exceptions import RayTaskError
 
 from tamt_ray.execution import share
 from tamt_ray.spec.load import parse_sweep
-from tamt_ray.spec.task import Task
+from tamt_ray.tasks.base import Task
 from tamt_ray.values.model import Model
 
 TABLE = '{source: "hf:d", split: train}'

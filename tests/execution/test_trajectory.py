@@ -7,15 +7,19 @@ from typing import Any
 import pytest
 import yaml
 
+from tamt_ray.execution.bench import UnitBench
 from tamt_ray.execution.keeping import Cadence
 from tamt_ray.execution.work import Workbench
 from tamt_ray.masks.file import mask_from_bytes
-from tamt_ray.plan.config import TamtConfig
+from tamt_ray.methods.tamt import TamtSearch
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.unit import Unit
+from tamt_ray.search.engine import Settings
+from tamt_ray.search.masking import Stream
 from tamt_ray.search.team import Team
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.store.store import Store
+from tamt_ray.values.text import Text
 
 STEPS = 6
 
@@ -45,7 +49,7 @@ def states(folder: Path, unit: Unit) -> list[int]:
 
 
 def test_a_chain_in_the_order_of_steps(chain: list[Unit]) -> None:
-    assert [unit.config.steps for unit in chain if isinstance(unit.config, TamtConfig)] == [2, 6, 9]
+    assert [unit.config.steps for unit in chain if isinstance(unit.config, TamtSearch)] == [2, 6, 9]
     assert len({unit.trajectory for unit in chain}) == 1
     assert [unit.begin for unit in chain] == [0, 2, 6]
     assert [unit.after for unit in chain] == [None, chain[0].id, chain[1].id]
@@ -62,7 +66,7 @@ def test_each_link_goes_on_with_the_one_before(
     seconds = 0.0
     for unit in chain:
         record = bench(together).perform(unit)
-        assert isinstance(unit.config, TamtConfig)
+        assert isinstance(unit.config, TamtSearch)
         single = bench(alone / str(unit.config.steps)).perform(unit)
         assert record.artifacts["mask.safetensors"] == single.artifacts["mask.safetensors"]
         assert record.metrics["iterations"] == unit.config.steps
@@ -72,8 +76,6 @@ def test_each_link_goes_on_with_the_one_before(
 
 
 def test_only_the_missing_steps_are_trained(chain: list[Unit], tmp_path: Path) -> None:
-    from tamt_ray.search.masking import Stream
-
     drawn: list[int] = []
     draw = Stream.batch
 
@@ -124,11 +126,21 @@ def test_a_damaged_state_costs_time_and_nothing_else(
     assert record.artifacts["mask.safetensors"] == expected.artifacts["mask.safetensors"]
 
 
-def test_imp_without_rewinding_hands_on_its_weights(toy: dict[str, Any], tmp_path: Path) -> None:
+def test_imp_without_rewinding_hands_on_its_weights(
+    toy: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Level 0.75 from the weights of level 0.5; both levels' time and steps are added up."""
     method = {"method": "imp", "step": 0.25, "steps": 3, "lr": 1e-3}
     rewound = searches(planned({**toy, "sparsities": [0.75]}, method))
     trained_on = searches(planned({**toy, "sparsities": [0.75]}, {**method, "rewind": False}))
+    begun: list[int] = []
+    stream = UnitBench.stream
+
+    def watched(self: UnitBench, text: Text, settings: Settings, first: int = 0) -> Stream:
+        begun.append(first)
+        return stream(self, text, settings, first)
+
+    monkeypatch.setattr(UnitBench, "stream", watched)
     store = Store(str(tmp_path / "store"))
     records = {
         kind: [Workbench(store, Team(), "here").perform(unit) for unit in units]
@@ -143,6 +155,6 @@ def test_imp_without_rewinding_hands_on_its_weights(toy: dict[str, Any], tmp_pat
     assert masks["rewound"][0] == masks["trained_on"][0]
     assert masks["rewound"][1] != masks["trained_on"][1]
     assert [record.metrics["iterations"] for record in (first, second)] == [3, 6]
-    assert [unit.config.first for unit in trained_on] == [0, 3]
+    assert begun == [0, 3, 0, 3], "the data go on where the level below ended"
     assert second.metrics["search_seconds"] > first.metrics["search_seconds"]
     assert not list(tmp_path.glob("store/states/*/*"))

@@ -10,8 +10,10 @@ from pydantic import TypeAdapter
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
-from tamt_ray.spec.task import Task
+from tamt_ray.tasks.base import Task
+from tamt_ray.tasks.registry import TASKS
 from tamt_ray.values.model import Model
+from tests.tasks.squad_rows import squad_rows
 
 LETTERS = "abcdefghijklmnopqrst"
 
@@ -64,7 +66,7 @@ def write_task(tmp_path: Path) -> WriteTask:
             tables.append({"source": f"dir:{path}"})
         text = {} if kind == "spans" else {"text": ["text"]}
         given = {"kind": kind, "train": tables[0], "validation": tables[1:], "lr": 2e-3, **text}
-        return TypeAdapter(Task).validate_python({**given, **settings})
+        return TypeAdapter(TASKS.entry("kind")).validate_python({**given, **settings})
 
     return write
 
@@ -89,22 +91,4 @@ def sentiment() -> Callable[[int, int], Rows]:
 @pytest.fixture
 def lookup() -> Callable[[int, int], Rows]:
     """SQuAD rows: the answer is `good bad` in a passage of 20 to 60 words."""
-
-    def rows(count: int, seed: int) -> Rows:
-        draw = random.Random(seed)
-        found: Rows = []
-        for number in range(count):
-            words = ["".join(draw.choices(LETTERS, k=draw.randint(1, 3))) for _ in range(60)]
-            words = words[: draw.randint(20, 60)]
-            place = draw.randrange(1, len(words) - 2)
-            words[place : place + 2] = ["good", "bad"]
-            start = len(" ".join(words[:place])) + 1
-            found.append(
-                {
-                    "id": str(number), "question": "a b", "context": " ".join(words),
-                    "answers": {"text": ["good bad"], "answer_start": [start]},
-                }
-            )  # fmt: skip
-        return found
-
-    return rows
+    return squad_rows

@@ -9,7 +9,7 @@ import torch
 from tamt_ray.data.cache import cache_dir
 from tamt_ray.finetune import finetuner as module
 from tamt_ray.finetune.finetuner import Finetuned, Finetuner
-from tamt_ray.spec.task import Task
+from tamt_ray.tasks.base import Task
 from tamt_ray.values.model import Model
 
 Rows = list[dict[str, object]]
@@ -50,7 +50,7 @@ def test_kept_features_give_the_same_results(
     outcomes.append(Finetuner(torch.device("cpu")).run(native, task, 1, None))
     assert len(files()) == 2
     for name in ("passages", "sentences"):
-        monkeypatch.setattr(module, name, None)
+        monkeypatch.setattr(f"tamt_ray.tasks.features.{name}.{name}", None)
     outcomes.append(Finetuner(torch.device("cpu")).run(native, task, 1, None))
     first, *others = outcomes
     for other in others:

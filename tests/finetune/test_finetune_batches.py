@@ -16,12 +16,14 @@ from transformers import get_linear_schedule_with_warmup
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.history import History, NonFiniteLossError
 from tamt_ray.finetune.batches import collate, epoch_batches, evaluation_batches
-from tamt_ray.finetune.examples import Batch, Sequences, subset
 from tamt_ray.finetune.loop import outputs, train
 from tamt_ray.finetune.model import Encoder, Network
 from tamt_ray.finetune.recent import Recent
-from tamt_ray.finetune.sentences import Sentences, tokenise
-from tamt_ray.spec.task import Classification, Spans
+from tamt_ray.tasks.classification import Classification
+from tamt_ray.tasks.features.examples import Batch, Sequences, subset
+from tamt_ray.tasks.features.sentences import Sentences, tokenise
+from tamt_ray.tasks.metrics.base import Predictions
+from tamt_ray.tasks.spans import Spans
 from tamt_ray.values.model import Model
 
 CPU = torch.device("cpu")
@@ -197,8 +199,8 @@ class Failing:
         self._left -= 1
         return outputs.sum() * (float("nan") if self._left == 0 else 0.0)
 
-    def metrics(self, outputs: Sequence[NDArray[np.float32]]) -> dict[str, float]:
-        return {"accuracy": 0.0}
+    def predictions(self, outputs: Sequence[NDArray[np.float32]]) -> Predictions:
+        return Predictions(np.zeros(1, np.int64), np.zeros(1, np.int64), classes=2)
 
 
 class Flat(Network):

@@ -11,7 +11,8 @@ from tamt_ray.data.checkpoint import Checkpoint
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero
 from tamt_ray.masks.matrices import POOLER, prunable_matrices
-from tamt_ray.spec.task import Classification, Spans
+from tamt_ray.tasks.classification import Classification
+from tamt_ray.tasks.spans import Spans
 from tamt_ray.values.model import Model
 
 TABLE = {"source": "dir:/unused"}
@@ -125,7 +126,7 @@ def test_a_network_that_works_passes_its_trial(with_pooler: Path, task: Classifi
 @pytest.mark.parametrize(
     ("kind", "task", "reason"),
     [
-        ("esm", SPANS, "transformers has no head for spans on esm"),
+        ("esm", SPANS, "transformers has no AutoModelForQuestionAnswering for esm"),
         ("nomic_bert", TASK, "NomicBertModel does not work with a head for classification"),
     ],
 )

@@ -10,14 +10,14 @@ from torch import nn
 
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.table import load_rows
-from tamt_ray.finetune.examples import Sequences
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.finetune.model import Encoder
-from tamt_ray.finetune.sentences import sentences
 from tamt_ray.finetune.vocabulary import Vocabulary, tokens_of
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import prunable_matrices
-from tamt_ray.spec.task import Task
+from tamt_ray.tasks.base import Task
+from tamt_ray.tasks.features.examples import Sequences
+from tamt_ray.tasks.features.sentences import sentences
 from tamt_ray.values.model import Model
 
 CPU = torch.device("cpu")

@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamt_ray.plan.config import (
-    FinetuneConfig,
-    ImpConfig,
-    OmpConfig,
-    PretrainEvalConfig,
-    RandomConfig,
-    TamtConfig,
-)
+from tamt_ray.methods.imp import ImpSearch
+from tamt_ray.methods.omp import OmpSearch
+from tamt_ray.methods.random import RandomSearch
+from tamt_ray.methods.tamt import TamtSearch
+from tamt_ray.objectives.kd import Kd
+from tamt_ray.objectives.mlm import Mlm
+from tamt_ray.plan.config import FinetuneConfig, PretrainEvalConfig
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.status import only, unit_path
 from tamt_ray.plan.unit import Unit
@@ -50,14 +49,21 @@ def small() -> Plan:
 
 
 def searches(plan: Plan, method: str) -> list[Unit]:
-    return [u for u in plan.units.values() if u.kind == "search" and u.config.method == method]
+    """Those of a method by the name it has in the sweep."""
+    return [
+        unit
+        for unit in plan.units.values()
+        if unit.kind == "search" and unit.labels["method"] == method
+    ]
 
 
 def test_the_main_results_have_the_papers_counts(main_results: Plan) -> None:
     """2 models × 8 sparsities; 3 mask seeds; 3 TAMT variants; 7 tasks × 3 seeds; 2 dense models."""
     kinds = Counter(unit.kind for unit in main_results.units.values())
     assert kinds == {"search": 256, "pretrain_eval": 256 + 2, "finetune": (256 + 2) * 7 * 3}
-    methods = Counter(u.config.method for u in main_results.units.values() if u.kind == "search")
+    methods = Counter(
+        unit.labels["method"] for unit in main_results.units.values() if unit.kind == "search"
+    )
     assert methods == {
         "omp": 16, "random": 48, "imp": 48, "tamt_mlm": 48, "tamt_kd": 48, "tamt_mlm_kd": 48,
     }  # fmt: skip
@@ -86,14 +92,14 @@ def test_an_imp_level_needs_nothing_but_the_mask_below(main_results: Plan) -> No
     by_id = {unit.id: unit for unit in levels}
     for unit in levels:
         config = unit.config
-        assert isinstance(config, ImpConfig)
+        assert isinstance(config, ImpSearch)
         assert config.start == 0.1
         if config.sparsity == 0.2:
             assert unit.parents == ()
         else:
             (parent,) = unit.parents
             below = by_id[parent].config
-            assert isinstance(below, ImpConfig)
+            assert isinstance(below, ImpSearch)
             assert below.sparsity == pytest.approx(config.sparsity - 0.1)
             assert (below.model.source, below.seed) == (config.model.source, config.seed)
     assert {u.config.sparsity for u in levels} == {0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9}
@@ -121,9 +127,9 @@ def test_the_first_imp_level_is_omp_itself() -> None:
 
 
 def test_omp_has_no_seed_and_a_random_mask_one() -> None:
-    assert "seed" not in OmpConfig.model_fields
-    assert "mask_seed" not in OmpConfig.model_fields
-    assert "seed" in RandomConfig.model_fields
+    assert "seed" not in OmpSearch.model_fields
+    assert "mask_seed" not in OmpSearch.model_fields
+    assert "seed" in RandomSearch.model_fields
 
 
 def test_what_depends_on_what(small: Plan) -> None:
@@ -132,11 +138,13 @@ def test_what_depends_on_what(small: Plan) -> None:
     for unit in small.units.values():
         config = unit.config
         match config:
-            case TamtConfig(method="tamt_mlm"):
+            case TamtSearch(objective=(Mlm(),)):
                 assert unit.parents == (head.id,)
-            case ImpConfig(below=None):
+            case TamtSearch(objective=(Kd(),)):
+                assert unit.parents == ()
+            case ImpSearch(level_below=None):
                 assert unit.parents == (head.id,)
-            case ImpConfig(below=below):
+            case ImpSearch(level_below=below):
                 assert set(unit.parents) == {head.id, below}
             case PretrainEvalConfig(mask=mask):
                 assert set(unit.parents) == {head.id, mask} - {None}
@@ -155,12 +163,14 @@ def test_the_dense_model_is_part_of_every_comparison(small: Plan) -> None:
 
 
 def test_gangs_train_and_the_fleet_does_the_rest(small: Plan) -> None:
-    gang = {
-        u.config.method for u in small.units.values() if u.kind == "search" and u.config.in_gang
+    lanes = {
+        (unit.kind, unit.labels["method"] if unit.kind == "search" else ""): unit.config.lane
+        for unit in small.units.values()
     }
-    assert gang == {"imp", "tamt_mlm", "tamt_kd"}
-    assert {u.kind for u in small.units.values() if not u.config.in_gang} == {
-        "search", "pretrain_eval", "finetune",
+    assert lanes == {
+        ("head", ""): "gang", ("search", "imp"): "gang", ("search", "tamt_mlm"): "gang",
+        ("search", "tamt_kd"): "gang", ("search", "random"): "fleet", ("search", "omp"): "fleet",
+        ("pretrain_eval", ""): "fleet", ("finetune", ""): "fleet",
     }  # fmt: skip
 
 
@@ -170,6 +180,26 @@ def test_two_sweeps_share_the_units_they_have_in_common(small: Plan) -> None:
     wider = wider.replace("[0.3]", "[0.4, 0.3]").replace("_seeds: [1, 2]", "_seeds: [2, 5, 1]")
     plan = expand(parse_sweep(wider))
     assert small.units.keys() < plan.units.keys()
+
+
+def test_what_decides_no_result_moves_no_unit_of_the_main_results(main_results: Plan) -> None:
+    """Other validation text: all losses, of 256 masks and two dense models, and nothing else."""
+    sweep = load_sweep(ROOT / "sweeps" / "main_results.yaml")
+    validation = sweep.corpus.validation.model_copy(update={"split": "test", "part": "head"})
+    other_text = sweep.corpus.model_copy(update={"validation": validation})
+    cola = sweep.tasks["cola"].model_copy(update={"metric": "accuracy"})
+    edits = {
+        "validation": sweep.model_copy(update={"corpus": other_text}),
+        "log_every": sweep.model_copy(
+            update={"search": sweep.search.model_copy(update={"log_every": 1})}
+        ),
+        "metric": sweep.model_copy(update={"tasks": {**sweep.tasks, "cola": cola}}),
+    }
+    moved = {
+        name: len(expand(edited).units.keys() - main_results.units.keys())
+        for name, edited in edits.items()
+    }
+    assert moved == {"validation": 258, "log_every": 0, "metric": 0}
 
 
 SPARSITIES = st.lists(st.integers(1, 9).map(lambda n: n / 10), min_size=1, max_size=4, unique=True)

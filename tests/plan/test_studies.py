@@ -1,6 +1,7 @@
 """A study's identity, and the searches behind a trial."""
 
-from tamt_ray.plan.config import ImpConfig, TamtConfig
+from tamt_ray.methods.imp import ImpSearch
+from tamt_ray.methods.tamt import TamtSearch
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.tuning import Outcome, Rung, Study, Trial, steps_at_most, studies
 from tamt_ray.spec.sweep import Sweep
@@ -80,7 +81,7 @@ def test_whatever_changes_a_trial_makes_another_study() -> None:
 
 def test_a_trial_is_the_very_search_that_a_sweep_with_its_values_would_run() -> None:
     (config,) = both(sweep())[1].searches({"lr": 2e-3, "search.horizon": 150}, 61)
-    assert isinstance(config, TamtConfig)
+    assert isinstance(config, TamtSearch)
     pasted = sweep(
         methods=[{"method": "tamt_mlm_kd", "steps": 61, "lr": 2e-3}],
         search={"horizon": 150}, mask_seeds=[4], tune=None,
@@ -93,7 +94,7 @@ def test_a_rung_of_imp_is_a_chain_that_shares_its_steps_out() -> None:
     """To 70 % by 10 % there are six levels to train: 61 steps leave 10 each."""
     methods = [{"method": "imp", "step": 0.1}, {"method": "tamt_mlm_kd", "steps": 5, "lr": 1e-3}]
     chain = both(sweep(methods=methods))[0].searches({"lr": 1e-4}, 61)
-    assert all(isinstance(config, ImpConfig) for config in chain)
+    assert all(isinstance(config, ImpSearch) for config in chain)
     told = [(c.steps, c.sparsity, c.optimizer.lr) for c in chain]
     assert told == [(10, level, 1e-4) for level in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)]
 

@@ -23,7 +23,7 @@ from transformers import (
 from tamt_ray.data.blocks import Blocks, Paragraphs, load_blocks, load_paragraphs
 from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.values.table import Corpus
+from tamt_ray.values.corpus import Corpus
 
 WORDS = [f"w{number}" for number in range(35)]
 USED = 24
@@ -151,19 +151,19 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 @pytest.fixture
 def train_blocks(corpus: Corpus) -> Callable[[Path], Blocks]:
     """The training blocks for a model."""
-    return lambda path: load_blocks(corpus, "train", f"dir:{path}")
+    return lambda path: load_blocks(corpus.training(), f"dir:{path}")
 
 
 @pytest.fixture
 def train_paragraphs(corpus: Corpus) -> Callable[[Path], Paragraphs]:
     """The training paragraphs for a model, of 5 to 14 words."""
-    return lambda path: load_paragraphs(corpus, "train", f"dir:{path}")
+    return lambda path: load_paragraphs(corpus.training("paragraphs"), f"dir:{path}")
 
 
 @pytest.fixture
 def validation_blocks(corpus: Corpus) -> Callable[[Path], Blocks]:
     """The validation blocks for a model."""
-    return lambda path: load_blocks(corpus, "validation", f"dir:{path}")
+    return lambda path: load_blocks(corpus.evaluation(), f"dir:{path}")
 
 
 @pytest.fixture

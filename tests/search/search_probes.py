@@ -1,20 +1,77 @@
-"""Looking into a search while it runs, and running it in double precision."""
+"""Run a search on a given stream, look into it while it runs, run it in double precision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tamt_ray.search.engine import Settings
+from tamt_ray.data.history import History
+from tamt_ray.masks.mask import Mask
+from tamt_ray.objectives.base import Objective, needs_head
+from tamt_ray.objectives.kd import Kd
+from tamt_ray.objectives.mlm import Mlm
+from tamt_ray.search import tamt
+from tamt_ray.search.engine import Progress, Settings, train
+from tamt_ray.search.imp import Subnetwork, prune_trained
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Corrupted, Stream
+from tamt_ray.search.state import Keeper
 from tamt_ray.search.tamt import MaskedWeights
+from tamt_ray.search.team import Team
 from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.scoring import Scoring
 from tamt_ray.values.training import Training
 
 HORIZON, CLIP = 20, 0.5
+
+
+def terms_of(names: str, **kd: bool) -> tuple[Objective, ...]:
+    """Return the loss terms of `mlm`, `kd` or `mlm_kd`; `kd` has the settings of distillation."""
+    return tuple(Mlm() if name == "mlm" else Kd(**kd) for name in names.split("_"))
+
+
+def masked_weights(
+    model: LanguageModel, terms: Sequence[Objective], sparsity: float, scoring: Scoring, seed: int
+) -> MaskedWeights:
+    """Return the scores before the first step, beside the head where a term reads it."""
+    return tamt.MaskedWeights(model, sparsity, scoring, seed, head=needs_head(terms))
+
+
+def train_mask(
+    model: LanguageModel,
+    terms: Sequence[Objective],
+    sparsity: float,
+    scoring: Scoring,
+    stream: Stream,
+    settings: Settings,
+    team: Team,
+    progress: Progress | None = None,
+    *,
+    keeper: Keeper | None = None,
+) -> tuple[Mask, History]:
+    """Return the mask after `settings.steps` steps, and the loss curves."""
+    weights = masked_weights(model, terms, sparsity, scoring, settings.seed)
+    history = train(model, terms, weights, stream, settings, team, progress, keeper=keeper)
+    return weights.mask(), history
+
+
+def train_level(
+    model: LanguageModel,
+    below: Mask,
+    sparsity: float,
+    stream: Stream,
+    settings: Settings,
+    team: Team,
+    *,
+    start: Mapping[str, Tensor] | None = None,
+    keeper: Keeper | None = None,
+) -> tuple[Mask, History, dict[str, Tensor]]:
+    """Return the mask of one level of IMP, the loss curves and the trained weights."""
+    subnetwork = Subnetwork(model, below, start)
+    history = train(model, [Mlm()], subnetwork, stream, settings, team, keeper=keeper)
+    return prune_trained(model, below, sparsity), history, subnetwork.weights()
 
 
 def settings(steps: int, lr: float, seed: int = 1, **changes: object) -> Settings:
@@ -33,6 +90,18 @@ def doubled(model: LanguageModel) -> LanguageModel:
     model.double()
     model.dense = {name: weight.double() for name, weight in model.dense.items()}
     return model
+
+
+def states(model: LanguageModel, ids: Tensor, attended: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Return the outputs of the layers."""
+    return model.outputs(ids, attended, {"states"}).states
+
+
+def teacher_states(
+    model: LanguageModel, ids: Tensor, attended: Tensor | None = None, *, dropout: bool = False
+) -> tuple[Tensor, ...]:
+    """Return the outputs of the dense model's layers."""
+    return model.teacher_outputs(ids, attended, {"states"}, dropout=dropout).states
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:

@@ -11,15 +11,18 @@ from torch import distributed
 
 from tamt_ray.data.blocks import load_blocks, load_paragraphs
 from tamt_ray.masks.mask import Mask
-from tamt_ray.search.engine import Settings
-from tamt_ray.search.imp import train_level
+from tamt_ray.objectives.base import needs_head
+from tamt_ray.objectives.kd import Kd
+from tamt_ray.objectives.mlm import Mlm
+from tamt_ray.search.engine import Settings, train
+from tamt_ray.search.imp import Subnetwork, prune_trained
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream
-from tamt_ray.search.tamt import train_mask
+from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Distillation, Scoring
+from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.optimizer import Optimizer
-from tamt_ray.values.table import Corpus
+from tamt_ray.values.scoring import Scoring
 from tamt_ray.values.training import Training
 
 STEPS = 8
@@ -29,38 +32,37 @@ METHODS = ("kd", "mlm_kd", "imp", "paragraphs", "short")
 def search_all(team: Team, model: Path, corpus: str, results: Path) -> None:
     """One search after the other in one gang; writes masks and loss curves."""
     text = Corpus.model_validate_json(corpus)
-    blocks = load_blocks(text, "train", f"dir:{model}")
+    blocks = load_blocks(text.training(), f"dir:{model}")
     # Five blocks in five pieces: one worker has three of them.
     training = Training(batch_size=5, micro_batch=1, horizon=20, log_every=1)
     stream = Stream(blocks, 5, 7, 0.15)
+    optimizer = Optimizer(lr=0.0037, clip=0.5)
+    terms = {"mlm_kd": (Mlm(), Kd()), "paragraphs": (Kd(teacher_dropout=True),)}
     masks: dict[str, torch.Tensor] = {}
     curves: dict[str, list[float]] = {}
-    for terms in METHODS:
+    for method in METHODS:
         theta = LanguageModel(model)
-        if terms == "imp":
+        if method == "imp":
             below = Mask.by_magnitude(theta.dense, 0.3)
             settings = Settings(training, Optimizer(lr=0.01, clip=0.5), STEPS, 7)
-            mask, history, _ = train_level(theta, below, 0.5, stream, settings, team)
-        elif terms == "paragraphs":
-            # Micro-batches of unequal numbers of tokens, and a density that drifts.
-            settings = Settings(training, Optimizer(lr=0.0037, clip=0.5), STEPS, 7)
-            padded = Stream(load_paragraphs(text, "train", f"dir:{model}"), 5, 7, 0.15)
-            scoring = Scoring(comparison="above", rerank_every=3)
-            mask, history = train_mask(
-                theta, "kd", 0.7, scoring, padded, settings, team,
-                distillation=Distillation(kd_text="paragraphs", teacher_dropout=True),
-            )  # fmt: skip
-        elif terms == "short":
-            settings = Settings(
-                training.model_copy(update={"gradients": "bfloat16"}),
-                Optimizer(lr=0.0037, clip=0.5), STEPS, 7,
-            )  # fmt: skip
-            mask, history = train_mask(theta, "kd", 0.7, Scoring(), stream, settings, team)
+            history = train(theta, [Mlm()], Subnetwork(theta, below), stream, settings, team)
+            mask = prune_trained(theta, below, 0.5)
         else:
-            settings = Settings(training, Optimizer(lr=0.0037, clip=0.5), STEPS, 7)
-            mask, history = train_mask(theta, terms, 0.7, Scoring(), stream, settings, team)
-        masks.update({f"{terms} {name}": keep for name, keep in mask.items()})
-        curves[terms] = [point.value for point in history.points if point.name == "loss"]
+            settings, drawn, scoring = Settings(training, optimizer, STEPS, 7), stream, Scoring()
+            if method == "paragraphs":
+                # Micro-batches of unequal numbers of tokens, and a density that drifts.
+                paragraphs = load_paragraphs(text.training("paragraphs"), f"dir:{model}")
+                drawn = Stream(paragraphs, 5, 7, 0.15)
+                scoring = Scoring(comparison="above", rerank_every=3)
+            if method == "short":
+                short = training.model_copy(update={"gradients": "bfloat16"})
+                settings = Settings(short, optimizer, STEPS, 7)
+            objective = terms.get(method, (Kd(),))
+            weights = MaskedWeights(theta, 0.7, scoring, 7, head=needs_head(objective))
+            history = train(theta, objective, weights, drawn, settings, team)
+            mask = weights.mask()
+        masks.update({f"{method} {name}": keep for name, keep in mask.items()})
+        curves[method] = [point.value for point in history.points if point.name == "loss"]
     save_file(masks, results / f"{team.rank}.safetensors")
     (results / f"{team.rank}.json").write_text(json.dumps(curves))
 

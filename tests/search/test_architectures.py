@@ -19,18 +19,17 @@ from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero
 from tamt_ray.masks.matrices import UnsupportedModelError
 from tamt_ray.search.engine import Settings
-from tamt_ray.search.imp import train_level
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream
-from tamt_ray.search.tamt import train_mask
 from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Scoring
-from tamt_ray.spec.task import Classification
+from tamt_ray.tasks.classification import Classification
 from tamt_ray.values.model import Model
 from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.scoring import Scoring
 from tamt_ray.values.training import Training
 
 from .conftest import SIZES, MakeModel, fill
+from .search_probes import doubled, states, teacher_states, terms_of, train_level, train_mask
 
 POSITIONS = {**SIZES, "max_position_embeddings": 34}
 DISENTANGLED = {
@@ -122,7 +121,7 @@ def test_logits_at_chosen_tokens_are_those_of_the_whole_model(published: SimpleN
     model = LanguageModel(published.path).eval()
     chosen = torch.tensor([[0, 1, 0, 0, 1, 0], [0, 0, 0, 1, 0, 0]]).bool()
     expected = whole(published.path)(input_ids=IDS, attention_mask=ATTENDED).logits
-    found = model.logits(model.last_hidden(IDS, ATTENDED)[chosen])
+    found = model.logits(model.outputs(IDS, ATTENDED).last[chosen])
     assert found.shape == (3, 40)
     torch.testing.assert_close(found, expected[chosen])
 
@@ -138,12 +137,31 @@ def test_hidden_states_are_what_each_layer_gives(published: SimpleNamespace) -> 
         layer.register_forward_hook(note)
     last = reference(input_ids=IDS, attention_mask=ATTENDED).last_hidden_state
     model = LanguageModel(published.path).eval()
-    found = model.hidden_states(IDS, ATTENDED)
+    found = states(model, IDS, ATTENDED)
     assert len(found) == len(seen) == 2
     torch.testing.assert_close(found[0], seen[0])
     # Behind the last norm, where there is one.
     torch.testing.assert_close(found[1], last)
-    torch.testing.assert_close(model.last_hidden(IDS, ATTENDED), last)
+    torch.testing.assert_close(model.outputs(IDS, ATTENDED).last, last)
+
+
+@torch.no_grad()
+def test_attention_maps_of_every_layer_can_be_read(published: SimpleNamespace) -> None:
+    model = doubled(LanguageModel(published.path)).eval()
+    before = states(model, IDS, ATTENDED)
+    reads = frozenset({"states", "attentions"})
+    model.prepare(reads)
+    found = model.outputs(IDS, ATTENDED, reads)
+    assert [tuple(maps.shape) for maps in found.attentions] == [(2, 2, 6, 6)] * 2
+    for maps in found.attentions:
+        # Nothing looks at padding; what real tokens look at sums to one.
+        torch.testing.assert_close(maps[0].sum(-1), torch.ones(2, 6).double())
+        assert float(maps[1, :, :4, 4:].abs().max()) == 0
+    for ours, theirs in zip(found.states, before, strict=True):
+        # Some kernels take a softmax in single precision whatever they are given.
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    dense = model.teacher_outputs(IDS, ATTENDED, reads)
+    assert torch.equal(torch.stack(dense.attentions), torch.stack(found.attentions))
 
 
 def test_padding_does_not_reach_real_tokens(published: SimpleNamespace) -> None:
@@ -151,10 +169,10 @@ def test_padding_does_not_reach_real_tokens(published: SimpleNamespace) -> None:
     other = torch.where(ATTENDED.bool(), IDS, 20)
     real = ATTENDED.bool()
     for ours, theirs in zip(
-        model.hidden_states(IDS, ATTENDED), model.hidden_states(other, ATTENDED), strict=True
+        states(model, IDS, ATTENDED), states(model, other, ATTENDED), strict=True
     ):
         torch.testing.assert_close(ours[real], theirs[real])
-    assert not torch.allclose(model.last_hidden(IDS)[real], model.last_hidden(other)[real])
+    assert not torch.allclose(model.outputs(IDS).last[real], model.outputs(other).last[real])
 
 
 def test_a_mask_changes_the_body_and_neither_decoder_nor_teacher(
@@ -163,13 +181,13 @@ def test_a_mask_changes_the_body_and_neither_decoder_nor_teacher(
     model = LanguageModel(published.path).eval()
     reference = whole(published.path)
     words = reference.get_input_embeddings().weight.detach().clone()
-    dense = model.hidden_states(IDS, ATTENDED)
+    dense = states(model, IDS, ATTENDED)
     model.prune(Mask.by_magnitude(model.dense, 0.7))
     for name, weight in model.matrices.items():
         assert int((weight == 0).sum()) >= int(0.69 * weight.numel()), name
-    masked = model.hidden_states(IDS, ATTENDED)
+    masked = states(model, IDS, ATTENDED)
     assert not any(torch.allclose(a, b) for a, b in zip(dense, masked, strict=True))
-    for ours, theirs in zip(model.teacher_states(IDS, ATTENDED), dense, strict=True):
+    for ours, theirs in zip(teacher_states(model, IDS, ATTENDED), dense, strict=True):
         torch.testing.assert_close(ours, theirs)
     assert torch.equal(model.decoder.weight, words)
     # The whole dense model's own head, given the masked body's output.
@@ -185,8 +203,8 @@ def test_gradients_reach_every_matrix_and_head_parameter_but_not_the_decoder(
 ) -> None:
     model = LanguageModel(published.path).train()
     model.prune(Mask.by_magnitude(model.dense, 0.5))
-    states = model.hidden_states(IDS, ATTENDED)
-    model.logits(states[-1][ATTENDED.bool()]).logsumexp(-1).sum().backward()
+    last = states(model, IDS, ATTENDED)[-1]
+    model.logits(last[ATTENDED.bool()]).logsumexp(-1).sum().backward()
     for name, parameter in {**model.matrices, **model.head_parameters()}.items():
         assert parameter.grad is not None, name
         assert torch.count_nonzero(parameter.grad) > 0, name
@@ -205,7 +223,7 @@ def test_both_ways_of_training_a_mask_run(published: SimpleNamespace) -> None:
     model = LanguageModel(published.path)
     first = Mask.by_magnitude(model.dense, 0.5)
     decoder = model.decoder.weight.clone()
-    mask, history = train_mask(model, "mlm_kd", 0.5, Scoring(), stream, settings, Team())
+    mask, history = train_mask(model, terms_of("mlm_kd"), 0.5, Scoring(), stream, settings, Team())
     assert set(mask) == published.matrices
     assert not all(torch.equal(mask[name], first[name]) for name in mask)
     assert torch.equal(model.decoder.weight, decoder)

@@ -9,6 +9,7 @@ import torch
 from tamt_ray.data.blocks import Blocks
 from tamt_ray.data.history import NonFiniteLossError
 from tamt_ray.masks.mask import Mask
+from tamt_ray.plan.config import PAPER_TERMS
 from tamt_ray.search import evaluate
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.language_model import LanguageModel
@@ -24,7 +25,7 @@ def measure(
     model: LanguageModel, mask: Mask | None, blocks: Blocks, batch_size: int = 8, seed: int = 0
 ) -> dict[str, float]:
     return pretraining_losses(
-        model, mask, blocks, probability=0.15, seed=seed, batch_size=batch_size,
+        model, mask, blocks, PAPER_TERMS, probability=0.15, seed=seed, batch_size=batch_size,
         device=torch.device("cpu"),
     )  # fmt: skip
 

@@ -10,15 +10,12 @@ import torch
 from tamt_ray.data.blocks import Blocks
 from tamt_ray.data.history import NonFiniteLossError
 from tamt_ray.masks.mask import Mask
-from tamt_ray.search.imp import train_level
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream
-from tamt_ray.search.objective import Terms
-from tamt_ray.search.tamt import train_mask
 from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Scoring
+from tamt_ray.values.scoring import Scoring
 
-from .search_probes import Watching, settings
+from .search_probes import Watching, settings, terms_of, train_level, train_mask
 
 LoadModel = Callable[[Path], LanguageModel]
 LoadBlocks = Callable[[Path], Blocks]
@@ -27,7 +24,7 @@ LoadBlocks = Callable[[Path], Blocks]
 @pytest.mark.parametrize("bad", [1, 9, 10, 13])
 @pytest.mark.parametrize("terms", ["kd", "mlm_kd"])
 def test_the_first_bad_step_is_named_at_most_ten_steps_later(
-    noisy: Path, load: LoadModel, train_blocks: LoadBlocks, terms: Terms, bad: int
+    noisy: Path, load: LoadModel, train_blocks: LoadBlocks, terms: str, bad: int
 ) -> None:
     model = load(noisy)
     drawn: list[int] = []
@@ -43,7 +40,14 @@ def test_the_first_bad_step_is_named_at_most_ten_steps_later(
     setting = settings(40, 1e-3, batch_size=2, log_every=50)
     with pytest.raises(NonFiniteLossError, match=f"nan at step {bad}$") as caught:
         train_mask(
-            model, terms, 0.5, Scoring(), stream, setting, Team(), lambda n, _: reports.append(n)
+            model,
+            terms_of(terms),
+            0.5,
+            Scoring(),
+            stream,
+            setting,
+            Team(),
+            lambda n, _: reports.append(n),
         )
     assert caught.value.step == bad
     assert bad <= len(drawn) < bad + 10
@@ -64,7 +68,7 @@ def test_a_bad_last_step_is_found_though_no_tenth(
 
     stream = Watching(train_blocks(noisy), 2, 5, 0.15, look=poison)
     with pytest.raises(NonFiniteLossError) as caught:
-        train_mask(model, "mlm", 0.5, Scoring(), stream, settings(3, 1e-3), Team())
+        train_mask(model, terms_of("mlm"), 0.5, Scoring(), stream, settings(3, 1e-3), Team())
     assert caught.value.step == 3
 
 

@@ -12,29 +12,32 @@ from typing import Any
 import pytest
 import torch
 
-from tamt_ray.data.blocks import Blocks, Paragraphs
+from tamt_ray.data.blocks import Blocks, Paragraphs, load_blocks
 from tamt_ray.data.history import History
 from tamt_ray.data.seeds import derive
+from tamt_ray.execution.bench import UnitBench
 from tamt_ray.masks.mask import Mask
+from tamt_ray.methods.base import Grid
+from tamt_ray.methods.registry import method_entry
+from tamt_ray.methods.tamt import Tamt
+from tamt_ray.plan.config import PAPER_TERMS
 from tamt_ray.search.evaluate import pretraining_losses
-from tamt_ray.search.imp import train_level
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream, corrupt, join
-from tamt_ray.search.objective import Terms
-from tamt_ray.search.tamt import train_mask
 from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Distillation, Scoring, Tamt
-from tamt_ray.spec.recipe import method_entry
+from tamt_ray.values.corpus import Corpus
+from tamt_ray.values.model import Model
 from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.training import Training
 
-from .search_probes import CLIP, HORIZON, settings
+from .search_probes import CLIP, HORIZON, settings, train_level
 from .search_reference import Reference, Rules, Trace, prune_smallest
 
 LoadModel = Callable[[Path], LanguageModel]
 LoadBlocks = Callable[[Path], Blocks]
 LoadParagraphs = Callable[[Path], Paragraphs]
 STEPS = 5
-TERMS: dict[str, Terms] = {"tamt_mlm": "mlm", "tamt_kd": "kd", "tamt_mlm_kd": "mlm_kd"}
+TERMS = {"tamt_mlm": "mlm", "tamt_kd": "kd", "tamt_mlm_kd": "mlm_kd"}
 IMP = Optimizer(lr=0.01, clip=CLIP)
 TAMT: dict[str, dict[str, object]] = {
     "paper": {"lr": 0.0037, "clip": CLIP},
@@ -80,15 +83,15 @@ LOSSES = {
 def tamt(recipe: str, method: str) -> Tamt:
     """As a sweep file would give it."""
     given = TAMT.get(f"{recipe} {method}", TAMT[recipe])
-    return Tamt.model_validate(method_entry({"method": method, **given}, recipe))
+    entry = {"method": method, "steps": STEPS, **given}
+    return Tamt.model_validate(method_entry(entry, recipe))
 
 
 def subnetwork(
-    recipe: str, method: str, load: Callable[[], LanguageModel], blocks: Blocks,
-    paragraphs: Paragraphs,
-) -> tuple[Mask | None, History]:  # fmt: skip
+    recipe: str, method: str, source: str, load: Callable[[], LanguageModel], corpus: Corpus
+) -> tuple[Mask | None, History]:
     """By the code under test."""
-    stream, model = Stream(blocks, 4, 1, 0.15), load()
+    stream, model = Stream(load_blocks(corpus.training(), source), 4, 1, 0.15), load()
     match method:
         case "full":
             return None, History()
@@ -105,17 +108,16 @@ def subnetwork(
                 )
             return train_level(model, mask, 0.5, stream, setting, Team(), start=start)[:2]
         case _:
-            given = tamt(recipe, method)
-            scoring, distillation, optimizer = (
-                given.model_dump(include=set(kind.model_fields))
-                for kind in (Scoring, Distillation, Optimizer)
-            )
-            if given.kd_text == "paragraphs":
-                stream = Stream(paragraphs, 4, 1, 0.15)
-            return train_mask(
-                model, TERMS[method], 0.5, Scoring(**scoring), stream,
-                settings(STEPS, **optimizer), Team(), distillation=Distillation(**distillation),
-            )  # fmt: skip
+            training = Training(batch_size=4, micro_batch=2, horizon=HORIZON, log_every=1)
+            grid = Grid("toy", Model(source=source), 1, None, corpus, training, (0.5,), (1,))
+            (asked,) = tamt(recipe, method).searches(grid)
+            found = asked.search.find(UnitBench(grid.model, Team(), no_artifact))
+            assert found.history is not None
+            return found.mask, found.history
+
+
+def no_artifact(unit: str, name: str) -> bytes:
+    raise AssertionError(f"a mask training without parents asked for {name} of {unit}")
 
 
 def by_reference(
@@ -162,18 +164,15 @@ def by_reference(
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_are_the_pinned_ones(
-    bert: Path, load: LoadModel, train_blocks: LoadBlocks, train_paragraphs: LoadParagraphs,
-    validation_blocks: LoadBlocks, name: str,
-) -> None:  # fmt: skip
+    bert: Path, load: LoadModel, corpus: Corpus, validation_blocks: LoadBlocks, name: str
+) -> None:
     recipe, method = name.split()
-    mask, history = subnetwork(
-        recipe, method, lambda: load(bert), train_blocks(bert), train_paragraphs(bert)
-    )
+    mask, history = subnetwork(recipe, method, f"dir:{bert}", lambda: load(bert), corpus)
     curve = [point.value for point in history.points if point.name == "loss"]
     assert curve == pytest.approx(CURVES.get(name, []), abs=1e-4)
     found = pretraining_losses(
-        load(bert), mask, validation_blocks(bert), probability=0.15, seed=0, batch_size=16,
-        device=torch.device("cpu"),
+        load(bert), mask, validation_blocks(bert), PAPER_TERMS, probability=0.15, seed=0,
+        batch_size=16, device=torch.device("cpu"),
     )  # fmt: skip
     assert (found["mlm_loss"], found["kd_loss"]) == pytest.approx(LOSSES[name], abs=1e-4)
 

@@ -14,7 +14,7 @@ from tamt_ray.search.masking import Stream
 from tamt_ray.search.team import Team
 
 from .conftest import MakeModel
-from .search_probes import same, settings, state
+from .search_probes import same, settings, state, terms_of
 
 LoadModel = Callable[[Path], LanguageModel]
 LoadBlocks = Callable[[Path], Blocks]
@@ -28,8 +28,9 @@ def headless(make_model: MakeModel) -> Path:
 
 def mlm_loss(model: LanguageModel, blocks: Blocks) -> float:
     return pretraining_losses(
-        model, None, blocks, probability=0.15, seed=0, batch_size=64, device=torch.device("cpu")
-    )["mlm_loss"]
+        model, None, blocks, terms_of("mlm"), probability=0.15, seed=0, batch_size=64,
+        device=torch.device("cpu"),
+    )["mlm_loss"]  # fmt: skip
 
 
 def test_a_trained_head_predicts_better_on_a_frozen_encoder(

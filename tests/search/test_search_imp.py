@@ -9,23 +9,22 @@ import torch
 from torch import Tensor
 
 from tamt_ray.data.blocks import Blocks
-from tamt_ray.execution import work
 from tamt_ray.execution.work import Workbench
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.masks.mask import Mask, pruned_nonzero
-from tamt_ray.plan.config import ImpConfig
+from tamt_ray.methods.imp import ImpSearch
 from tamt_ray.plan.unit import Unit
-from tamt_ray.search.imp import train_level
+from tamt_ray.search import imp
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream, join
 from tamt_ray.search.team import Team
 from tamt_ray.store.store import Store
+from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.model import Model
 from tamt_ray.values.optimizer import Optimizer
-from tamt_ray.values.table import Corpus
 from tamt_ray.values.training import Training
 
-from .search_probes import CLIP, HORIZON, Watching, doubled, same, settings, state
+from .search_probes import CLIP, HORIZON, Watching, doubled, same, settings, state, train_level
 from .search_reference import Reference
 
 LoadModel = Callable[[Path], LanguageModel]
@@ -186,24 +185,26 @@ def test_what_the_units_of_a_chain_hand_on(
     theta = state(load(noisy))
     entered: list[tuple[dict[str, Tensor], Mask]] = []
     starts: list[dict[str, Tensor] | None] = []
-    genuine = work.train_level
 
-    def watched(model: LanguageModel, below: Mask, *rest: object, **named: object) -> object:
-        entered.append((state(model), below))
-        starts.append(named["start"])  # pyright: ignore
-        return genuine(model, below, *rest, **named)  # pyright: ignore
+    class Watched(imp.Subnetwork):
+        def __init__(
+            self, model: LanguageModel, mask: Mask, start: dict[str, Tensor] | None = None
+        ) -> None:
+            entered.append((state(model), mask))
+            starts.append(start)
+            super().__init__(model, mask, start)
 
-    monkeypatch.setattr(work, "train_level", watched)
+    monkeypatch.setattr(imp, "Subnetwork", Watched)
     store = Store(str(tmp_path / "results"))
     bench = Workbench(store, Team(), "here")
     common = {
-        "model": Model(source=f"dir:{noisy}"), "corpus": corpus, "seed": 1, "steps": 3,
+        "model": Model(source=f"dir:{noisy}"), "text": corpus.training(), "seed": 1, "steps": 3,
         "rewind": rewind,
         "optimizer": Optimizer(lr=LR),
         "training": Training(batch_size=4, micro_batch=2), "start": 0.1,
     }  # fmt: skip
-    first = Unit(ImpConfig.model_validate({**common, "sparsity": 0.3}))
-    second = Unit(ImpConfig.model_validate({**common, "sparsity": 0.4, "below": first.id}))
+    first = Unit(ImpSearch.model_validate({**common, "sparsity": 0.3}))
+    second = Unit(ImpSearch.model_validate({**common, "sparsity": 0.4, "level_below": first.id}))
     masks: list[Mask] = []
     handed: list[dict[str, Tensor]] = []
     for unit in (first, second):

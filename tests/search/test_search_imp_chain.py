@@ -9,13 +9,12 @@ from torch import Tensor
 
 from tamt_ray.data.blocks import Blocks
 from tamt_ray.masks.mask import Mask
-from tamt_ray.search.imp import train_level
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream, join
 from tamt_ray.search.team import Team
 
 from .conftest import MakeModel
-from .search_probes import CLIP, HORIZON, Watching, doubled, same, settings, state
+from .search_probes import CLIP, HORIZON, Watching, doubled, same, settings, state, train_level
 from .search_reference import Reference, prune_smallest
 
 LoadModel = Callable[[Path], LanguageModel]

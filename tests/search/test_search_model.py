@@ -20,6 +20,7 @@ from tamt_ray.masks.matrices import UnsupportedModelError
 from tamt_ray.search.language_model import LanguageModel
 
 from .conftest import BERT, SIZES, MakeModel, fill, save_tokenizer
+from .search_probes import states, teacher_states
 
 LoadModel = Callable[[Path], LanguageModel]
 
@@ -65,7 +66,7 @@ def test_its_logits_are_the_published_ones(encoder: Path, load: LoadModel) -> No
     ids = torch.tensor([[2, 5, 6, 7, 8, 3]])
     model = load(encoder).eval()
     expected = AutoModelForMaskedLM.from_pretrained(encoder)(input_ids=ids).logits
-    torch.testing.assert_close(model.logits(model.last_hidden(ids)), expected)
+    torch.testing.assert_close(model.logits(model.outputs(ids).last), expected)
 
 
 def test_a_mask_on_the_embedding_leaves_decoder_and_theta_0_dense(
@@ -135,7 +136,7 @@ def test_a_pooler_is_masked_by_its_own_weights_and_has_none_to_train(
     ids = torch.tensor([[2, 5, 6, 7, 8, 3]])
     model.eval()
     for ours, theirs in zip(
-        model.teacher_states(ids), LanguageModel(with_pooler).eval().hidden_states(ids), strict=True
+        teacher_states(model, ids), states(LanguageModel(with_pooler).eval(), ids), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
     # In pieces, as large models are published.
@@ -182,7 +183,7 @@ def test_only_the_matrices_that_patterns_name_are_masked(encoder: Path, load: Lo
         assert same == (name not in model.dense), name
     ids = torch.tensor([[2, 5, 6, 7, 8, 3]])
     for ours, theirs in zip(
-        model.eval().teacher_states(ids), whole.eval().hidden_states(ids), strict=True
+        teacher_states(model.eval(), ids), states(whole.eval(), ids), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
 
@@ -191,15 +192,15 @@ def test_a_teacher_drops_out_when_asked_and_only_then(noisy: Path, load: LoadMod
     ids = torch.tensor([[2, 5, 6, 7, 8, 3]])
     model = load(noisy).train()
     torch.manual_seed(1)
-    sure, again = model.teacher_states(ids), model.teacher_states(ids)
+    sure, again = teacher_states(model, ids), teacher_states(model, ids)
     noisy_states = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        noisy_states.append(model.teacher_states(ids, dropout=True)[-1])
+        noisy_states.append(teacher_states(model, ids, dropout=True)[-1])
     assert torch.equal(sure[-1], again[-1])
     assert not torch.allclose(sure[-1], noisy_states[0])
     assert torch.equal(noisy_states[0], noisy_states[1])
     assert not torch.allclose(noisy_states[0], noisy_states[2])
     assert model.body.training
-    model.eval().teacher_states(ids, dropout=True)
+    teacher_states(model.eval(), ids, dropout=True)
     assert not model.body.training

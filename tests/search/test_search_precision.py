@@ -7,15 +7,13 @@ import pytest
 import torch
 
 from tamt_ray.data.blocks import Blocks
-from tamt_ray.search.engine import Engine
+from tamt_ray.search.engine import Engine, train
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Corrupted, Stream
-from tamt_ray.search.objective import Terms
-from tamt_ray.search.tamt import MaskTraining
 from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Scoring
+from tamt_ray.values.scoring import Scoring
 
-from .search_probes import settings
+from .search_probes import masked_weights, settings, terms_of, train_mask
 
 LoadModel = Callable[[Path], LanguageModel]
 LoadBlocks = Callable[[Path], Blocks]
@@ -24,7 +22,7 @@ STEPS, LR = 6, 0.0037
 
 @pytest.mark.parametrize("terms", ["mlm", "kd"])
 def test_bfloat16_is_float32_within_a_tolerance(
-    bert: Path, load: LoadModel, train_blocks: LoadBlocks, terms: Terms
+    bert: Path, load: LoadModel, train_blocks: LoadBlocks, terms: str
 ) -> None:
     """The first loss, on equal masks, within 2 %; after six steps 85 % of the bits that moved, and
     the scores still float32."""
@@ -33,11 +31,12 @@ def test_bfloat16_is_float32_within_a_tolerance(
         stream = Stream(train_blocks(bert), 4, 5, 0.15)
         setting = settings(STEPS, LR, precision=precision)
         model = load(bert)
-        training = MaskTraining(model, terms, 0.5, Scoring(), stream, setting, Team())
-        first = training.weights.mask()
-        masks.append(training.advance())
-        curves.append([p.value for p in training.history.points if p.name == "loss"])
-        assert {str(s.dtype) for s in training.weights.scores.values()} == {"torch.float32"}
+        weights = masked_weights(model, terms_of(terms), 0.5, Scoring(), 1)
+        first = weights.mask()
+        history = train(model, terms_of(terms), weights, stream, setting, Team())
+        masks.append(weights.mask())
+        curves.append([p.value for p in history.points if p.name == "loss"])
+        assert {str(s.dtype) for s in weights.scores.values()} == {"torch.float32"}
     assert curves[1][0] == pytest.approx(curves[0][0], rel=0.02)
     assert curves[1] != curves[0]
     apart = sum(int((masks[0][name] != masks[1][name]).sum()) for name in first)
@@ -65,8 +64,8 @@ def test_tf32_is_on_in_the_passes_and_nowhere_else(
             Stream(train_blocks(bert), 4, 5, 0.15),
             settings(2, LR, precision=precision),
         )
-        training = MaskTraining(load(bert), "mlm", 0.5, Scoring(), stream, setting, Team())
-        masks.append(training.advance())
+        mask, _ = train_mask(load(bert), terms_of("mlm"), 0.5, Scoring(), stream, setting, Team())
+        masks.append(mask)
         assert matmul.fp32_precision == before
     assert seen == [before] * 2 + ["tf32"] * 2
     assert all(torch.equal(masks[0][name], masks[1][name]) for name in masks[0])
@@ -87,10 +86,11 @@ def test_a_compiled_encoder_finds_the_same_masks_but_for_rounding(
             if isinstance(layer, torch.nn.Dropout):
                 layer.p = 0.1
         setting = settings(STEPS, LR, compile=compiled)
-        training = MaskTraining(model, "mlm", 0.5, Scoring(), stream, setting, Team())
-        first = training.weights.mask()
-        masks.append(training.advance())
-        curves.append([p.value for p in training.history.points if p.name == "loss"])
+        weights = masked_weights(model, terms_of("mlm"), 0.5, Scoring(), 1)
+        first = weights.mask()
+        history = train(model, terms_of("mlm"), weights, stream, setting, Team())
+        masks.append(weights.mask())
+        curves.append([p.value for p in history.points if p.name == "loss"])
     assert curves[1][0] == pytest.approx(curves[0][0], rel=1e-6)
     apart = sum(int((masks[0][name] != masks[1][name]).sum()) for name in first)
     moved = sum(int((masks[0][name] != first[name]).sum()) for name in first)

@@ -11,13 +11,22 @@ from tamt_ray.data.blocks import Blocks, Paragraphs
 from tamt_ray.masks.mask import Mask
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream, join
-from tamt_ray.search.objective import Terms
-from tamt_ray.search.tamt import MaskedWeights, train_mask
+from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Distillation, Scoring
+from tamt_ray.values.scoring import Scoring
 
 from .conftest import MakeModel
-from .search_probes import CLIP, HORIZON, doubled, record, same, settings, state
+from .search_probes import (
+    CLIP,
+    HORIZON,
+    doubled,
+    record,
+    same,
+    settings,
+    state,
+    terms_of,
+    train_mask,
+)
 from .search_reference import Reference, Rules
 
 LoadModel = Callable[[Path], LanguageModel]
@@ -31,7 +40,6 @@ BERT_ADAM: dict[str, object] = {
     "bias_correction": False, "eps": 1e-6, "weight_decay": 0.01, "clip_per": "tensor",
     "clip": 1e-3,
 }  # fmt: skip
-PADS = Distillation(kd_text="paragraphs", kd_pads=True)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +57,7 @@ PADS = Distillation(kd_text="paragraphs", kd_pads=True)
 )  # fmt: skip
 def test_every_step_equals_the_reference(
     bert: Path, load: LoadModel, train_blocks: LoadBlocks, monkeypatch: pytest.MonkeyPatch,
-    terms: Terms, scoring: Scoring, rules: Rules,
+    terms: str, scoring: Scoring, rules: Rules,
 ) -> None:  # fmt: skip
     steps = 8
     stream = Stream(train_blocks(bert), 4, 5, 0.15)
@@ -62,7 +70,9 @@ def test_every_step_equals_the_reference(
     )  # fmt: skip
     seen = record(monkeypatch)
     model = doubled(load(bert))
-    mask, history = train_mask(model, terms, 0.7, scoring, stream, settings(steps, LR), Team())
+    mask, history = train_mask(
+        model, terms_of(terms), 0.7, scoring, stream, settings(steps, LR), Team()
+    )
     densities = {p.step: p.value for p in history.points if p.name == "density"}
     total = sum(weight.numel() for weight in model.dense.values())
     for step in range(steps):
@@ -102,8 +112,8 @@ def test_distillation_of_the_released_code_equals_the_reference(
     model = doubled(load(bert))
     before = state(model)
     mask, history = train_mask(
-        model, "kd", 0.7, RELEASED_KD, stream, settings(steps, 5e-4, **BERT_ADAM), Team(),
-        distillation=PADS,
+        model, terms_of("kd", pads=True), 0.7, RELEASED_KD, stream,
+        settings(steps, 5e-4, **BERT_ADAM), Team(),
     )  # fmt: skip
     assert max(expected.norms) > 1e-3
     losses = [p.value for p in history.points if p.name == "kd_loss"]
@@ -130,7 +140,7 @@ def hand(
     found = []
     for score in scores:
         weights.scores[name].data = score.expand_as(model.dense[name]).clone()
-        weights.apply()
+        weights.after_step()
         assert torch.equal(model.matrices[name].detach(), model.dense[name] * weights.keep(name))
         found.append(weights.keep(name))
     return found
@@ -193,7 +203,7 @@ def test_it_goes_on_from_its_state_bit_for_bit(
     def advance(weights: MaskedWeights, scores: dict[str, Tensor]) -> None:
         for name, score in scores.items():
             weights.scores[name].data = score.clone()
-        weights.apply()
+        weights.after_step()
 
     whole_model, model = load(bert), load(bert)
     whole, first = (MaskedWeights(m, 0.7, scoring, 1) for m in (whole_model, model))
@@ -225,7 +235,7 @@ def test_the_pooler_keeps_its_first_mask(
     model = LanguageModel(path, pooler=True)
     stream = Stream(train_blocks(path), 4, 5, 0.15)
     setting = settings(5, LR, weight_decay=0.5)
-    mask, history = train_mask(model, "kd", 0.7, scoring, stream, setting, Team())
+    mask, history = train_mask(model, terms_of("kd"), 0.7, scoring, stream, setting, Team())
     first = (
         Mask.by_magnitude(model.dense, 0.7)
         if scoring.init == "omp"
@@ -245,7 +255,7 @@ def test_only_the_matrices_that_are_named_are_masked_and_trained(
     model = LanguageModel(bert, prune=("*.query.weight", "*.key.weight"))
     before = state(model)
     stream = Stream(train_blocks(bert), 4, 5, 0.15)
-    mask, _ = train_mask(model, "kd", 0.7, Scoring(), stream, settings(3, LR), Team())
+    mask, _ = train_mask(model, terms_of("kd"), 0.7, Scoring(), stream, settings(3, LR), Team())
     assert len(mask) == 4
     after = state(model)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -262,9 +272,8 @@ def test_micro_batches_of_unequal_length_are_shares_of_one_mean(
         stream = Stream(train_paragraphs(bert), 4, 5, 0.15)
         found.append(
             train_mask(
-                doubled(load(bert)), "mlm_kd", 0.7, RELEASED_KD, stream,
+                doubled(load(bert)), terms_of("mlm_kd", pads=pads), 0.7, RELEASED_KD, stream,
                 settings(4, LR, micro_batch=size), Team(),
-                distillation=Distillation(kd_text="paragraphs", kd_pads=pads),
             )
         )  # fmt: skip
     (first, curve), (second, other) = found
@@ -281,8 +290,8 @@ def test_dropout_in_the_teacher_is_its_own_draw_of_seed_and_step(
         torch.manual_seed(99)  # What ran before must not matter.
         stream = Stream(train_blocks(noisy), 4, 5, 0.15)
         _, history = train_mask(
-            load(noisy), "mlm_kd", 0.0, Scoring(), stream, settings(1, LR, seed=seed), Team(),
-            distillation=Distillation(teacher_dropout=dropout),
+            load(noisy), terms_of("mlm_kd", teacher_dropout=dropout), 0.0, Scoring(), stream,
+            settings(1, LR, seed=seed), Team(),
         )  # fmt: skip
         return {p.name: p.value for p in history.points}
 

@@ -8,19 +8,31 @@ import torch
 
 from tamt_ray.data.blocks import Blocks
 from tamt_ray.masks.mask import Mask
+from tamt_ray.search.engine import train
 from tamt_ray.search.language_model import LanguageModel
+from tamt_ray.search.loss import SearchLoss
 from tamt_ray.search.masking import Stream, join
-from tamt_ray.search.objective import Objective, Terms
-from tamt_ray.search.tamt import MaskedWeights, MaskTraining, train_mask
+from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Scoring
+from tamt_ray.values.scoring import Scoring
 
-from .search_probes import CLIP, HORIZON, doubled, record, same, settings, state
+from .search_probes import (
+    CLIP,
+    HORIZON,
+    doubled,
+    masked_weights,
+    record,
+    same,
+    settings,
+    state,
+    terms_of,
+    train_mask,
+)
 from .search_reference import Reference, prune_smallest
 
 LoadModel = Callable[[Path], LanguageModel]
 LoadBlocks = Callable[[Path], Blocks]
-TERMS: dict[Terms, list[str]] = {
+TERMS: dict[str, list[str]] = {
     "mlm": ["mlm_loss"], "kd": ["kd_loss"], "mlm_kd": ["mlm_loss", "kd_loss"],
 }  # fmt: skip
 LR = 0.0037
@@ -37,7 +49,7 @@ ZEROS = {
 
 @pytest.mark.parametrize("terms", TERMS)
 def test_the_gradient_of_a_score_is_the_effective_weights_times_the_weight(
-    encoder: Path, load: LoadModel, train_blocks: LoadBlocks, terms: Terms
+    encoder: Path, load: LoadModel, train_blocks: LoadBlocks, terms: str
 ) -> None:
     batch = join(Stream(train_blocks(encoder), 4, 3, 0.15).batch(0))
     reference = Reference(encoder)
@@ -54,9 +66,10 @@ def test_the_gradient_of_a_score_is_the_effective_weights_times_the_weight(
 
     model = doubled(load(encoder))
     weights = MaskedWeights(model, 0.5, Scoring(), 1)
-    loss, _ = Objective(model, terms)(batch, len(batch.labels), batch.ids.numel())
+    loss_of = SearchLoss(model, terms_of(terms))
+    loss, _ = loss_of(batch, loss_of.counts(batch))
     loss.backward()
-    weights.take_gradients()
+    weights.before_step()
     assert weights.scores.keys() == expected.keys()
     assert len(expected) == 13
     for name, score in weights.scores.items():
@@ -67,7 +80,7 @@ def test_the_gradient_of_a_score_is_the_effective_weights_times_the_weight(
 
 @pytest.mark.parametrize("terms", TERMS)
 def test_every_step_equals_the_reference(
-    encoder: Path, load: LoadModel, train_blocks: LoadBlocks, terms: Terms,
+    encoder: Path, load: LoadModel, train_blocks: LoadBlocks, terms: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     steps, sparsity = 6, 0.7
@@ -81,7 +94,7 @@ def test_every_step_equals_the_reference(
     seen = record(monkeypatch)
     model = doubled(load(encoder))
     mask, history = train_mask(
-        model, terms, sparsity, Scoring(), stream, settings(steps, LR), Team()
+        model, terms_of(terms), sparsity, Scoring(), stream, settings(steps, LR), Team()
     )
     assert len(seen.scores) == steps + 1
     for step in range(steps):
@@ -119,7 +132,13 @@ def test_from_a_random_mask_equals_the_reference(
     )  # fmt: skip
     model = doubled(load(bert))
     mask, _ = train_mask(
-        model, "kd", 0.7, Scoring(init="random"), stream, settings(4, LR, seed=11), Team()
+        model,
+        terms_of("kd"),
+        0.7,
+        Scoring(init="random"),
+        stream,
+        settings(4, LR, seed=11),
+        Team(),
     )
     assert same(dict(mask), reference.short(expected.masks[-1]))
 
@@ -133,7 +152,7 @@ def test_micro_batches_do_not_change_what_is_computed(
         model = doubled(load(bert))
         stream = Stream(train_blocks(bert), 4, 5, 0.15)
         setting = settings(4, LR, micro_batch=size)
-        found.append(train_mask(model, "mlm_kd", 0.7, Scoring(), stream, setting, Team()))
+        found.append(train_mask(model, terms_of("mlm_kd"), 0.7, Scoring(), stream, setting, Team()))
     (first, curve), (second, other) = found
     assert same(dict(first), dict(second))
     assert [p.step for p in curve.points] == [p.step for p in other.points]
@@ -144,14 +163,16 @@ def test_micro_batches_do_not_change_what_is_computed(
 @pytest.mark.parametrize("sparsity", ZEROS)
 @pytest.mark.parametrize("terms", ["kd", "mlm_kd"])
 def test_the_model_is_the_masked_one_with_the_exact_zeros_after_every_step(
-    noisy: Path, load: LoadModel, train_blocks: LoadBlocks, sparsity: float, terms: Terms,
+    noisy: Path, load: LoadModel, train_blocks: LoadBlocks, sparsity: float, terms: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     seen = record(monkeypatch)
     model = load(noisy)
     theta = {name: weight.clone() for name, weight in model.dense.items()}
     stream = Stream(train_blocks(noisy), 4, 5, 0.15)
-    mask, _ = train_mask(model, terms, sparsity, Scoring(), stream, settings(5, LR), Team())
+    mask, _ = train_mask(
+        model, terms_of(terms), sparsity, Scoring(), stream, settings(5, LR), Team()
+    )
     assert len(seen.effective) == 6
     for scores, effective in zip(seen.scores, seen.effective, strict=True):
         for name, weight in theta.items():
@@ -173,15 +194,16 @@ def test_the_last_gradients_are_gone_before_the_next_ones_come(
 ) -> None:
     """One copy of the masked weights less at the peak: scores hold their matrices' gradients."""
     stream = Stream(train_blocks(bert), 4, 5, 0.15)
-    training = MaskTraining(load(bert), "kd", 0.5, Scoring(), stream, settings(2, LR), Team())
-    scores, forward, held = training.weights.scores, Objective.forward, []
+    model, terms = load(bert), terms_of("kd")
+    weights = masked_weights(model, terms, 0.5, Scoring(), 1)
+    scores, forward, held = weights.scores, SearchLoss.forward, []
 
-    def looking(objective: Objective, *given: object) -> object:
+    def looking(loss: SearchLoss, *given: object) -> object:
         held.append(sum(score.grad is not None for score in scores.values()))
-        return forward(objective, *given)
+        return forward(loss, *given)  # pyright: ignore
 
-    monkeypatch.setattr(Objective, "forward", looking)
-    training.train()
+    monkeypatch.setattr(SearchLoss, "forward", looking)
+    train(model, terms, weights, stream, settings(2, LR), Team())
     assert held == [0] * 4, "two steps of two micro-batches"
     assert all(score.grad is not None for score in scores.values())
 
@@ -195,7 +217,7 @@ def test_rows_of_words_never_seen_keep_their_scores(
     assert len(unseen) > 4
     seen = record(monkeypatch)
     model = load(bert)
-    mask, _ = train_mask(model, "mlm", 0.9, Scoring(), stream, settings(4, LR), Team())
+    mask, _ = train_mask(model, terms_of("mlm"), 0.9, Scoring(), stream, settings(4, LR), Team())
     name = model.embedding
     assert torch.equal(seen.scores[0][name][unseen], seen.scores[-1][name][unseen])
     assert not torch.equal(seen.scores[0][name][read], seen.scores[-1][name][read])
@@ -209,7 +231,7 @@ def test_ties_are_cut_to_the_exact_number_the_first_ones_going_first(
     weights = MaskedWeights(model, 0.3, Scoring(), 1)
     for score in weights.scores.values():
         score.data.fill_(0.01)
-    weights.apply()
+    weights.after_step()
     for name, keep in weights.mask().items():
         zeros = ZEROS[0.3][keep.numel()]
         assert keep.flatten().tolist() == [False] * zeros + [True] * (keep.numel() - zeros)
@@ -240,12 +262,14 @@ def test_scores_start_at_alpha_phi_where_the_first_mask_keeps_and_at_zero_elsewh
 
 @pytest.mark.parametrize("terms", TERMS)
 def test_no_steps_give_the_first_mask(
-    noisy: Path, load: LoadModel, train_blocks: LoadBlocks, terms: Terms
+    noisy: Path, load: LoadModel, train_blocks: LoadBlocks, terms: str
 ) -> None:
     model = load(noisy)
     before = state(model.head)
     stream = Stream(train_blocks(noisy), 4, 5, 0.15)
-    mask, history = train_mask(model, terms, 0.7, Scoring(), stream, settings(0, LR), Team())
+    mask, history = train_mask(
+        model, terms_of(terms), 0.7, Scoring(), stream, settings(0, LR), Team()
+    )
     assert same(dict(mask), dict(Mask.by_magnitude(model.dense, 0.7)))
     assert history.points == []
     assert same(state(model.head), before)
@@ -253,12 +277,12 @@ def test_no_steps_give_the_first_mask(
 
 @pytest.mark.parametrize("terms", TERMS)
 def test_only_the_matrices_and_the_head_move(
-    encoder: Path, load: LoadModel, train_blocks: LoadBlocks, terms: Terms
+    encoder: Path, load: LoadModel, train_blocks: LoadBlocks, terms: str
 ) -> None:
     model = load(encoder)
     before = state(model)
     stream = Stream(train_blocks(encoder), 4, 5, 0.15)
-    train_mask(model, terms, 0.5, Scoring(), stream, settings(3, LR), Team())
+    train_mask(model, terms_of(terms), 0.5, Scoring(), stream, settings(3, LR), Team())
     after = state(model)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     masked = {f"body.{name}" for name in model.matrices}
@@ -280,7 +304,9 @@ def test_a_seed_gives_the_same_search_bit_for_bit_and_another_seed_another(
         model = load(noisy)
         stream = Stream(train_blocks(noisy), 4, seed, 0.15)
         setting = settings(4, LR, seed=seed)
-        mask, history = train_mask(model, "mlm_kd", 0.5, Scoring(), stream, setting, Team())
+        mask, history = train_mask(
+            model, terms_of("mlm_kd"), 0.5, Scoring(), stream, setting, Team()
+        )
         curve = [(p.step, p.name, p.value) for p in history.points]
         runs.append((dict(mask), seen.scores[-1], state(model.head), curve))
     for one, two in zip(runs[0][:3], runs[1][:3], strict=True):
@@ -296,7 +322,9 @@ def test_dropout_is_drawn_anew_for_every_seed(
     # The same data, so that only dropout can tell the two apart.
     stream = Stream(train_blocks(noisy), 4, 5, 0.15)
     losses = [
-        train_mask(load(noisy), "kd", 0.5, Scoring(), stream, settings(1, LR, seed=seed), Team())[1]
+        train_mask(
+            load(noisy), terms_of("kd"), 0.5, Scoring(), stream, settings(1, LR, seed=seed), Team()
+        )[1]
         for seed in (1, 2)
     ]
     values = [{p.name: p.value for p in history.points}["kd_loss"] for history in losses]

@@ -10,17 +10,15 @@ import torch
 from tamt_ray.data.blocks import Blocks, Paragraphs
 from tamt_ray.data.history import History
 from tamt_ray.masks.mask import Mask
+from tamt_ray.objectives.base import Objective
 from tamt_ray.search.head import train_head
-from tamt_ray.search.imp import train_level
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream
-from tamt_ray.search.objective import Terms
 from tamt_ray.search.state import TrainingState, state_from_bytes
-from tamt_ray.search.tamt import train_mask
 from tamt_ray.search.team import Team
-from tamt_ray.spec.method import Distillation, Scoring
+from tamt_ray.values.scoring import Scoring
 
-from .search_probes import settings
+from .search_probes import settings, terms_of, train_level, train_mask
 
 LoadModel = Callable[[Path], LanguageModel]
 STEPS = 6
@@ -60,17 +58,16 @@ class Shelf:
 Search = Callable[[Shelf, int], tuple[Mask | None, History]]
 """Runs a search of so many steps with a shelf."""
 
-TAMT: dict[str, tuple[Terms, Scoring, Distillation]] = {
-    "tamt_mlm": ("mlm", Scoring(), Distillation()),
-    "tamt_kd": ("kd", Scoring(init="random", ranking="magnitude"), Distillation()),
-    "tamt_mlm_kd": ("mlm_kd", Scoring(), Distillation()),
-    "drifting": ("mlm", Scoring(comparison="above", rerank_every=4), Distillation()),
+TAMT: dict[str, tuple[tuple[Objective, ...], Scoring]] = {
+    "tamt_mlm": (terms_of("mlm"), Scoring()),
+    "tamt_kd": (terms_of("kd"), Scoring(init="random", ranking="magnitude")),
+    "tamt_mlm_kd": (terms_of("mlm_kd"), Scoring()),
+    "drifting": (terms_of("mlm"), Scoring(comparison="above", rerank_every=4)),
     "drifting_kd": (
-        "kd",
+        terms_of("kd", pads=True, teacher_dropout=True),
         Scoring(comparison="above", rerank_every=3, rerank_first=True),
-        Distillation(kd_text="paragraphs", kd_pads=True, teacher_dropout=True),
     ),
-    "drifting_at_least": ("mlm", Scoring(rerank_every=4), Distillation()),
+    "drifting_at_least": (terms_of("mlm"), Scoring(rerank_every=4)),
 }
 METHODS = [*TAMT, "imp", "head"]
 
@@ -88,12 +85,11 @@ def search(
 
     def run(shelf: Shelf, steps: int) -> tuple[Mask | None, History]:
         model = load(noisy)
-        plain = method in TAMT and TAMT[method][2].kd_text == "paragraphs"
-        text = train_paragraphs(noisy) if plain else train_blocks(noisy)
+        released = method == "drifting_kd"
+        text = train_paragraphs(noisy) if released else train_blocks(noisy)
         stream, team = Stream(text, 4, 1, 0.15), Team()
-        bert_adam = method == "drifting_kd"
         setting = settings(
-            steps, LR, bias_correction=not bert_adam, weight_decay=0.01 if bert_adam else 0.0
+            steps, LR, bias_correction=not released, weight_decay=0.01 if released else 0.0
         )
         if method == "imp":
             below = Mask.by_magnitude(model.dense, 0.4)
@@ -101,11 +97,8 @@ def search(
             return mask, history
         if method == "head":
             return None, train_head(model, stream, setting, team, keeper=shelf)[1]
-        terms, scoring, distillation = TAMT[method]
-        return train_mask(
-            model, terms, 0.5, scoring, stream, setting, team,
-            distillation=distillation, keeper=shelf,
-        )  # fmt: skip
+        terms, scoring = TAMT[method]
+        return train_mask(model, terms, 0.5, scoring, stream, setting, team, keeper=shelf)
 
     return run
 
@@ -160,13 +153,13 @@ def test_seconds_add_up(
     shelf = Shelf(cut=2)
     stream = Stream(train_blocks(noisy), 4, 1, 0.15)
     with pytest.raises(CutOffError):
-        train_mask(load(noisy), "mlm", 0.5, Scoring(), stream, settings(3, LR), Team(),
+        train_mask(load(noisy), terms_of("mlm"), 0.5, Scoring(), stream, settings(3, LR), Team(),
                    keeper=shelf)  # fmt: skip
     before = state_from_bytes(shelf.kept[2])
     shelf.kept[2] = TrainingState(
         before.step, before.seconds + 1000, before.tensors, before.points
     ).to_bytes()
     _, history = train_mask(
-        load(noisy), "mlm", 0.5, Scoring(), stream, settings(3, LR), Team(), keeper=shelf
+        load(noisy), terms_of("mlm"), 0.5, Scoring(), stream, settings(3, LR), Team(), keeper=shelf
     )
     assert 1000 < history.seconds < 1100

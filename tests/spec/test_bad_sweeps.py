@@ -55,6 +55,8 @@ def test_the_file_that_the_mistakes_are_put_into_is_good() -> None:
         ("part: tail", "parts: tail", 7, "corpus.validation.parts", "part"),
         ("    steps: 40", "    stepz: 40", 13, "methods.3.stepz", "steps"),
         ("steps: 10}", "steps: 10, stp: 0.1}", 11, "methods.2.stp", "step"),
+        ("- method: tamt_kd", "- method: tamt\n    objective: [{objective: kd, wieght: 2}]", 13,
+         "methods.3.objective.0.wieght", "weight"),
         ("    text: [a, b]", "    text: [a, b]\n    epoch: 2", 22, "tasks.stsb.epoch", "epochs"),
         ('"dir:b.csv"', '"dir:b.csv"\n        encodng: x', 21,
          "tasks.stsb.validation.0.encodng", "encoding"),
@@ -87,6 +89,8 @@ def test_a_merged_mistake_is_named_and_found_where_it_is_written() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
+        ("- method: tamt_kd", "- method: tamt\n    objective: [mml]",
+         "13: unknown objective 'mml' in `methods.3.objective.0`; did you mean `mlm`?"),
         ("- omp", "- ompp", "10: unknown method 'ompp' in `methods.1`; did you mean `omp`?"),
         ("tamt_kd", "tamt_kld", "12: unknown method 'tamt_kld' in `methods.3`; "
          "did you mean `tamt_kd`?"),
@@ -152,13 +156,17 @@ def test_impossible_values(old: str, new: str, starts: str) -> None:
         ("  - omp", "  - random", "10: `methods.1`: two methods are called 'random'", "`name`"),
         ("  - omp", "  - {method: omp, name: full}",
          "10: `methods.1.name`: 'full' is the dense model's name", "another one"),
-        ("  - omp", '  - {method: given, masks: "dir:m-{size}.st"}',
+        ("    steps: 40", "    steps: 40\n    objective: [mlm]",
+         "14: `methods.3.objective`: `tamt_kd` stands for objective", "write `method: tamt`"),
+        ("- method: tamt_kd", "- method: tamt\n    objective: [kd, {objective: kd, pads: true}]",
+         "13: `methods.3.objective`: a loss term is given twice", "give it once with a `weight`"),
+        ("  - omp", '  - {method: imported, masks: "dir:m-{size}.st"}',
          "10: `methods.1.masks`: {size} stands for nothing", "{model}, {sparsity}, {seed}"),
-        ("  - omp", '  - {method: given, masks: "hf:a/b"}',
+        ("  - omp", '  - {method: imported, masks: "hf:a/b"}',
          "10: `methods.1.masks`: masks are files", "dir:<path>"),
         ("  - omp\n  - {method: imp, steps: 10}\n  - method: tamt_kd\n    steps: 40\n"
          "sparsities: [0.5]",
-         '  - method: given\n    masks: "dir:a.st"\nsparsities: [0.5, 0.6]',
+         '  - method: imported\n    masks: "dir:a.st"\nsparsities: [0.5, 0.6]',
          "11: `methods.1.masks`: one file cannot be the mask of 2 sparsities", "{sparsity}"),
         ('"dir:b.csv"', '"hf:glue#stsb"',
          "20: `tasks.stsb.validation.0`: an hf: source needs a split", "`split: train`"),

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tamt_ray.methods.imp import Imp
+from tamt_ray.methods.tamt import Tamt
 from tamt_ray.plan.expand import AmbiguityError, expand
 from tamt_ray.spec.load import SpecError, load_sweep
-from tamt_ray.spec.method import Imp, Tamt
 
 BASE = """\
 name: base

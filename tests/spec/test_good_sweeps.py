@@ -6,11 +6,16 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from tamt_ray.methods.imp import Imp
+from tamt_ray.methods.tamt import Tamt
+from tamt_ray.objectives.kd import Kd
+from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.spec.execution import Resources
 from tamt_ray.spec.load import load_sweep, parse_sweep
-from tamt_ray.spec.method import Imp, Tamt, steps_at
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.spec.task import Classification, Regression, Spans
+from tamt_ray.tasks.classification import Classification
+from tamt_ray.tasks.regression import Regression
+from tamt_ray.tasks.spans import Spans
 from tamt_ray.values.source import SourceRef, parse_source
 
 SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
@@ -39,7 +44,7 @@ def test_main_results_are_the_grid_of_the_paper() -> None:
     """The paper's models, sparsities, seeds, steps behind each sparsity, learning rates."""
     sweep = load_sweep(next(path for path in SWEEPS if path.name == "main_results.yaml"))
     assert list(sweep.models) == ["bert", "roberta"]
-    assert [method.method for method in sweep.methods] == [
+    assert [method.word for method in sweep.methods] == [
         "random", "omp", "imp", "tamt_mlm", "tamt_kd", "tamt_mlm_kd",
     ]  # fmt: skip
     assert sweep.sparsities == (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -50,9 +55,13 @@ def test_main_results_are_the_grid_of_the_paper() -> None:
     for method, lr in zip(tamt, (5e-5, 2e-5, 5e-5), strict=True):
         assert isinstance(method, Tamt)
         assert method.lr == lr
-        assert [steps_at(method.steps, s) for s in sweep.sparsities] == [
-            3000, 6000, 8000, 11000, 14000, 17000, 20000, 22000,
-        ]  # fmt: skip
+        assert method.steps == dict(
+            zip(
+                sweep.sparsities,
+                (3000, 6000, 8000, 11000, 14000, 17000, 20000, 22000),
+                strict=True,
+            )
+        )
         assert (method.threshold, method.scale) == (0.01, 2.0)
     search = sweep.search
     assert (search.batch_size, search.horizon) == (16, 27920)
@@ -89,18 +98,41 @@ def test_a_date_is_a_word() -> None:
 
 def test_a_method_by_its_bare_name() -> None:
     methods = parse_sweep(SMALL).methods
-    assert [(method.method, method.name) for method in methods] == [
-        ("omp", "omp"),
-        ("tamt_kd", "kd"),
+    assert [(method.label, method.word, method.name) for method in methods] == [
+        ("omp", "omp", "omp"),
+        ("tamt", "tamt_kd", "kd"),
     ]
+
+
+def tamt(entry: str) -> Tamt:
+    text = SMALL.replace("[omp,", f"[{entry},").replace("[0.5, 0.25]", "[0.5]")
+    found = parse_sweep(text).methods[0]
+    assert isinstance(found, Tamt)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("alias", "objective"),
+    [("tamt_mlm", "[mlm]"), ("tamt_kd", "[kd]"), ("tamt_mlm_kd", "[mlm, {objective: kd}]")],
+)
+def test_the_papers_three_are_names_for_their_loss_terms(alias: str, objective: str) -> None:
+    spelled_out = tamt(f"{{method: tamt, objective: {objective}}}")
+    assert spelled_out.model_copy(update={"name": alias}) == tamt(alias)
+    assert spelled_out.word == alias
+    assert spelled_out.name == "tamt"
+
+
+def test_a_loss_term_has_a_weight_and_settings_of_its_own() -> None:
+    mixed = tamt("{method: tamt, objective: [mlm, {objective: kd, weight: 0.5, pads: true}]}")
+    assert mixed.objective == (Mlm(), Kd(weight=0.5, pads=True))
+    assert mixed.word == "tamt", "weighted terms are none of the paper's three"
 
 
 def test_steps_by_sparsity() -> None:
     method = parse_sweep(SMALL).methods[1]
     assert isinstance(method, Tamt)
-    assert (steps_at(method.steps, 0.5), steps_at(method.steps, 0.25)) == (1000, 10)
-    assert steps_at(method.steps, 0.3) is None
-    assert steps_at(7, 0.3) == 7
+    assert method.steps == {0.5: 1000, 0.25: 10}
+    assert tamt("{method: tamt_mlm, steps: 7}").steps == 7
 
 
 def test_nothing_changes_a_sweep() -> None:

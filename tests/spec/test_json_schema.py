@@ -47,15 +47,20 @@ SMALL = """\
 name: small
 models: {mini: {source: "dir:m"}}
 corpus: {train: {source: "dir:a.txt"}, validation: {source: "dir:b.txt"}}
-methods: [omp, {method: tamt_kd, lr: 5e-5, steps: {0.5: 1000}}]
+methods:
+  - omp
+  - {method: tamt_kd, lr: 5e-5, steps: {0.5: 1000}}
+  - {method: tamt, objective: [mlm, {objective: kd, weight: 0.5}]}
 sparsities: [0.5]
+tasks:
+  sts: {kind: regression, metric: spearman, train: {source: "dir:a.csv"},
+        validation: [{source: "dir:b.csv"}], text: [a]}
 execution: {search: {gpus: auto}, finetune: {gpus: 0.5}}
 """
 
 
-def test_it_accepts_a_table_of_steps_and_both_kinds_of_gpus(
-    validator: Draft202012Validator,
-) -> None:
+def test_it_accepts_what_may_be_written_in_several_forms(validator: Draft202012Validator) -> None:
+    """A table of steps, loss terms by name and as a mapping, shares of a GPU and `auto`."""
     parse_sweep(SMALL)
     validator.validate(as_json(SMALL))
 
@@ -66,8 +71,13 @@ def test_it_accepts_a_table_of_steps_and_both_kinds_of_gpus(
         ("name: small", "nmae: small"),
         ("name: small", "name: a/b"),
         ('"dir:m"}', '"dir:m", pool: mean}'),
-        ("[omp,", "[ompp,"),
+        ("- omp", "- ompp"),
         ("tamt_kd", "tamt_kld"),
+        ("objective: [mlm,", "objective: [mml,"),
+        ("weight: 0.5", "weight: 0"),
+        ("weight: 0.5", "wieght: 0.5"),
+        ("metric: spearman", "metric: matthews"),
+        ("kind: regression", "kind: ranking"),
         ("lr: 5e-5", "lr: 0"),
         ("lr: 5e-5", "lr: fast"),
         ("{0.5: 1000}", "{0.5: 0}"),

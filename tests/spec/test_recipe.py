@@ -2,8 +2,12 @@
 
 import pytest
 
+from tamt_ray.methods.base import Method
+from tamt_ray.methods.imp import Imp
+from tamt_ray.methods.tamt import Tamt
+from tamt_ray.objectives.kd import Kd
+from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.spec.load import SpecError, parse_sweep
-from tamt_ray.spec.method import Imp, Method, Tamt
 from tamt_ray.spec.origin import method_settings, model_settings
 from tamt_ray.spec.sweep import Sweep
 
@@ -43,7 +47,9 @@ def test_the_papers_mlm_searches(name: str) -> None:
     assert (found.bias_correction, found.clip, found.clip_per) == (True, 1.0, "all")
     assert (found.comparison, found.rerank_every, found.rerank_first) == ("at_least", 1, False)
     assert (found.threshold, found.scale, found.init) == (0.01, 2.0, "omp")
-    assert (found.kd_text, found.kd_pads, found.teacher_dropout) == ("blocks", False, False)
+    assert found.text == "blocks"
+    assert Kd() in found.objective if name == "tamt_mlm_kd" else found.objective == (Mlm(),)
+    assert (Kd().weight, Kd().pads, Kd().teacher_dropout) == (1, False, False)
 
 
 @pytest.mark.parametrize("name", ["tamt_mlm", "tamt_mlm_kd"])
@@ -53,7 +59,8 @@ def test_the_released_mlm_searches(name: str) -> None:
     assert (found.comparison, found.rerank_every, found.rerank_first) == ("above", 1000, False)
     assert found.ranking == "signed"
     assert (found.lr, found.eps, found.weight_decay, found.bias_correction) == (5e-5, 1e-8, 0, True)
-    assert (found.clip_per, found.teacher_dropout, found.kd_text) == ("all", False, "blocks")
+    assert (found.clip_per, found.text) == ("all", "blocks")
+    assert found.objective == tamt(name).objective
 
 
 def test_the_released_distillation() -> None:
@@ -63,7 +70,8 @@ def test_the_released_distillation() -> None:
     assert (found.comparison, found.rerank_every, found.rerank_first) == ("above", 100, True)
     assert (found.lr, found.eps, found.weight_decay) == (2e-5, 1e-6, 0.01)
     assert (found.bias_correction, found.clip, found.clip_per) == (False, 1.0, "tensor")
-    assert (found.kd_text, found.kd_pads, found.teacher_dropout) == ("paragraphs", True, True)
+    assert found.text == "paragraphs"
+    assert found.objective == (Kd(pads=True, teacher_dropout=True),)
 
 
 def test_rewinding() -> None:

@@ -2,8 +2,9 @@
 
 import pytest
 
+from tamt_ray.methods.imp import Imp
+from tamt_ray.methods.tamt import Tamt
 from tamt_ray.spec.load import SpecError, parse_sweep
-from tamt_ray.spec.method import Imp, Tamt
 from tamt_ray.spec.tuning import Domain, Tuning, tunable, with_values
 
 GOOD = """\

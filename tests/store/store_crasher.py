@@ -58,6 +58,8 @@ class Halved:
 def commit_until(root: Path, last: int) -> None:
     synced.update(str(path) for path in root.rglob("*"))
     store = Store(str(root))
+    # Made before files are opened in halves: the first one looks for plug-ins.
+    first, later = record_of(unit(2)), record_of(unit(1))
     sync, replace, make, opened = os.fsync, Path.replace, Path.mkdir, Path.open
 
     def point() -> None:
@@ -84,8 +86,8 @@ def commit_until(root: Path, last: int) -> None:
 
     os.fsync, Path.replace, Path.mkdir = fsync, rename, mkdir
     Path.open = lambda path, mode: Halved(opened(path, mode), point)
-    store.commit(record_of(unit(2)), {"mask.safetensors": MASK, "curve.jsonl": b"first"})
-    store.commit(record_of(unit(1)), {"mask.safetensors": MASK, "curve.jsonl": b"later"})
+    store.commit(first, {"mask.safetensors": MASK, "curve.jsonl": b"first"})
+    store.commit(later, {"mask.safetensors": MASK, "curve.jsonl": b"later"})
 
 
 def main(base: Path) -> None:

@@ -15,10 +15,9 @@ OTHER = MASK[::-1]
 
 
 def evaluation(of: Unit) -> Unit:
-    table = {"source": "dir:t.txt"}
     config = {
         "kind": "pretrain_eval", "model": {"source": "dir:m"}, "mask": of.id,
-        "corpus": {"train": table, "validation": table}, "evaluation": {},
+        "text": {"table": {"source": "dir:t.txt"}}, "evaluation": {},
     }  # fmt: skip
     return Unit(parse_config(config), {"model": "mini"})
 

@@ -45,7 +45,7 @@ def test_a_subnetwork_holds_its_search_and_its_losses(case: Case) -> None:
         "node-1",
     ]
     assert run.data.metrics["pretrain/kd_loss"] == 0.25
-    assert run.data.metrics["best"] == 0.75
+    assert run.data.metrics["zeros"] == 40
     assert run.data.params["training.batch_size"] == "16", "defaults are shown as well"
     assert run.data.params["model.source"] == "hf:bert"
     record = case.records[unit.id]

@@ -10,7 +10,7 @@ from tamt_ray.plan.config import FinetuneConfig, PretrainEvalConfig
 from tamt_ray.plan.expand import expand
 from tamt_ray.tracking.tracker import Tracker, TrackingError, load_writer, sync
 
-from .tracker_cases import Case, client, content, named, runs
+from .tracker_cases import Case, client, content, named, runs, scores
 
 
 def test_sync_brings_all_and_changes_nothing_the_second_time(
@@ -37,7 +37,8 @@ def test_a_unit_computed_anew_takes_the_place_of_the_old_one(case: Case) -> None
         if isinstance(unit.config, PretrainEvalConfig) and unit.config.mask == mask
     )  # fmt: skip
     anew = dict(case.records)
-    for unit, metrics in ((tuned, {"best": 0.5}), (evaluated, {"mlm_loss": 2.0, "kd_loss": 0.25})):
+    lower = scores(tuned, pearson=0.5, spearman=0.5)
+    for unit, metrics in ((tuned, lower), (evaluated, {"mlm_loss": 2.0, "kd_loss": 0.25})):
         old = case.records[unit.id]
         changed = old.model_copy(update={"started": old.started + 9000, "metrics": metrics})
         files = {name: case.store.artifact(old, name) for name in old.artifacts}
@@ -52,6 +53,25 @@ def test_a_unit_computed_anew_takes_the_place_of_the_old_one(case: Case) -> None
     assert after[mask].data.metrics["pretrain/mlm_loss"] == 2.0
     assert after[tuned.id].data.tags["mlflow.parentRunId"] == before[mask]
     assert sync(case.sweep, case.plan, case.store, anew).written == 0
+
+
+def test_another_headline_metric_is_shown_for_the_same_fine_tunes(case: Case) -> None:
+    """Nothing is computed anew, and each fine-tune still has one run."""
+    tuned = {
+        unit.id: case.records[unit.id]
+        for unit in case.plan.units.values()
+        if unit.kind == "finetune" and unit.labels["method"] == "full"
+    }
+    sync(case.sweep, case.plan, case.store, tuned)
+    stsb = case.sweep.tasks["stsb"].model_copy(update={"metric": "spearman"})
+    other = case.sweep.model_copy(update={"tasks": {"stsb": stsb}})
+    plan = expand(other)
+    assert plan.units.keys() == case.plan.units.keys()
+    assert sync(other, plan, case.store, tuned).written == len(tuned) == 2
+    found = {run.data.tags["tamt.unit"]: run.data.metrics for run in runs(other)}
+    assert {found[unit]["best"] for unit in tuned} == {0.5}
+    assert {found[unit]["pearson"] for unit in tuned} == {0.75}
+    assert sync(other, plan, case.store, tuned).written == 0
 
 
 def test_sync_brings_the_report_once(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,5 +213,5 @@ def test_a_subnetwork_of_an_earlier_sweep_comes_along(case: Case) -> None:
     assert tracker.close(60) == 0
     parent = named(case, "tamt_kd 0.3 mask-seed 1 (bert)")
     assert named(case, "stsb seed 2").data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert parent.data.metrics["best"] == 0.75
+    assert parent.data.metrics["zeros"] == 40
     assert "tamt.complete" not in parent.data.tags, "its evaluation is not in"

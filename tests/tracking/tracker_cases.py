@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tamt_ray.data.history import History, Point
-from tamt_ray.plan.config import config_dict
+from tamt_ray.plan.config import FinetuneConfig, PretrainEvalConfig, config_dict
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
+from tamt_ray.tasks.scores import Evaluation, summary
 from tamt_ray.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -83,13 +84,28 @@ def finish(unit: Unit, started: float, number: int) -> tuple[Record, dict[str, b
             for step in range(20)
             for name in ("loss", "lr")
         ]
-    metrics = {"mlm_loss": 3.5, "kd_loss": 0.25} if unit.kind == "pretrain_eval" else {"best": 0.75}
     record = Record(
         id=unit.id, kind=unit.kind, config=config_dict(unit.config), parents=unit.parents,
-        metrics=metrics, sources={"hf:glue#stsb#train": f"{number:064x}"[::-1]}, started=started,
-        seconds=50.5, device="cpu", place="node-1",
+        metrics=_metrics(unit), sources={"hf:glue#stsb#train": f"{number:064x}"[::-1]},
+        started=started, seconds=50.5, device="cpu", place="node-1",
     )  # fmt: skip
     return record, {"history.parquet": history.to_parquet()} if history.points else {}
+
+
+def _metrics(unit: Unit) -> dict[str, float]:
+    match unit.config:
+        case PretrainEvalConfig():
+            return {"mlm_loss": 3.5, "kd_loss": 0.25}
+        case FinetuneConfig():
+            return scores(unit, pearson=0.75, spearman=0.5)
+        case _:
+            return {"zeros": 40.0}
+
+
+def scores(tuned: Unit, **values: float) -> dict[str, float]:
+    """Metrics of a fine-tune with one evaluation."""
+    assert isinstance(tuned.config, FinetuneConfig)
+    return summary([Evaluation(20, values)], tuned.config.task.measured)
 
 
 def client(uri: str) -> "MlflowClient":

@@ -1,0 +1,335 @@
+"""The contract of a method: its entry in a sweep file, its unit, and what the system offers it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+
+from tamt_ray.objectives.base import Objective, curves
+from tamt_ray.values.base import Fraction, Frozen, Name, fault
+from tamt_ray.values.config import Config, Lane
+from tamt_ray.values.corpus import Corpus
+from tamt_ray.values.identity import identity
+from tamt_ray.values.model import Model
+from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.recipe import Defaults, Recipe
+from tamt_ray.values.table import Table
+from tamt_ray.values.text import Text
+from tamt_ray.values.training import Training
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tamt_ray.data.blocks import Tokens
+    from tamt_ray.data.history import History
+    from tamt_ray.masks.mask import Mask
+    from tamt_ray.search.language_model import LanguageModel
+    from tamt_ray.search.masking import Corrupted
+    from tamt_ray.search.state import Stateful
+
+__all__ = [
+    "Asked", "Bench", "Found", "Grid", "Lane", "Look", "Method", "Search", "fault",
+]  # fmt: skip
+
+Look = tuple[str, str]
+"""A colour such as `#0072b2` and a marker of matplotlib."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The part of a sweep that a method sees: one model of it."""
+
+    name: str
+    """The model's name in the sweep."""
+    model: Model
+    models: int
+    """Models of the sweep."""
+    head: str | None
+    """Id of the unit that trains an output head for the model; None where it has its own."""
+    corpus: Corpus
+    training: Training
+    """Batch, schedule and precision that all trained searches share."""
+    sparsities: tuple[float, ...]
+    mask_seeds: tuple[int, ...]
+    workers: int | None = None
+    """DDP workers of a gang, where their number changes the result; else None."""
+
+
+class Search(Config, ABC):
+    """One mask to find: just the fields that decide it.
+
+    A subclass has a field `method: Literal["name"] = "name"`. Nothing in this class assumes that
+    anything is trained.
+    """
+
+    length: ClassVar[str | None] = None
+    """Name of the field that holds the number of steps, where a longer search passes through the
+    result of a shorter one that is alike in all else, so that one goes on from the other."""
+    kind: Literal["search"] = "search"
+    sparsity: Fraction
+
+    @property
+    def label(self) -> str:
+        """Name of its class in identities and records."""
+        tag: Any = vars(self)["method"]
+        return tag
+
+    @property
+    def below(self) -> str | None:
+        """Id of the search that this one continues, whose iterations and time count as its own."""
+        return None
+
+    @property
+    def iterations(self) -> int | None:
+        """Optimiser steps behind the mask, those `below` included; None where nobody knows."""
+        return 0
+
+    @property
+    def own_steps(self) -> int:
+        """Optimiser steps of this unit alone."""
+        return 0
+
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes for each weight that its artifacts take beside the mask."""
+        return 0.0
+
+    @property
+    def trajectory(self) -> str | None:
+        """Id shared by the searches that differ in their `length` alone; None without a length."""
+        if self.length is None:
+            return None
+        return identity(self.model_copy(update={self.length: 1}))
+
+    @abstractmethod
+    def find(self, bench: Bench) -> Found:
+        """Compute the mask, by (fields of this value, content of the sources) alone.
+
+        All workers of a gang call it together and return the same. This is the only function of a
+        method that may import torch.
+        """
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A search that a grid needs."""
+
+    search: Search
+    mask_seed: int | None = None
+    """None for a deterministic method."""
+    checkpoint: int | None = None
+    """Optimiser steps, for a mask of another length than the main results'."""
+    compared: bool = True
+    """False for a search that only leads to another one."""
+
+
+class Method(Frozen, ABC):
+    """An entry of `methods` in a sweep file.
+
+    A subclass has a field `method: Literal["name"] = "name"` and a docstring of one line.
+    """
+
+    unit: ClassVar[type[Search]]
+    """What it becomes."""
+    aliases: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    """Further names, each with the settings that it stands for."""
+    looks: ClassVar[Mapping[str, Look]] = {}
+    """Colour and marker in figures by name or alias, if it insists on some."""
+    name: Name = ""
+    """Label in tables, figures and unit paths, unique in the sweep; the method's own by default."""
+    recipe: Recipe = "paper"
+    """Whose defaults fill in what is not given; the sweep's `recipe` by default."""
+
+    @classmethod
+    def defaults(cls, recipe: Recipe, entry: Mapping[str, object]) -> Defaults:
+        """Return the settings that a recipe fills into an entry; none by default."""
+        return {}
+
+    @property
+    def label(self) -> str:
+        """The method's own name, as in a sweep file."""
+        tag: Any = vars(self)["method"]
+        return tag
+
+    @property
+    def word(self) -> str:
+        """The word for it in a sweep file: the method's own name, or an alias that fits."""
+        return self.label
+
+    @property
+    def paper_role(self) -> str | None:
+        """Which method of the paper it is; only these enter the claims on the paper."""
+        return None
+
+    @property
+    def start(self) -> str | None:
+        """Mask that its training starts from, where several are offered."""
+        return None
+
+    @property
+    def terms(self) -> tuple[Objective, ...]:
+        """Loss terms that it trains on; every mask of the sweep is measured on them."""
+        return ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Sources beside models and tables, as the sweep file has them."""
+        return ()
+
+    def check(self, grid: Grid) -> None:
+        """Raise `fault(complaint, key)` for a setting that does not fit the grid."""
+
+    @abstractmethod
+    def searches(self, grid: Grid) -> Iterator[Asked]:
+        """Yield the searches for every sparsity and seed, each behind those that it reads."""
+
+    def settings(self) -> tuple[str, str]:
+        """Return the words of the settings table: on the optimiser, and on the mask."""
+        return "", ""
+
+    def joined(self, other: Method) -> Self | None:
+        """Return what two parts of a union together ask for, where they mean one method."""
+        return self if self == other else None
+
+    def _with_all(self, other: Method, both: Mapping[str, object]) -> Self | None:
+        """Return this entry with `both` in place, if the two are alike in all else."""
+        joined = self.model_copy(update=both)
+        return joined if joined == other.model_copy(update=both) else None
+
+
+class TrainedMethod(Method, Optimizer):
+    """A method that trains on text, whose settings a `tune:` section can look for."""
+
+    not_tuned: ClassVar[frozenset[str]] = frozenset({"method", "name", "recipe", "steps"})
+    """Fields that are no settings, and the length: the rungs say how long a trial is."""
+    only_choices: ClassVar[frozenset[str]] = frozenset()
+    """Settings without values between two others."""
+    starts_anew: ClassVar[bool] = False
+    """Whether a longer trial has nothing in common with a shorter one."""
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Names of the losses that it makes small, as `Objective.curve` has them."""
+        return curves(self.terms)
+
+    @abstractmethod
+    def trial(self, steps: int, sparsity: float) -> Self:
+        """Return the method that reaches `sparsity` in `steps` optimiser steps."""
+
+    def check_trial(self, rungs: Sequence[int], sparsity: float) -> None:
+        """Raise `fault(complaint)` where no trial can have these lengths and this sparsity."""
+
+    def optimiser_words(self) -> str:
+        """Return the optimiser in words, for the settings table."""
+        per_tensor = " per tensor" if self.clip_per == "tensor" else ""
+        return (
+            f"{'AdamW' if self.bias_correction else 'BertAdam'}, lr {self.lr:g}, "
+            f"β {self.betas[0]:g}/{self.betas[1]:g}, ε {self.eps:g}, "
+            f"decay {self.weight_decay:g}, clip {self.clip:g}{per_tensor}"
+        )
+
+    def optimizer(self) -> Optimizer:
+        """Return the optimiser's own settings."""
+        return Optimizer.model_validate(self.model_dump(include=set(Optimizer.model_fields)))
+
+
+class TrainedSearch(Search):
+    """A search that trains on text in a gang."""
+
+    lane: ClassVar[Lane] = "gang"
+    text: Text
+    training: Training
+    optimizer: Optimizer
+    seed: int
+    steps: int
+    head: str | None = None
+    """Unit that trained the output head; None where the model has its own or none is read."""
+    workers: int | None = None
+    """Where it decides the result: of a gang that sends rounded gradients."""
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        return tuple(parent for parent in (self.below, self.head) if parent)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        return (self.text.table,)
+
+    @property
+    def iterations(self) -> int:
+        return self.steps
+
+    @property
+    def own_steps(self) -> int:
+        return self.steps
+
+    def step_operations(self, passes: int = 0) -> float:
+        """Return the operations of all steps, with so many forward passes of a dense model."""
+        tokens = self.steps * self.training.batch_size * self.text.block_size
+        return (6 + 2 * passes) * tokens * self.model.parameters
+
+
+class Bench(Protocol):
+    """All that a method sees of the system. What is read is recorded by itself."""
+
+    @property
+    def progress(self) -> Callable[[int, int], None]:
+        """Takes the steps done and the steps in all; a unit without progress counts as hung."""
+        ...
+
+    def model(self, head: str | None = None) -> LanguageModel:
+        """Return a fresh θ0 on the device, with the head that the unit `head` trained.
+
+        Its `matrices` are the prunable weights by name, its `dense` their frozen values.
+        """
+        ...
+
+    def text(self, text: Text) -> Tokens:
+        """Return the sequences of a text for the model's tokenizer."""
+        ...
+
+    def batches(self, text: Text, size: int, count: int, seed: int) -> Iterator[Corrupted]:
+        """Yield `count` batches of `size` corrupted sequences on the device, for a method that
+        looks at text without training: the data that a search of this seed begins with."""
+        ...
+
+    def file(self, source: str) -> bytes:
+        """Return the content of a single file."""
+        ...
+
+    def mask(self, unit: str) -> Mask:
+        """Return the mask of a parent."""
+        ...
+
+    def tensors(self, unit: str, name: str) -> dict[str, Tensor]:
+        """Return the safetensors artifact `name` of a parent."""
+        ...
+
+    def train(
+        self,
+        search: TrainedSearch,
+        model: LanguageModel,
+        objective: Sequence[Objective],
+        inner: Stateful,
+        *,
+        first: int = 0,
+    ) -> History:
+        """Train over the workers of the gang, on `search`'s text and settings, to its last step.
+
+        States are kept and found again by themselves. `first`: steps taken by the searches below,
+        where the data go on.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """A mask and what came with it."""
+
+    mask: Mask
+    history: History | None = None
+    """Curves of a training."""
+    artifacts: Mapping[str, bytes] = field(default_factory=dict)
+    """Further files by name."""

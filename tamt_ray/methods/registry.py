@@ -1,0 +1,53 @@
+"""The methods that a sweep file may name."""
+
+from collections.abc import Mapping
+
+from tamt_ray.methods.base import Method, Search
+from tamt_ray.values.base import fault
+from tamt_ray.values.plugin import Registry, tag
+from tamt_ray.values.recipe import Recipe
+
+
+def _names(kind: type[Method]) -> tuple[str, ...]:
+    """Return the names of a method. Raises ValueError where its contract is not kept."""
+    unit = getattr(kind, "unit", None)
+    if not isinstance(unit, type) or not issubclass(unit, Search):
+        raise ValueError(f"{kind.__name__} needs `unit: ClassVar[type[Search]]`")
+    tag(unit, "method")
+    return *tag(kind, "method"), *kind.aliases
+
+
+METHODS: Registry[Method] = Registry("tamt_ray.methods", "tamt_ray.methods", Method, _names)
+
+
+def method_entry(entry: object, recipe: object, number: int = 0) -> object:
+    """Return an item of `methods` with an alias spelled out and its recipe's defaults filled in.
+
+    `omp` is short for `{method: omp}`; the name defaults to the word used for the method, the
+    recipe to the sweep's. What is not of the expected form is left for the validation to refuse.
+    Raises a fault at item `number` for a setting that an alias has given already.
+    """
+    if isinstance(entry, str):
+        entry = {"method": entry}
+    if not isinstance(entry, dict) or not isinstance(entry.get("method"), str):
+        return entry
+    word = entry["method"]
+    kind = METHODS.classes.get(word)
+    named: dict[str, object] = {"name": word, "recipe": recipe, **entry}
+    if kind is None:
+        return named
+    alias = kind.aliases.get(word, {})
+    own = tag(kind, "method")[0]
+    for key in alias.keys() & named.keys():
+        told = "; ".join(f"{name}: {value}" for name, value in alias.items())
+        raise fault(f"`{word}` stands for {told}; write `method: {own}` to choose another one",
+                    "methods", number, key)  # fmt: skip
+    named["method"] = own
+    return {**alias, **_defaults(kind, {**alias, **named}), **named}
+
+
+def _defaults(kind: type[Method], entry: Mapping[str, object]) -> Mapping[str, object]:
+    recipe: Recipe | None = {"paper": "paper", "released_code": "released_code"}.get(  # pyright: ignore
+        str(entry["recipe"])
+    )
+    return kind.defaults(recipe, entry) if recipe else {}

@@ -1,0 +1,213 @@
+"""Task-agnostic mask training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+from pydantic import Discriminator, Field, Tag
+
+from tamt_ray.methods.base import (
+    Asked,
+    Bench,
+    Found,
+    Grid,
+    Look,
+    Method,
+    Search,
+    TrainedMethod,
+    TrainedSearch,
+    fault,
+)
+from tamt_ray.objectives.base import Objective, needs_head, passes
+from tamt_ray.objectives.registry import OBJECTIVES
+from tamt_ray.values.base import Count, Frozen
+from tamt_ray.values.recipe import Defaults, Recipe
+from tamt_ray.values.scoring import Scoring
+from tamt_ray.values.text import TextForm
+
+if TYPE_CHECKING:
+    Term = Objective
+else:
+    Term = OBJECTIVES.entry("objective")
+
+
+def _one_or_table(steps: object) -> str:
+    return "table" if isinstance(steps, dict) else "number"
+
+
+Steps = Annotated[
+    Annotated[Count, Tag("number")] | Annotated[dict[float, Count], Tag("table")],
+    Discriminator(_one_or_table),
+]
+"""Optimiser steps: one number, or one for each sparsity."""
+Terms = Annotated[tuple[Term, ...], Field(min_length=1)]
+
+PAPER_STEPS: dict[float, int] = {
+    0.2: 3000, 0.3: 6000, 0.4: 8000, 0.5: 11000, 0.6: 14000, 0.7: 17000, 0.8: 20000, 0.9: 22000,
+}  # fmt: skip
+"""Steps by sparsity, as the paper has them."""
+
+_PAPER: Mapping[tuple[str, ...], str] = {
+    ("mlm",): "tamt_mlm", ("kd",): "tamt_kd", ("mlm", "kd"): "tamt_mlm_kd",
+}  # fmt: skip
+"""The paper's three by the names of their terms."""
+
+
+class TamtSearch(TrainedSearch):
+    """One mask training."""
+
+    length: ClassVar[str | None] = "steps"
+    method: Literal["tamt"] = "tamt"
+    objective: Terms
+    scoring: Scoring = Scoring()
+
+    @property
+    def operations(self) -> float:
+        return self.step_operations(passes(self.objective))
+
+    def find(self, bench: Bench) -> Found:
+        """Train the scores to the last step."""
+        from tamt_ray.search.tamt import MaskedWeights
+
+        model = bench.model(self.head)
+        weights = MaskedWeights(
+            model, self.sparsity, self.scoring, self.seed, head=needs_head(self.objective)
+        )
+        history = bench.train(self, model, self.objective, weights)
+        return Found(weights.mask(), history)
+
+
+class Tamt(TrainedMethod, Scoring):
+    """Task-agnostic mask training: scores learned straight-through (Eq. 3–5)."""
+
+    unit: ClassVar[type[Search]] = TamtSearch
+    aliases: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        alias: {"objective": list(terms)} for terms, alias in _PAPER.items()
+    }
+    looks: ClassVar[Mapping[str, Look]] = {
+        "tamt_mlm": ("#0072b2", "^"), "tamt_kd": ("#cc79a7", "v"), "tamt_mlm_kd": ("#d55e00", "D"),
+    }  # fmt: skip
+    method: Literal["tamt"] = "tamt"
+    """Which method this is."""
+    objective: Terms
+    """The loss terms whose weighted sum is minimised, such as `[mlm]` or
+    `[mlm, {objective: kd, weight: 0.5}]`."""
+    text: TextForm = "blocks"
+    """`blocks` packed without padding, or `paragraphs`, one per sequence, padded."""
+    steps: Steps = Field(default_factory=lambda: dict(PAPER_STEPS))
+    """Optimiser steps: one number, or a table by sparsity; by default the paper's, 3,000 at 0.2 to
+    22,000 at 0.9."""
+    checkpoints: tuple[Count, ...] = ()
+    """Further steps at which the mask is kept and compared too (Fig. 5–8)."""
+
+    @classmethod
+    def defaults(cls, recipe: Recipe, entry: Mapping[str, object]) -> Defaults:
+        """Return the recipe's settings; distillation alone has its own."""
+        alone = _names(entry.get("objective")) == ("kd",)
+        if recipe == "paper":
+            # Only the released code tells a rate for distillation.
+            return {"lr": 2e-5} if alone else {}
+        if not alone:
+            return {"comparison": "above", "rerank_every": 1000}
+        return {
+            "objective": [{"objective": "kd", "pads": True, "teacher_dropout": True}],
+            "comparison": "above",
+            "rerank_every": 100,
+            "rerank_first": True,
+            "text": "paragraphs",
+            "bias_correction": False,
+            "lr": 2e-5,
+            "eps": 1e-6,
+            "weight_decay": 0.01,
+            "clip_per": "tensor",
+        }
+
+    @property
+    def word(self) -> str:
+        weighted = any(term.weight != 1 for term in self.objective)
+        return self.label if weighted else _PAPER.get(_names(self.objective), self.label)
+
+    @property
+    def paper_role(self) -> str | None:
+        return self.word if self.init == "omp" and self.word in self.aliases else None
+
+    @property
+    def start(self) -> str:
+        return self.init
+
+    @property
+    def terms(self) -> tuple[Objective, ...]:
+        return self.objective
+
+    def check(self, grid: Grid) -> None:
+        """Refuse a sparsity without steps, and a term given twice."""
+        names = [term.name for term in self.objective]
+        if len(set(names)) < len(names):
+            raise fault("a loss term is given twice; give it once with a `weight`", "objective")
+        for sparsity in grid.sparsities:
+            if self._steps(sparsity) is None:
+                raise fault(
+                    f"method {self.name!r} has no steps for sparsity {sparsity}; "
+                    f"give `steps: <number>` or add {sparsity} to its table",
+                    "steps",
+                )
+
+    def searches(self, grid: Grid) -> Iterator[Asked]:
+        """Yield the masks after the last step, and those on the way to it or beyond it."""
+        optimizer, text = self.optimizer(), grid.corpus.training(self.text)
+        scoring = Scoring.model_validate(self.model_dump(include=set(Scoring.model_fields)))
+        head = grid.head if needs_head(self.objective) else None
+        for sparsity, seed in product(grid.sparsities, grid.mask_seeds):
+            last = self._steps(sparsity)
+            assert last is not None, "check refuses a sparsity without steps"
+            for steps in (last, *(step for step in self.checkpoints if step != last)):
+                search = TamtSearch(
+                    model=grid.model, text=text, training=grid.training, optimizer=optimizer,
+                    objective=self.objective, scoring=scoring, sparsity=sparsity, seed=seed,
+                    steps=steps, head=head, workers=grid.workers,
+                )  # fmt: skip
+                yield Asked(search, seed, None if steps == last else steps)
+
+    def settings(self) -> tuple[str, str]:
+        """Name start, threshold and ranking."""
+        when = "every step" if self.rerank_every == 1 else f"every {self.rerank_every} steps"
+        sign = "≥" if self.comparison == "at_least" else ">"
+        ranked = "S" if self.ranking == "signed" else "|S|"
+        return self.optimiser_words(), (
+            f"from {self.init}, φ {self.threshold:g}, α {self.scale:g}, S {sign} φ, "
+            f"{ranked} ranked {when}"
+        )
+
+    def trial(self, steps: int, sparsity: float) -> Self:
+        """Train for so many steps; steps for other sparsities stay."""
+        table = self.steps
+        length = (
+            dict(sorted({**table, sparsity: steps}.items())) if isinstance(table, dict) else steps
+        )
+        return self.model_copy(update={"steps": length, "checkpoints": ()})
+
+    def joined(self, other: Method) -> Self | None:
+        """Parts of a union may ask for different checkpoints of one method."""
+        if not isinstance(other, Tamt):
+            return None
+        every = tuple(sorted({*self.checkpoints, *other.checkpoints}))
+        return self._with_all(other, {"checkpoints": every})
+
+    def _steps(self, sparsity: float) -> int | None:
+        """Return the steps for a sparsity; None where the table lacks it."""
+        return self.steps.get(sparsity) if isinstance(self.steps, dict) else self.steps
+
+
+def _names(terms: object) -> tuple[str, ...]:
+    """Return the names of terms in the paper's order, from a file or validated."""
+    if not isinstance(terms, list | tuple):
+        return ()
+    names: list[str] = []
+    for term in terms:
+        if isinstance(term, Frozen):
+            names.append(str(vars(term)["objective"]))
+        else:
+            names.append(str(term.get("objective") if isinstance(term, dict) else term))
+    return tuple(sorted(names, key=lambda name: (name != "mlm", name)))

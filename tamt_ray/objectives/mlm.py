@@ -1,0 +1,29 @@
+"""The masked-language-model loss (Eq. 3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from tamt_ray.objectives.base import Objective, Sequences, Step, widened
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Mlm(Objective):
+    """Cross-entropy in nats of the chosen tokens."""
+
+    needs_head: ClassVar[bool] = True
+    objective: Literal["mlm"] = "mlm"
+    """Which loss term this is."""
+
+    def count(self, batch: Sequences) -> int:
+        """Return the number of chosen tokens."""
+        return len(batch.labels)
+
+    def loss(self, step: Step) -> Tensor:
+        """Return the cross-entropy summed over the chosen tokens; logits at those tokens only."""
+        from torch.nn import functional
+
+        logits = step.logits(step.student.last[step.batch.chosen])
+        return functional.cross_entropy(widened(logits), step.batch.labels, reduction="sum")

@@ -1,0 +1,8 @@
+"""The loss terms that a sweep file may name."""
+
+from tamt_ray.objectives.base import Objective
+from tamt_ray.values.plugin import Registry, tag
+
+OBJECTIVES: Registry[Objective] = Registry(
+    "tamt_ray.objectives", "tamt_ray.objectives", Objective, lambda kind: tag(kind, "objective")
+)

@@ -1,0 +1,67 @@
+"""The loss of a training step: the weighted sum of an objective's terms."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tamt_ray.objectives.base import Objective
+from tamt_ray.search.language_model import LanguageModel, Outputs, Reads
+from tamt_ray.search.masking import Corrupted
+
+
+def reads_of(terms: Sequence[Objective]) -> Reads:
+    """Return the outputs of a forward pass that some term reads."""
+    return frozenset[str]().union(*(term.reads for term in terms))
+
+
+class ForwardPass:
+    """One micro-batch as loss terms see it; the dense model runs when a term first asks for it."""
+
+    def __init__(self, model: LanguageModel, batch: Corrupted, reads: Reads) -> None:
+        self.batch = batch
+        self.student = model.outputs(batch.ids, batch.real, reads)
+        self._model = model
+        self._reads = reads
+        self._teachers: dict[bool, Outputs] = {}
+
+    def teacher(self, *, dropout: bool = False) -> Outputs:
+        """Return the dense model's outputs on the same tokens, without gradients."""
+        if dropout not in self._teachers:
+            self._teachers[dropout] = self._model.teacher_outputs(
+                self.batch.ids, self.batch.real, self._reads, dropout=dropout
+            )
+        return self._teachers[dropout]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the head's logits [tokens, vocabulary] of hidden states [tokens, hidden]."""
+        return self._model.logits(hidden)
+
+
+class SearchLoss(nn.Module):
+    """The loss of one micro-batch as its share of the global batch's mean."""
+
+    def __init__(self, model: LanguageModel, terms: Sequence[Objective]) -> None:
+        super().__init__()
+        self.model = model
+        self.terms = tuple(terms)
+        self._reads = reads_of(terms)
+        model.prepare(self._reads)
+
+    def counts(self, batch: Corrupted) -> list[int]:
+        """Return over how many things of a batch each term is a mean."""
+        return [term.count(batch) for term in self.terms]
+
+    def forward(self, batch: Corrupted, counts: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss to minimise, and its terms by the names of their curves, without their
+        weights; `counts` are those of the global batch."""
+        step = ForwardPass(self.model, batch, self._reads)
+        shares = [
+            term.loss(step) / max(count, 1) for term, count in zip(self.terms, counts, strict=True)
+        ]
+        weighted = [
+            share if term.weight == 1 else share * term.weight
+            for term, share in zip(self.terms, shares, strict=True)
+        ]
+        values = {t.curve: share.detach() for t, share in zip(self.terms, shares, strict=True)}
+        return torch.stack(weighted).sum(), values

@@ -1,0 +1,164 @@
+"""The contract of a kind of task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+from pydantic import Field, GetJsonSchemaHandler, field_validator
+from pydantic_core import CoreSchema, PydanticKnownError
+
+from tamt_ray.tasks.metrics.base import Answers, Metric, Predictions
+from tamt_ray.tasks.metrics.registry import METRICS, metrics_of
+from tamt_ray.values.base import INCIDENTAL, Count, Frozen, Positive, fault
+from tamt_ray.values.plugin import package_of
+from tamt_ray.values.table import Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+    from transformers.utils.generic import ModelOutput
+
+    from tamt_ray.data.table import Rows
+    from tamt_ray.tasks.features.examples import Examples
+
+__all__ = ["Answers", "Predictions", "Task"]
+
+
+class Task(Frozen, ABC):
+    """An entry of `tasks` in a sweep file: its data, its head and how it is optimised.
+
+    A subclass has a field `kind: Literal["name"]`, and may give fields here other defaults.
+    """
+
+    version: ClassVar[int] = 1
+    """Raised by hand whenever the code changes a result; part of the identity where it is not 1."""
+    answers: ClassVar[Answers]
+    """What it predicts; decides which metrics measure it."""
+    words: ClassVar[str]
+    """The kind in words, for tables."""
+    auto_class: ClassVar[str]
+    """Class of transformers that builds an architecture's own head for it, such as
+    `AutoModelForSequenceClassification`."""
+    pooled: ClassVar[bool] = True
+    """Whether its head reads one vector per sequence, so that `pooling: mean` can give it."""
+    features: ClassVar[frozenset[str]] = frozenset()
+    """Fields that its features depend on, beside data and tokenizer."""
+
+    train: Table
+    """Rows to fine-tune on."""
+    validation: Annotated[tuple[Table, ...], Field(min_length=1)]
+    """The first one yields the reported score; others (MNLI mismatched) are recorded beside it."""
+    metric: Annotated[str, INCIDENTAL]
+    """The reported score; the others stand beside it."""
+    max_train: int | None = Field(default=None, ge=1)
+    """Training examples, a random subset that depends on the fine-tuning seed only."""
+    max_validation: int | None = Field(default=None, ge=1)
+    """Examples of each validation table, a random subset, the same for every seed."""
+    reduced: dict[Count, Count] = {}
+    """Smaller training sets to fine-tune on too: examples, and the epochs each gets (Fig. 9)."""
+    lr: Positive = 2e-5
+    """AdamW's learning rate at the first step; it falls linearly to zero over all epochs, without
+    warm-up."""
+    batch_size: Count = 32
+    """Sequences per step."""
+    epochs: Count = 3
+    """Passes over the training sequences."""
+    max_length: int = Field(default=128, ge=8)
+    """Tokens of a sequence, special ones included."""
+    eval_every: Count = 50
+    """Steps between two evaluations; the last step is always evaluated."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's decoupled weight decay, on matrices only, not on biases and LayerNorm."""
+    eps: Positive = 1e-8
+    """AdamW's ε."""
+    clip: Positive = 1.0
+    """Largest norm of all gradients together."""
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, name: str) -> str:
+        known = metrics_of(cls.answers)
+        if refused := METRICS.refused.get(name):
+            raise fault(str(refused))
+        if name not in known:
+            raise PydanticKnownError(
+                "literal_error", {"expected": " or ".join(f"'{each}'" for each in known)}
+            )
+        return name
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        found = handler.resolve_ref_schema(handler(schema))
+        found["properties"]["metric"]["enum"] = list(metrics_of(cls.answers))
+        return found
+
+    def identity_extras(self) -> Mapping[str, object]:
+        """Return the headline metric where only this task's fine-tunes record it."""
+        kind = metrics_of(self.answers)[self.metric]
+        if kind.always:
+            return {}
+        return {"measured": [package_of(kind), kind.name, kind.version]}
+
+    @property
+    def measured(self) -> Mapping[str, type[Metric]]:
+        """The metrics that are recorded, by name: those of every such task, and the headline."""
+        return {
+            name: kind
+            for name, kind in metrics_of(self.answers).items()
+            if kind.always or name == self.metric
+        }
+
+    @property
+    def kind_name(self) -> str:
+        """Name of the kind, as in a sweep file."""
+        tag: Any = vars(self)["kind"]
+        return tag
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Numbers that the head gives per sequence, or per token where it is not `pooled`."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """Columns that every table must have."""
+
+    @property
+    @abstractmethod
+    def tokens(self) -> float:
+        """Tokens of a usual sequence, for the price."""
+
+    @abstractmethod
+    def check(self, rows: Rows) -> None:
+        """Raise ValueError or SourceError, naming row and column, for rows that do not fit."""
+
+    @abstractmethod
+    def examples(
+        self, rows: Rows, tokenizer: PreTrainedTokenizerBase, limit: int | None, seed: int | str
+    ) -> Examples:
+        """Return the features of at most `limit` rows, a subset drawn by `seed`."""
+
+    @abstractmethod
+    def unpacked(self, tensors: Mapping[str, Tensor], fingerprint: str) -> Examples:
+        """Return the features that `Examples.pack` gave as tensors."""
+
+    @staticmethod
+    def head_outputs(output: ModelOutput) -> Tensor:
+        """Return what the loss reads, [batch, outputs] or [batch, tokens, outputs], from the output
+        of the architecture's own head."""
+        return output["logits"]
+
+    def whole(self) -> Self:
+        """Return the task on all its training data."""
+        return self.model_copy(update={"reduced": {}})
+
+    def joined(self, other: Task) -> Self | None:
+        """Return what two parts of a union together ask for: they may differ in sizes alone."""
+        both = {"reduced": {**other.reduced, **self.reduced}}
+        found = self.model_copy(update=both)
+        return found if found == other.model_copy(update=both) else None

@@ -1,0 +1,1 @@
+"""Features of the kinds of task: rows as sequences of tokens with their targets."""

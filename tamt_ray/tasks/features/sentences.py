@@ -1,0 +1,161 @@
+"""Features of single sentences and sentence pairs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from tamt_ray.data.table import Rows, column
+from tamt_ray.tasks.features.examples import Batch, Indices, Sequences, subset
+from tamt_ray.tasks.features.labels import labels
+from tamt_ray.tasks.metrics.base import Predictions
+from tamt_ray.tasks.sentences import SentenceTask
+
+_CHUNK = 10_000
+"""Rows tokenised at a time: bounds the Python lists that a tokenizer returns."""
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Sentences or pairs, each with a class or a number."""
+
+    sequences: Sequences
+    targets: Tensor
+    """[sequences]: int64 classes or float32 numbers."""
+    classes: int
+    """1 for a regression."""
+    fingerprint: str
+
+    @property
+    def count(self) -> int:
+        """Sentences or pairs."""
+        return len(self.sequences)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return self.sequences.nbytes + self.targets.nbytes
+
+    def pack(self) -> dict[str, Tensor]:
+        """What was made of the texts, as tensors."""
+        return {**self.sequences.pack(), "targets": self.targets}
+
+    @classmethod
+    def unpack(
+        cls, tensors: Mapping[str, Tensor], task: SentenceTask, fingerprint: str
+    ) -> "Sentences":
+        """What `pack` gave."""
+        return cls(Sequences.unpack(tensors), tensors["targets"], task.outputs, fingerprint)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy, or the squared error of a regression; outputs are [batch, classes]."""
+        targets = self.targets[torch.from_numpy(batch.indices)]
+        targets = targets.to(outputs.device, non_blocking=True)
+        if self.classes == 1:
+            return F.mse_loss(outputs.squeeze(1), targets)
+        return F.cross_entropy(outputs, targets)
+
+    def predictions(self, outputs: Sequence[NDArray[np.float32]]) -> Predictions:
+        """The class with the largest output, or the outputs as numbers."""
+        stacked = np.stack(outputs)
+        if self.classes == 1:
+            return Predictions(self.targets.numpy(), stacked[:, 0])
+        return Predictions(self.targets.numpy(), stacked.argmax(axis=1), stacked, self.classes)
+
+    def constants(self) -> Iterator[Predictions]:
+        """Yield each class that occurs, or the mean number, as the answer to everything."""
+        gold = self.targets.numpy()
+        if self.classes == 1:
+            yield Predictions(gold, np.full_like(gold, gold.mean()))
+            return
+        for answer in np.unique(gold):
+            predicted = np.full_like(gold, answer)
+            sure = np.eye(self.classes, dtype=np.float32)[predicted]
+            yield Predictions(gold, predicted, sure, self.classes)
+
+
+def sentences(
+    task: SentenceTask,
+    rows: Rows,
+    tokenizer: PreTrainedTokenizerBase,
+    limit: int | None,
+    seed: int | str,
+) -> Sentences:
+    """Return the features of at most `limit` rows. Raises ValueError as `check_rows` does."""
+    kept, values, columns = _read(task, rows)
+    chosen = subset(len(kept), limit, seed)
+    texts = [[texts[row] for row in kept[chosen]] for texts in columns]
+    return Sentences(
+        sequences=tokenise(tokenizer, texts, task.max_length),
+        targets=torch.from_numpy(values[chosen]).to(
+            torch.float32 if task.outputs == 1 else torch.int64
+        ),
+        classes=task.outputs,
+        fingerprint=rows.fingerprint,
+    )
+
+
+def tokenise(
+    tokenizer: PreTrainedTokenizerBase, texts: list[list[str]], max_length: int
+) -> Sequences:
+    """Each sentence or pair with its special tokens, the longer part of a pair cut first."""
+    ids: list[NDArray[np.int32]] = []
+    types: list[NDArray[np.uint8]] = []
+    lengths: list[int] = [0]
+    for start in range(0, len(texts[0]), _CHUNK):
+        part = [column[start : start + _CHUNK] for column in texts]
+        encoded = tokenizer(
+            part[0],
+            part[1] if len(part) > 1 else None,
+            truncation=True,
+            max_length=max_length,
+            return_attention_mask=False,
+        )
+        sequences: list[list[int]] = encoded["input_ids"]
+        lengths += map(len, sequences)
+        ids.append(np.fromiter(chain.from_iterable(sequences), dtype=np.int32))
+        if "token_type_ids" in encoded:
+            segments: list[list[int]] = encoded["token_type_ids"]
+            types.append(np.fromiter(chain.from_iterable(segments), dtype=np.uint8))
+    return Sequences(
+        ids=np.concatenate(ids),
+        types=np.concatenate(types) if types else None,
+        starts=np.cumsum(lengths, dtype=np.int64),
+        pad_id=pad_id(tokenizer),
+    )
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id of the padding token. Raises ValueError where the tokenizer has none."""
+    value = tokenizer.pad_token_id
+    if not isinstance(value, int):
+        raise ValueError(f"{tokenizer.name_or_path}: the tokenizer has no padding token")
+    return value
+
+
+def check_rows(task: SentenceTask, rows: Rows) -> None:
+    """Raise ValueError or SourceError for rows without text or without a label of the task."""
+    _read(task, rows)
+
+
+def _read(task: SentenceTask, rows: Rows) -> tuple[Indices, NDArray[np.float64], list[list[str]]]:
+    """Return the rows that have a label, their labels, and the texts of all rows by column."""
+    kept, values = labels(column(rows, task.label), task)
+    columns = [_texts(column(rows, name), name) for name in task.text]
+    if len(kept) == 0:
+        raise ValueError("no row is left to learn from or to evaluate on")
+    return kept, values, columns
+
+
+def _texts(values: list[object], name: str) -> list[str]:
+    texts = [value for value in values if isinstance(value, str)]
+    if len(texts) < len(values):
+        row, value = next((r, v) for r, v in enumerate(values) if not isinstance(v, str))
+        raise ValueError(f"row {row}: {value!r} in the text column {name!r} is not text")
+    return texts

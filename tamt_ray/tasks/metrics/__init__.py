@@ -1,0 +1,1 @@
+"""Metrics, one file each: a function with a name and a direction."""

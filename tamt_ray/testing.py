@@ -1,0 +1,345 @@
+"""Checks for the authors of plug-ins: one call of pytest each, on a tiny model made on the spot.
+
+The plug-in must be installed (`pip install -e .` in its folder). A check raises AssertionError with
+a sentence that says which part of the contract is not kept.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import distributed
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+
+from tamt_ray.data.cache import SourceError
+from tamt_ray.data.table import load_rows
+from tamt_ray.execution.bench import MASK
+from tamt_ray.execution.keeping import Cadence
+from tamt_ray.execution.work import Workbench
+from tamt_ray.masks.file import mask_from_bytes
+from tamt_ray.masks.mask import Mask
+from tamt_ray.masks.select import zeros_at
+from tamt_ray.methods.base import Search
+from tamt_ray.plan.config import FinetuneConfig, config_dict, parse_config
+from tamt_ray.plan.expand import expand
+from tamt_ray.plan.unit import Unit
+from tamt_ray.search.team import Team
+from tamt_ray.spec.sweep import Sweep
+from tamt_ray.store.record import Record
+from tamt_ray.store.store import Store
+from tamt_ray.tasks.metrics.base import Metric, Predictions
+from tamt_ray.tasks.scores import led_by
+from tamt_ray.values.identity import identity
+from tamt_ray.values.plugin import HEAVY
+
+Entry = str | Mapping[str, object]
+_WORDS = 40
+_SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]",
+            "mask_token": "[MASK]"}  # fmt: skip
+_SAME_BITS = 0.98
+"""Share of a mask's bits that two workers and one must agree on: sums in another order may flip a
+weight at the border."""
+
+
+def check_method(entry: Entry, *, sparsity: float = 0.5, exact: bool = True) -> None:
+    """Assert that a method keeps its contract.
+
+    `entry`: an item of `methods` in a sweep file, with few steps where it trains. Asserted are the
+    exact sparsity of every matrix (unless not `exact`), equal masks from equal units, a stable
+    identity that needs none of the heavy libraries, and for a method that trains in a gang that an
+    interrupted search goes on to the same mask and that two workers find the mask of one.
+    """
+    with _playground() as place:
+        sweep = place.sweep(methods=[entry], sparsities=[sparsity], tasks={})
+        units = list(expand(sweep).units.values())
+        _check_identity(sweep, units)
+        searches = [unit for unit in units if isinstance(unit.config, Search)]
+        assert searches, f"{entry} yields no search"
+        first = place.run(units, "first")
+        for unit in searches:
+            mask = place.mask(first, unit)
+            assert isinstance(unit.config, Search)
+            if exact:
+                _check_zeros(mask, unit.config.sparsity)
+        second = place.run(units, "second")
+        for unit in searches:
+            found, again = (records[unit.id].artifacts[MASK].sha256 for records in (first, second))
+            assert found == again, f"{unit} gave two different masks: it reads something unrecorded"
+        trained = [unit for unit in searches if unit.config.lane == "gang"]
+        if trained:
+            _check_resume(place, units, trained[-1], first)
+            _check_workers(place, units, trained[-1], first)
+
+
+def check_objective(entry: Entry, *, steps: int = 4) -> None:
+    """Assert that a loss term keeps its contract: its loss is finite, the same each time, 0 for the
+    dense model if it distils, and mask training on it alone keeps the contract of a method."""
+    with _playground() as place:
+        method = {"method": "tamt", "name": "checked", "objective": [entry], "steps": steps}
+        sweep = place.sweep(methods=[method], sparsities=[0.5], tasks={})
+        units = list(expand(sweep).units.values())
+        (term,) = sweep.methods[0].terms
+        records = place.run(units, "first")
+        for unit in units:
+            if unit.kind != "pretrain_eval":
+                continue
+            losses = records[unit.id].metrics
+            assert term.curve in losses, f"{term.curve} is not among the losses of an evaluation"
+            assert math.isfinite(losses[term.curve]), f"{term.curve} is {losses[term.curve]}"
+            if term.distils and unit.labels["method"] == "full":
+                assert losses[term.curve] == 0, f"{term.curve} of the dense model is not 0"
+    check_method(method)
+
+
+def check_metric(metric: type[Metric]) -> None:
+    """Assert that a metric keeps its contract: a finite number, the same each time, also for
+    constant predictions, and never worse for perfect predictions than for wrong ones."""
+    draw = np.random.default_rng(0)
+    gold_classes, other_classes = draw.integers(0, 3, 60), draw.integers(0, 3, 60)
+    gold_numbers, other_numbers = draw.normal(size=(2, 60)).astype(np.float32)
+    gold_texts = [(f"the answer {number}", f"answer {number}") for number in range(60)]
+
+    def classes(predicted: np.ndarray) -> Predictions:
+        return Predictions(gold_classes, predicted, np.eye(3, dtype=np.float32)[predicted], 3)
+
+    right, wrong, constant = {
+        "classes": tuple(map(classes, (gold_classes, other_classes, gold_classes * 0))),
+        "numbers": (
+            Predictions(gold_numbers, gold_numbers),
+            Predictions(gold_numbers, other_numbers),
+            Predictions(gold_numbers, gold_numbers * 0),
+        ),
+        "texts": (
+            Predictions(gold_texts, [texts[0] for texts in gold_texts]),
+            Predictions(gold_texts, [f"word {number}" for number in range(60)]),
+            Predictions(gold_texts, [""] * 60),
+        ),
+    }[metric.answers]  # fmt: skip
+    found = [metric.compute(each) for each in (right, wrong, constant)]
+    assert all(isinstance(value, float) and math.isfinite(value) for value in found), (
+        f"{metric.name} gives {found}; a metric is a finite float"
+    )
+    assert found == [metric.compute(each) for each in (right, wrong, constant)], (
+        f"{metric.name} gives another value the second time"
+    )
+    better = found[0] >= found[1] if metric.higher_is_better else found[0] <= found[1]
+    assert better, (
+        f"{metric.name} is {found[0]} for perfect predictions and {found[1]} for wrong ones; "
+        "look at `higher_is_better`"
+    )
+
+
+def check_task(settings: Mapping[str, object], rows: Sequence[Mapping[str, object]]) -> None:
+    """Assert that a kind of task keeps its contract.
+
+    `settings`: its entry in a sweep file without `train` and `validation`. `rows`: some forty rows
+    of data, as dictionaries. Asserted are the refusal of rows without a column, features that
+    survive the cache, equal scores from equal fine-tunes, and pruned weights that stay zero.
+    """
+    with _playground() as place:
+        file = place.folder / "rows.parquet"
+        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), file)
+        table = {"source": f"dir:{file}"}
+        entry = {"batch_size": 4, "epochs": 1, "max_length": 24, **settings, "train": table,
+                 "validation": [table]}  # fmt: skip
+        sweep = place.sweep(methods=["omp"], sparsities=[0.5], tasks={"checked": entry})
+        task = sweep.tasks["checked"]
+        found = load_rows(task.train)
+        task.check(found)
+        for column in task.columns:
+            lacking = type(found)(found.table.drop_columns([column]), "lacking")
+            try:
+                task.check(lacking)
+            except (ValueError, SourceError):
+                continue
+            raise AssertionError(f"rows without the column {column!r} pass `check`")
+        units = list(expand(sweep).units.values())
+        _check_identity(sweep, units)
+        first, second = place.run(units, "first"), place.run(units, "second")
+        for unit in units:
+            if not isinstance(unit.config, FinetuneConfig):
+                continue
+            scores = led_by(task.metric, first[unit.id].metrics)
+            assert "best" in scores, f"{task.metric} is not among the scores"
+            assert first[unit.id].metrics == second[unit.id].metrics, f"{unit} gave two results"
+            assert scores["pruned_nonzero"] == 0, f"{unit} moved pruned weights"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A tiny model and some text in a folder of its own."""
+
+    folder: Path
+
+    def sweep(self, **given: object) -> Sweep:
+        """Return a sweep over the tiny model."""
+        text = {"source": f"dir:{self.folder / 'text.txt'}"}
+        return Sweep.model_validate({
+            "name": "check", "store": str(self.folder / "unused"),
+            "models": {"tiny": {"source": f"dir:{self.folder / 'model'}", "parameters": 1e4}},
+            "corpus": {"train": {**text, "part": "head"}, "validation": {**text, "part": "tail"},
+                       "block_size": 16},
+            "search": {"batch_size": 4, "micro_batch": 2, "horizon": 20, "log_every": 1},
+            "mask_seeds": [1], "finetune_seeds": [1], **given,
+        })  # fmt: skip
+
+    def run(self, units: Sequence[Unit], store: str) -> dict[str, Record]:
+        """Carry out the units in a store of that name."""
+        bench = Workbench(Store(str(self.folder / store)), Team(), "check")
+        return {unit.id: bench.perform(unit) for unit in units}
+
+    def mask(self, records: Mapping[str, Record], unit: Unit, store: str = "first") -> Mask:
+        """Return the mask that a unit left."""
+        data = Store(str(self.folder / store)).artifact(records[unit.id], MASK)
+        return mask_from_bytes(data)
+
+
+@contextmanager
+def _playground() -> Generator[_Place]:
+    """A tiny BERT, its tokenizer, a text, and a cache of their own."""
+    before = os.environ.get("TAMT_CACHE")
+    with tempfile.TemporaryDirectory(prefix="tamt-check-") as name:
+        folder = Path(name)
+        os.environ["TAMT_CACHE"] = str(folder / "cache")
+        try:
+            _make_model(folder / "model")
+            draw = np.random.default_rng(0)
+            lines = [
+                " ".join(f"w{word}" for word in draw.integers(0, _WORDS, 30)) for _ in range(60)
+            ]
+            (folder / "text.txt").write_text("\n".join(lines) + "\n")
+            yield _Place(folder)
+        finally:
+            if before is None:
+                del os.environ["TAMT_CACHE"]
+            else:
+                os.environ["TAMT_CACHE"] = before
+
+
+def _make_model(folder: Path) -> None:
+    words = [*_SPECIAL.values(), *(f"w{number}" for number in range(_WORDS))]
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=32,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertForMaskedLM(config).save_pretrained(folder)
+    vocabulary = {word: number for number, word in enumerate(words)}
+    bare = Tokenizer(models.WordLevel(vocabulary, unk_token=_SPECIAL["unk_token"]))
+    bare.pre_tokenizer = pre_tokenizers.Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=bare, model_max_length=32, **_SPECIAL)
+    wrapped.save_pretrained(folder)
+
+
+def _check_zeros(mask: Mask, sparsity: float) -> None:
+    for name, matrix in mask.items():
+        zeros = matrix.numel() - int(torch.count_nonzero(matrix))
+        asked = zeros_at(sparsity, matrix.numel())
+        assert zeros == asked, f"{name} has {zeros} zeros, {asked} were asked for"
+
+
+_IDS = """
+import json, sys
+from tamt_ray.plan.expand import expand
+from tamt_ray.spec.sweep import Sweep
+units = expand(Sweep.model_validate_json(sys.stdin.read())).units
+print(json.dumps([list(units), [name for name in json.loads(sys.argv[1]) if name in sys.modules]]))
+"""
+
+
+def _check_identity(sweep: Sweep, units: Sequence[Unit]) -> None:
+    """The same ids in a fresh process without heavy libraries, and from a record's own config."""
+    told = sweep.model_dump_json(exclude_unset=True, exclude={"parts"})
+    done = subprocess.run(
+        [sys.executable, "-c", _IDS, json.dumps(HEAVY)],
+        input=told, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"a fresh process cannot plan it: {done.stderr[-1000:]}"
+    ids, loaded = json.loads(done.stdout)
+    assert ids == [unit.id for unit in units], "a fresh process gives other ids"
+    assert not loaded, f"planning imports {', '.join(loaded)}; import it inside the function"
+    for unit in units:
+        again = identity(parse_config(config_dict(unit.config)))
+        assert again == unit.id, f"{unit}: its own description has another id"
+
+
+class _Cut(Exception):
+    """An interruption."""
+
+
+def _check_resume(
+    place: _Place, units: Sequence[Unit], last: Unit, expected: Mapping[str, Record]
+) -> None:
+    """Interrupted after two steps, the search goes on to the same mask."""
+    store = Store(str(place.folder / "resumed"))
+    steps = 0
+
+    def urgent() -> bool:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            raise _Cut
+        return False
+
+    bench = Workbench(store, Team(), "check")
+    for unit in units[: list(units).index(last)]:
+        bench.perform(unit)
+    try:
+        Workbench(store, Team(), "check", Cadence(every=0.0, urgent=urgent)).perform(last)
+    except _Cut:
+        pass
+    else:
+        raise AssertionError(f"{last} has fewer than three steps; check it with more")
+    found = bench.perform(last).artifacts[MASK].sha256
+    assert found == expected[last.id].artifacts[MASK].sha256, (
+        f"{last}, interrupted and gone on with, gave another mask: its `state()` lacks something"
+    )
+
+
+def _check_workers(
+    place: _Place, units: Sequence[Unit], last: Unit, expected: Mapping[str, Record]
+) -> None:
+    """Two workers find the mask of one."""
+    store = place.folder / "gang"
+    bench = Workbench(Store(str(store)), Team(), "check")
+    for unit in units[: list(units).index(last)]:
+        bench.perform(unit)
+    context = get_context("spawn")
+    workers = [context.Process(target=_work, args=(rank, place.folder, last)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert all(worker.exitcode == 0 for worker in workers), f"{last} fails with two workers"
+    record = Store(str(store)).record("search", last.id)
+    assert record is not None, f"{last} left no record with two workers"
+    one, two = place.mask(expected, last), place.mask({last.id: record}, last, "gang")
+    same = sum(int((one[name] == two[name]).sum()) for name in one) / one.weights
+    assert same >= _SAME_BITS, f"two workers share only {same:.1%} of the mask of one"
+
+
+def _work(rank: int, folder: Path, unit: Unit) -> None:
+    """One of the two workers."""
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    meeting: Any = f"file://{folder / 'meeting'}"
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    try:
+        Workbench(Store(str(folder / "gang")), Team(rank=rank, size=2), "check").perform(unit)
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,47 @@
+"""The base of every unit's config: just the fields that decide its result."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from tamt_ray.values.base import Frozen
+from tamt_ray.values.model import Model
+from tamt_ray.values.table import Table
+
+Kind = Literal["head", "search", "pretrain_eval", "finetune"]
+KINDS: tuple[Kind, ...] = ("head", "search", "pretrain_eval", "finetune")
+Lane = Literal["gang", "fleet"]
+"""A gang trains on text with several workers; the fleet does everything else, one worker each."""
+
+
+class Config(Frozen):
+    """One unit of work on a model."""
+
+    version: ClassVar[int] = 1
+    """Raised by hand whenever the code changes a result; part of the identity."""
+    lane: ClassVar[Lane] = "fleet"
+    """Who carries it out."""
+    decisive: ClassVar[Mapping[str, frozenset[str]]] = {
+        "model": frozenset({"source", "prune", "pooler"})
+    }
+    """Fields of a part that count, where not all of them do."""
+    model: Model
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Ids of the units whose results this one reads."""
+        return ()
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Tables that it reads rows of."""
+        return ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Sources of single files that it reads."""
+        return ()
+
+    @property
+    def operations(self) -> float:
+        """Floating-point operations it takes, roughly, for the price."""
+        return 0.0

@@ -1,0 +1,19 @@
+"""Named sets of defaults: those of the paper, and those of its released code."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+Recipe = Literal["paper", "released_code"]
+Defaults = Mapping[str, object]
+
+MODEL_DEFAULTS: Mapping[str, Defaults] = {
+    "paper": {},
+    "released_code": {"pooler": True},
+}
+"""By recipe; a setting not named here has the field's own default, which is the paper's."""
+
+
+def model_entry(entry: object, recipe: object) -> object:
+    """Return a model of the sweep with its recipe's defaults filled in."""
+    defaults = MODEL_DEFAULTS.get(str(recipe), {})
+    return {**defaults, **entry} if isinstance(entry, dict) else entry

@@ -1,0 +1,77 @@
+"""Masks that other programs wrote: read as they are meant, or refused with the reason."""
+
+import pytest
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+from tamt_ray.masks.file import MaskFileError, mask_to_bytes
+from tamt_ray.masks.imported import imported_mask
+from tamt_ray.masks.mask import Mask
+
+WEIGHTS = {"a.weight": torch.zeros(4, 5), "layer.a.weight": torch.zeros(2, 10)}
+FLAGS = {
+    "a.weight": torch.tensor([[1, 0] * 5, [0, 1] * 5]).view(4, 5).bool(),
+    "layer.a.weight": torch.tensor([[1] * 8 + [0] * 2, [0] * 8 + [1] * 2]).bool(),
+}
+"""Half of all, and of each matrix."""
+
+
+def read(data: bytes, sparsity: float = 0.5) -> Mask:
+    return imported_mask(data, WEIGHTS, sparsity, "dir:m.st")
+
+
+def same(mask: Mask) -> bool:
+    return mask.keys() == FLAGS.keys() and all(mask[n].equal(flags) for n, flags in FLAGS.items())
+
+
+def test_one_bit_a_weight_as_tamt_export_writes_it() -> None:
+    assert same(read(mask_to_bytes(Mask(FLAGS))))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float32])
+@pytest.mark.parametrize("prefix", ["", "bert.", "model.bert."])
+def test_flags_of_any_type_behind_any_prefix(dtype: torch.dtype, prefix: str) -> None:
+    """`a.weight` ends another name too: what a name means is told by all of it."""
+    assert same(read(save({prefix + name: flags.to(dtype) for name, flags in FLAGS.items()})))
+
+
+def test_the_state_of_a_model_pruned_by_torch() -> None:
+    model = nn.Module()
+    model.a, model.layer = nn.Linear(5, 4), nn.Module()
+    model.layer.a = nn.Linear(10, 2)
+    for name, flags in FLAGS.items():
+        module = model.get_submodule(name.removesuffix(".weight"))
+        prune.custom_from_mask(module, "weight", flags)
+    assert "a.weight_mask" in model.state_dict()
+    assert same(read(save(model.state_dict())))
+
+
+def test_the_zeros_may_lie_where_they_will() -> None:
+    """As global pruning shares them out: 15 of 20 and 5 of 20."""
+    counts = {"a.weight": 15, "layer.a.weight": 5}
+    flags = {n: torch.arange(20).ge(counts[n]).view(w.shape) for n, w in WEIGHTS.items()}
+    assert read(save(flags)).zeros == 20
+
+
+BAD: list[tuple[dict[str, Tensor] | bytes, float, str]] = [
+    (FLAGS, 0.51, r"50.00% of the weights are pruned, which is no mask at 0.51"),
+    ({"a.weight": FLAGS["a.weight"]}, 0.5, r"no mask of layer.a.weight: a file has all 2"),
+    ({**FLAGS, "b.weight": FLAGS["a.weight"].clone()}, 0.5, r"b.weight is none of the matrices"),
+    ({**FLAGS, "c.a.weight": FLAGS["a.weight"].clone()}, 0.5, r"one of several masks of a.weight"),
+    ({**FLAGS, "a.weight": FLAGS["a.weight"].T.contiguous()}, 0.5, r"another model's: a.weight"),
+    ({**FLAGS, "a.weight": FLAGS["a.weight"] * 2}, 0.5, r"a.weight: a mask is made of 0 and 1"),
+    (mask_to_bytes(Mask(FLAGS))[:-1], 0.5, "not a mask file"),
+    (b"", 0.5, "not a mask file"),
+    (b"PK\x03\x04" * 9, 0.5, "not a mask file"),
+]
+
+
+@pytest.mark.parametrize(("content", "sparsity", "complaint"), BAD)
+def test_anything_else_is_refused_with_the_name_of_the_file(
+    content: dict[str, Tensor] | bytes, sparsity: float, complaint: str
+) -> None:
+    data = content if isinstance(content, bytes) else save(content)
+    with pytest.raises(MaskFileError, match=f"^dir:m.st: .*{complaint}"):
+        read(data, sparsity)
