@@ -1,6 +1,7 @@
 """The tables of the report that answer a question: what beats what, at what cost, who was right."""
 
 from collections import Counter
+from typing import Any
 
 import polars as pl
 
@@ -16,12 +17,15 @@ from tamt_ray.analysis.verdict import ALPHA, Finding, percent, times
 _TEST = (
     "Differences are paired: same mask seed, same fine-tuning seed; a method with one mask is "
     "compared under every mask of the other. The interval treats masks and fine-tuning seeds as "
-    "two crossed random factors and uses Student's t, since so few seeds give a percentile "
-    "bootstrap far too short an interval for a test; tasks are not resampled."
+    "two crossed random factors and uses Student's t; with one seed of either there is neither an "
+    "interval nor a p value. Tasks are not resampled."
 )
 _MANY = 4
 """Tables of one kind from which on they are folded."""
-_MARKS = {"supported": "best", "contradicted": "missing", "not decidable": ""}
+_MARKS = {
+    "supported": "best", "contradicted": "missing", "does not hold here": "missing",
+    "not decidable": "",
+}  # fmt: skip
 
 
 def comparisons_table(material: Material) -> Html:
@@ -55,12 +59,14 @@ def _comparisons_of(material: Material, task: str) -> Html:
     return join(blocks)
 
 
-def _difference(row: dict[str, float | None] | None) -> Html:
+def _difference(row: dict[str, Any] | None) -> Html:
     if row is None or row["effect"] is None:
         return tag("td", MISSING, class_="" if row is None else "missing")
     parts = [tag("b", _signed(row["effect"]))]
     if row["low"] is not None and row["high"] is not None:
         parts.append(tag("small", f"[{_signed(row['low'])}, {_signed(row['high'])}]"))
+    else:
+        parts.append(tag("small", row["reason"], class_="warn"))
     if row["masks"] and row["runs"] and row["masks"] * row["runs"] < (row["n_expected"] or 0):
         words = f"{row['masks'] * row['runs']} of {row['n_expected']} pairs"
         parts.append(tag("small", words, class_="warn"))
@@ -191,9 +197,11 @@ def claims_table(judged: Judged) -> Html:
     tally = Counter(finding.verdict for _, _, finding in judged)
     words = ", ".join(f"{tally[verdict]} {verdict}" for verdict in _MARKS)
     about = (
-        f"{len(judged)} verdicts: {words}. “Supported” and “contradicted” take evidence beyond the "
-        "noise of this sweep's seeds; all else is “not decidable” from its data. The statements "
-        "are not corrected for their number."
+        f"{len(judged)} verdicts: {words}. A verdict takes evidence beyond the noise of this "
+        "sweep's seeds; all else is “not decidable” from its data. Each statement is about "
+        "BERT-base, RoBERTa-base or both; what would contradict it on another model is “does not "
+        "hold here”. There is no correction over the statements: each has its own 5 %, so of "
+        "twenty that are false by a hair one may count as supported by chance."
     )
     rules = folded("The rules", tag("ul", *(tag("li", rule.value) for rule in Rule)))
     return join([tag("p", about), table(head, rows, kind="words claims"), rules])

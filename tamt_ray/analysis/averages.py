@@ -2,10 +2,9 @@
 
 from collections.abc import Collection, Sequence
 
-import numpy as np
 import polars as pl
 
-from tamt_ray.analysis.bootstrap import DRAWS, SEED, mean_intervals
+from tamt_ray.analysis.effect import design, effect
 from tamt_ray.analysis.results import main_rows
 
 AVERAGE = "(average)"
@@ -90,33 +89,32 @@ def means(runs: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
     )
 
 
-def averages(
-    runs: pl.DataFrame,
-    rng: np.random.Generator | None = None,
-    draws: int = DRAWS,
-    by: Sequence[str] = (),
-) -> pl.DataFrame:
-    """`means` with a bootstrap 95 % interval of the mean, `low` to `high`, in percent.
+def averages(runs: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
+    """`means` with a 95 % interval of the mean (`effect.effect`), `low` to `high`, in percent.
 
-    Null below two runs. Masks are resampled first and fine-tuning seeds within them; for OMP and
-    the dense model, which have one mask, the interval covers the fine-tuning seeds alone.
+    Null where one of the two kinds of seeds has a single value. For OMP and the dense model, which
+    have one mask by definition, the interval covers the fine-tuning seeds alone.
     """
-    rng = rng or np.random.default_rng(SEED)
     group = [*GROUP, *by]
-    scores: dict[tuple[object, ...], dict[object, list[float]]] = {}
-    for *key, mask, score in runs.select(*group, "mask_seed", "score").iter_rows():
-        masks = scores.setdefault(tuple(key), {})
+    cells: dict[tuple[object, ...], dict[tuple[int | None, int | None], float]] = {}
+    for *key, mask, seed, score in runs.select(*group, "mask_seed", "seed", "score").iter_rows():
+        found = cells.setdefault(tuple(key), {})
         if score is not None:
-            masks.setdefault(mask, []).append(score)
-    each = [[np.array(mask) for mask in masks.values()] for masks in scores.values()]
-    rows = [
-        (*key, *(found or (None, None)))
-        for key, found in zip(scores, mean_intervals(each, rng, draws), strict=True)
-    ]
-    schema = {**{name: runs.schema[name] for name in group}, "low": pl.Float64, "high": pl.Float64}
-    intervals = pl.DataFrame(rows, schema=schema, orient="row")
-    return means(runs, by).join(
-        intervals, on=group, how="left", maintain_order="left", nulls_equal=True
+            found[mask, seed] = score
+    rows: list[tuple[object, ...]] = []
+    for key, found in cells.items():
+        known = effect(design(found)) if found else None
+        reach = None
+        if known and known.low is not None and known.high is not None:
+            reach = (known.high - known.low) / 2
+        rows.append((*key, reach))
+    schema = {**{name: runs.schema[name] for name in group}, "reach": pl.Float64}
+    reaches = pl.DataFrame(rows, schema=schema, orient="row")
+    return (
+        means(runs, by)
+        .join(reaches, on=group, how="left", maintain_order="left", nulls_equal=True)
+        .with_columns(low=pl.col("mean") - pl.col("reach"), high=pl.col("mean") + pl.col("reach"))
+        .drop("reach")
     )
 
 

@@ -28,7 +28,7 @@ _LOSS_STD = {"mlm_loss": "mlm_std", "kd_loss": "kd_std"}
 def pruning_alone(averages: pl.DataFrame, losses: pl.DataFrame, methods: Sequence[str]) -> Figure:
     """Average score, MLM loss, KD loss and every task over sparsity, a block a model.
 
-    Lines for `methods` and a dashed one for the dense model. Bands: bootstrap 95 % intervals of
+    Lines for `methods` and a dashed one for the dense model. Bands: 95 % intervals of
     scores, one standard deviation over masks of losses.
     """
     shown = [DENSE, *methods]

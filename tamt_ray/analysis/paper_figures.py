@@ -3,12 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
 from tamt_ray.analysis.averages import averages, leading_task, runs
-from tamt_ray.analysis.bootstrap import SEED
 from tamt_ray.analysis.correlation import LOSSES
 from tamt_ray.analysis.curves import search_curves
 from tamt_ray.analysis.figure_cost import initialisation, search_cost, search_cost_by_task
@@ -26,8 +24,8 @@ from tamt_ray.analysis.trajectories import searched_lengths, trajectories
 from tamt_ray.plan.expand import DENSE
 
 _INTERVALS = (
-    "Bands: percentile bootstrap of the mean, 95 %, masks resampled first and fine-tuning runs "
-    "within them. Hollow markers: some runs are missing; a gap: all are."
+    "Bands: 95 % intervals of the mean over mask seeds and fine-tuning seeds (Student's t); none "
+    "where there is one seed of either. Hollow markers: some runs are missing; a gap: all are."
 )
 
 
@@ -122,7 +120,7 @@ def _lengths(material: Material) -> Iterator[PaperFigure]:
     task = leading_task(list(material.sweep.tasks))
     if task is None:
         return
-    table = trajectories(material.results, np.random.default_rng(SEED)).filter(pl.col("n") > 0)
+    table = trajectories(material.results).filter(pl.col("n") > 0)
     omp = roles(material.sweep).get("omp")
     whole = table.filter(pl.col("task") == task)
     caption = (
@@ -180,7 +178,7 @@ def _sizes(material: Material) -> Iterator[PaperFigure]:
     each = runs(material.results.downstream, by="train_size")
     if each["score"].drop_nulls().is_empty() or not each["train_size"].count():
         return
-    table = averages(each, np.random.default_rng(SEED), by=("train_size",))
+    table = averages(each, by=("train_size",))
     yield PaperFigure(
         "training_sizes", "Fig. 9", "Scores on smaller training sets",
         "Score over the number of training examples, which stand side by side without a scale; "

@@ -44,9 +44,10 @@ def _scores_of(material: Material, model: str) -> Html:
             body.append([method, *cells, f"{n}" if n == expected else f"{n} of {expected}"])
     head = ["method", *("average" if task == AVERAGE else task for task in tasks), "runs"]
     caption = (
-        "Percent. Mean ± standard deviation over runs; below it the bootstrap 95 % interval of the "
-        "mean. Underlined: the highest mean of its sparsity so far, which is no test of a "
-        "difference. “runs”: complete ones behind the first column."
+        "Percent. Mean ± standard deviation over runs; below it the 95 % interval of the mean, "
+        "where there are two mask seeds and two fine-tuning seeds. Underlined: the highest mean of "
+        "its sparsity so far, which is no test of a difference. “runs”: complete ones behind the "
+        "first column."
     )
     return join([tag("h3", model), table(head, body, caption)])
 
