@@ -8,6 +8,7 @@ import yaml
 from tamt_ray.analysis.html import Html, folded, join, table, tag
 from tamt_ray.analysis.material import Material
 from tamt_ray.analysis.results import main_rows
+from tamt_ray.analysis.travel import ENOUGH, travels
 from tamt_ray.spec.method import TAMT_STEPS
 
 
@@ -48,6 +49,13 @@ def caveats(material: Material) -> Html:
             f"{max(TAMT_STEPS.values()):,}. That shows that everything works and in which "
             "direction things move. It is a demonstration and does not decide "
             "which method is better."
+        )
+    short = {method for (_, method, _), travel in travels(material.plan).items() if travel < ENOUGH}
+    if short:
+        words.append(
+            f"Scores of {', '.join(sorted(short))} can move less than {ENOUGH:g} φ (see Settings), "
+            "so these masks can hardly leave their start: they say more about that than about mask "
+            "training. More steps or a higher learning rate would change that."
         )
     if any(task.max_train or task.max_validation for task in sweep.tasks.values()):
         words.append(

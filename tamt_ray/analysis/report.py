@@ -26,6 +26,7 @@ from tamt_ray.analysis.settings import (
     iterations_table,
     methods_table,
     times_table,
+    travels_table,
 )
 from tamt_ray.analysis.shelf import Shelf
 from tamt_ray.analysis.tables import correlations_table, losses_table, masks_table, scores_table
@@ -159,7 +160,9 @@ def _sections(material: Material, figures: Drawn, judged: Judged) -> dict[str, H
         "Less training data": join([places["Less training data"], reduced_table(material)]),
         "Masks": join([places["Masks"], masks_table(material)]),
         "How the searches went": places["How the searches went"],
-        "Settings": join([datasets_table(material), methods_table(material)]),
+        "Settings": join(
+            [datasets_table(material), methods_table(material), travels_table(material)]
+        ),
         "How far to trust this": caveats(material),
         "Sources": sources(material),
         "The sweep": configuration(material),
