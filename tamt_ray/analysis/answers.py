@@ -6,11 +6,12 @@ from typing import Any
 import polars as pl
 
 from tamt_ray.analysis.averages import AVERAGE
+from tamt_ray.analysis.baselines import no_better
 from tamt_ray.analysis.claims import CLAIMS, Judged, Rule
 from tamt_ray.analysis.html import Html, folded, join, table, tag
 from tamt_ray.analysis.material import Material
 from tamt_ray.analysis.opening import duration
-from tamt_ray.analysis.summary import MISSING, counted, spread
+from tamt_ray.analysis.summary import CONSTANT, MISSING, counted, spread
 from tamt_ray.analysis.tables import group_row
 from tamt_ray.analysis.verdict import ALPHA, Finding, percent, times
 
@@ -159,7 +160,7 @@ def reduced_table(material: Material) -> Html:
         return Html("")
     caption = (
         "Percent, mean ± standard deviation over runs, by the number of training examples; "
-        "“(n/m)”: n of m runs are there."
+        "“(n/m)”: n of m runs are there; “≤ constant”: no better than the best constant answer."
     )
     if len(blocks) > _MANY:
         return join([tag("p", caption), *(folded(*block) for block in blocks)])
@@ -170,7 +171,8 @@ def _reduced(rows: pl.DataFrame, size: int | None) -> str:
     row = rows.filter(pl.col("train_size").eq_missing(size)).to_dicts()
     if not row:
         return MISSING
-    return counted(spread(row[0]["mean"], row[0]["std"]), row[0]["n"], row[0]["n_expected"])
+    text = counted(spread(row[0]["mean"], row[0]["std"]), row[0]["n"], row[0]["n_expected"])
+    return tag("td", text, tag("small", CONSTANT, class_="warn")) if no_better(row[0]) else text
 
 
 def claims_table(judged: Judged) -> Html:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 import polars as pl
 
+from tamt_ray.analysis.baselines import baseline
 from tamt_ray.analysis.effect import design, effect
 from tamt_ray.analysis.results import main_rows
 
@@ -33,18 +34,20 @@ def runs(downstream: pl.DataFrame, by: str | None = None) -> pl.DataFrame:
 
     A run of task `AVERAGE` is the mean over all tasks of its model under one (mask_seed, seed);
     it is null unless every task has a record, and there is none where the plan leaves a task out.
-    `absent` lists the tasks without a record. The main results, or with `by` ("checkpoint" or
-    "train_size") those beyond them as well, kept apart by that column; sizes have no averages,
-    since they differ from task to task, checkpoints have that over `FIVE` too.
+    `absent` lists the tasks without a record. `baseline`: the score of the best constant answer
+    (`baselines.baseline`), null where it is not known. The main results, or with `by`
+    ("checkpoint" or "train_size") those beyond them as well, kept apart by that column; sizes have
+    no averages, since they differ from task to task, checkpoints have that over `FIVE` too.
     """
     labels = ["model", "method", "sparsity", "mask_seed", "seed", *([by] if by else [])]
-    rows = main_rows(downstream, [by] if by else ())
+    rows = main_rows(downstream, [by] if by else ()).with_columns(baseline=baseline(downstream))
     missing = pl.col("best").is_null()
     found = [
         rows.select(
             *labels,
             "task",
             score=pl.col("best") * 100,
+            baseline=pl.col("baseline") * 100,
             absent=pl.when(missing)
             .then(pl.concat_list("task"))
             .otherwise(pl.lit([], pl.List(pl.String))),
@@ -65,6 +68,9 @@ def _over_tasks(rows: pl.DataFrame, labels: Sequence[str], name: str) -> pl.Data
         .agg(
             task=pl.lit(name),
             score=pl.when(~missing.any()).then(pl.col("best").mean() * 100),
+            baseline=pl.when(pl.col("baseline").is_not_null().all()).then(
+                pl.col("baseline").mean() * 100
+            ),
             absent=pl.col("task").filter(missing),
             found=pl.len(),
         )
@@ -77,7 +83,7 @@ def means(runs: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
     """Mean and sample standard deviation over the runs present, a row for each `GROUP` and `by`.
 
     `std` is null below two runs. `n` of `n_expected` runs are present; `missing_tasks` says what
-    is absent. Percent.
+    is absent; `baseline`: the score of the best constant answer. Percent.
     """
     return runs.group_by(*GROUP, *by, maintain_order=True).agg(
         mean=pl.col("score").mean(),
@@ -85,6 +91,7 @@ def means(runs: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
         n=pl.col("score").count().cast(pl.Int64),
         n_expected=pl.len().cast(pl.Int64),
         missing=pl.col("score").null_count().cast(pl.Int64),
+        baseline=pl.col("baseline").max(),
         missing_tasks=pl.col("absent").explode(empty_as_null=False).unique().sort().str.join(", "),
     )
 

@@ -25,7 +25,8 @@ from tamt_ray.plan.expand import DENSE
 
 _INTERVALS = (
     "Bands: 95 % intervals of the mean over mask seeds and fine-tuning seeds (Student's t); none "
-    "where there is one seed of either. Hollow markers: some runs are missing; a gap: all are."
+    "where there is one seed of either. Hollow markers: some runs are missing; a gap: all are. "
+    "Grey dots: the best constant answer, where scores come near it."
 )
 
 

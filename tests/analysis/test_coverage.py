@@ -85,7 +85,8 @@ def test_bands_of_a_report_with_runs_missing(spread: Spread) -> None:
         ]  # fmt: skip
     columns = ["model", "method", "sparsity", "mask_seed", "seed", "task", "score"]
     runs = pl.DataFrame(rows, schema=columns, orient="row", infer_schema_length=None)
-    found = averages(runs.with_columns(absent=pl.lit([], pl.List(pl.String))))
+    runs = runs.with_columns(absent=pl.lit([], pl.List(pl.String)), baseline=pl.lit(None))
+    found = averages(runs)
     assert set(found["n"]) == {7}
     known = found.drop_nulls("low")
     assert known.height == found.height
