@@ -50,7 +50,7 @@ _PLACES = {
     ),
     "What a search takes": ("search_cost", "initialisation"),
     "Less training data": ("training_sizes",),
-    "Masks": ("mask_distances",),
+    "Masks": ("mask_distances", "distance_over_search"),
     "How the searches went": ("search_losses", "density"),
 }  # fmt: skip
 """The section of each figure, by the beginning of its name."""
