@@ -115,7 +115,7 @@ CLAIMS: tuple[Claim, ...] = (
           "OMP's decline from 50 to 90 % − IMP's, points", Rule.ALL_ABOVE,
           claims_scores.imp_declines_more_mildly),
     Claim("At 90 % about half of the dense model's score is left.", "Fig. 3, 4",
-          "score − 0.4 × dense and 0.6 × dense − score, points", Rule.ALL_ABOVE,
+          "searched masks − 0.4 × dense and 0.6 × dense − searched masks, points", Rule.ALL_ABOVE,
           claims_scores.half_is_left_at_ninety),
     Claim("RoBERTa falls below BERT.", "Fig. 11",
           "OMP on BERT − OMP on RoBERTa, points", Rule.SOMEWHERE,

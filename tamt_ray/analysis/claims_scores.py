@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tamt_ray.analysis.effect import effect, minus, paired
+from tamt_ray.analysis.effect import Effect, effect, minus, paired
 from tamt_ray.analysis.evidence import Evidence
 from tamt_ray.analysis.roles import OBJECTIVES
 from tamt_ray.analysis.verdict import Finding, equivalent, everywhere, percent, undecidable
@@ -100,25 +100,24 @@ def kd_is_best_at_sixty(evidence: Evidence) -> Finding:
 
 
 def half_is_left_at_ninety(evidence: Evidence) -> Finding:
-    """At 90 % all but random keep between 40 and 60 % of the dense model's score."""
+    """At 90 % IMP and every TAMT keep between 40 and 60 % of the dense model's score."""
     low, high = _HALF
-    effects = {}
-    for role in evidence.roles:
-        if role != "random" and _LAST in evidence.sparsities(role):
+    effects: dict[str, Effect | None] = {}
+    for role in _searched(evidence):
+        if _LAST in evidence.sparsities(role):
             effects[f"{role} − {low:g} × dense"] = evidence.contrast(role, DENSE, _LAST, low)
             ceiling = {run: high * score for run, score in evidence.scores(DENSE, 0.0).items()}
             effects[f"{high:g} × dense − {role}"] = effect(
                 paired(ceiling, evidence.scores(role, _LAST))
             )
     if not effects:
-        return undecidable(f"no scores at {percent(_LAST)}")
+        return undecidable(f"no scores of searched masks at {percent(_LAST)}")
     return everywhere(effects)
 
 
 def little_improvement_at_fifty(evidence: Evidence) -> Finding:
     """At 50 % masks that were searched score within 1 point of OMP's."""
-    searched = [role for role in ("imp", *OBJECTIVES) if role in evidence.roles]
-    here = [role for role in searched if _FIRST in evidence.sparsities(role, "omp")]
+    here = [role for role in _searched(evidence) if _FIRST in evidence.sparsities(role, "omp")]
     if not here:
         return undecidable(f"no scores of OMP and a searched mask at {percent(_FIRST)}")
     return equivalent({role: evidence.difference(role, "omp", _FIRST) for role in here})
@@ -136,3 +135,7 @@ def mlm_kd_is_about_mlm(evidence: Evidence) -> Finding:
 def mlm_kd_beats_mlm(evidence: Evidence) -> Finding:
     """TAMT-MLM+KD above TAMT-MLM at 60–90 %."""
     return beats("tamt_mlm_kd", "tamt_mlm", HIGH, evidence)
+
+
+def _searched(evidence: Evidence) -> list[str]:
+    return [role for role in ("imp", *OBJECTIVES) if role in evidence.roles]

@@ -21,10 +21,10 @@ from tamt_ray.analysis.layout import (
 from tamt_ray.analysis.palette import line_styles, method_styles
 from tamt_ray.analysis.panels import (
     column,
-    draw_baseline,
     draw_curves,
     draw_level,
     draw_line,
+    frame_scores,
     title_of,
 )
 from tamt_ray.plan.expand import DENSE
@@ -80,7 +80,7 @@ def models_compared(averages: pl.DataFrame, methods: Sequence[str]) -> Figure:
                 else:
                     each = part.sort("sparsity")
                     draw_line(axes, column(each, "sparsity") * 100, each, colour, marker, line)
-            draw_baseline(axes, chosen)
+            frame_scores(axes, chosen)
             axes.set_title(f"{title_of(task)} (%)", fontweight="bold")
             axes.set_xlabel("sparsity (%)")
             axes.grid(axis="y", color="#dddddd", linewidth=0.6)

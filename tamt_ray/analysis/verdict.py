@@ -49,7 +49,7 @@ def everywhere(
     value = _listed(effects, unit, digits)
     against = _significant(effects, -1)
     if against:
-        return Finding("contradicted", value, f"below 0 at {', '.join(against)}")
+        return Finding("contradicted", value, f"below 0: {_places(against, effects)}")
     if unknown := _unknown(effects):
         return Finding("not decidable", value, unknown)
     open_ = [place for place, found in effects.items() if not (found and found.positive)]
@@ -66,9 +66,9 @@ def somewhere(effects: Mapping[str, Effect | None], digits: int = 1) -> Finding:
     """
     if not effects:
         return undecidable("no data")
-    value = _listed(effects, "", digits)
+    value = _listed(effects, digits=digits)
     if found := _significant(effects, +1):
-        return Finding("supported", value, f"above 0 at {', '.join(found)}")
+        return Finding("supported", value, f"above 0: {_places(found, effects)}")
     if all(e and e.high is not None and e.high < 0 for e in effects.values()):
         return Finding("contradicted", value)
     return Finding("not decidable", value, _unknown(effects) or "above 0 nowhere beyond doubt")
@@ -84,13 +84,15 @@ def equivalent(tables: Mapping[str, Design], lacking: Sequence[str] = ()) -> Fin
     if not tables:
         return undecidable(f"no scores at {', '.join(lacking)}" if lacking else "no data")
     effects = {place: effect(table) for place, table in tables.items()}
-    value = _listed(effects, "", 1)
+    value = _listed(effects, largest=True)
     corrected = holm([_beyond(table, MARGIN) for table in tables.values()])
     against = [
         place for place, p in zip(tables, corrected, strict=True) if p is not None and p < ALPHA
     ]
     if against:
-        return Finding("contradicted", value, f"beyond ±{MARGIN:g} point at {', '.join(against)}")
+        return Finding(
+            "contradicted", value, f"beyond ±{MARGIN:g} point: {_places(against, effects)}"
+        )
     if unknown := _unknown(effects):
         return Finding("not decidable", value, unknown)
     reach = max(
@@ -132,10 +134,10 @@ def shown(
     if found is None:
         return f"{before}missing"
     plus = "+" if sign else ""
-    text = f"{before}{found.value:{plus}.{digits}f}"
+    text = f"{found.value:{plus}.{digits}f}"
     if found.low is not None:
         text += f" [{found.low:.{digits}f}, {found.high:.{digits}f}]"
-    return f"{text}{unit}".replace("-", "\N{MINUS SIGN}")
+    return before + text.replace("-", "\N{MINUS SIGN}") + unit
 
 
 def percent(sparsity: float) -> str:
@@ -149,12 +151,18 @@ def times(ratio: float | str) -> str:
     return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
-def _listed(effects: Mapping[str, Effect | None], unit: str, digits: int) -> str:
+def _listed(
+    effects: Mapping[str, Effect | None], unit: str = "", digits: int = 1, *, largest: bool = False
+) -> str:
+    """All effects; of many the least one, or the one that is `largest` in size."""
     known = {place: found for place, found in effects.items() if found}
     if len(effects) <= _MANY or not known:
         return "; ".join(shown(effects[place], place, unit, digits) for place in effects)
-    least = min(known, key=lambda place: known[place].value)
-    return f"least of {len(effects)}: {shown(known[least], least, unit, digits)}"
+    if largest:
+        chosen, words = max(known, key=lambda place: abs(known[place].value)), "largest"
+    else:
+        chosen, words = min(known, key=lambda place: known[place].value), "least"
+    return f"{words} of {len(effects)}: {shown(known[chosen], chosen, unit, digits)}"
 
 
 def _significant(effects: Mapping[str, Effect | None], sign: int) -> list[str]:

@@ -226,7 +226,7 @@ def mild_decline(sign: int) -> Evidence:
 def half_left(sign: int) -> Evidence:
     score, noise = {1: (40, 0.1), -1: (60, 0.1), 0: (40, 30.0)}[sign]
     scores: dict[Name, float] = {("full", 0.0): 80, ("random", 0.9): 10}
-    scores["omp", 0.9], scores["imp", 0.9] = 41, score
+    scores["omp", 0.9], scores["imp", 0.9] = 25, score
     return replace(EMPTY, runs=runs_table(scores, noise))
 
 

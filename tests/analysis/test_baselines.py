@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from tamt_ray.analysis.averages import AVERAGE, averages, runs
 from tamt_ray.analysis.baselines import no_better
 from tamt_ray.analysis.material import gather
-from tamt_ray.analysis.panels import draw_baseline
+from tamt_ray.analysis.panels import frame_scores
 from tamt_ray.analysis.results import collect
 from tamt_ray.analysis.summary import summary
 from tamt_ray.analysis.tables import scores_table
@@ -68,11 +68,20 @@ def test_tables_mark_what_is_no_better(sweep: Sweep, plan: Plan, recorded: dict)
 
 
 def test_a_panel_shows_it_where_scores_come_near(plan: Plan, recorded: dict) -> None:
-    table = averages(runs(collect(plan, recorded).downstream))
+    table = averages(runs(collect(plan, recorded).downstream)).filter(task="movies")
     axes = Figure().subplots()
     axes.set_ylim(60, 90)
-    draw_baseline(axes, table.filter(task="movies"))
+    frame_scores(axes, table)
     assert not axes.lines
     axes.set_ylim(50, 90)
-    draw_baseline(axes, table.filter(task="movies"))
+    frame_scores(axes, table)
     assert [line.get_ydata()[0] for line in axes.lines] == [pytest.approx(56.5)]
+
+
+def test_wide_bands_do_not_dwarf_the_means() -> None:
+    """Means from 50 to 60: a panel reaches from 40 to 70 at most, however wide the bands are."""
+    rows = pl.DataFrame({"mean": [50.0, None, 60.0], "baseline": [None, None, None]})
+    axes = Figure().subplots()
+    axes.set_ylim(-100, 66)
+    frame_scores(axes, rows)
+    assert axes.get_ylim() == (40, 66)

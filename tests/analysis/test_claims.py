@@ -175,9 +175,9 @@ def test_kd_too_far_to_reach_imp_is_slower() -> None:
 
 
 def test_more_than_sixty_percent_left_is_not_half() -> None:
-    """60 of 80 points are above the range, 41 inside, and random pruning is not asked."""
+    """60 of 80 points are above the range; OMP and random pruning are not asked."""
     finding = claims_scores.half_is_left_at_ninety(half_left(-1))
-    assert finding.why == "below 0 at 0.6 × dense − imp"
+    assert finding.why == "below 0: 0.6 × dense − imp"
 
 
 def test_gaps_of_two_tasks_do_not_stand_for_a_third() -> None:
@@ -202,7 +202,7 @@ def test_small_is_within_a_point() -> None:
 
 def test_one_place_is_enough_somewhere() -> None:
     up, down = Effect(2, 1, 3, 0.001, 3, 3), Effect(-2, -3, -1, 0.01, 3, 3)
-    assert somewhere({"a": down, "b": up}).why == "above 0 at b"
+    assert somewhere({"a": down, "b": up}).why == "above 0: b"
     assert somewhere({"a": down, "b": down}).verdict == "contradicted"
     assert somewhere({"a": down, "b": Effect(2)}).verdict == "not decidable"
     weak = Effect(2, 0.1, 3.9, 0.03, 3, 3)
