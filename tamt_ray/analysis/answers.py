@@ -1,6 +1,7 @@
 """The tables of the report that answer a question: what beats what, at what cost, who was right."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -8,12 +9,15 @@ import polars as pl
 from tamt_ray.analysis.averages import AVERAGE
 from tamt_ray.analysis.baselines import no_better
 from tamt_ray.analysis.claims import CLAIMS, Judged, Rule
+from tamt_ray.analysis.claims_sizes import advantages
+from tamt_ray.analysis.effect import design, effect
+from tamt_ray.analysis.evidence import Evidence
 from tamt_ray.analysis.html import Html, folded, join, table, tag
 from tamt_ray.analysis.material import Material
 from tamt_ray.analysis.opening import duration
 from tamt_ray.analysis.summary import CONSTANT, MISSING, counted, spread
 from tamt_ray.analysis.tables import group_row
-from tamt_ray.analysis.verdict import ALPHA, Finding, percent, times
+from tamt_ray.analysis.verdict import ALPHA, Finding, percent, shown, times
 
 _TEST = (
     "Differences are paired: same mask seed, same fine-tuning seed; a method with one mask is "
@@ -173,6 +177,27 @@ def _reduced(rows: pl.DataFrame, size: int | None) -> str:
         return MISSING
     text = counted(spread(row[0]["mean"], row[0]["std"]), row[0]["n"], row[0]["n_expected"])
     return tag("td", text, tag("small", CONSTANT, class_="warn")) if no_better(row[0]) else text
+
+
+def advantages_table(evidence: Mapping[str, Evidence]) -> Html:
+    """TAMT's advantage over IMP by training-set size, a row a task (Fig. 9)."""
+    blocks: list[Html] = []
+    for model, each in evidence.items():
+        rows: list[list[str]] = []
+        for task in each.reduced["task"].unique(maintain_order=True):
+            found = [
+                shown(effect(design(values)), "all" if size is None else f"{size:,}")
+                for size, values in advantages(task, each).items()
+            ]
+            if found:
+                rows.append([task, "; ".join(found)])
+        if rows:
+            caption = (
+                f"{model}: TAMT − IMP at 70 %, points, mean over TAMT's objectives with its 95 % "
+                "interval, by the number of training examples."
+            )
+            blocks.append(table(["task", "advantage"], rows, caption, kind="words"))
+    return join(blocks)
 
 
 def claims_table(judged: Judged) -> Html:

@@ -180,6 +180,15 @@ def test_more_than_sixty_percent_left_is_not_half() -> None:
     assert finding.why == "below 0: 0.6 × dense − imp"
 
 
+def test_advantage_by_training_size() -> None:
+    """55 and ten more in between, less IMP's 50; all of the data comes last."""
+    found = claims_sizes.advantages("mnli", peaks("mnli")(1))
+    means = {size: np.mean([*values.values()]) for size, values in found.items()}
+    assert list(means) == [1000, 5000, 10_000, None]
+    assert list(means.values()) == pytest.approx([5, 15, 15, 5], abs=0.1)
+    assert claims_sizes.advantages("squad", peaks("mnli")(1)) == {}
+
+
 def test_gaps_of_two_tasks_do_not_stand_for_a_third() -> None:
     evidence = widening(1)
     two = replace(evidence, runs=evidence.runs.filter(pl.col("task") != "squad"))

@@ -259,7 +259,8 @@ def test_everything_a_sweep_can_show(grid: tuple[Sweep, Plan, dict]) -> None:
     text = " ".join(Page(files["report.html"].decode()).text.split())
     for words in ("What the paper says", "not decidable", "Paired differences",
                   "tamt_mlm − imp", "is best at", "times fewer", "Less training data",
-                  "mnli, 70 % removed", "Iterations", "Training time", "How the searches went",
+                  "mnli, 70 % removed", "bert: TAMT − IMP at 70 %", "Iterations",
+                  "Training time", "How the searches went",
                   "not tested: 60 %, 80 %, 90 %"):  # fmt: skip
         assert words in text, words
     assert {"figures/mask_distances.png", "figures/training_sizes.png", "figures/search_cost.png",
