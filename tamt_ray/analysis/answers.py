@@ -1,27 +1,36 @@
 """The tables of the report that answer a question: what beats what, at what cost, who was right."""
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
 from tamt_ray.analysis.averages import AVERAGE
+from tamt_ray.analysis.baselines import no_better
 from tamt_ray.analysis.claims import CLAIMS, Judged, Rule
+from tamt_ray.analysis.claims_sizes import advantages
+from tamt_ray.analysis.effect import design, effect
+from tamt_ray.analysis.evidence import Evidence
 from tamt_ray.analysis.html import Html, folded, join, table, tag
 from tamt_ray.analysis.material import Material
 from tamt_ray.analysis.opening import duration
-from tamt_ray.analysis.summary import MISSING, counted, spread
+from tamt_ray.analysis.summary import CONSTANT, MISSING, counted, spread
 from tamt_ray.analysis.tables import group_row
-from tamt_ray.analysis.verdict import ALPHA, Finding, percent, times
+from tamt_ray.analysis.verdict import ALPHA, Finding, percent, shown, times
 
 _TEST = (
     "Differences are paired: same mask seed, same fine-tuning seed; a method with one mask is "
     "compared under every mask of the other. The interval treats masks and fine-tuning seeds as "
-    "two crossed random factors and uses Student's t, since so few seeds give a percentile "
-    "bootstrap far too short an interval for a test; tasks are not resampled."
+    "two crossed random factors and uses Student's t; with one seed of either there is neither an "
+    "interval nor a p value. Tasks are not resampled."
 )
 _MANY = 4
 """Tables of one kind from which on they are folded."""
-_MARKS = {"supported": "best", "contradicted": "missing", "not decidable": ""}
+_MARKS = {
+    "supported": "best", "contradicted": "missing", "does not hold here": "missing",
+    "not decidable": "",
+}  # fmt: skip
 
 
 def comparisons_table(material: Material) -> Html:
@@ -55,12 +64,14 @@ def _comparisons_of(material: Material, task: str) -> Html:
     return join(blocks)
 
 
-def _difference(row: dict[str, float | None] | None) -> Html:
+def _difference(row: dict[str, Any] | None) -> Html:
     if row is None or row["effect"] is None:
         return tag("td", MISSING, class_="" if row is None else "missing")
     parts = [tag("b", _signed(row["effect"]))]
     if row["low"] is not None and row["high"] is not None:
         parts.append(tag("small", f"[{_signed(row['low'])}, {_signed(row['high'])}]"))
+    else:
+        parts.append(tag("small", row["reason"], class_="warn"))
     if row["masks"] and row["runs"] and row["masks"] * row["runs"] < (row["n_expected"] or 0):
         words = f"{row['masks'] * row['runs']} of {row['n_expected']} pairs"
         parts.append(tag("small", words, class_="warn"))
@@ -153,7 +164,7 @@ def reduced_table(material: Material) -> Html:
         return Html("")
     caption = (
         "Percent, mean ± standard deviation over runs, by the number of training examples; "
-        "“(n/m)”: n of m runs are there."
+        "“(n/m)”: n of m runs are there; “≤ constant”: no better than the best constant answer."
     )
     if len(blocks) > _MANY:
         return join([tag("p", caption), *(folded(*block) for block in blocks)])
@@ -164,7 +175,29 @@ def _reduced(rows: pl.DataFrame, size: int | None) -> str:
     row = rows.filter(pl.col("train_size").eq_missing(size)).to_dicts()
     if not row:
         return MISSING
-    return counted(spread(row[0]["mean"], row[0]["std"]), row[0]["n"], row[0]["n_expected"])
+    text = counted(spread(row[0]["mean"], row[0]["std"]), row[0]["n"], row[0]["n_expected"])
+    return tag("td", text, tag("small", CONSTANT, class_="warn")) if no_better(row[0]) else text
+
+
+def advantages_table(evidence: Mapping[str, Evidence]) -> Html:
+    """TAMT's advantage over IMP by training-set size, a row a task (Fig. 9)."""
+    blocks: list[Html] = []
+    for model, each in evidence.items():
+        rows: list[list[str]] = []
+        for task in each.reduced["task"].unique(maintain_order=True):
+            found = [
+                shown(effect(design(values)), "all" if size is None else f"{size:,}")
+                for size, values in advantages(task, each).items()
+            ]
+            if found:
+                rows.append([task, "; ".join(found)])
+        if rows:
+            caption = (
+                f"{model}: TAMT − IMP at 70 %, points, mean over TAMT's objectives with its 95 % "
+                "interval, by the number of training examples."
+            )
+            blocks.append(table(["task", "advantage"], rows, caption, kind="words"))
+    return join(blocks)
 
 
 def claims_table(judged: Judged) -> Html:
@@ -191,9 +224,11 @@ def claims_table(judged: Judged) -> Html:
     tally = Counter(finding.verdict for _, _, finding in judged)
     words = ", ".join(f"{tally[verdict]} {verdict}" for verdict in _MARKS)
     about = (
-        f"{len(judged)} verdicts: {words}. “Supported” and “contradicted” take evidence beyond the "
-        "noise of this sweep's seeds; all else is “not decidable” from its data. The statements "
-        "are not corrected for their number."
+        f"{len(judged)} verdicts: {words}. A verdict takes evidence beyond the noise of this "
+        "sweep's seeds; all else is “not decidable” from its data. Each statement is about "
+        "BERT-base, RoBERTa-base or both; what would contradict it on another model is “does not "
+        "hold here”. There is no correction over the statements: each has its own 5 %, so of "
+        "twenty that are false by a hair one may count as supported by chance."
     )
     rules = folded("The rules", tag("ul", *(tag("li", rule.value) for rule in Rule)))
     return join([tag("p", about), table(head, rows, kind="words claims"), rules])

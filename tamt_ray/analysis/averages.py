@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Sequence
 
-import numpy as np
 import polars as pl
 
-from tamt_ray.analysis.bootstrap import DRAWS, SEED, mean_intervals
+from tamt_ray.analysis.baselines import baseline
+from tamt_ray.analysis.effect import design, effect
 from tamt_ray.analysis.results import main_rows
 
 AVERAGE = "(average)"
@@ -34,18 +34,20 @@ def runs(downstream: pl.DataFrame, by: str | None = None) -> pl.DataFrame:
 
     A run of task `AVERAGE` is the mean over all tasks of its model under one (mask_seed, seed);
     it is null unless every task has a record, and there is none where the plan leaves a task out.
-    `absent` lists the tasks without a record. The main results, or with `by` ("checkpoint" or
-    "train_size") those beyond them as well, kept apart by that column; sizes have no averages,
-    since they differ from task to task, checkpoints have that over `FIVE` too.
+    `absent` lists the tasks without a record. `baseline`: the score of the best constant answer
+    (`baselines.baseline`), null where it is not known. The main results, or with `by`
+    ("checkpoint" or "train_size") those beyond them as well, kept apart by that column; sizes have
+    no averages, since they differ from task to task, checkpoints have that over `FIVE` too.
     """
     labels = ["model", "method", "sparsity", "mask_seed", "seed", *([by] if by else [])]
-    rows = main_rows(downstream, [by] if by else ())
+    rows = main_rows(downstream, [by] if by else ()).with_columns(baseline=baseline(downstream))
     missing = pl.col("best").is_null()
     found = [
         rows.select(
             *labels,
             "task",
             score=pl.col("best") * 100,
+            baseline=pl.col("baseline") * 100,
             absent=pl.when(missing)
             .then(pl.concat_list("task"))
             .otherwise(pl.lit([], pl.List(pl.String))),
@@ -66,6 +68,9 @@ def _over_tasks(rows: pl.DataFrame, labels: Sequence[str], name: str) -> pl.Data
         .agg(
             task=pl.lit(name),
             score=pl.when(~missing.any()).then(pl.col("best").mean() * 100),
+            baseline=pl.when(pl.col("baseline").is_not_null().all()).then(
+                pl.col("baseline").mean() * 100
+            ),
             absent=pl.col("task").filter(missing),
             found=pl.len(),
         )
@@ -78,7 +83,7 @@ def means(runs: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
     """Mean and sample standard deviation over the runs present, a row for each `GROUP` and `by`.
 
     `std` is null below two runs. `n` of `n_expected` runs are present; `missing_tasks` says what
-    is absent. Percent.
+    is absent; `baseline`: the score of the best constant answer. Percent.
     """
     return runs.group_by(*GROUP, *by, maintain_order=True).agg(
         mean=pl.col("score").mean(),
@@ -86,37 +91,37 @@ def means(runs: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
         n=pl.col("score").count().cast(pl.Int64),
         n_expected=pl.len().cast(pl.Int64),
         missing=pl.col("score").null_count().cast(pl.Int64),
+        baseline=pl.col("baseline").max(),
         missing_tasks=pl.col("absent").explode(empty_as_null=False).unique().sort().str.join(", "),
     )
 
 
-def averages(
-    runs: pl.DataFrame,
-    rng: np.random.Generator | None = None,
-    draws: int = DRAWS,
-    by: Sequence[str] = (),
-) -> pl.DataFrame:
-    """`means` with a bootstrap 95 % interval of the mean, `low` to `high`, in percent.
+def averages(runs: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
+    """`means` with a 95 % interval of the mean (`effect.effect`), `low` to `high`, in percent.
 
-    Null below two runs. Masks are resampled first and fine-tuning seeds within them; for OMP and
-    the dense model, which have one mask, the interval covers the fine-tuning seeds alone.
+    Null where one of the two kinds of seeds has a single value. For OMP and the dense model, which
+    have one mask by definition, the interval covers the fine-tuning seeds alone.
     """
-    rng = rng or np.random.default_rng(SEED)
     group = [*GROUP, *by]
-    scores: dict[tuple[object, ...], dict[object, list[float]]] = {}
-    for *key, mask, score in runs.select(*group, "mask_seed", "score").iter_rows():
-        masks = scores.setdefault(tuple(key), {})
+    cells: dict[tuple[object, ...], dict[tuple[int | None, int | None], float]] = {}
+    for *key, mask, seed, score in runs.select(*group, "mask_seed", "seed", "score").iter_rows():
+        found = cells.setdefault(tuple(key), {})
         if score is not None:
-            masks.setdefault(mask, []).append(score)
-    each = [[np.array(mask) for mask in masks.values()] for masks in scores.values()]
-    rows = [
-        (*key, *(found or (None, None)))
-        for key, found in zip(scores, mean_intervals(each, rng, draws), strict=True)
-    ]
-    schema = {**{name: runs.schema[name] for name in group}, "low": pl.Float64, "high": pl.Float64}
-    intervals = pl.DataFrame(rows, schema=schema, orient="row")
-    return means(runs, by).join(
-        intervals, on=group, how="left", maintain_order="left", nulls_equal=True
+            found[mask, seed] = score
+    rows: list[tuple[object, ...]] = []
+    for key, found in cells.items():
+        known = effect(design(found)) if found else None
+        reach = None
+        if known and known.low is not None and known.high is not None:
+            reach = (known.high - known.low) / 2
+        rows.append((*key, reach))
+    schema = {**{name: runs.schema[name] for name in group}, "reach": pl.Float64}
+    reaches = pl.DataFrame(rows, schema=schema, orient="row")
+    return (
+        means(runs, by)
+        .join(reaches, on=group, how="left", maintain_order="left", nulls_equal=True)
+        .with_columns(low=pl.col("mean") - pl.col("reach"), high=pl.col("mean") + pl.col("reach"))
+        .drop("reach")
     )
 
 

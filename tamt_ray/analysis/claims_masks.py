@@ -2,15 +2,25 @@
 
 import polars as pl
 
-from tamt_ray.analysis.effect import Cells, Effect, effect, paired
+from tamt_ray.analysis.effect import Cells, Effect, design, effect, paired
 from tamt_ray.analysis.evidence import Evidence
+from tamt_ray.analysis.trend import per_doubling
 from tamt_ray.analysis.verdict import Finding, everywhere, percent, times, undecidable, within
 
 FEWER_ITERATIONS, LESS_TIME = 8.4, 8.7
 """How many times less TAMT needs for IMP's best score, as the paper has it."""
 _COST_AT = 0.7
+_SLOW_AT = 0.8
+"""The sparsity at which the paper finds TAMT-KD slower than IMP."""
+_SELDOM = 0.025
+"""Share of resamples that reach IMP's best below which it counts as never reached."""
 _FACTOR = 2.0
 """A measured ratio agrees with the paper's within this factor."""
+_OTHER_PAIRS = (
+    ("imp", "omp"), ("omp", "tamt_mlm"), ("omp", "tamt_kd"), ("imp", "tamt_kd"),
+    ("tamt_kd", "tamt_mlm"),
+)  # fmt: skip
+"""The pairs of Fig. 8 besides (IMP, TAMT-MLM); seeds of IMP first, of TAMT-MLM second."""
 
 
 def kd_stays_near_omp(evidence: Evidence) -> Finding:
@@ -23,6 +33,36 @@ def kd_stays_near_omp(evidence: Evidence) -> Finding:
             effects[percent(s)] = effect(paired(mlm, kd))
     if not effects:
         return undecidable("no masks of OMP, TAMT-MLM and TAMT-KD at one sparsity")
+    return everywhere(effects, digits=3)
+
+
+def mlm_masks_move_away(evidence: Evidence) -> Finding:
+    """The longer the search, the further TAMT-MLM's masks are from OMP's; TAMT-KD's move less."""
+    effects: dict[str, Effect | None] = {}
+    for s in evidence.distances["sparsity"].unique().sort().to_list():
+        mlm, kd = (per_doubling(_from_omp(evidence, role, s)) for role in ("tamt_mlm", "tamt_kd"))
+        if mlm:
+            effects[f"TAMT-MLM, {percent(s)}"] = effect(design(mlm))
+        if mlm and kd:
+            effects[f"TAMT-MLM − TAMT-KD, {percent(s)}"] = effect(paired(mlm, kd))
+    if not effects:
+        return undecidable("no masks of TAMT-MLM at two checkpoints beside OMP's")
+    return everywhere(effects, digits=3)
+
+
+def imp_and_tamt_mlm_differ_most(evidence: Evidence) -> Finding:
+    """No other two of OMP, IMP, TAMT-MLM and TAMT-KD have masks as far apart as IMP and TAMT-MLM.
+
+    Pairs are compared under the same seed of IMP and the same seed of TAMT.
+    """
+    effects: dict[str, Effect | None] = {}
+    for s in evidence.distances["sparsity"].unique().sort().to_list():
+        furthest = _distances(evidence, "imp", "tamt_mlm", s)
+        for a, b in _OTHER_PAIRS if furthest else ():
+            if other := _distances(evidence, a, b, s):
+                effects[f"({a}, {b}), {percent(s)}"] = effect(paired(furthest, other))
+    if not effects:
+        return undecidable("no masks of IMP, TAMT-MLM and a third method at one sparsity")
     return everywhere(effects, digits=3)
 
 
@@ -56,8 +96,40 @@ def time_ratio(evidence: Evidence) -> Finding:
     return _about(evidence, "seconds", LESS_TIME)
 
 
+def kd_is_slower_at_eighty(evidence: Evidence) -> Finding:
+    """At 80 % TAMT-KD needs more iterations than IMP for IMP's best score."""
+    name = evidence.roles.get("tamt_kd", "")
+    rows, why = _costs(evidence, "iterations", _SLOW_AT, name)
+    if why:
+        return Finding("not decidable", _listed(rows, "iterations"), why)
+    row = rows.to_dicts()[0]
+    value, low, high = _words(row, "iterations"), row["iterations_low"], row["iterations_high"]
+    if row["reached"] < _SELDOM:
+        return Finding("supported", value, "IMP's best score is not reached")
+    if low is None or high is None:
+        return Finding("not decidable", value, "there is no interval")
+    if high < 1 and not row["at_first"]:
+        return Finding("supported", value)
+    if low > 1:
+        return Finding("contradicted", value)
+    return Finding("not decidable", value, "the interval holds 1")
+
+
+def _from_omp(evidence: Evidence, role: str, sparsity: float) -> dict[int, Cells]:
+    """Macro distance to OMP's mask by steps of the checkpoint, then by (seed, None)."""
+    omp, name = (evidence.roles.get(r, "") for r in ("omp", role))
+    rows = evidence.distances.filter(pl.col("sparsity") == sparsity)
+    columns = ("method_a", "method_b", "seed_a", "seed_b", "checkpoint_a", "checkpoint_b", "macro")
+    found: dict[int, dict[tuple[int | None, int | None], float]] = {}
+    for one, other, seed_a, seed_b, steps_a, steps_b, macro in rows.select(columns).iter_rows():
+        seed, steps = (seed_b, steps_b) if one == omp else (seed_a, steps_a)
+        if {one, other} == {omp, name} and omp != name and steps is not None:
+            found.setdefault(steps, {})[seed, None] = macro
+    return dict(sorted(found.items()))
+
+
 def _distances(evidence: Evidence, a: str, b: str, sparsity: float) -> Cells:
-    """Macro distance by (seed of a, seed of b)."""
+    """Macro distance of final masks by (seed of a, seed of b)."""
     names = [evidence.roles.get(role, "") for role in (a, b)]
     rows = evidence.distances.filter(
         (pl.col("sparsity") == sparsity)
@@ -80,14 +152,23 @@ def _similarity(evidence: Evidence, sparsity: float, low: float, high: float) ->
     if not found:
         return undecidable(f"no masks of TAMT-MLM and IMP at {percent(sparsity)}")
     similar: Cells = {key: 1 - distance for key, distance in found.items()}
-    return within(effect(paired(similar, {(None, None): 0.0})), low, high)
+    return within(effect(design(similar)), low, high)
 
 
-def _costs(evidence: Evidence, of: str) -> tuple[pl.DataFrame, str]:
-    """The rows at 70 %, the most saving first, and why they cannot tell, if so."""
-    rows = evidence.costs.filter(pl.col("sparsity") == _COST_AT)
+def _costs(
+    evidence: Evidence, of: str, sparsity: float = _COST_AT, method: str | None = None
+) -> tuple[pl.DataFrame, str]:
+    """The rows of one sparsity, the most saving first, and why they cannot tell, if so."""
+    rows = evidence.costs.filter(pl.col("sparsity") == sparsity)
+    if method is not None:
+        rows = rows.filter(pl.col("method") == method)
     if rows.is_empty():
-        return rows, f"no scores of IMP and TAMT at {percent(_COST_AT)}"
+        return (
+            rows,
+            f"no scores of IMP and TAMT after several search lengths at {percent(sparsity)}",
+        )
+    if rows["reached"].null_count():
+        return rows, "one mask seed or one fine-tuning seed"
     if of == "seconds" and rows["device"].str.contains(" / ", literal=True).any():
         return rows, "IMP and TAMT were searched on different devices"
     if of == "seconds" and rows["imp_seconds"].null_count():
@@ -97,13 +178,13 @@ def _costs(evidence: Evidence, of: str) -> tuple[pl.DataFrame, str]:
 
 def _quicker(evidence: Evidence, of: str) -> Finding:
     rows, why = _costs(evidence, of)
+    value = _listed(rows, of)
     if why:
-        return undecidable(why)
-    value = "; ".join(_words(row, of) for row in rows.iter_rows(named=True))
+        return Finding("not decidable", value, why)
     lows, highs = rows[f"{of}_low"], rows[f"{of}_high"]
     if (lows > 1).any():
         return Finding("supported", value)
-    slower = (highs < 1) | (rows["reached"] < 0.025)
+    slower = (highs < 1) | (rows["reached"] < _SELDOM)
     if slower.fill_null(False).all():
         return Finding("contradicted", value)
     return Finding("not decidable", value, "no interval lies above 1, nor do all lie below")
@@ -112,11 +193,11 @@ def _quicker(evidence: Evidence, of: str) -> Finding:
 def _about(evidence: Evidence, of: str, ratio: float) -> Finding:
     rows, why = _costs(evidence, of)
     if why:
-        return undecidable(why)
+        return Finding("not decidable", _listed(rows[:1], of), why)
     row = rows.to_dicts()[0]
     value, low, high = _words(row, of), row[f"{of}_low"], row[f"{of}_high"]
     if low is None or high is None:
-        if (rows["reached"] < 0.025).all():
+        if (rows["reached"] < _SELDOM).all():
             return Finding("contradicted", value, "IMP's best score is not reached")
         return Finding("not decidable", value, "there is no interval")
     if low > ratio * _FACTOR or (high < ratio / _FACTOR and not row["at_first"]):
@@ -126,6 +207,10 @@ def _about(evidence: Evidence, of: str, ratio: float) -> Finding:
     if low >= ratio / _FACTOR and high <= ratio * _FACTOR:
         return Finding("supported", value)
     return Finding("not decidable", value, f"the interval is not within a factor 2 of {ratio}")
+
+
+def _listed(rows: pl.DataFrame, of: str) -> str:
+    return "; ".join(_words(row, of) for row in rows.iter_rows(named=True))
 
 
 def _words(row: dict[str, object], of: str) -> str:

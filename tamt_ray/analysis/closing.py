@@ -5,10 +5,10 @@ from collections import defaultdict
 import polars as pl
 import yaml
 
-from tamt_ray.analysis.bootstrap import DRAWS
 from tamt_ray.analysis.html import Html, folded, join, table, tag
 from tamt_ray.analysis.material import Material
 from tamt_ray.analysis.results import main_rows
+from tamt_ray.analysis.travel import ENOUGH, travels
 
 _PAPER_STEPS = (3_000, 22_000)
 """Fewest and most optimiser steps of a mask training in the paper (Tab. 2)."""
@@ -22,9 +22,10 @@ def caveats(material: Material) -> Html:
         f"Up to {masks * seeds} runs stand behind a number (mask seeds: {masks}, "
         f"fine-tuning seeds: {seeds}); for OMP and the dense model {seeds}, since there "
         "is one mask. Their intervals therefore say nothing about how a search varies.",
-        f"Intervals are percentile bootstrap intervals of the mean ({DRAWS:,} resamples, fixed "
-        "seed): masks are resampled first, then the fine-tuning runs within each. They describe "
-        "the runs of this sweep, not other data or models.",
+        "Intervals of means and differences take mask seeds and fine-tuning seeds as two crossed "
+        "random factors and use Student's t; in simulations of such sweeps they hold the truth in "
+        "93 % of cases or more. With one seed of either kind there is none, and no p value. They "
+        "describe the seeds of this sweep, not other data or models.",
         "A score is the best dev value seen in training, as in the paper; picked on the data it is "
         "measured on, it is higher than a value on unseen data would be. The last dev value is in "
         "the Parquet table beside it.",
@@ -34,12 +35,11 @@ def caveats(material: Material) -> Html:
         "method at one sparsity together, since they are alike, and take at least four such "
         "groups.",
     ]
-    if masks * seeds < 5:
+    if masks == 1 or seeds == 1:
         words.insert(
             1,
-            "That is very few: an interval from n runs never reaches beyond their smallest and "
-            "largest, so the true uncertainty is larger than what is drawn. A single run has no "
-            "interval at all.",
+            "One seed says nothing about how results vary with it, so this sweep decides no "
+            "difference between searched masks: give both kinds two seeds at least, better three.",
         )
     searches = main_rows(material.searches)
     steps: list[int] = searches["planned_steps"].drop_nulls().unique().sort().to_list()
@@ -51,6 +51,13 @@ def caveats(material: Material) -> Html:
             f"{most:,}. That shows that everything works and in which "
             "direction things move. It is a demonstration and does not decide "
             "which method is better."
+        )
+    short = {method for (_, method, _), travel in travels(material.plan).items() if travel < ENOUGH}
+    if short:
+        words.append(
+            f"Scores of {', '.join(sorted(short))} can move less than {ENOUGH:g} φ (see Settings), "
+            "so these masks can hardly leave their start: they say more about that than about mask "
+            "training. More steps or a higher learning rate would change that."
         )
     if any(task.max_train or task.max_validation for task in sweep.tasks.values()):
         words.append(

@@ -13,6 +13,7 @@ _SCHEMA = {
     "model": pl.String, "sparsity": pl.Float64, "task": pl.String, "a": pl.String, "b": pl.String,
     "effect": pl.Float64, "low": pl.Float64, "high": pl.Float64, "p": pl.Float64,
     "p_holm": pl.Float64, "masks": pl.Int64, "runs": pl.Int64, "n_expected": pl.Int64,
+    "reason": pl.String,
 }  # fmt: skip
 
 
@@ -21,7 +22,8 @@ def comparisons(runs: pl.DataFrame) -> pl.DataFrame:
 
     `effect`: mean of a − b in points (percent), `low` to `high` its 95 % interval, `p` two-sided
     (`effect.effect`), from `masks` × `runs` pairs of `n_expected`; null where there are too few.
-    `p_holm`: corrected over all pairs of one (model, sparsity, task).
+    `p_holm`: corrected over all pairs of one (model, sparsity, task). `reason`: why there is no
+    interval; empty where there is one.
     """
     places: dict[tuple[object, ...], dict[str, _Runs]] = {}
     columns = ("model", "sparsity", "task", "method", "mask_seed", "seed", "score")
@@ -48,8 +50,9 @@ def cells(runs: pl.DataFrame, value: str = "score") -> dict[tuple[int | None, in
 
 
 _Row = tuple[
-    str, str, float | None, float | None, float | None, float | None, int | None, int | None, int
-]
+    str, str, float | None, float | None, float | None, float | None, int | None, int | None, int,
+    str,
+]  # fmt: skip
 
 
 class _Runs(NamedTuple):
@@ -60,8 +63,11 @@ class _Runs(NamedTuple):
 
 
 def _compare(a: str, b: str, methods: Mapping[str, _Runs]) -> _Row:
-    expected = paired(methods[a].asked, methods[b].asked).size
+    expected = paired(methods[a].asked, methods[b].asked).values.size
     found = effect(paired(methods[a].there, methods[b].there))
     if found is None:
-        return a, b, None, None, None, None, None, None, expected
-    return a, b, found.value, found.low, found.high, found.p, found.masks, found.runs, expected
+        return a, b, None, None, None, None, None, None, expected, "no run that both have"
+    return (
+        a, b, found.value, found.low, found.high, found.p, found.masks, found.runs, expected,
+        found.reason,
+    )  # fmt: skip

@@ -1,20 +1,22 @@
-"""Is one thing larger than another? An effect, its interval and its p value.
+"""Means and differences with intervals that cover what they say.
 
-The unit of evidence is a paired difference d[mask, run]: two methods under the same mask seed and
-the same fine-tuning seed, which share the order of the data and the first classifier. Masks and
-runs both vary, and each run seed meets each mask, so the mean of d has the variance of a crossed
-design with two random factors. It is taken from the mean squares of masks, runs and the rest
-(what resampling masks, then runs, gives with endless draws) and used with Student's t and
-Satterthwaite's degrees of freedom. The percentile bootstrap, which describes single numbers well
-enough, is no test here: with three masks it finds a difference that is not there in 12 to 30 of
-100 tries, this in at most 8 (tests/analysis/test_effect.py). Tasks are the benchmark itself and
-are not resampled.
+Mask seeds and fine-tuning seeds are two crossed random factors: each fine-tuning seed meets each
+mask. The variance of a mean over both is taken from the mean squares of masks, runs and the rest
+and used with Student's t and Satterthwaite's degrees of freedom. A factor with a single seed says
+nothing about how it varies, so there is neither an interval nor a p value then. A factor that does
+not exist (OMP has one mask by definition, a loss has no fine-tuning seed) needs none.
+
+Differences are paired by both seeds, since methods share the order of the data and the first
+classifier. Tasks are the benchmark itself and are not resampled. `docs/paper.md` has the measured
+coverage; tests/analysis/test_coverage.py repeats it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from tamt_ray.analysis.bootstrap import Array
@@ -25,10 +27,20 @@ Cells = Mapping[tuple[int | None, int | None], float]
 LEVEL = 0.95
 
 
+class Design(NamedTuple):
+    """Values [masks, runs], NaN where one is missing, and which of the two axes are seeds."""
+
+    values: Array
+    masks: bool = True
+    runs: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """A mean difference. `low`, `high` and `p` (two-sided, against 0) are None below two runs, and
-    where all differ by the same amount."""
+    """A mean, its interval, and the two-sided p value against 0.
+
+    `low`, `high` and `p` are None where seeds cannot tell; `reason` then says why.
+    """
 
     value: float
     low: float | None = None
@@ -36,6 +48,7 @@ class Effect:
     p: float | None = None
     masks: int = 1
     runs: int = 1
+    reason: str = ""
 
     @property
     def positive(self) -> bool:
@@ -43,8 +56,13 @@ class Effect:
         return self.low is not None and self.low > 0
 
 
-def paired(first: Cells, second: Cells, scale: float = 1.0) -> Array:
-    """first − scale × second [masks, runs], rising by seed; NaN where either is missing.
+def design(cells: Cells) -> Design:
+    """The values of one method as a table over its own seeds."""
+    return paired(cells, {(None, None): 0.0})
+
+
+def paired(first: Cells, second: Cells, scale: float = 1.0) -> Design:
+    """first − scale × second over the seeds of both, rising; NaN where either is missing.
 
     A method with a single mask (OMP, the dense model), whose mask seed is None, is compared with
     every mask of the other; so is a value without runs (a loss) with every run.
@@ -57,28 +75,32 @@ def paired(first: Cells, second: Cells, scale: float = 1.0) -> Array:
             a, b = _at(first, mask, run), _at(second, mask, run)
             if a is not None and b is not None:
                 found[row, column] = a - scale * b
-    return found
+    return Design(found, masks != [None], runs != [None])
 
 
-def effect(differences: Array, level: float = LEVEL) -> Effect | None:
-    """The mean of d [masks, runs] with its interval; None without a complete mask.
+def minus(first: Cells, second: Cells) -> Cells:
+    """first − second for each pair of seeds that both have."""
+    return {seeds: first[seeds] - second[seeds] for seeds in first if seeds in second}
 
-    A mask that lacks a run which another mask has is left out, so that no run counts more than
-    another; of a single mask the missing runs are.
+
+def effect(table: Design, level: float = LEVEL) -> Effect | None:
+    """The mean over a complete block of `table` with its interval; None without a value.
+
+    Where values are missing, the block is that of the most values among those with two seeds or
+    more of each factor, so that no run counts more than another.
     """
-    d = differences[:, ~np.isnan(differences).all(axis=0)]
-    d = d[:, ~np.isnan(d[0])] if len(d) == 1 else d[~np.isnan(d).any(axis=1)]
-    masks, runs = d.shape
+    d = _complete_block(table)
     if d.size == 0:
         return None
-    value = float(d.mean())
-    if d.size == 1:
-        return Effect(value)
+    value, (masks, runs) = float(d.mean()), d.shape
+    reason = _unknown_variance(table, masks, runs)
+    if reason:
+        return Effect(value, masks=masks, runs=runs, reason=reason)
     variance, freedom = _variance(d)
     if variance <= (1e-12 * float(np.abs(d).max())) ** 2:
         # Scores of a few hundred examples tie by their coarseness; that is no certainty.
-        known = Effect(value, 0.0, 0.0, 1.0, masks, runs)
-        return known if value == 0 else Effect(value, None, None, None, masks, runs)
+        p = 1.0 if value == 0 else None
+        return Effect(value, None, None, p, masks, runs, "the same under all seeds")
     error = variance**0.5
     reach = float(special.stdtrit(freedom, (1 + level) / 2)) * error
     p = 2 * float(special.stdtr(freedom, -abs(value) / error))
@@ -94,6 +116,37 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
         largest = max(largest, min(1.0, p * (len(known) - rank)))
         adjusted[place] = largest
     return adjusted
+
+
+def _unknown_variance(table: Design, masks: int, runs: int) -> str:
+    """Why the variance of the mean cannot be estimated; empty where it can."""
+    lonely = [
+        words
+        for exists, seeds, words in (
+            (table.masks, masks, "one mask seed"), (table.runs, runs, "one fine-tuning seed"),
+        )
+        if exists and seeds == 1
+    ]  # fmt: skip
+    if not table.masks and not table.runs:
+        return "a single value"
+    return " and ".join(lonely)
+
+
+def _complete_block(table: Design) -> Array:
+    """The largest block without gaps, among the runs that some mask has and all masks with them."""
+    present = ~np.isnan(table.values)
+    blocks: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
+    for row in present:
+        columns = np.flatnonzero(row)
+        blocks.append((np.flatnonzero(present[:, columns].all(axis=1)), columns))
+    if not blocks:
+        return table.values
+
+    def worth(block: tuple[NDArray[np.intp], NDArray[np.intp]]) -> tuple[bool, int]:
+        masks, runs = map(len, block)
+        return not _unknown_variance(table, masks, runs), masks * runs
+
+    return table.values[np.ix_(*max(blocks, key=worth))]
 
 
 def _variance(d: Array) -> tuple[float, float]:

@@ -1,14 +1,14 @@
 """What the paper's statements are tested on, one model at a time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import polars as pl
 
 from tamt_ray.analysis.averages import leading_task, runs
 from tamt_ray.analysis.comparison import cells
-from tamt_ray.analysis.effect import Cells, Effect, effect, paired
+from tamt_ray.analysis.effect import Cells, Design, Effect, effect, paired
 from tamt_ray.analysis.material import Material
 from tamt_ray.analysis.results import main_rows
 from tamt_ray.analysis.roles import OBJECTIVES, random_starts, roles
@@ -16,6 +16,8 @@ from tamt_ray.analysis.search_cost import search_costs
 from tamt_ray.plan.expand import DENSE
 
 Family = Literal["bert", "roberta"]
+PAPERS_MODELS = ("bert-base-uncased", "roberta-base")
+"""The models of the paper, as the last part of a source."""
 
 
 @dataclass(frozen=True)
@@ -44,33 +46,54 @@ class Evidence:
     leading: str = ""
     """What stands for all tasks where the paper looks into the search, if not `task`: `points` are
     of it, and in a union of sweeps some methods have no other average."""
+    of_paper: bool = True
+    """Whether the model is one of the paper's; only then can its statements be contradicted."""
+    bert: "Evidence | None" = None
+    """For RoBERTa: the evidence of the sweep's BERT."""
 
-    def sparsities(self, *roles: str) -> list[float]:
-        """Those at which every one of these has a score of the headline task."""
+    def sparsities(self, *roles: str, task: str | None = None) -> list[float]:
+        """Those at which every one of these has a score of `task`, by default the headline's."""
         found: set[float] | None = None
         for role in roles:
-            rows = self._scores(self.roles.get(role, ""), self.task)
+            rows = self._scores(self.roles.get(role, ""), task or self.task)
             here = set(rows.drop_nulls("score")["sparsity"])
             found = here if found is None else found & here
         return sorted(found or ())
 
+    def scores(self, role: str, sparsity: float, task: str | None = None) -> Cells:
+        """Scores of a method, or of the dense model (`full`), by (mask seed, fine-tuning seed)."""
+        at = 0.0 if role == DENSE else sparsity
+        rows = self._scores(self.roles.get(role, role), task or self.task)
+        return cells(rows.filter(pl.col("sparsity") == at))
+
+    def difference(self, a: str, b: str, sparsity: float, task: str | None = None) -> Design:
+        """Scores of a − b in points at one sparsity."""
+        return paired(self.scores(a, sparsity, task), self.scores(b, sparsity, task))
+
     def contrast(self, a: str, b: str, sparsity: float, scale: float = 1.0) -> Effect | None:
         """Mean of a − scale × b in points, at one sparsity; `full` stands for the dense model."""
-        return effect(paired(self._cells(a, sparsity), self._cells(b, sparsity), scale))
+        return effect(paired(self.scores(a, sparsity), self.scores(b, sparsity), scale))
 
     def loss_contrast(self, loss: str, a: str, b: str, sparsity: float) -> Effect | None:
         """Mean of the loss of a minus that of b, over mask seeds."""
         return effect(paired(self._losses(loss, a, sparsity), self._losses(loss, b, sparsity)))
 
+    def curves(self, method: str, sparsity: float) -> dict[int, Cells]:
+        """Scores of the leading task by the optimiser steps of the checkpoints."""
+        rows = self.runs.filter(
+            (pl.col("method") == method)
+            & (pl.col("task") == (self.leading or self.task))
+            & (pl.col("sparsity") == sparsity)
+        ).drop_nulls(["checkpoint", "score"])
+        return {
+            steps: cells(rows.filter(pl.col("checkpoint") == steps))
+            for steps in rows["checkpoint"].unique().sort().to_list()
+        }
+
     def _losses(self, loss: str, role: str, sparsity: float) -> Cells:
         name = self.roles.get(role, "")
         rows = self.losses.filter((pl.col("method") == name) & (pl.col("sparsity") == sparsity))
         return cells(main_rows(rows), loss)
-
-    def _cells(self, role: str, sparsity: float) -> Cells:
-        at = 0.0 if role == DENSE else sparsity
-        rows = self._scores(self.roles.get(role, role), self.task)
-        return cells(rows.filter(pl.col("sparsity") == at))
 
     def _scores(self, method: str, task: str) -> pl.DataFrame:
         return self.runs.filter(
@@ -94,14 +117,18 @@ def gather_evidence(material: Material) -> dict[str, Evidence]:
         "runs": every, "reduced": reduced, "losses": material.results.pretrain,
         "points": points, "distances": material.distances, "costs": costs,
     }  # fmt: skip
-    return {
+    each = {
         name: Evidence(
+            bert=None,
             family="roberta" if "roberta" in f"{name} {model.source}".lower() else "bert",
             roles=found,
             random_init=random_starts(sweep.methods),
             task=task,
             leading=leading,
+            of_paper=model.source.rpartition("/")[2] in PAPERS_MODELS,
             **{key: table.filter(pl.col("model") == name) for key, table in tables.items()},
         )
         for name, model in sweep.models.items()
     }
+    bert = next((e for e in each.values() if e.family == "bert"), None)
+    return {name: replace(e, bert=bert) if e.family == "roberta" else e for name, e in each.items()}

@@ -19,7 +19,7 @@ from tamt_ray.analysis.layout import (
     thousands,
 )
 from tamt_ray.analysis.palette import Dashes, Look, method_styles
-from tamt_ray.analysis.panels import column, draw_level, draw_line, title_of
+from tamt_ray.analysis.panels import column, draw_level, draw_line, frame_scores, title_of
 from tamt_ray.analysis.trajectories import searched_lengths
 
 _COSTS = ("iterations", "seconds")
@@ -145,6 +145,7 @@ def _draw_omp(axes: Axes, rows: pl.DataFrame, cost: str, omp: str, colour: str) 
 
 
 def _finish(axes: Axes, cost: str, rows: pl.DataFrame) -> None:
+    frame_scores(axes, rows)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_xlim(0, axes.get_xlim()[1])
     axes.xaxis.set_major_formatter(thousands)

@@ -8,7 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from tamt_ray.analysis.layout import columns_for, distinct, percent, style
+from tamt_ray.analysis.layout import (
+    columns_for,
+    distinct,
+    method_handles,
+    new_sheet,
+    percent,
+    style,
+    thousands,
+)
+from tamt_ray.analysis.palette import method_styles
+from tamt_ray.analysis.panels import column, draw_line
 
 _MAP, _BAR = 2.2, 0.95
 """Inches: a map's side, and the room for the colour bar."""
@@ -43,6 +53,29 @@ def mask_distances(distances: pl.DataFrame) -> Figure:
                 )  # fmt: skip
                 figure.colorbar(image, cax=bar).set_label("1 \N{MINUS SIGN} Jaccard")
         return figure
+
+
+def distance_over_search(drift: pl.DataFrame) -> Figure:
+    """Distance from OMP's mask over search iterations, a line a method, a panel a sparsity."""
+    models, methods = distinct(drift, "model"), distinct(drift, "method")
+    sparsities: list[float] = drift["sparsity"].unique().sort().to_list()
+    columns, looks = columns_for(len(sparsities)), method_styles(methods)
+    with style():
+        sheet = new_sheet(dict.fromkeys(models, len(sparsities)), columns, method_handles(methods))
+        for model, found in sheet.panels.items():
+            for number, ((axes,), sparsity) in enumerate(zip(found, sparsities, strict=True)):
+                here = drift.filter(model=model, sparsity=sparsity)
+                for (method,), rows in here.group_by("method", maintain_order=True):
+                    colour, marker = looks[str(method)]
+                    draw_line(axes, column(rows, "iterations"), rows, colour, marker)
+                axes.set_title(percent(sparsity), fontweight="bold")
+                axes.set_xlabel("search iterations")
+                axes.xaxis.set_major_formatter(thousands)
+                axes.set_ylim(bottom=0)
+                axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+                if number % columns == 0:
+                    axes.set_ylabel("1 \N{MINUS SIGN} Jaccard to OMP")
+        return sheet.figure
 
 
 def _draw(axes: Axes, distances: pl.DataFrame, top: float) -> AxesImage:

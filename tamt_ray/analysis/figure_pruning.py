@@ -19,7 +19,14 @@ from tamt_ray.analysis.layout import (
     style,
 )
 from tamt_ray.analysis.palette import line_styles, method_styles
-from tamt_ray.analysis.panels import column, draw_curves, draw_level, draw_line, title_of
+from tamt_ray.analysis.panels import (
+    column,
+    draw_curves,
+    draw_level,
+    draw_line,
+    frame_scores,
+    title_of,
+)
 from tamt_ray.plan.expand import DENSE
 
 _LOSS_STD = {"mlm_loss": "mlm_std", "kd_loss": "kd_std"}
@@ -28,7 +35,7 @@ _LOSS_STD = {"mlm_loss": "mlm_std", "kd_loss": "kd_std"}
 def pruning_alone(averages: pl.DataFrame, losses: pl.DataFrame, methods: Sequence[str]) -> Figure:
     """Average score, MLM loss, KD loss and every task over sparsity, a block a model.
 
-    Lines for `methods` and a dashed one for the dense model. Bands: bootstrap 95 % intervals of
+    Lines for `methods` and a dashed one for the dense model. Bands: 95 % intervals of
     scores, one standard deviation over masks of losses.
     """
     shown = [DENSE, *methods]
@@ -73,6 +80,7 @@ def models_compared(averages: pl.DataFrame, methods: Sequence[str]) -> Figure:
                 else:
                     each = part.sort("sparsity")
                     draw_line(axes, column(each, "sparsity") * 100, each, colour, marker, line)
+            frame_scores(axes, chosen)
             axes.set_title(f"{title_of(task)} (%)", fontweight="bold")
             axes.set_xlabel("sparsity (%)")
             axes.grid(axis="y", color="#dddddd", linewidth=0.6)
@@ -83,6 +91,6 @@ def _draw_losses(axes: Axes, losses: pl.DataFrame, loss: str, methods: Sequence[
     std = pl.col(_LOSS_STD[loss])
     rows = losses.select(
         "method", "sparsity", mean=pl.col(loss), low=pl.col(loss) - std, high=pl.col(loss) + std,
-        missing=pl.col("n_expected") - pl.col("n"),
+        missing=pl.col("n_expected") - pl.col("n"), baseline=pl.lit(None, pl.Float64),
     ).sort("sparsity", maintain_order=True)  # fmt: skip
     draw_curves(axes, rows, methods, label=False)

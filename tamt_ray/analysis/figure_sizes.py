@@ -13,7 +13,7 @@ from tamt_ray.analysis.layout import (
     style,
 )
 from tamt_ray.analysis.palette import Look, method_styles
-from tamt_ray.analysis.panels import draw_line
+from tamt_ray.analysis.panels import draw_line, frame_scores
 from tamt_ray.plan.expand import DENSE
 
 _GROUP = ["model", "method", "sparsity", "task"]
@@ -57,6 +57,7 @@ def _draw(axes: Axes, rows: pl.DataFrame, looks: dict[str, Look]) -> None:
         colour, marker = looks[str(method)]
         dense = method == DENSE
         draw_line(axes, x, each, colour, marker, (0, (5, 3)) if dense else "-", 8 if dense else 5.5)
+    frame_scores(axes, rows)
     axes.set_xticks(range(len(place)), [_short(size) for size in place])
     axes.set_xlabel("training examples")
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)

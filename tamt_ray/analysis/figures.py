@@ -39,7 +39,7 @@ _DPI = 110
 def main_results(averages: pl.DataFrame, runs: pl.DataFrame) -> Figure:
     """Score in percent of every method, a panel a task and their average, a block a model.
 
-    Over sparsity: lines with bands of the bootstrap 95 % interval and the dense model as a
+    Over sparsity: lines with bands of the 95 % interval and the dense model as a
     horizontal line. With one sparsity: rows of means, intervals and single runs by method.
     """
     models = distinct(averages, "model")

@@ -63,7 +63,7 @@ def gather(
     shelf: Shelf | None = None,
     published: pl.DataFrame | None = None,
 ) -> Material:
-    """The tables of a report; the seeds of all intervals are fixed here."""
+    """The tables of a report."""
     results = collect(plan, records)
     each = runs(results.downstream)
     cloud = points(results)
@@ -76,7 +76,7 @@ def gather(
         results=results,
         searches=searches,
         runs=each,
-        averages=averages(each, np.random.default_rng(SEED)),
+        averages=averages(each),
         losses=losses(results.pretrain),
         points=cloud,
         correlations=correlations(cloud, np.random.default_rng(SEED), random=_random(sweep)),

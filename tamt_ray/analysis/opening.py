@@ -2,13 +2,15 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import polars as pl
 
 from tamt_ray.analysis.averages import AVERAGE
+from tamt_ray.analysis.baselines import no_better
 from tamt_ray.analysis.html import Html, folded, join, table, tag
 from tamt_ray.analysis.material import Material
-from tamt_ray.analysis.summary import MISSING, spread
+from tamt_ray.analysis.summary import CONSTANT, MISSING, spread
 from tamt_ray.plan.config import KINDS, Kind
 from tamt_ray.plan.expand import DENSE, Plan
 from tamt_ray.store.record import Failure
@@ -81,12 +83,9 @@ def in_short(material: Material) -> Html:
                 [
                     model,
                     f"{sparsity * 100:.4g} %",
-                    tag(
-                        "td",
-                        join([tag("b", best["method"]), f" {spread(best['mean'], best['std'])}"]),
-                    ),
+                    tag("td", tag("b", best["method"]), f" {_score(best)}"),
                     f"{best['mean'] / dense:.0%}" if dense and dense > 0 else MISSING,
-                    f"{worst['method']} {spread(worst['mean'], worst['std'])}",
+                    f"{worst['method']} {_score(worst)}",
                     ", ".join(partial) or MISSING,
                 ]
             )
@@ -94,7 +93,10 @@ def in_short(material: Material) -> Html:
         return Html("")
     what = "average over tasks" if task == AVERAGE else task
     head = ["model", "removed", "highest", "of the dense model", "lowest", "runs still missing for"]
-    caption = f"Score in percent ({what}), mean ± standard deviation over runs."
+    caption = (
+        f"Score in percent ({what}), mean ± standard deviation over runs; “{CONSTANT}”: no better "
+        "than the best constant answer."
+    )
     return table(head, rows, caption, kind="words")
 
 
@@ -105,6 +107,11 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours:,} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"
+
+
+def _score(row: dict[str, Any]) -> str:
+    text = spread(row["mean"], row["std"])
+    return f"{text} {CONSTANT}" if no_better(row) else text
 
 
 def _completeness(material: Material) -> Html:

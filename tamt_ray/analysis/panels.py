@@ -9,9 +9,11 @@ from matplotlib.patheffects import withStroke
 
 from tamt_ray.analysis.averages import AVERAGE, FIVE_AVERAGE
 from tamt_ray.analysis.correlation import interval_words
+from tamt_ray.analysis.layout import GREY
 from tamt_ray.analysis.palette import Dashes, method_styles
 from tamt_ray.plan.expand import DENSE
 
+_BASELINE: Dashes = (0, (1, 2))
 SYMBOLS = {"pearson": "r", "spearman": "ρ", "kendall": "τ"}
 
 
@@ -67,6 +69,26 @@ def draw_level(
     axes.fill_between(across, low, high, color=colour, alpha=0.12, linewidth=0, zorder=0)
 
 
+def frame_scores(axes: Axes, rows: pl.DataFrame) -> None:
+    """Keep bands of few seeds from dwarfing the means, and draw the best constant answer.
+
+    `rows` as `averages` gives them. The answer is a grey line, where the panel reaches down to it.
+    """
+    axes.set_ylim(*_near(rows, axes.get_ylim()))
+    value, (low, high) = rows["baseline"].max(), axes.get_ylim()
+    if isinstance(value, float) and low <= value <= high:
+        axes.axhline(value, color=GREY, linewidth=1.0, linestyle=_BASELINE, zorder=0)
+
+
+def _near(rows: pl.DataFrame, limits: tuple[float, float]) -> tuple[float, float]:
+    """The limits, drawn in to the span of the means on either side of the means."""
+    mean = column(rows.drop_nulls("mean"), "mean")
+    if not len(mean):
+        return limits
+    span = max(1.0, float(np.ptp(mean)))
+    return max(limits[0], float(mean.min()) - span), min(limits[1], float(mean.max()) + span)
+
+
 def draw_curves(axes: Axes, averages: pl.DataFrame, methods: Sequence[str], *, label: bool) -> None:
     """Score over sparsity, a line a method with its band; the dense model as a horizontal line."""
     styles = method_styles(methods)
@@ -83,6 +105,7 @@ def draw_curves(axes: Axes, averages: pl.DataFrame, methods: Sequence[str], *, l
         else:
             draw_line(axes, column(rows, "sparsity") * 100, rows, colour, marker)
         ends[method] = float(mean[np.isfinite(mean)][-1])
+    frame_scores(axes, averages)
     axes.set_xlabel("sparsity (%)")
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     if label:
@@ -162,6 +185,10 @@ def draw_dots(
     axes.set_yticks(range(len(methods)), list(reversed(methods)))
     axes.set_ylim(-0.6, len(methods) - 0.35)
     axes.margins(x=0.12)
+    axes.set_xlim(*_near(averages, axes.get_xlim()))
+    value, (left, right) = averages["baseline"].max(), axes.get_xlim()
+    if isinstance(value, float) and left <= value <= right:
+        axes.axvline(value, color=GREY, linewidth=1.0, linestyle=_BASELINE, zorder=0)
     axes.set_xlabel("score (%)")
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
 

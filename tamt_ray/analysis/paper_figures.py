@@ -3,16 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
 from tamt_ray.analysis.averages import averages, leading_task, runs
-from tamt_ray.analysis.bootstrap import SEED
 from tamt_ray.analysis.correlation import LOSSES
 from tamt_ray.analysis.curves import search_curves
+from tamt_ray.analysis.drift import drift
 from tamt_ray.analysis.figure_cost import initialisation, search_cost, search_cost_by_task
-from tamt_ray.analysis.figure_distances import mask_distances
+from tamt_ray.analysis.figure_distances import distance_over_search, mask_distances
 from tamt_ray.analysis.figure_losses import losses_by_sparsity, losses_by_task
 from tamt_ray.analysis.figure_pruning import models_compared, pruning_alone
 from tamt_ray.analysis.figure_sizes import training_sizes
@@ -26,8 +25,9 @@ from tamt_ray.analysis.trajectories import searched_lengths, trajectories
 from tamt_ray.plan.expand import DENSE
 
 _INTERVALS = (
-    "Bands: percentile bootstrap of the mean, 95 %, masks resampled first and fine-tuning runs "
-    "within them. Hollow markers: some runs are missing; a gap: all are."
+    "Bands: 95 % intervals of the mean over mask seeds and fine-tuning seeds (Student's t); none "
+    "where there is one seed of either. Hollow markers: some runs are missing; a gap: all are. "
+    "Grey dots: the best constant answer, where scores come near it."
 )
 
 
@@ -122,7 +122,7 @@ def _lengths(material: Material) -> Iterator[PaperFigure]:
     task = leading_task(list(material.sweep.tasks))
     if task is None:
         return
-    table = trajectories(material.results, np.random.default_rng(SEED)).filter(pl.col("n") > 0)
+    table = trajectories(material.results).filter(pl.col("n") > 0)
     omp = roles(material.sweep).get("omp")
     whole = table.filter(pl.col("task") == task)
     caption = (
@@ -162,25 +162,38 @@ def _lengths(material: Material) -> Iterator[PaperFigure]:
 
 
 def _distances(material: Material) -> Iterator[PaperFigure]:
+    final = material.distances.filter(
+        pl.col("checkpoint_a").is_null(), pl.col("checkpoint_b").is_null()
+    )
     for model in material.sweep.models:
-        each = material.distances.filter(pl.col("model") == model)
+        each = final.filter(pl.col("model") == model)
         if each.is_empty():
             continue
         yield PaperFigure(
             _of_model("mask_distances", model, material), "Fig. 8, 17",
             f"Distances between masks, {model}",
-            "1 − Jaccard of the kept weights, unweighted mean over matrices, between all "
-            "subnetworks of one sparsity. White lines part the methods; numbers are means over "
-            "the pairs of two methods.",
+            "1 − Jaccard of the kept weights, unweighted mean over matrices, between the final "
+            "masks of one sparsity. White lines part the methods; numbers are means over the "
+            "pairs of two methods.",
             mask_distances(each),
         )  # fmt: skip
+    omp = roles(material.sweep).get("omp", "")
+    moved = drift(material.distances, material.searches, omp)
+    if moved.group_by("model", "sparsity", "method").len()["len"].max() in (None, 1):
+        return
+    yield PaperFigure(
+        "distance_over_search", "Fig. 8", "How far masks move away from OMP's",
+        "1 − Jaccard to the mask of one-shot magnitude pruning over search iterations, mean over "
+        "masks with its 95 % interval.",
+        distance_over_search(moved),
+    )  # fmt: skip
 
 
 def _sizes(material: Material) -> Iterator[PaperFigure]:
     each = runs(material.results.downstream, by="train_size")
     if each["score"].drop_nulls().is_empty() or not each["train_size"].count():
         return
-    table = averages(each, np.random.default_rng(SEED), by=("train_size",))
+    table = averages(each, by=("train_size",))
     yield PaperFigure(
         "training_sizes", "Fig. 9", "Scores on smaller training sets",
         "Score over the number of training examples, which stand side by side without a scale; "

@@ -8,6 +8,7 @@ from importlib.resources import files
 import polars as pl
 
 from tamt_ray.analysis.answers import (
+    advantages_table,
     claims_table,
     comparisons_table,
     costs_table,
@@ -15,7 +16,7 @@ from tamt_ray.analysis.answers import (
 )
 from tamt_ray.analysis.claims import Judged, claims_frame, judge_claims
 from tamt_ray.analysis.closing import caveats, configuration, sources
-from tamt_ray.analysis.evidence import gather_evidence
+from tamt_ray.analysis.evidence import Evidence, gather_evidence
 from tamt_ray.analysis.figures import pretraining_vs_downstream, to_png, to_svg
 from tamt_ray.analysis.html import Html, contents, folded, join, section, tag
 from tamt_ray.analysis.material import Material, gather
@@ -26,6 +27,7 @@ from tamt_ray.analysis.settings import (
     iterations_table,
     methods_table,
     times_table,
+    travels_table,
 )
 from tamt_ray.analysis.shelf import Shelf
 from tamt_ray.analysis.tables import correlations_table, losses_table, masks_table, scores_table
@@ -49,7 +51,7 @@ _PLACES = {
     ),
     "What a search takes": ("search_cost", "initialisation"),
     "Less training data": ("training_sizes",),
-    "Masks": ("mask_distances",),
+    "Masks": ("mask_distances", "distance_over_search"),
     "How the searches went": ("search_losses", "density"),
 }  # fmt: skip
 """The section of each figure, by the beginning of its name."""
@@ -74,7 +76,8 @@ def build_report(
     """
     material = gather(sweep, plan, records, failures or {}, shelf, published)
     figures = {figure.name: (figure, to_png(figure.figure)) for figure in _figures(material)}
-    judged = judge_claims(gather_evidence(material)) if material.tasks else []
+    evidence = gather_evidence(material) if material.tasks else {}
+    judged = judge_claims(evidence) if evidence else []
     tables = {
         "downstream": material.results.downstream,
         "pretrain": material.results.pretrain,
@@ -87,7 +90,7 @@ def build_report(
     if shelf is not None:
         tables["distances"] = material.distances
     return {
-        "report.html": _page(material, figures, judged).encode(),
+        "report.html": _page(material, figures, evidence, judged).encode(),
         **{f"tables/{name}.parquet": _parquet(table) for name, table in tables.items()},
         **{f"figures/{name}.png": image for name, (_, image) in figures.items()},
     }
@@ -106,7 +109,9 @@ def _figures(material: Material) -> list[PaperFigure]:
 Drawn = Mapping[str, tuple[PaperFigure, bytes]]
 
 
-def _page(material: Material, figures: Drawn, judged: Judged) -> str:
+def _page(
+    material: Material, figures: Drawn, evidence: Mapping[str, Evidence], judged: Judged
+) -> str:
     style = files("tamt_ray.analysis").joinpath("report.css").read_text(encoding="utf-8")
     head = tag(
         "head",
@@ -115,9 +120,8 @@ def _page(material: Material, figures: Drawn, judged: Judged) -> str:
         tag("title", f"{material.sweep.name} · tamt_ray"),
         tag("style", Html(style)),
     )
-    sections = {
-        title: content for title, content in _sections(material, figures, judged).items() if content
-    }
+    every = _sections(material, figures, evidence, judged)
+    sections = {title: content for title, content in every.items() if content}
     body = tag(
         "body",
         opening(material, contents(sections)),
@@ -126,7 +130,9 @@ def _page(material: Material, figures: Drawn, judged: Judged) -> str:
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def _sections(material: Material, figures: Drawn, judged: Judged) -> dict[str, Html]:
+def _sections(
+    material: Material, figures: Drawn, evidence: Mapping[str, Evidence], judged: Judged
+) -> dict[str, Html]:
     """Titles and contents, in order; empty ones are left out of the page."""
     places = {title: _placed(names, figures) for title, names in _PLACES.items()}
     head: dict[str, Html] = {}
@@ -156,10 +162,14 @@ def _sections(material: Material, figures: Drawn, judged: Judged) -> dict[str, H
                 times_table(material),
             ]
         ),
-        "Less training data": join([places["Less training data"], reduced_table(material)]),
+        "Less training data": join(
+            [places["Less training data"], reduced_table(material), advantages_table(evidence)]
+        ),
         "Masks": join([places["Masks"], masks_table(material)]),
         "How the searches went": places["How the searches went"],
-        "Settings": join([datasets_table(material), methods_table(material)]),
+        "Settings": join(
+            [datasets_table(material), methods_table(material), travels_table(material)]
+        ),
         "How far to trust this": caveats(material),
         "Sources": sources(material),
         "The sweep": configuration(material),

@@ -45,7 +45,8 @@ class Saving:
     `iterations` and `seconds` by linear interpolation between the points before and behind;
     `at_first`: the first point is there already, so they are at most these and the ratios at
     least. A ratio is IMP's cost at its best over TAMT's, with its 95 % interval; no interval where
-    more than 2.5 % of the resamples never `reached` the score, or there is a single run.
+    more than 2.5 % of the resamples never `reached` the score. With one mask seed or one
+    fine-tuning seed there is neither an interval nor a share of resamples.
     """
 
     target: float
@@ -54,7 +55,7 @@ class Saving:
     at_first: bool
     ratios: tuple[float, float] | None
     intervals: tuple[tuple[float, float], tuple[float, float]] | None
-    reached: float
+    reached: float | None
 
 
 def saving(imp: Curve, tamt: Curve, draws: int = DRAWS, level: float = 0.95) -> Saving:
@@ -63,7 +64,7 @@ def saving(imp: Curve, tamt: Curve, draws: int = DRAWS, level: float = 0.95) -> 
     Both curves are resampled together: mask seeds with replacement, and fine-tuning seeds. Three
     seeds give a bootstrap too little spread, so the interval is that of the logarithm of the
     ratio, with the standard deviation of the resamples widened by n / (n − 1) and Student's t, n
-    the smallest number of seeds above one that a curve has. Two seeds that agree have none.
+    the smallest number of seeds that a curve has. Two seeds that agree have none.
     """
     masks, runs = imp.scores.shape[1:]
     rng = np.random.default_rng(SEED)
@@ -85,17 +86,15 @@ def saving(imp: Curve, tamt: Curve, draws: int = DRAWS, level: float = 0.95) -> 
     reached = float((~np.isnan(place[1:][usable])).mean()) if usable.any() else 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(cost / ours)
-    there = bool(~np.isnan(place[0]))
+    there, seeds = bool(~np.isnan(place[0])), _least_seeds(imp, tamt)
     return Saving(
         target=float(target[0]),
         imp=(float(cost[0, 0]), float(cost[0, 1])),
         found=(float(ours[0, 0]), float(ours[0, 1])) if there else None,
         at_first=bool(place[0] == 0),
         ratios=(float(np.exp(logs[0, 0])), float(np.exp(logs[0, 1]))) if there else None,
-        intervals=_intervals(logs, _least_seeds(imp, tamt), level)
-        if there and reached >= 1 - _NEVER
-        else None,
-        reached=reached,
+        intervals=_intervals(logs, seeds, level) if there and reached >= 1 - _NEVER else None,
+        reached=reached if seeds > 1 else None,
     )
 
 
@@ -223,10 +222,9 @@ def _at(values: NDArray[np.float64], place: Array) -> Array:
 
 
 def _least_seeds(*curves: Curve) -> int:
-    """The smallest number of mask or fine-tuning seeds above one that a curve has runs of; or 1."""
+    """The smallest number of mask or fine-tuning seeds that a curve has runs of."""
     there = [~np.isnan(curve.scores) for curve in curves]
-    seeds = [int(runs.any(axis=axes).sum()) for runs in there for axes in ((0, 2), (0, 1))]
-    return min((number for number in seeds if number > 1), default=1)
+    return min(int(runs.any(axis=axes).sum()) for runs in there for axes in ((0, 2), (0, 1)))
 
 
 def _intervals(
@@ -235,7 +233,7 @@ def _intervals(
     spreads = [float(np.nanstd(logs[1:, k])) if not np.isnan(logs[1:, k]).all() else np.nan
                for k in (0, 1)]  # fmt: skip
     # That two seeds agree to the last digit is no certainty.
-    if n == 1 or (n == 2 and min(spreads) < 1e-12):
+    if n < 2 or (n == 2 and min(spreads) < 1e-12):
         return None
     reach = float(stats.t.ppf((1 + level) / 2, n - 1)) * (n / (n - 1)) ** 0.5
     found = [

@@ -9,6 +9,7 @@ from tamt_ray.analysis.material import Material
 from tamt_ray.analysis.opening import duration
 from tamt_ray.analysis.results import main_rows
 from tamt_ray.analysis.summary import MISSING
+from tamt_ray.analysis.travel import ENOUGH, travels
 from tamt_ray.values.table import Table
 
 
@@ -102,12 +103,28 @@ def times_table(material: Material) -> Html:
     return _by_sparsity(material, "Training time", found, caption)
 
 
+def travels_table(material: Material) -> Html:
+    """How far the scores of each mask training can move, in thresholds φ."""
+    found = {
+        place: tag("td", f"{travel:.3g} φ", class_="missing" if travel < ENOUGH else "")
+        for place, travel in travels(material.plan).items()
+    }
+    if not found:
+        return Html("")
+    caption = (
+        "Sum of the learning rates over the steps, divided by φ (paper: 59 φ for MLM at 70 %). "
+        f"Marked: below {ENOUGH:g} φ a mask can hardly leave its start, since kept scores begin at "
+        "αφ, pruned ones at 0, and only those that cross φ change the mask."
+    )
+    return _by_sparsity(material, "Score travel", found, caption)
+
+
 def _trained(material: Material) -> pl.DataFrame:
     return main_rows(material.searches).filter(pl.col("iterations") > 0)
 
 
 def _by_sparsity(
-    material: Material, what: str, found: Mapping[tuple[object, ...], str], caption: str
+    material: Material, what: str, found: Mapping[tuple[str, str, float], str], caption: str
 ) -> Html:
     """A row a trained method, a column a sparsity, a table a model."""
     trained = _trained(material)

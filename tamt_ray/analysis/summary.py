@@ -3,9 +3,12 @@
 import polars as pl
 
 from tamt_ray.analysis.averages import AVERAGE, GROUP, losses, means, runs
+from tamt_ray.analysis.baselines import no_better
 from tamt_ray.analysis.results import Results
 
 MISSING = "–"
+CONSTANT = "≤ constant"
+"""Beside a score: no better than the best constant answer."""
 
 
 def spread(mean: float | None, std: float | None, digits: int = 1) -> str:
@@ -25,8 +28,9 @@ def summary(results: Results) -> pl.DataFrame:
     """A row for each (model, method, sparsity), in plan order, every other column ready to print.
 
     `average %` over tasks and `<task> %`: mean ± standard deviation over runs, "(n/expected)"
-    where some are missing; `mlm_loss` (nats), `kd_loss` (cosine distance): the same over masks;
-    `runs`: complete ones, of how many.
+    where some are missing, "≤ constant" where a constant answer is as good; `mlm_loss` (nats),
+    `kd_loss` (cosine distance): mean ± standard deviation over masks; `runs`: complete ones, of how
+    many.
     """
     keys = GROUP[:3]
     scores = {
@@ -48,6 +52,8 @@ def summary(results: Results) -> pl.DataFrame:
             if found:
                 text = spread(found["mean"], found["std"])
                 row[title] = counted(text, found["n"], found["n_expected"])
+                if no_better(found):
+                    row[title] = f"{row[title]} {CONSTANT}"
         for name in ("mlm", "kd"):
             text = spread(loss[f"{name}_loss"], loss[f"{name}_std"], 3)
             row[f"{name}_loss"] = counted(text, loss["n"], loss["n_expected"])

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import polars as pl
 
 from tamt_ray.analysis.averages import AVERAGE
+from tamt_ray.analysis.baselines import no_better
 from tamt_ray.analysis.correlation import LOSSES, interval_words
 from tamt_ray.analysis.html import Html, folded, join, table, tag
 from tamt_ray.analysis.material import Material
-from tamt_ray.analysis.summary import MISSING
+from tamt_ray.analysis.summary import CONSTANT, MISSING
 from tamt_ray.plan.expand import DENSE
 
 _LOSS_NAMES = {"mlm_loss": "MLM", "kd_loss": "KD"}
@@ -27,7 +28,15 @@ def _scores_of(material: Material, model: str) -> Html:
     rows = {(r["method"], r["sparsity"], r["task"]): r for r in each.iter_rows(named=True)}
     best = _best(each)
     order = each.select("sparsity", "method").unique(maintain_order=True)
+    constant = {
+        task: value
+        for task, value in each.group_by("task").agg(pl.col("baseline").max()).iter_rows()
+        if value is not None
+    }
     body: list[list[str] | Html] = []
+    if constant:
+        cells = [_number(constant[task], 1) if task in constant else MISSING for task in tasks]
+        body.append(["best constant answer", *cells, MISSING])
     for sparsity in sorted(order["sparsity"].unique().to_list()):
         methods = order.filter(pl.col("sparsity") == sparsity)["method"].to_list()
         for method in methods:
@@ -44,9 +53,10 @@ def _scores_of(material: Material, model: str) -> Html:
             body.append([method, *cells, f"{n}" if n == expected else f"{n} of {expected}"])
     head = ["method", *("average" if task == AVERAGE else task for task in tasks), "runs"]
     caption = (
-        "Percent. Mean ± standard deviation over runs; below it the bootstrap 95 % interval of the "
-        "mean. Underlined: the highest mean of its sparsity so far, which is no test of a "
-        "difference. “runs”: complete ones behind the first column."
+        "Percent. Mean ± standard deviation over runs; below it the 95 % interval of the mean, "
+        "where there are two mask seeds and two fine-tuning seeds. Underlined: the highest mean of "
+        "its sparsity so far, which is no test of a difference. “≤ constant”: no better than the "
+        "best constant answer. “runs”: complete ones behind the first column."
     )
     return join([tag("h3", model), table(head, body, caption)])
 
@@ -72,6 +82,8 @@ def _score(row: dict[str, float | str | None], best: bool) -> Html:
     if row["low"] is not None:
         interval = f"[{_number(row['low'], 1)}, {_number(row['high'], 1)}]"
         parts.append(tag("small", interval))
+    if no_better(row):
+        parts.append(tag("small", CONSTANT, class_="warn"))
     if row["missing"]:
         parts.append(tag("small", f"{row['n']} of {row['n_expected']} runs", class_="warn"))
     title = f"95 % interval {interval}, {row['n']} of {row['n_expected']} runs"

@@ -1,19 +1,15 @@
 """How good a mask is after how long a search (Fig. 6, 7, 14–16)."""
 
-import numpy as np
 import polars as pl
 
 from tamt_ray.analysis.averages import averages, runs
-from tamt_ray.analysis.bootstrap import DRAWS
 from tamt_ray.analysis.results import Results
 from tamt_ray.plan.expand import DENSE
 
 _POINT = ["model", "method", "sparsity", "checkpoint"]
 
 
-def trajectories(
-    results: Results, rng: np.random.Generator | None = None, draws: int = DRAWS
-) -> pl.DataFrame:
+def trajectories(results: Results) -> pl.DataFrame:
     """`averages` of every search length, a row for each (model, method, sparsity, checkpoint,
     task), in plan order, then rising in `iterations`; without the dense model.
 
@@ -27,8 +23,8 @@ def trajectories(
     )
     found = averages(
         runs(results.downstream, by="checkpoint").filter(pl.col("method") != DENSE),
-        rng, draws, by=("checkpoint",),
-    )  # fmt: skip
+        by=("checkpoint",),
+    )
     costly = found.join(cost, on=_POINT, how="left", nulls_equal=True, maintain_order="left")
     searches = costly.partition_by("model", "method", "sparsity", maintain_order=True)
     risen = [rows.sort("iterations", maintain_order=True) for rows in searches]

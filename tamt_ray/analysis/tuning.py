@@ -98,13 +98,19 @@ def _entry(outcome: Outcome, best: Trial) -> list[str]:
 def _fields(study: Study, values: Mapping[str, Value]) -> dict[str, object]:
     """The method's entry: what was tuned, and what its recipe would not fill in alike."""
     tuned, _ = with_values(study.method, study.sweep.search, values)
-    entry = {"method": tuned.word, "recipe": tuned.recipe}
+    told = tuned.model_dump(mode="json")
+    required = {
+        name: told[name]
+        for name, field in type(tuned).model_fields.items()
+        if field.is_required() and name not in tuned.aliases.get(tuned.word, {})
+    }
+    entry = {"method": tuned.word, "recipe": tuned.recipe, **required}
     implied = type(tuned).model_validate(method_entry(entry, study.sweep.recipe))
     known = implied.model_dump(mode="json")
     own = {
         name: value
-        for name, value in tuned.model_dump(mode="json").items()
-        if name in values or (value != known[name] and name != "steps")
+        for name, value in told.items()
+        if name in values or name in required or (value != known[name] and name != "steps")
     }
     if tuned.recipe != study.sweep.recipe:
         own = {"recipe": tuned.recipe, **own}

@@ -92,6 +92,12 @@ class Search(Config, ABC):
         return 0
 
     @property
+    def travel(self) -> float | None:
+        """Way that a score can go in its training, in thresholds; None where no score is trained
+        towards a threshold."""
+        return None
+
+    @property
     def weight_bytes(self) -> float:
         """Bytes for each weight that its artifacts take beside the mask."""
         return 0.0

@@ -67,6 +67,11 @@ class TamtSearch(TrainedSearch):
     def operations(self) -> float:
         return self.step_operations(passes(self.objective))
 
+    @property
+    def travel(self) -> float:
+        lr, decay_steps = self.optimizer.lr, self.training.horizon
+        return score_travel(lr, decay_steps, self.steps, self.scoring.threshold)
+
     def find(self, bench: Bench) -> Found:
         """Train the scores to the last step."""
         from tamt_ray.search.tamt import MaskedWeights
@@ -198,6 +203,16 @@ class Tamt(TrainedMethod, Scoring):
     def _steps(self, sparsity: float) -> int | None:
         """Return the steps for a sparsity; None where the table lacks it."""
         return self.steps.get(sparsity) if isinstance(self.steps, dict) else self.steps
+
+
+def score_travel(lr: float, decay_steps: int, steps: int, threshold: float) -> float:
+    """Return Σ lr / φ over the steps: the way that a score can go, in thresholds.
+
+    The learning rate falls linearly from `lr` to 0 over `decay_steps`. Adam moves a score by about
+    the learning rate per step, if all gradients point one way.
+    """
+    done = min(steps, decay_steps)
+    return lr * (done - done * (done - 1) / (2 * decay_steps)) / threshold
 
 
 def _names(terms: object) -> tuple[str, ...]:

@@ -105,16 +105,20 @@ def starts(sign: int) -> Evidence:
     return replace(EMPTY, runs=found, random_init={"tamt_kd": "kd_random"})
 
 
-def losses(lowered: str, role: str) -> Maker:
+def losses(lowered: str, role: str, other: str = "omp", *, both: bool = False) -> Maker:
+    """A loss of `role` that is lower than that of `other`, or higher, or lost in noise; `both`:
+    the other loss, too."""
+
     def make(sign: int) -> Evidence:
         difference, noise = level(sign)
         rows = []
         for sparsity in (0.6, 0.7):
-            for method, loss in (("omp", 5.0), (role, 5.0 - difference / 5)):
+            for method, loss in ((other, 5.0), (role, 5.0 - difference / 5)):
                 for mask in masks_of(method):
-                    both = {"mlm_loss": 1.0, "kd_loss": 1.0}
-                    both[lowered] = loss + noise / 5 * jitter(method, sparsity, mask)
-                    rows.append((method, sparsity, mask, None, *both.values()))
+                    value = loss + noise / 5 * jitter(method, sparsity, mask)
+                    found = dict.fromkeys(("mlm_loss", "kd_loss"), value if both else 1.0)
+                    found[lowered] = value
+                    rows.append((method, sparsity, mask, None, *found.values()))
         return replace(EMPTY, losses=pl.DataFrame(rows, schema=_LOSSES, orient="row"))
 
     return make
@@ -134,20 +138,6 @@ def foretells(sparsities: tuple[float, ...] = (0.5, 0.7, 0.9)) -> Maker:
         return replace(EMPTY, points=pl.DataFrame(rows, schema=POINTS, orient="row"))
 
     return make
-
-
-def fifty(sign: int) -> Evidence:
-    """For "no relation": within each method score and loss are unrelated, and all methods alike;
-    against it: a lower loss, a better score; for neither: two methods apart, by chance."""
-    if sign == -1:
-        return foretells((0.5,))(1)
-    rows = []
-    for number, method in enumerate([*ROLES][1:]):
-        for k in range(24):
-            loss, score = (k * 7 % 24, k * 13 % 24) if sign == 1 else (number * 7 % 5, number)
-            rows.append((method, 0.5, float(score), float(loss), float(loss)))
-    rows += [("random", 0.5, 0.0, 99.0, 99.0)] * 3
-    return replace(EMPTY, points=pl.DataFrame(rows, schema=POINTS, orient="row"))
 
 
 def omp_against_random(sign: int) -> Evidence:
@@ -192,11 +182,13 @@ def similar(sparsity: float, values: Mapping[int, tuple[float, float]]) -> Maker
     return make
 
 
-def costs(of: str, values: Mapping[int, tuple[float, float, float]]) -> Maker:
+def costs(
+    of: str, values: Mapping[int, tuple[float, float, float]], sparsity: float = 0.7
+) -> Maker:
     def make(sign: int) -> Evidence:
         ratio, low, high = values[sign]
         found = dict.fromkeys(_COSTS) | {
-            "sparsity": 0.7, "method": "tamt_kd", "imp_seconds": 60.0, "at_first": False,
+            "sparsity": sparsity, "method": "tamt_kd", "imp_seconds": 60.0, "at_first": False,
             "reached": 1.0, "device": "gpu", f"{of}_ratio": ratio, f"{of}_low": low,
             f"{of}_high": high,
         }  # fmt: skip
@@ -206,7 +198,103 @@ def costs(of: str, values: Mapping[int, tuple[float, float, float]]) -> Maker:
 
 
 QUICKER = {1: (3.0, 2.0, 4.0), -1: (0.5, 0.3, 0.8), 0: (2.0, 0.7, 5.0)}
+SLOWER = {1: (0.5, 0.3, 0.8), -1: (3.0, 2.0, 4.0), 0: (2.0, 0.7, 5.0)}
 ABOUT = {1: (8.0, 6.0, 11.0), -1: (2.0, 1.5, 3.0), 0: (8.0, 2.0, 40.0)}
+
+
+def same(a: str, b: str, at: tuple[float, ...] = (0.6, 0.7, 0.8, 0.9), task: str = "t") -> Maker:
+    """a as good as b, far from it, or lost in noise."""
+
+    def make(sign: int) -> Evidence:
+        difference, noise = {1: (0.2, 0.1), -1: (5.0, 0.1), 0: (0.2, 9.0)}[sign]
+        scores: dict[Name, float] = {}
+        for sparsity in at:
+            scores[a, sparsity], scores[b, sparsity] = 60 + difference, 60
+        return replace(EMPTY, runs=runs_table(scores, noise, task))
+
+    return make
+
+
+def mild_decline(sign: int) -> Evidence:
+    """IMP is ten points behind at 50 % in any case; only the decline differs."""
+    difference, noise = level(sign)
+    scores: dict[Name, float] = {("imp", 0.5): 60, ("omp", 0.5): 70, ("omp", 0.9): 40}
+    scores["imp", 0.9] = 30 + difference
+    return replace(EMPTY, runs=runs_table(scores, noise))
+
+
+def half_left(sign: int) -> Evidence:
+    score, noise = {1: (40, 0.1), -1: (60, 0.1), 0: (40, 30.0)}[sign]
+    scores: dict[Name, float] = {("full", 0.0): 80, ("random", 0.9): 10}
+    scores["omp", 0.9], scores["imp", 0.9] = 25, score
+    return replace(EMPTY, runs=runs_table(scores, noise))
+
+
+def best_at_sixty(sign: int) -> Evidence:
+    difference, noise = level(sign)
+    scores: dict[Name, float] = {("tamt_mlm", s): 60 for s in (0.6, 0.7, 0.8)}
+    scores |= {("tamt_kd", 0.6): 60 + difference, ("tamt_kd", 0.7): 60 - difference}
+    scores["tamt_kd", 0.8] = 60 - difference
+    return replace(EMPTY, runs=runs_table(scores, noise))
+
+
+def fragile_roberta(sign: int) -> Evidence:
+    """Above BERT at 30 %; below it at 70 %, or not, or lost in noise."""
+    difference, noise = level(sign)
+    of_bert = runs_table({("omp", 0.3): 70, ("omp", 0.7): 50}, noise)
+    lead = 9 if sign else 0
+    ours = runs_table({("omp", 0.3): 70 + lead, ("omp", 0.7): 50 - difference}, 1.1 * noise)
+    return replace(EMPTY, family="roberta", runs=ours, bert=replace(EMPTY, runs=of_bert))
+
+
+def widening(sign: int) -> Evidence:
+    difference, noise = level(sign)
+    scores: dict[Name, float] = {("omp", 0.2): 80, ("random", 0.2): 70, ("omp", 0.5): 60}
+    scores["random", 0.5] = 50 - difference
+    tables = [runs_table(scores, noise, task) for task in ("rte", "mnli", "squad")]
+    return replace(EMPTY, runs=pl.concat(tables))
+
+
+def rising(method: str) -> Maker:
+    """Scores at four checkpoints that rise, fall or neither; the final mask does not matter."""
+
+    def make(sign: int) -> Evidence:
+        difference, noise = level(sign)
+        scores: dict[Name, float] = {
+            (method, 0.7, 1000 * 2**k): 50 + difference * k for k in range(4)
+        }
+        scores[method, 0.7] = 0
+        return replace(EMPTY, runs=runs_table(scores, noise), random_init={"tamt_kd": "kd_random"})
+
+    return make
+
+
+def moving_away(sign: int) -> Evidence:
+    """TAMT-MLM's masks leave OMP's, come back, or neither; TAMT-KD's stay."""
+    difference, noise = level(sign)
+    rows = [
+        (0.7, "omp", method, None, seed, None, 1000 * 2**k,
+         0.5 + slope * k + noise / 200 * jitter(method, seed, k))
+        for method, slope in (("tamt_mlm", difference / 100), ("tamt_kd", 0.0))
+        for seed in SEEDS
+        for k in range(4)
+    ]  # fmt: skip
+    rows += [(0.7, "omp", "tamt_mlm", None, seed, None, None, 0.0) for seed in SEEDS]
+    return replace(EMPTY, distances=pl.DataFrame(rows, schema=_DISTANCES, orient="row"))
+
+
+def furthest_pair(sign: int) -> Evidence:
+    """IMP and TAMT-MLM against IMP and TAMT-KD, and against OMP and TAMT-KD."""
+    difference, noise = level(sign)
+    rows = [
+        (0.7, "imp", method, ours, theirs, None, None,
+         0.4 + more + noise / 100 * jitter("imp", method, ours, theirs))
+        for method, more in (("tamt_mlm", difference / 100), ("tamt_kd", 0.0))
+        for ours in SEEDS
+        for theirs in SEEDS
+    ]  # fmt: skip
+    rows += [(0.7, "omp", "tamt_kd", None, seed, None, None, 0.01 * seed) for seed in SEEDS]
+    return replace(EMPTY, distances=pl.DataFrame(rows, schema=_DISTANCES, orient="row"))
 
 
 def peaks(task: str) -> Maker:

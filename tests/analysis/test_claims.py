@@ -3,14 +3,23 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pytest
 
-from tamt_ray.analysis import claims_losses, claims_masks, claims_scores
+from tamt_ray.analysis import (
+    claims_losses,
+    claims_masks,
+    claims_models,
+    claims_scores,
+    claims_sizes,
+    claims_steps,
+    claims_tasks,
+)
 from tamt_ray.analysis.claims import CLAIMS, judge_claims
-from tamt_ray.analysis.effect import Effect
+from tamt_ray.analysis.effect import Design, Effect
 from tamt_ray.analysis.evidence import Evidence
-from tamt_ray.analysis.verdict import Finding, everywhere, within
+from tamt_ray.analysis.verdict import Finding, equivalent, everywhere, somewhere, within
 
 from .claim_evidence import (
     ABOUT,
@@ -19,19 +28,29 @@ from .claim_evidence import (
     QUICKER,
     ROLES,
     SEEDS,
+    SLOWER,
     Maker,
     above,
+    best_at_sixty,
     costs,
-    fifty,
     foretells,
+    fragile_roberta,
+    furthest_pair,
+    half_left,
     losses,
+    mild_decline,
+    moving_away,
     near_omp,
     ninety,
     omp_against_random,
     peaks,
     random_worst,
+    rising,
+    runs_table,
+    same,
     similar,
     starts,
+    widening,
 )
 
 MAKERS: dict[Callable[[Evidence], Finding], Maker] = {
@@ -42,14 +61,28 @@ MAKERS: dict[Callable[[Evidence], Finding], Maker] = {
     claims_scores.tamt_mlm_kd_beats_imp: above("tamt_mlm_kd", "imp"),
     claims_scores.imp_beats_omp: above("imp", "omp"),
     claims_scores.kd_is_weak: above("tamt_mlm", "tamt_kd", (0.7, 0.8, 0.9)),
-    claims_scores.omp_init_beats_random_init: starts,
-    claims_scores.mnli_advantage_peaks: peaks("mnli"),
-    claims_scores.squad_advantage_peaks: peaks("squad"),
+    claims_scores.mlm_kd_is_about_mlm: same("tamt_mlm_kd", "tamt_mlm"),
+    claims_scores.mlm_kd_beats_mlm: above("tamt_mlm_kd", "tamt_mlm"),
+    claims_scores.imp_declines_more_mildly: mild_decline,
+    claims_scores.half_is_left_at_ninety: half_left,
+    claims_scores.kd_is_best_at_sixty: best_at_sixty,
+    claims_scores.little_improvement_at_fifty: same("imp", "omp", (0.5,)),
+    claims_models.roberta_falls_below_bert: fragile_roberta,
+    claims_tasks.no_gain_on_mrpc: same("tamt_kd", "imp", task="mrpc"),
+    claims_tasks.no_gain_on_rte: same("tamt_kd", "imp", task="rte"),
+    claims_tasks.gap_to_random_widens: widening,
+    claims_steps.omp_init_beats_random_init: starts,
+    claims_steps.scores_rise_from_omp: rising("tamt_mlm"),
+    claims_steps.scores_rise_from_random: rising("kd_random"),
+    claims_sizes.mnli_advantage_peaks: peaks("mnli"),
+    claims_sizes.squad_advantage_peaks: peaks("squad"),
     claims_losses.mlm_training_lowers_kd: losses("kd_loss", "tamt_mlm"),
     claims_losses.kd_training_lowers_mlm: losses("mlm_loss", "tamt_kd"),
     claims_losses.mlm_loss_foretells_score: foretells(),
     claims_losses.kd_loss_foretells_score: foretells(),
-    claims_losses.no_correlation_at_fifty: fifty,
+    claims_losses.tamt_mlm_has_lowest_mlm_loss: losses("mlm_loss", "tamt_mlm", "tamt_kd"),
+    claims_losses.tamt_kd_has_lowest_kd_loss: losses("kd_loss", "tamt_kd", "imp"),
+    claims_losses.imp_losses_below_omp: losses("kd_loss", "imp", both=True),
     claims_losses.omp_worse_loss_better_score: omp_against_random,
     claims_masks.kd_stays_near_omp: near_omp,
     claims_masks.jaccard_at_sixty: similar(0.6, {1: (0.75, 0.01), -1: (0.5, 0.01), 0: (0.72, 0.2)}),
@@ -58,6 +91,9 @@ MAKERS: dict[Callable[[Evidence], Finding], Maker] = {
     claims_masks.less_time: costs("seconds", QUICKER),
     claims_masks.iterations_ratio: costs("iterations", ABOUT),
     claims_masks.time_ratio: costs("seconds", ABOUT),
+    claims_masks.kd_is_slower_at_eighty: costs("iterations", SLOWER, 0.8),
+    claims_masks.mlm_masks_move_away: moving_away,
+    claims_masks.imp_and_tamt_mlm_differ_most: furthest_pair,
 }
 VERDICTS = {1: "supported", -1: "contradicted", 0: "not decidable"}
 
@@ -90,11 +126,105 @@ def test_the_model_decides_where_ninety_percent_is_asked_for() -> None:
 
 def test_statements_about_a_model_are_asked_of_that_model() -> None:
     judged = judge_claims({"mini": EMPTY, "big": replace(EMPTY, family="roberta")})
-    about = [(claim.family, model) for claim, model, _ in judged if claim.family]
-    assert set(about) == {("bert", "mini"), ("roberta", "big")}
+    about = [(claim.family, model) for claim, model, _ in judged if not claim.elsewhere]
+    assert {pair for pair in about if pair[0]} == {("bert", "mini"), ("roberta", "big")}
     alone = judge_claims({"mini": EMPTY})
     assert {f.why for c, m, f in alone if m is None} == {"the sweep has no RoBERTa"}
     assert len({claim for claim, _, _ in alone}) == len(CLAIMS)
+
+
+@pytest.mark.parametrize(
+    ("family", "of_paper", "verdict"),
+    [("bert", True, "contradicted"), ("bert", False, "does not hold here"),
+     ("roberta", True, "does not hold here")],
+)  # fmt: skip
+def test_only_the_model_of_a_statement_contradicts_it(
+    family: str, of_paper: bool, verdict: str
+) -> None:
+    """Fig. 8 is about BERT."""
+    evidence = replace(near_omp(-1), family=family, of_paper=of_paper)
+    verdicts = {claim.test: finding.verdict for claim, _, finding in judge_claims({"m": evidence})}
+    assert verdicts[claims_masks.kd_stays_near_omp] == verdict
+
+
+@pytest.mark.parametrize("lonely", ["seed", "mask_seed"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_one_seed_gives_no_verdict(lonely: str, sign: int) -> None:
+    """However large the difference is."""
+    evidence = above("tamt_mlm", "imp")(sign)
+    single = replace(evidence, runs=evidence.runs.filter(pl.col(lonely) == 1))
+    finding = claims_scores.tamt_mlm_beats_imp(single)
+    assert finding.verdict == "not decidable"
+    words = {"seed": "one fine-tuning seed", "mask_seed": "one mask seed"}[lonely]
+    assert finding.why == f"{words}: everywhere"
+    costly = costs("iterations", QUICKER)(sign)
+    unknown = costly.costs.with_columns(reached=pl.lit(None, pl.Float64))
+    finding = claims_masks.fewer_iterations(replace(costly, costs=unknown))
+    assert finding.verdict == "not decidable"
+    assert finding.why == "one mask seed or one fine-tuning seed"
+
+
+def test_kd_too_far_to_reach_imp_is_slower() -> None:
+    evidence = costs("iterations", SLOWER, 0.8)(-1)
+    never = evidence.costs.with_columns(
+        *(pl.lit(None, pl.Float64).alias(f"iterations_{n}") for n in ("ratio", "low", "high")),
+        reached=pl.lit(0.01),
+    )
+    finding = claims_masks.kd_is_slower_at_eighty(replace(evidence, costs=never))
+    assert finding.verdict == "supported"
+
+
+def test_more_than_sixty_percent_left_is_not_half() -> None:
+    """60 of 80 points are above the range; OMP and random pruning are not asked."""
+    finding = claims_scores.half_is_left_at_ninety(half_left(-1))
+    assert finding.why == "below 0: 0.6 × dense − imp"
+
+
+def test_advantage_by_training_size() -> None:
+    """55 and ten more in between, less IMP's 50; all of the data comes last."""
+    found = claims_sizes.advantages("mnli", peaks("mnli")(1))
+    means = {size: np.mean([*values.values()]) for size, values in found.items()}
+    assert list(means) == [1000, 5000, 10_000, None]
+    assert list(means.values()) == pytest.approx([5, 15, 15, 5], abs=0.1)
+    assert claims_sizes.advantages("squad", peaks("mnli")(1)) == {}
+
+
+def test_gaps_of_two_tasks_do_not_stand_for_a_third() -> None:
+    evidence = widening(1)
+    two = replace(evidence, runs=evidence.runs.filter(pl.col("task") != "squad"))
+    assert claims_tasks.gap_to_random_widens(two).why == "not tested: squad"
+
+
+def test_small_is_within_a_point() -> None:
+    """Supported takes the whole interval; beyond ±1 alone is no contradiction."""
+    tight = np.array([[0.4, 0.5, 0.3], [0.5, 0.6, 0.4], [0.3, 0.4, 0.2]])
+    assert equivalent({"a": Design(tight)}).verdict == "supported"
+    assert equivalent({"a": Design(tight + 5)}).verdict == "contradicted"
+    assert equivalent({"a": Design(-tight - 5)}).verdict == "contradicted"
+    near = equivalent({"a": Design(tight), "b": Design(tight + 0.8)})
+    assert (near.verdict, near.why) == ("not decidable", "within ±2 points, not within ±1")
+    wide = equivalent({"a": Design(10 * (tight - 0.4))})
+    assert (wide.verdict, wide.why) == ("not decidable", "an interval reaches beyond ±2 points")
+    lonely = equivalent({"a": Design(tight[:, :1])})
+    assert (lonely.verdict, lonely.why) == ("not decidable", "one fine-tuning seed: a")
+
+
+def test_one_place_is_enough_somewhere() -> None:
+    up, down = Effect(2, 1, 3, 0.001, 3, 3), Effect(-2, -3, -1, 0.01, 3, 3)
+    assert somewhere({"a": down, "b": up}).why == "above 0: b"
+    assert somewhere({"a": down, "b": down}).verdict == "contradicted"
+    assert somewhere({"a": down, "b": Effect(2)}).verdict == "not decidable"
+    weak = Effect(2, 0.1, 3.9, 0.03, 3, 3)
+    assert somewhere({"a": weak}).verdict == "supported"
+    assert somewhere({"a": weak, "b": weak}).verdict == "not decidable"
+
+
+def test_of_many_differences_the_smallest_is_shown() -> None:
+    scores = {(role, s): 50.0 + 10 * (role != "random") for role in ROLES for s in (0.5, 0.7)}
+    scores["imp", 0.7] = 55.0
+    found = claims_scores.random_is_worst(replace(EMPTY, runs=runs_table(scores, 0.1)))
+    assert found.verdict == "supported"
+    assert found.value.startswith("least of 10: imp, 70\N{NO-BREAK SPACE}%: +")
 
 
 def test_time_on_two_devices_does_not_compare() -> None:
@@ -159,9 +289,10 @@ def test_what_follows_the_sparsity_alone_is_no_correlation(loss: str) -> None:
 def test_both_starts_are_compared_by_the_average_that_both_have() -> None:
     """In a union of sweeps the ones that start at random are fine-tuned on five of seven tasks."""
     rows = [
-        (method, 0.7, 1, None, seed, task, score + noise * seed)
+        (method, 0.7, mask, None, seed, task, score + noise * seed + mask / 10)
         for method, score, noise in (("tamt_mlm", 60.0, 1.0), ("tamt_mlm_random", 50.0, 0.8))
         for task in ("(average)", "(average of five)")
+        for mask in (1, 2)
         for seed in (1, 2, 3)
         if task != "(average)" or method == "tamt_mlm"
     ]
@@ -170,18 +301,6 @@ def test_both_starts_are_compared_by_the_average_that_both_have() -> None:
         EMPTY, task="(average)", runs=pl.DataFrame(rows, schema=schema, orient="row"),
         random_init={"tamt_mlm": "tamt_mlm_random"},
     )  # fmt: skip
-    claim = claims_scores.omp_init_beats_random_init
+    claim = claims_steps.omp_init_beats_random_init
     assert claim(evidence).verdict == "not decidable"
     assert claim(replace(evidence, leading="(average of five)")).verdict == "supported"
-
-
-def test_four_methods_are_too_few_against_no_relation() -> None:
-    """Of their 24 pairings the best is 1, p .04, twice asked; of the 120 of five it is enough."""
-    falling = foretells((0.5,))(1)
-    # As in a sweep, where points have names.
-    falling = replace(falling, points=falling.points.with_columns(unit=pl.lit("id")))
-    assert claims_losses.no_correlation_at_fifty(falling).verdict == "contradicted"
-    four = replace(falling, points=falling.points.filter(pl.col("method") != "omp"))
-    finding = claims_losses.no_correlation_at_fifty(four)
-    assert finding.verdict == "not decidable"
-    assert "p 0.08" in finding.value

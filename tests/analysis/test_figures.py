@@ -26,7 +26,7 @@ def drawn(results: Results) -> tuple:
     each = runs(results.downstream)
     cloud = points(results)
     return (
-        main_results(averages(each, draws=50), each),
+        main_results(averages(each), each),
         pretraining_vs_downstream(cloud, correlations(cloud, draws=50)),
     )
 

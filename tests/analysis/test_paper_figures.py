@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy import stats
 
 from tamt_ray.analysis.figures import to_png, to_svg
 from tamt_ray.analysis.material import Material, gather
@@ -59,13 +60,28 @@ def figures(found: list[PaperFigure]) -> dict[str, Figure]:
 
 
 def _distances() -> pl.DataFrame:
-    labels = ["omp", "imp·1", "imp·2", "tamt_kd·1"]
-    values = zip(combinations(labels, 2), (0.2, 0.3, 0.4, 0.1, 0.5, 0.6), strict=True)
+    """Four final masks, and three of TAMT-KD on the way, each of a seed of its own."""
+    masks = [("omp", None, None), ("imp", 1, None), ("imp", 2, None), ("tamt_kd", 1, None)]
+    values = zip(combinations(masks, 2), (0.2, 0.3, 0.4, 0.1, 0.5, 0.6), strict=True)
+    rows = [(*pair, value) for pair, value in values]
+    rows += [
+        (("omp", None, None), ("tamt_kd", seed, 1000), value)
+        for seed, value in ((1, 0.05), (2, 0.07), (3, 0.12))
+    ]
+
+    def label(mask: tuple) -> str:
+        return "·".join(str(part) for part in mask if part is not None)
+
     return pl.DataFrame(
-        [("bert", 0.7, a, b, value, 0.0) for (a, b), value in values],
-        schema=["model", "sparsity", "a", "b", "macro", "global"],
+        [("bert", 0.7, label(a), label(b), *a, *b, value, 0.0) for a, b, value in rows],
+        schema={
+            "model": pl.String, "sparsity": pl.Float64, "a": pl.String, "b": pl.String,
+            "method_a": pl.String, "seed_a": pl.Int64, "checkpoint_a": pl.Int64,
+            "method_b": pl.String, "seed_b": pl.Int64, "checkpoint_b": pl.Int64,
+            "macro": pl.Float64, "global": pl.Float64,
+        },
         orient="row",
-    )
+    )  # fmt: skip
 
 
 def _histories(searches: pl.DataFrame) -> dict[str, pl.DataFrame]:
@@ -141,7 +157,8 @@ def test_a_whole_sweep_shows_all(found: list[PaperFigure]) -> None:
         ("mlm_loss_by_task_roberta", "Fig. 12"), ("kd_loss_by_task_roberta", "Fig. 13"),
         ("search_cost", "Fig. 6"), ("search_cost_by_task_60", "Fig. 14–16"),
         ("search_cost_by_task_70", "Fig. 14–16"), ("initialisation", "Fig. 7"),
-        ("mask_distances_bert", "Fig. 8, 17"), ("training_sizes", "Fig. 9"),
+        ("mask_distances_bert", "Fig. 8, 17"),
+        ("distance_over_search", "Fig. 8"), ("training_sizes", "Fig. 9"),
         ("models_compared", "Fig. 11"), ("search_losses", ""), ("density", ""),
     ]  # fmt: skip
     assert all(figure.title and figure.caption.endswith(".") for figure in found)
@@ -301,3 +318,16 @@ def test_same_records_same_bytes(material_of: Callable[..., Material]) -> None:
     for name in ("mlm_loss_by_task", "search_cost"):
         assert to_png(first[name]) == to_png(second[name])
         assert to_svg(first[name]) == to_svg(second[name])
+
+
+def test_distance_from_omp_over_the_search(figures: dict[str, Figure]) -> None:
+    """After 1,000 steps the mean of three masks, with their t interval; at the end one mask."""
+    axes = panel(figures["distance_over_search"], "70 %")
+    kd = method_styles(["imp", "tamt_kd"])["tamt_kd"][0]
+    line = next(each for each in axes.lines if each.get_color() == kd)
+    assert list(line.get_xdata()) == [1000, 17_000]
+    assert list(line.get_ydata()) == pytest.approx([0.08, 0.4])
+    reach = stats.t.ppf(0.975, 2) * np.std([0.05, 0.07, 0.12], ddof=1) / 3**0.5
+    bands = [band.get_paths() for band in axes.collections]
+    ends = {round(float(y), 6) for paths in bands for path in paths for y in path.vertices[:, 1]}
+    assert {round(0.08 - reach, 6), round(0.08 + reach, 6)} <= ends

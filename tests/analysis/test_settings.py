@@ -4,13 +4,16 @@ from collections.abc import Callable
 
 import pytest
 
+from tamt_ray.analysis.closing import caveats
 from tamt_ray.analysis.material import Material, gather
 from tamt_ray.analysis.settings import (
     datasets_table,
     iterations_table,
     methods_table,
     times_table,
+    travels_table,
 )
+from tamt_ray.methods.tamt import score_travel
 from tamt_ray.plan.expand import expand
 from tamt_ray.spec.load import parse_sweep
 
@@ -44,6 +47,26 @@ def test_times_are_means_over_masks(material: Material) -> None:
     assert cells(html, "imp") == ["24 min 12 s ± 0 s", "36 min 18 s ± 0 s"]
     assert cells(html, "tamt_mlm")[0].startswith("27 min 30 s")
     assert "NVIDIA A100" in html
+
+
+def test_score_travel_by_hand() -> None:
+    """0.4 + 0.3 + 0.2 + 0.1, then nothing, over 0.05; and the paper's 59 φ and 24 φ at 70 %."""
+    assert score_travel(0.4, 4, 3, 0.05) == pytest.approx(18)
+    assert score_travel(0.4, 4, 9, 0.05) == pytest.approx(20)
+    assert score_travel(5e-5, 27_920, 17_000, 0.01) == pytest.approx(59, abs=0.2)
+    assert score_travel(2e-5, 27_920, 17_000, 0.01) == pytest.approx(24, abs=0.5)
+
+
+def test_short_travels_are_marked(grid_text: Callable, material: Material) -> None:
+    html = travels_table(material)
+    assert cells(html, "tamt_mlm")[1] == "59.1 φ"
+    assert "missing" not in html.split("<tbody>")[1]
+    text = grid_text(("bert",), ("mnli",), (0.7,), (1000,)) + "search: {horizon: 400}\n"
+    sweep = parse_sweep(text)
+    short = gather(sweep, expand(sweep), {}, {})
+    assert '<td class="missing">1 φ</td>' in travels_table(short)
+    assert "less than 10 φ" in caveats(short)
+    assert "less than 10 φ" not in caveats(material)
 
 
 def test_recipes_and_data_sets(material: Material) -> None:

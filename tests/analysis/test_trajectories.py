@@ -21,7 +21,7 @@ def results(grid_text: Callable[..., str], fill_grid: Callable) -> Results:
 
 
 def test_lengths_rise_within_a_search(results: Results) -> None:
-    table = trajectories(results, draws=20)
+    table = trajectories(results)
     lengths = table.filter(task="cola", sparsity=0.7).group_by("method", maintain_order=True)
     assert {method: part["iterations"].to_list() for (method,), part in lengths} == {
         "random": [0], "omp": [0], "imp": [1200, 16752], "tamt_mlm": [1000, 17000, 25000],
@@ -31,7 +31,7 @@ def test_lengths_rise_within_a_search(results: Results) -> None:
 
 
 def test_a_row_is_the_mean_over_masks_and_seeds(results: Results) -> None:
-    row = trajectories(results, draws=50).filter(
+    row = trajectories(results).filter(
         method="tamt_mlm", sparsity=0.6, task="stsb", checkpoint=1000
     )  # fmt: skip
     scores = results.downstream.filter(
@@ -48,12 +48,12 @@ def test_masks_timed_on_two_devices_name_both(results: Results) -> None:
     mixed = results.pretrain.with_columns(
         device=pl.when(first).then(pl.lit("cpu")).otherwise("device")
     )
-    row = trajectories(Results(results.downstream, mixed), draws=5).filter(method="imp")
+    row = trajectories(Results(results.downstream, mixed)).filter(method="imp")
     assert row["devices"].unique().to_list() == ["NVIDIA A100; cpu"]
 
 
 def test_where_a_search_has_several_lengths(results: Results) -> None:
-    table = trajectories(results, draws=5)
+    table = trajectories(results)
     assert searched_lengths(table).rows() == [("bert", 0.6), ("bert", 0.7)]
     single = table.filter(pl.col("checkpoint").is_null())
     assert searched_lengths(single).is_empty()

@@ -234,7 +234,7 @@ def test_an_installed_package_s_are_used_like_ours(used: dict[str, Any]) -> None
 
 
 def test_every_mask_is_measured_on_a_package_s_loss_too(used: dict[str, Any]) -> None:
-    """Beside those of the paper: of a random mask, of the one trained on it and of the dense model."""
+    """Beside those of the paper, of every mask and of the dense model."""
     maps = {"objective": "maps", "package": "pruners-for-us", "version": 2}
     assert used["measured"] == [[{"objective": "mlm"}, {"objective": "kd"}, maps]] * 3
 
@@ -252,6 +252,26 @@ REFUSED = {
     "broken": "RuntimeError: no library",
     "absent": "AttributeError: ",
 }
+
+
+def test_a_unit_that_was_sent_to_another_process_has_its_id_there_too(packages: Path) -> None:
+    """A worker gets it pickled and has read no sweep file."""
+    sent = told(packages, f"""
+import base64, pickle
+from tamt_ray.plan.expand import expand
+from tamt_ray.spec.load import parse_sweep
+from tamt_ray.values.identity import identity
+config = next(u.config for u in expand(parse_sweep({SWEEP!r})).units.values())
+print(json.dumps([identity(config), base64.b64encode(pickle.dumps(config)).decode()]))
+""")  # fmt: skip
+    assert isinstance(sent, list)
+    there = told(packages, f"""
+import base64, pickle
+config = pickle.loads(base64.b64decode({sent[1]!r}))
+from tamt_ray.values.identity import identity
+print(json.dumps(identity(config)))
+""")  # fmt: skip
+    assert there == sent[0]
 
 
 def test_what_keeps_no_contract_is_refused_with_package_reason_and_remedy(packages: Path) -> None:
