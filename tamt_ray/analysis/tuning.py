@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 import yaml
 
+from tamt_ray.methods.base import TrainedMethod
 from tamt_ray.methods.registry import method_entry
 from tamt_ray.plan.tuning import Outcome, Study, Trial
 from tamt_ray.spec.tuning import Value, with_values
@@ -96,27 +97,36 @@ def _entry(outcome: Outcome, best: Trial) -> list[str]:
 
 
 def _fields(study: Study, values: Mapping[str, Value]) -> dict[str, object]:
-    """The method's entry: what was tuned, and what its recipe would not fill in alike."""
+    """Return the method's entry: what was tuned, and what its recipe would not fill in alike."""
     tuned, _ = with_values(study.method, study.sweep.search, values)
-    told = tuned.model_dump(mode="json")
-    required = {
-        name: told[name]
-        for name, field in type(tuned).model_fields.items()
-        if field.is_required() and name not in tuned.aliases.get(tuned.word, {})
-    }
-    entry = {"method": tuned.word, "recipe": tuned.recipe, **required}
-    implied = type(tuned).model_validate(method_entry(entry, study.sweep.recipe))
-    known = implied.model_dump(mode="json")
-    own = {
-        name: value
-        for name, value in told.items()
-        if name in values or name in required or (value != known[name] and name != "steps")
-    }
+    word = tuned.word
+    own = _said(study, tuned, word, values)
+    if own.keys() & tuned.aliases.get(word, {}).keys():
+        # An alias says what it stands for, and nothing else can be said of that.
+        word = tuned.label
+        own = _said(study, tuned, word, values)
     if tuned.recipe != study.sweep.recipe:
         own = {"recipe": tuned.recipe, **own}
     # The length that was tuned for, at its sparsity; what the sweep has for others stays.
     trial = study.method.trial(study.tuning.rungs[-1], study.tuning.sparsity)
-    return {"method": tuned.word, **own, "steps": trial.model_dump()["steps"]}
+    return {"method": word, **own, "steps": trial.model_dump()["steps"]}
+
+
+def _said(
+    study: Study, tuned: TrainedMethod, word: str, values: Mapping[str, Value]
+) -> dict[str, object]:
+    """Return the settings that an entry of that name must have."""
+    told = tuned.model_dump(mode="json")
+    needed = {name for name, field in type(tuned).model_fields.items() if field.is_required()}
+    needed -= tuned.aliases.get(word, {}).keys()
+    entry = {"method": word, "recipe": tuned.recipe, **{name: told[name] for name in needed}}
+    implied = type(tuned).model_validate(method_entry(entry, study.sweep.recipe))
+    known = implied.model_dump(mode="json")
+    return {
+        name: value
+        for name, value in told.items()
+        if name in values or name in needed or (value != known[name] and name != "steps")
+    }
 
 
 class _Plain(yaml.SafeDumper):
