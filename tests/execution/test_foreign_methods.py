@@ -14,6 +14,8 @@ from tests.plugins.packages import ROOT, install
 
 Tamt = Callable[..., subprocess.CompletedProcess[str]]
 Toy = dict[str, Any]
+Faults = StartDriver = Any
+"""The fixtures' own classes, of `conftest`."""
 
 
 @pytest.fixture
@@ -76,3 +78,31 @@ def test_a_plan_with_foreign_methods_needs_no_torch(toy: Toy, site: Path, tmp_pa
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True,
                           text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.faults
+def test_a_killed_gang_goes_on_with_a_method_of_another_package(
+    toy: Toy, faults: Faults, start_driver: StartDriver, site: Path, tmp_path: Path
+) -> None:
+    """Two workers; the second one is killed before its fifth step. The search goes on from the
+    state behind the fourth, and its mask is that of a run which nothing befell."""
+    soft = {"method": "soft", "steps": 8, "lr": 1e-3}
+    toy |= {"methods": ["omp", soft], "tasks": {}}
+    lane = {"workers": 2, "cpus": 0.5, "state_every": 1e-9}
+    toy["execution"] = {"search": lane, "finetune": {"cpus": 0.5}}
+    killed = faults.inject("kill", rank=1, step=4, method="soft")
+    begun = faults.inject("nothing", times=9, rank=1, step=2, method="soft")
+    path = f"{faults.environment['PYTHONPATH']}:{site}"
+    driver = start_driver(toy, PYTHONPATH=path)
+    assert driver.end() == 0, driver.said
+    assert [len(faults.struck(name)) for name in (killed, begun)] == [1, 1]
+    undisturbed = start_driver({**toy, "store": str(tmp_path / "whole")}, PYTHONPATH=str(site))
+    assert undisturbed.end() == 0, undisturbed.said
+    masks = [
+        {json.loads(path.read_text())["artifacts"]["mask.safetensors"]["sha256"] for path in found}
+        for found in (
+            (tmp_path / folder).rglob("units/search/*/record.json")
+            for folder in ("results", "whole")
+        )
+    ]
+    assert masks[0] == masks[1]
