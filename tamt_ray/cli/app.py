@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tamt_ray import __version__
 from tamt_ray.cli.opened import held, open_sweep, put_aside
 from tamt_ray.cli.options import Address, AsJson, Chosen, File, Only
 from tamt_ray.cli.speech import fail, out, talk, tell, told, warn
@@ -25,9 +26,25 @@ from tamt_ray.execution.logs import read_logs
 from tamt_ray.spec.schema import sweep_schema
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    no_args_is_help=True, pretty_exceptions_enable=False,
     help="Find transferable subnetworks of pre-trained language models, over a whole grid.",
 )  # fmt: skip
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(f"tamt_ray {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+]
+
+
+@app.callback()
+def whole(version: Version = False) -> None:
+    """Find transferable subnetworks of pre-trained language models, over a whole grid."""
 
 
 @app.command()
