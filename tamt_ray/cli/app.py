@@ -9,7 +9,7 @@ import typer
 
 from tamt_ray import __version__
 from tamt_ray.cli.opened import held, open_sweep, put_aside
-from tamt_ray.cli.options import Address, AsJson, Chosen, File, Only
+from tamt_ray.cli.options import Address, AsJson, Chosen, File, Form, Only
 from tamt_ray.cli.speech import fail, out, talk, tell, told, warn
 from tamt_ray.cli.tables import failure_lines
 from tamt_ray.cli.tune import sync_tuning, write_tuning
@@ -166,6 +166,24 @@ def report(
             out.print(write_tuning(opened))
             return
         out.print(write_report(opened, published=beside))
+
+
+@app.command()
+def results(
+    file: File,
+    form: Annotated[
+        Form, typer.Option("--as", help="table, markdown or latex as a run prints it; csv or json "
+                           "with fractions and intervals.")
+    ] = Form.TABLE,
+) -> None:  # fmt: skip
+    """Print the table of scores that the store holds so far."""
+    with told():
+        from tamt_ray.cli.result_table import result_table
+
+        opened = open_sweep(file)
+        if opened.sweep.tune:
+            fail(2, f"a tuning has no scores: tamt status {file}")
+        sys.stdout.write(result_table(opened, form))
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Arguments and options that several verbs have."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,18 @@ Address = Annotated[
     str | None,
     typer.Option(envvar="RAY_ADDRESS", help="A Ray cluster; without one a local Ray is used."),
 ]
+
+
+class Form(StrEnum):
+    """How a table is written."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+    CSV = "csv"
+    JSON = "json"
+
+
 Only = Annotated[
     str | None,
     typer.Option("--only", metavar="GLOB", help="Units by path, e.g. 'finetune/*/omp/*'."),

@@ -21,7 +21,7 @@ def report_files(opened: Opened, published: pl.DataFrame | None = None) -> dict[
     """Every file of the report by relative name; always of the whole sweep."""
     opened = whole(opened)
     return build_report(
-        opened.sweep, opened.plan, opened.records, opened.failures, _shelf(opened), published
+        opened.sweep, opened.plan, opened.records, opened.failures, shelf_of(opened), published
     )
 
 
@@ -47,7 +47,8 @@ def load_published(path: Path) -> pl.DataFrame:
     return read_published(text, str(path))
 
 
-def _shelf(opened: Opened) -> Shelf:
+def shelf_of(opened: Opened) -> Shelf:
+    """Return how to read masks and curves of the sweep."""
     store, records = opened.store, opened.records
 
     def bits(unit_id: str) -> Bits:

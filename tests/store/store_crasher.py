@@ -15,6 +15,9 @@ from store_cases import MASK, record_of, unit
 
 from tamt_ray.store.store import Store
 
+# Made before files are opened in halves, and once: the first one looks for plug-ins.
+FIRST, LATER = record_of(unit(2)), record_of(unit(1))
+
 synced: set[str] = set()
 points = 0
 
@@ -58,8 +61,6 @@ class Halved:
 def commit_until(root: Path, last: int) -> None:
     synced.update(str(path) for path in root.rglob("*"))
     store = Store(str(root))
-    # Made before files are opened in halves: the first one looks for plug-ins.
-    first, later = record_of(unit(2)), record_of(unit(1))
     sync, replace, make, opened = os.fsync, Path.replace, Path.mkdir, Path.open
 
     def point() -> None:
@@ -86,8 +87,8 @@ def commit_until(root: Path, last: int) -> None:
 
     os.fsync, Path.replace, Path.mkdir = fsync, rename, mkdir
     Path.open = lambda path, mode: Halved(opened(path, mode), point)
-    store.commit(first, {"mask.safetensors": MASK, "curve.jsonl": b"first"})
-    store.commit(later, {"mask.safetensors": MASK, "curve.jsonl": b"later"})
+    store.commit(FIRST, {"mask.safetensors": MASK, "curve.jsonl": b"first"})
+    store.commit(LATER, {"mask.safetensors": MASK, "curve.jsonl": b"later"})
 
 
 def main(base: Path) -> None:

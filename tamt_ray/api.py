@@ -1,0 +1,189 @@
+"""Results in a notebook: data frames, masks and pruned models of a sweep.
+
+Scores, sparsities and everything else that is a share are fractions of 1; MLM losses are nats per
+predicted token, KD losses cosine distances, times seconds.
+"""
+
+import subprocess
+import sys
+import tempfile
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+
+import polars as pl
+from matplotlib.figure import Figure
+from transformers import AutoModel, PreTrainedModel
+
+from tamt_ray.analysis.averages import AVERAGE
+from tamt_ray.analysis.curves import search_curves
+from tamt_ray.analysis.material import Material, gather
+from tamt_ray.analysis.paper_figures import paper_figures
+from tamt_ray.analysis.results import collect_searches
+from tamt_ray.analysis.summary import summary
+from tamt_ray.cli.opened import Opened, open_sweep
+from tamt_ray.cli.results import shelf_of
+from tamt_ray.data.checkpoint import load_checkpoint
+from tamt_ray.execution.bench import MASK
+from tamt_ray.finetune.subnetwork import save_subnetwork
+from tamt_ray.masks.file import mask_from_bytes
+from tamt_ray.masks.mask import Mask
+from tamt_ray.plan.unit import Unit
+from tamt_ray.values.nearest import nearest
+
+__all__ = ["Results", "RunError", "load", "run"]
+
+_PERCENT = ("mean", "std", "low", "high", "baseline", "effect")
+"""Columns of the report's tables that are in percent there."""
+
+
+class RunError(RuntimeError):
+    """A sweep could not be run; its own words say why."""
+
+
+def load(file: str | PathLike[str]) -> "Results":
+    """Return what the store holds of a sweep. Raises SpecError or StoreError."""
+    return Results(open_sweep(Path(file)))
+
+
+def run(file: str | PathLike[str], *options: str) -> "Results":
+    """Run what is missing of a sweep in a process of its own; return what the store holds then.
+
+    Units that failed are no error here: they are missing in the tables. Raises RunError.
+    """
+    command = [sys.executable, "-m", "tamt_ray.sweep", str(file), *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        last = ""
+        for line in process.stdout:
+            sys.stdout.write(line)
+            last = line.strip() or last
+    if process.returncode not in {0, 1}:
+        raise RunError(last)
+    return load(file)
+
+
+class Results:
+    """What the store held of a sweep when it was loaded."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+
+    @cached_property
+    def scores(self) -> pl.DataFrame:
+        """A row per fine-tune; `score` is null where none is there yet.
+
+        `model`, `method` ("full": the dense model), `sparsity`, `mask_seed`, `checkpoint` (steps,
+        null for the main results), `task`, `train_size`, `seed`; `score` and `last`: the headline
+        `metric` at its best and at its last evaluation; every other metric at the best one;
+        `baseline/<metric>`: the best constant answer.
+        """
+        return self._material.results.downstream.rename({"best": "score"})
+
+    @cached_property
+    def losses(self) -> pl.DataFrame:
+        """A row per mask, and one for the dense model: `mlm_loss`, `kd_loss`, and the loss of every
+        further term that some method trains on."""
+        return self._material.results.pretrain
+
+    @cached_property
+    def masks(self) -> pl.DataFrame:
+        """A row per mask: `zeros` of `weights`, `iterations`, `search_seconds`, `device`."""
+        return collect_searches(self._opened.plan, self._opened.records)
+
+    @cached_property
+    def searches(self) -> pl.DataFrame:
+        """A row per logged point of the searches' curves: `step`, `name`, `value`."""
+        return search_curves(self._opened.plan, self._material.histories)
+
+    @cached_property
+    def averages(self) -> pl.DataFrame:
+        """A row per method, sparsity and task, and for the average over tasks (`task` is
+        "(average)"): `mean`, `std`, and `low` to `high`, its 95 % interval, of `n` of `n_expected`
+        runs."""
+        return _fractions(self._material.averages)
+
+    def differences(self, task: str = AVERAGE) -> pl.DataFrame:
+        """Return a row per two methods at a sparsity.
+
+        `effect`: the mean of a − b over pairs of runs that share their seeds; `low` to `high`, its
+        95 % interval; `p`, and `p_holm`, corrected over all pairs; the `reason` where there is no
+        interval.
+        """
+        found = _fractions(self._material.comparisons)
+        return found.filter(pl.col("task") == task) if found.height else found
+
+    def mask(
+        self, method: str, sparsity: float, seed: int | None = None, model: str | None = None
+    ) -> Mask:
+        """Return the mask of a search. Raises LookupError where there is none, or several."""
+        unit = self._search(method, sparsity, seed, model)
+        return mask_from_bytes(self._opened.store.artifact(self._opened.records[unit.id], MASK))
+
+    def model(
+        self, method: str, sparsity: float, seed: int | None = None, model: str | None = None
+    ) -> PreTrainedModel:
+        """Return the pruned encoder θ0 ⊙ M. Training it as it is lets pruned weights grow again:
+        `masks.mask.apply_mask` keeps them at zero. Raises LookupError as `mask` does."""
+        unit = self._search(method, sparsity, seed, model)
+        with tempfile.TemporaryDirectory(prefix="tamt-model-") as folder:
+            place = Path(folder) / "subnetwork"
+            checkpoint = load_checkpoint(unit.config.model.source)
+            save_subnetwork(checkpoint, self.mask(method, sparsity, seed, model), place)
+            return AutoModel.from_pretrained(place, local_files_only=True)
+
+    def figure(self, name: str = "main_results") -> Figure:
+        """Return a figure of the report. Raises LookupError with those there are."""
+        figures = {figure.name: figure.figure for figure in paper_figures(self._material)}
+        if name not in figures:
+            raise LookupError(f"there is no figure {name!r}{nearest(name, figures)}")
+        return figures[name]
+
+    @cached_property
+    def table(self) -> pl.DataFrame:
+        """The table that a run ends with, ready to print."""
+        return summary(self._material.results)
+
+    def _repr_html_(self) -> str:
+        done, planned = len(self._opened.records), len(self._opened.plan.units)
+        return f"<p>{self._opened.sweep.name}: {done:,} of {planned:,} units</p>" + (
+            self.table._repr_html_()
+        )
+
+    def __repr__(self) -> str:
+        done, planned = len(self._opened.records), len(self._opened.plan.units)
+        return f"<{self._opened.sweep.name}: {done:,} of {planned:,} units>"
+
+    @cached_property
+    def _material(self) -> Material:
+        opened = self._opened
+        return gather(opened.sweep, opened.plan, opened.records, opened.failures, shelf_of(opened))
+
+    def _search(self, method: str, sparsity: float, seed: int | None, model: str | None) -> Unit:
+        """Return the one search of the main results that is meant and done."""
+        methods = [entry.name for entry in self._opened.sweep.methods]
+        if method not in methods:
+            raise LookupError(f"there is no method {method!r}{nearest(method, methods)}")
+        units, records = self._opened.plan.units, self._opened.records
+        found = [
+            units[cell.unit]
+            for cell in self._opened.plan.cells
+            if cell.kind == "search" and "steps" not in cell.labels
+            and cell.labels["method"] == method
+            and abs(float(cell.labels["sparsity"]) - sparsity) < 1e-9
+            and seed in {None, cell.labels.get("mask_seed")}
+            and model in {None, cell.labels["model"]}
+        ]  # fmt: skip
+        if len(found) != 1:
+            several = "; give `seed` or `model`" if found else ""
+            raise LookupError(f"{len(found)} masks of {method} at {sparsity:g} are meant{several}")
+        if found[0].id not in records:
+            raise LookupError(f"{found[0]} is not done yet: tamt status {self._opened.file}")
+        return found[0]
+
+
+def _fractions(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a table of the report with its percent as fractions."""
+    return table.with_columns(pl.col(name) / 100 for name in _PERCENT if name in table.columns)

@@ -1,0 +1,84 @@
+"""A sweep in a notebook: its records as data frames, masks and models."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+import tamt_ray
+from tamt_ray.api import Results
+from tamt_ray.cli.app import app
+from tamt_ray.execution.work import Workbench
+from tamt_ray.plan.expand import Plan, expand
+from tamt_ray.search.team import Team
+from tamt_ray.spec.sweep import Sweep
+from tamt_ray.store.record import Record
+from tamt_ray.store.store import Store
+
+Made = tuple[Path, Plan, dict[str, Record]]
+
+
+@pytest.fixture
+def made(toy: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """The toy with two methods, all of it done but the last fine-tune."""
+    monkeypatch.setenv("TAMT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("TAMT_MIRROR", raising=False)
+    toy["methods"] = ["omp", {"method": "tamt_kd", "steps": 3, "lr": 5e-3}]
+    file = tmp_path / "toy.yaml"
+    file.write_text(yaml.safe_dump(toy))
+    plan, bench = expand(Sweep.model_validate(toy)), Workbench(Store(toy["store"]), Team(), "here")
+    units = list(plan.units.values())
+    last = [unit for unit in units if unit.kind == "finetune"][-1]
+    return file, plan, {unit.id: bench.perform(unit) for unit in units if unit is not last}
+
+
+def test_a_sweep_is_three_lines_of_data_frames(made: Made) -> None:
+    file, plan, records = made
+    results = tamt_ray.load(file)
+    assert isinstance(results, Results)
+    scores = results.scores
+    assert scores["method"].to_list() == ["full", "omp", "tamt_kd"]
+    known = [records[u.id].metrics["best/accuracy/accuracy"] for u in plan.units.values()
+             if u.kind == "finetune" and u.id in records]  # fmt: skip
+    assert scores["score"].to_list() == [*known, None]
+    lines = (file.parent / "validation.jsonl").read_text().splitlines()
+    labels = [json.loads(line)["label"] for line in lines]
+    most = max(labels.count(0), labels.count(1)) / len(labels)
+    assert scores["baseline/accuracy"].to_list() == [most, most, None]
+    assert results.losses.filter(method="full")["kd_loss"].to_list() == [0]
+    assert results.masks["zeros"].to_list() == [
+        records[unit.id].metrics["zeros"] for unit in plan.units.values() if unit.kind == "search"
+    ]
+    steps = results.searches.filter(name="kd_loss")["step"].to_list()
+    assert steps == [1, 2, 3]
+    assert results.averages.filter(task="words")["mean"].to_list() == [*known, None]
+    assert results.differences("words")["reason"].item()
+    assert "toy: 8 of 9 units" in results._repr_html_()
+
+
+def test_masks_and_models_are_those_of_the_store(made: Made) -> None:
+    file, _, _ = made
+    results = tamt_ray.load(file)
+    mask, model = results.mask("tamt_kd", 0.5, seed=1), results.model("tamt_kd", 0.5)
+    for name, keep in mask.items():
+        assert torch.equal(model.get_parameter(name) != 0, keep)
+    with pytest.raises(LookupError, match="did you mean `omp`"):
+        results.mask("opm", 0.5)
+    with pytest.raises(LookupError, match="0 masks of omp at"):
+        results.mask("omp", 0.7)
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "latex", "csv", "json"])
+def test_the_table_of_scores_in_every_form(made: Made, form: str) -> None:
+    file, _, _ = made
+    said = CliRunner().invoke(app, ["results", str(file), "--as", form])
+    assert said.exit_code == 0
+    score = tamt_ray.load(file).scores["score"][1]
+    if form in {"csv", "json"}:
+        assert str(score) in said.stdout
+    else:
+        assert f"{score * 100:.1f}" in said.stdout
