@@ -78,6 +78,7 @@ def _readable(
                 task.check(rows)
             found[table] = rows.fingerprint
         except (SourceError, ValueError) as error:
-            told = f"{name_of(table)}: {error}" if task else str(error)
-            raise PreflightError(f"{place}: {told}") from error
+            # A SourceError names its source.
+            where = "" if isinstance(error, SourceError) else f"{name_of(table)}: "
+            raise PreflightError(f"{place}: {where}{error}") from error
     return found

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
+from pydantic import GetJsonSchemaHandler
+from pydantic_core import CoreSchema
+
 from tamt_ray.objectives.base import Objective, curves
 from tamt_ray.values.base import Fraction, Frozen, Name, fault
 from tamt_ray.values.config import Config, Lane
@@ -147,6 +150,18 @@ class Method(Frozen, ABC):
     """Label in tables, figures and unit paths, unique in the sweep; the method's own by default."""
     recipe: Recipe = "paper"
     """Whose defaults fill in what is not given; the sweep's `recipe` by default."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        found = handler.resolve_ref_schema(handler(schema))
+        if cls.aliases:
+            own = found["properties"]["method"]
+            own["enum"] = [own.pop("const"), *cls.aliases]
+            given = {key for settings in cls.aliases.values() for key in settings}
+            found["required"] = [key for key in found["required"] if key not in given]
+        return found
 
     @classmethod
     def defaults(cls, recipe: Recipe, entry: Mapping[str, object]) -> Defaults:

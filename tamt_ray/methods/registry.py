@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import yaml
+
 from tamt_ray.methods.base import Method, Search
 from tamt_ray.values.base import fault
 from tamt_ray.values.plugin import Registry, tag
@@ -39,7 +41,7 @@ def method_entry(entry: object, recipe: object, number: int = 0) -> object:
     alias = kind.aliases.get(word, {})
     own = tag(kind, "method")[0]
     for key in alias.keys() & named.keys():
-        told = "; ".join(f"{name}: {value}" for name, value in alias.items())
+        told = yaml.safe_dump(dict(alias), default_flow_style=True).strip().strip("{}")
         raise fault(f"`{word}` stands for {told}; write `method: {own}` to choose another one",
                     "methods", number, key)  # fmt: skip
     named["method"] = own

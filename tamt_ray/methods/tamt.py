@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, TypeAdapter, field_validator
 
 from tamt_ray.methods.base import (
     Asked,
@@ -129,10 +129,21 @@ class Tamt(TrainedMethod, Scoring):
             "clip_per": "tensor",
         }
 
+    @field_validator("objective")
+    @classmethod
+    def _in_order(cls, terms: tuple[Objective, ...]) -> tuple[Objective, ...]:
+        """Sort the terms: their order changes no result."""
+        return tuple(sorted(terms, key=lambda term: _place(term.name)))
+
     @property
     def word(self) -> str:
-        weighted = any(term.weight != 1 for term in self.objective)
-        return self.label if weighted else _PAPER.get(_names(self.objective), self.label)
+        names = _names(self.objective)
+        alias = _PAPER.get(names)
+        if alias is None:
+            return self.label
+        told: dict[str, object] = {"objective": list(names)}
+        implied = {**told, **self.defaults(self.recipe, told)}["objective"]
+        return alias if self.objective == _TERMS.validate_python(implied) else self.label
 
     @property
     def paper_role(self) -> str | None:
@@ -225,4 +236,12 @@ def _names(terms: object) -> tuple[str, ...]:
             names.append(str(vars(term)["objective"]))
         else:
             names.append(str(term.get("objective") if isinstance(term, dict) else term))
-    return tuple(sorted(names, key=lambda name: (name != "mlm", name)))
+    return tuple(sorted(names, key=_place))
+
+
+def _place(name: str) -> tuple[bool, str]:
+    """Return where a term stands: the paper's order is MLM, then KD."""
+    return name != "mlm", name
+
+
+_TERMS: TypeAdapter[tuple[Objective, ...]] = TypeAdapter(Terms)

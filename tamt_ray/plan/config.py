@@ -123,7 +123,7 @@ def parse_config(data: Mapping[str, object]) -> UnitConfig:
 def _fields(data: object) -> object:
     """Return the fields of a value and of those inside, without what an identity has beside."""
     match data:
-        case {"measured": [_, name, _], **others}:
+        case {"measured": [[_, name, _], *_], **others}:
             return _fields({**others, "metric": name})
         case dict():
             return {

@@ -141,7 +141,8 @@ def measured_terms(sweep: Sweep) -> tuple[Objective, ...]:
     found = {term.curve: term for term in PAPER_TERMS}
     for method in sweep.methods:
         for term in method.terms:
-            found.setdefault(term.curve, term)
+            # Losses are measured without their weight.
+            found.setdefault(term.curve, term.model_copy(update={"weight": 1.0}))
     return tuple(found.values())
 
 

@@ -130,7 +130,7 @@ class Study:
     def ground(self) -> Plan:
         """The units a study stands on: the MLM head where one is trained, OMP at the sparsity, and
         the losses of OMP and of the dense model. Every sweep shares them."""
-        return expand(self._alone().model_copy(update={"methods": (Omp(),)}))
+        return expand(self._alone().model_copy(update={"methods": (Omp(name="omp"),)}))
 
     def _alone(self) -> Sweep:
         """The sweep cut down to this model, one sparsity and one seed, without tasks."""

@@ -97,11 +97,13 @@ class Task(Frozen, ABC):
         return found
 
     def identity_extras(self) -> Mapping[str, object]:
-        """Return the headline metric where only this task's fine-tunes record it."""
-        kind = metrics_of(self.answers)[self.metric]
-        if kind.always:
-            return {}
-        return {"measured": [package_of(kind), kind.name, kind.version]}
+        """Return the metrics that not every such fine-tune records, or whose code has changed."""
+        found = [
+            [package_of(kind), kind.name, kind.version]
+            for kind in self.measured.values()
+            if not _always(kind) or kind.version != 1
+        ]
+        return {"measured": found} if found else {}
 
     @property
     def measured(self) -> Mapping[str, type[Metric]]:
@@ -109,7 +111,7 @@ class Task(Frozen, ABC):
         return {
             name: kind
             for name, kind in metrics_of(self.answers).items()
-            if kind.always or name == self.metric
+            if _always(kind) or name == self.metric
         }
 
     @property
@@ -162,3 +164,8 @@ class Task(Frozen, ABC):
         both = {"reduced": {**other.reduced, **self.reduced}}
         found = self.model_copy(update=both)
         return found if found == other.model_copy(update=both) else None
+
+
+def _always(kind: type[Metric]) -> bool:
+    """Return whether every fine-tune records a metric; of a plug-in, those that name it."""
+    return kind.always and not package_of(kind)

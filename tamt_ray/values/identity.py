@@ -25,7 +25,8 @@ _SCALARS = (str, int, float, type(None))
 def identity(value: object) -> str:
     """Return the id, 64 hex digits, of a config or of any plain value.
 
-    Raises TypeError for what has no deterministic form (sets, objects, non-string keys, NaN).
+    Raises TypeError for what has no deterministic form (sets, objects, NaN, keys that are neither
+    words nor numbers).
     """
     return Identities().of(value)
 
@@ -96,10 +97,12 @@ class Identities:
         if isinstance(value, list | tuple):
             return "[" + ",".join([self._part(item) for item in cast("list[object]", value)]) + "]"
         if isinstance(value, dict | MappingProxyType):
-            pairs = sorted(
-                (_key(k), item) for k, item in cast("dict[object, object]", value).items()
-            )
-            return "{" + ",".join([f"{_ENCODER.encode(k)}:{self._part(v)}" for k, v in pairs]) + "}"
+            items = cast("dict[object, object]", value).items()
+            texts = {_key(key): self._part(item) for key, item in items}
+            if len(texts) < len(items):
+                raise TypeError("two keys have one form")
+            pairs = [f"{_ENCODER.encode(key)}:{texts[key]}" for key in sorted(texts)]
+            return "{" + ",".join(pairs) + "}"
         raise TypeError(f"{type(value).__name__} has no deterministic form")
 
     def _fields(self, value: Frozen, chosen: frozenset[str] | None) -> str:
@@ -147,7 +150,14 @@ def _decisive(kind: type[Frozen]) -> Iterator[tuple[str, object]]:
             if field.is_required()
             else field.get_default(call_default_factory=True, validated_data={})
         )
-        yield name, default
+        # A default that holds values with versions is written out: they may be raised.
+        yield name, object() if _versioned(default) else default
+
+
+def _versioned(value: object) -> bool:
+    if isinstance(value, tuple):
+        return any(_versioned(each) for each in cast("tuple[object, ...]", value))
+    return isinstance(value, Frozen) and hasattr(value, "version")
 
 
 def _key(key: object) -> str:

@@ -11,10 +11,11 @@ from importlib.metadata import Distribution, EntryPoint, entry_points
 from importlib.util import find_spec
 from operator import or_
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Discriminator, GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 from tamt_ray.values.base import fault
 
@@ -24,6 +25,8 @@ OURS = "tamt_ray"
 HEAVY = ("torch", "ray", "mlflow", "transformers")
 """Libraries that a plug-in's module may import only inside the function that computes."""
 
+RESERVED = frozenset({"version", "package", "measured"})
+"""Names that identities have beside the fields."""
 GROUPS = ("tamt_ray.methods", "tamt_ray.objectives", "tamt_ray.tasks", "tamt_ray.metrics")
 """The groups of entry points that plug-ins are declared in."""
 
@@ -152,7 +155,8 @@ class Registry(Generic[T]):
     def _load(self, entry: EntryPoint) -> type[T]:
         before = {name for name in HEAVY if name in sys.modules}
         kind = entry.load()
-        if added := [name for name in HEAVY if name in sys.modules and name not in before]:
+        added = {name for name in HEAVY if name in sys.modules and name not in before}
+        if added := sorted(added | _held(sys.modules[entry.module])):
             raise ImportError(
                 f"{entry.module} imports {added[0]} when it is loaded; import it inside the "
                 "function that computes, so that a plan needs none of it"
@@ -193,19 +197,42 @@ class _Entry:
     def _spelled_out(self, entry: object) -> object:
         if isinstance(entry, str):
             entry = {self._field: entry}
-        if isinstance(entry, dict):
-            refused = self._registry.refused.get(str(entry.get(self._field)))
-            if refused:
-                raise fault(str(refused), self._field)
-        return entry
+        if not isinstance(entry, dict) or not isinstance(entry.get(self._field), str):
+            return entry
+        name, known = entry[self._field], self._registry.classes
+        if name in known:
+            return entry
+        if refused := self._registry.refused.get(name):
+            raise fault(str(refused), self._field)
+        raise PydanticKnownError(
+            "union_tag_invalid",
+            {
+                "discriminator": f"'{self._field}'",
+                "tag": name,
+                "expected_tags": ", ".join(f"'{each}'" for each in known),
+            },
+        )
+
+
+def _held(module: ModuleType) -> set[str]:
+    """Return the heavy libraries that names of a module stand for: another one may have loaded
+    them before."""
+    tops = {
+        (value.__name__ if isinstance(value, ModuleType) else str(getattr(value, "__module__", "")))
+        .partition(".")[0]
+        for value in vars(module).values()
+    }  # fmt: skip
+    return tops & set(HEAVY)
 
 
 def tag(kind: type, field: str) -> tuple[str, ...]:
     """Return the values of the Literal field that names a pydantic class.
 
-    Raises ValueError for a class without such a field.
+    Raises ValueError for a class without such a field, or with one that an identity has beside.
     """
     known = getattr(kind, "model_fields", {})
+    if taken := sorted(known.keys() & RESERVED):
+        raise ValueError(f"{kind.__name__} has a field `{taken[0]}`; give it another name")
     values = getattr(known[field].annotation, "__args__", ()) if field in known else ()
     if not values or not all(isinstance(value, str) for value in values):
         raise ValueError(f'{kind.__name__} needs a field `{field}: Literal["…"] = "…"`')

@@ -57,7 +57,7 @@ def test_a_sweep_is_three_lines_of_data_frames(made: Made) -> None:
     assert steps == [1, 2, 3]
     assert results.averages.filter(task="words")["mean"].to_list() == [*known, None]
     assert results.differences("words")["reason"].item()
-    assert "toy: 8 of 9 units" in results._repr_html_()
+    assert "toy: 7 of 8 units" in results._repr_html_()
 
 
 def test_masks_and_models_are_those_of_the_store(made: Made) -> None:

@@ -92,8 +92,8 @@ SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
     "pretrain_eval": (
         {"kind": "pretrain_eval", "model": MODEL, "text": VALIDATION, "objectives": [MLM, KD],
          "evaluation": {"batch_size": 16, "seed": 0}, "mask": None, "head": None},
-        '{"evaluation":{},"kind":"pretrain_eval","model":{"source":"dir:m"},"text":{"table":'
-        '{"source":"dir:b.txt"}}}',
+        '{"evaluation":{},"kind":"pretrain_eval","model":{"source":"dir:m"},"objectives":'
+        '[{"objective":"mlm"},{"objective":"kd"}],"text":{"table":{"source":"dir:b.txt"}}}',
     ),
     "classification": (
         {"kind": "finetune", "model": MODEL, "seed": 1, "mask": None,

@@ -124,9 +124,11 @@ def test_a_library_stays_in_its_rooms(library: str) -> None:
 
 def at_home(library: str, path: Path, late: bool) -> bool:
     place = path.relative_to(PACKAGE)
-    # Tools for tests of other people's plug-ins are no part of a run.
+    # What people import into notebooks and tests of their own is no part of a run.
     homes = LIVES_IN[library] | (COMPUTES_WITH.get(library, set()) if late else set())
-    return str(place) == "testing.py" or any(place.is_relative_to(home) for home in homes)
+    return str(place) in {"api.py", "testing.py"} or any(
+        place.is_relative_to(home) for home in homes
+    )
 
 
 def test_only_the_abstract_side_of_plug_ins_is_known_outside_their_rooms() -> None:

@@ -229,7 +229,7 @@ def test_an_installed_package_s_are_used_like_ours(used: dict[str, Any]) -> None
     one = {"kind": "search", "method": "wanda", "model": {"source": "dir:m"}, "sparsity": 0.5,
            "package": "pruners-for-us", "version": 4}  # fmt: skip
     assert used["searches"] == [one, {**one, "blocks": 9}]
-    assert used["task"]["measured"] == ["pruners-for-us", "macro_f1", 1]
+    assert used["task"]["measured"] == [["pruners-for-us", "macro_f1", 1]]
     assert used["schema"] == [True, True, True]
 
 

@@ -40,7 +40,7 @@ class Metric(ABC):
     version: ClassVar[int] = 1
     """Raised by hand whenever the code changes a value."""
     always: ClassVar[bool] = False
-    """Whether every fine-tune records it; others are recorded where a task names them."""
+    """Whether every fine-tune records it, for ours alone; others where a task names them."""
 
     @classmethod
     def best(cls, among: Iterable[T], value: Callable[[T], float]) -> T:
