@@ -68,7 +68,9 @@ class TamtSearch(TrainedSearch):
         return self.step_operations(passes(self.objective))
 
     @property
-    def travel(self) -> float:
+    def travel(self) -> float | None:
+        if self.scoring.init == "graded":
+            return None
         lr, decay_steps = self.optimizer.lr, self.training.horizon
         return score_travel(lr, decay_steps, self.steps, self.scoring.threshold)
 
@@ -191,10 +193,10 @@ class Tamt(TrainedMethod, Scoring):
         when = "every step" if self.rerank_every == 1 else f"every {self.rerank_every} steps"
         sign = "≥" if self.comparison == "at_least" else ">"
         ranked = "S" if self.ranking == "signed" else "|S|"
-        return self.optimiser_words(), (
-            f"from {self.init}, φ {self.threshold:g}, α {self.scale:g}, S {sign} φ, "
-            f"{ranked} ranked {when}"
-        )
+        start = f"from {self.init}, φ {self.threshold:g}, α {self.scale:g}"
+        if self.init == "graded":
+            start = "from the ranks of |W|"
+        return self.optimiser_words(), (f"{start}, S {sign} φ, {ranked} ranked {when}")
 
     def trial(self, steps: int, sparsity: float) -> Self:
         """Train for so many steps; steps for other sparsities stay."""

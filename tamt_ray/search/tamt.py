@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.select import Cut, Selection, zeros_at
 from tamt_ray.search.language_model import LanguageModel
+from tamt_ray.search.start import first_mask, first_scores
 from tamt_ray.values.scoring import Scoring
 
 
@@ -48,13 +49,9 @@ class MaskedWeights:
         self._dense = model.dense
         self._sparsity = sparsity
         self._scoring = scoring
-        first = (
-            Mask.by_magnitude(model.dense, sparsity)
-            if scoring.init == "omp"
-            else Mask.at_random(model.dense, sparsity, seed)
-        )
+        first = first_mask(model.dense, sparsity, scoring, seed)
         self.scores = {
-            name: nn.Parameter(first[name].to(weight) * (scoring.scale * scoring.threshold))
+            name: nn.Parameter(first_scores(weight, first[name], sparsity, scoring))
             for name, weight in model.matrices.items()
         }
         self._fixed = {name: keep for name, keep in first.items() if name not in self.scores}
@@ -67,7 +64,10 @@ class MaskedWeights:
         self._thresholds: dict[str, Tensor] = {}
         if not self._always_exact:
             self._thresholds = {
-                name: score.new_tensor(scoring.threshold) for name, score in self.scores.items()
+                name: self._threshold(name)
+                if scoring.init == "graded"
+                else score.new_tensor(scoring.threshold)
+                for name, score in self.scores.items()
             }
         self._write()
 

@@ -8,12 +8,16 @@ from tamt_ray.values.base import Count, Frozen, Positive
 
 
 class Scoring(Frozen):
-    """S = αφ where the first mask keeps, else 0 (Eq. 5); then M = 1[S ≥ φ] (Eq. 3)."""
+    """How scores start, S = αφ where the first mask keeps, else 0 (Eq. 5), and how they become the
+    mask M = 1[S ≥ φ] (Eq. 3)."""
 
-    init: Literal["omp", "random"] = "omp"
-    """Which mask the scores start from."""
+    init: Literal["omp", "random", "graded"] = "omp"
+    """Where the scores start: αφ and 0 by the mask of OMP or a random one, as in the paper; or
+    `graded`, the rank of |W| within its matrix, from 0 to 1. Then the first mask is OMP's, weights
+    near the cut change first, and a learning rate counts as shares of the weights per step: for
+    searches of some hundred steps, where the paper's scores hardly leave their start."""
     threshold: Positive = 0.01
-    """φ at the start."""
+    """φ at the start; not of `graded` scores."""
     scale: float = Field(default=2.0, gt=1)
     """α: a kept weight starts with the score αφ, a pruned one with 0."""
     ranking: Literal["signed", "magnitude"] = "signed"
