@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,6 +58,22 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
         ).save_pretrained(path)  # fmt: skip
     return path
+
+
+@pytest.fixture
+def meta(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """Torch's device of shapes without values, on which the fused AdamW works.
+
+    Whatever copies a value to the host raises there: `.item()`, `float()`, flags as an index,
+    `nonzero`, `.cpu()`. So does work on two devices at once.
+    """
+    library = torch.library.Library("aten", "IMPL", "Meta")
+    library.impl("_fused_adamw_", lambda *tensors, **numbers: None)
+    optimizer = sys.modules[torch.optim.Optimizer.__module__]
+    fused = "_get_fused_kernels_supported_devices"
+    monkeypatch.setattr(optimizer, fused, lambda: ["cpu", "meta"])
+    yield torch.device("meta")
+    library._destroy()
 
 
 @pytest.fixture

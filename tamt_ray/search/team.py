@@ -24,9 +24,11 @@ class Team:
         if self.size == 1:
             return module
         devices = [self.device] if self.device.type == "cuda" else None
+        # No buffer of an encoder changes.
         wrapped = DistributedDataParallel(
             module,
             device_ids=devices,
+            broadcast_buffers=False,
             gradient_as_bucket_view=True,
             find_unused_parameters=unreached,
         )
