@@ -7,7 +7,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import torch
 from ray import tune
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.experiment import Trial
@@ -15,6 +14,7 @@ from ray.tune.search import Searcher
 
 from tamt_ray.execution.attempt import Attempt, committed
 from tamt_ray.execution.board_client import BoardClient, this_place, this_worker
+from tamt_ray.execution.device import worker_device
 from tamt_ray.execution.errors import fault_of
 from tamt_ray.execution.faults import Fault, LeavingError
 from tamt_ray.execution.messages import Idle, Offer, Order
@@ -157,7 +157,7 @@ class FleetWorker(tune.Trainable):
 
     def _tools(self) -> Workbench:
         if self._bench is None:
-            self._bench = Workbench(self._store, Team(_device(self._gpus)), this_place())
+            self._bench = Workbench(self._store, Team(worker_device(self._gpus)), this_place())
         return self._bench
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, object]:
@@ -166,18 +166,6 @@ class FleetWorker(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: dict[str, object] | None) -> None:
         """Nothing was kept."""
-
-
-def _device(gpus: float) -> torch.device:
-    """The GPU, if any, with no more memory than the share. Raises OSError where it does not work:
-    on another machine it may."""
-    try:
-        device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
-        if device.type == "cuda" and gpus < 1:
-            torch.cuda.set_per_process_memory_fraction(gpus)
-    except RuntimeError as error:
-        raise OSError(f"the GPU cannot be used: {error}") from error
-    return device
 
 
 def run_fleet(board: str, store: Store, slots: Slots) -> None:

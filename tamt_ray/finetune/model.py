@@ -115,6 +115,9 @@ class Encoder:
             self._networks[key] = self._mean(task) if mean else self._native(task)
         network = self._networks[key]
         replaced = None
+        known = self.body.config.vocab_size
+        if tokens is not None and tokens[-1] >= known:
+            raise ValueError(f"the tokenizer gives token {tokens[-1]}; the model knows {known}")
         if self._vocabulary is not None:
             self._vocabulary.reset(tokens, self._device)
             replaced = self._vocabulary.parameter

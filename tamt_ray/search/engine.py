@@ -60,6 +60,7 @@ class Engine:
         """`inner` is what trains; `keeper` holds the states of a training that may be cut off and
         go on."""
         self.step = 0
+        loss.model.check_reads(stream.text.special)
         self.history = History()
         self._keeper = keeper
         self._counts = loss.counts
@@ -113,6 +114,7 @@ class Engine:
                 self._log(rate, {"loss": loss, **terms})
             if self.step % _CHECK_EVERY == 0 or self.step == steps:
                 self._check_recent()
+                self._team.check_same([*self._loss.parameters(), *self._parameters], self.step)
                 if progress:
                     progress(self.step, steps)
             self.history.seconds = time.perf_counter() - begun

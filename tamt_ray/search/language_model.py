@@ -11,6 +11,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging as transformers_logging
 
 from tamt_ray.data.attention import whole_mask
+from tamt_ray.data.tokens import Special
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import POOLER, UnsupportedModelError, prunable_matrices
 from tamt_ray.search.mlm_head import MlmHead
@@ -87,6 +88,15 @@ class LanguageModel(nn.Module):
         self.has_published_head = not lacking
         if head is not None:
             self.load_head(head)
+
+    def check_reads(self, special: Special) -> None:
+        """Raises ValueError for tokens of another vocabulary.
+
+        A GPU that meets one kills its process, and says so long after.
+        """
+        known = self.decoder.weight.shape[0]
+        if special.vocabulary > known:
+            raise ValueError(f"the tokenizer has {special.vocabulary} tokens; the model {known}")
 
     def head_parameters(self) -> dict[str, nn.Parameter]:
         """What trains in the head: transform, LayerNorm and the output bias; not the decoder."""

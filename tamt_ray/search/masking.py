@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tamt_ray.data.blocks import Paragraphs, Tokens
 from tamt_ray.data.seeds import derive
+from tamt_ray.data.tokens import Paragraphs, Tokens
 from tamt_ray.data.transfer import send
 
 

@@ -63,6 +63,15 @@ class SearchLane(Resources):
     """Keep the last state of a mask training, three numbers a weight, so that the same training can
     go on when more steps are asked for."""
 
+    @model_validator(mode="after")
+    def _one_worker_on_a_shared_gpu(self) -> Self:
+        if self.gpus != "auto" and 0 < self.gpus < 1 and self.workers > 1:
+            raise ValueError(
+                "the workers of a gang cannot share a GPU, which NCCL refuses; set `workers: 1` "
+                "or `gpus: 1`"
+            )
+        return self
+
 
 class Growth(Frozen):
     """Nodes of one kind that an autoscaler adds when asked."""

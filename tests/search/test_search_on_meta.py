@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tamt_ray.data.blocks import Text
+from tamt_ray.data.tokens import Tokens
 from tamt_ray.masks.mask import Mask
 from tamt_ray.search import language_model
 from tamt_ray.search.engine import Engine, train
@@ -18,7 +18,7 @@ from tamt_ray.values.scoring import Scoring
 
 from .search_probes import masked_weights, settings, terms_of, train_level
 
-LoadText = Callable[[Path], Text]
+LoadText = Callable[[Path], Tokens]
 EXACT = Scoring.model_validate({"init": "random"})
 """The first mask by magnitude is no part of a step."""
 RELEASED = Scoring.model_validate(

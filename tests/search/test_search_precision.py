@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tamt_ray.data.blocks import Blocks
+from tamt_ray.data.tokens import Blocks
 from tamt_ray.search.engine import Engine, train
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Corrupted, Stream
