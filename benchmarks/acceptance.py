@@ -235,11 +235,11 @@ def _reads(path: Path) -> Answer:
 @contextmanager
 def computing(precision: str) -> Generator[None]:
     """For contestants that know nothing of precision."""
-    matmul = torch.backends.cuda.matmul
-    before, matmul.fp32_precision = matmul.fp32_precision, "tf32" if precision == "tf32" else "ieee"
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     with torch.autocast(DEVICE.type, torch.bfloat16, enabled=precision == "bfloat16"):
         yield
-    matmul.fp32_precision = before
+    torch.set_float32_matmul_precision(before)
 
 
 def steps(precision: str, compiled: bool) -> Iterator[Answer]:

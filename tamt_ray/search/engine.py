@@ -223,15 +223,22 @@ def train(
 
 @contextlib.contextmanager
 def _matrix_products(precision: str) -> Generator[None]:
-    """Those of a GPU in TF32 within the block, if that is the `precision`."""
-    matmul = torch.backends.cuda.matmul
-    before = matmul.fp32_precision
-    if precision == "tf32":
-        matmul.fp32_precision = "tf32"
+    """Those of a GPU in TF32 within the block, if that is the `precision`.
+
+    Through the setting of all devices: where only CUDA's own is set, Torch's compiler fails.
+    """
+    if precision != "tf32":
+        yield
+        return
+    cpu = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
+    before, before_on_cpu = torch.get_float32_matmul_precision(), cpu.fp32_precision
+    torch.set_float32_matmul_precision("high")
+    cpu.fp32_precision = before_on_cpu
     try:
         yield
     finally:
-        matmul.fp32_precision = before
+        torch.set_float32_matmul_precision(before)
+        cpu.fp32_precision = before_on_cpu
 
 
 def _unsynchronised(module: nn.Module) -> contextlib.AbstractContextManager[object]:
