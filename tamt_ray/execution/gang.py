@@ -95,6 +95,7 @@ def _trainer(
             "fence": store.fence,
             "lane": execution.search,
             "gpus": size.gpus,
+            "deterministic": execution.deterministic,
         },
         torch_config=_connection(size, execution.patience),
         scaling_config=ScalingConfig(
@@ -138,7 +139,7 @@ def _work(config: dict[str, Any]) -> None:
     """What every worker of the gang does."""
     board = BoardClient.named(config["board"])
     context = ray.train.get_context()
-    device = worker_device(config["gpus"], get_device)
+    device = worker_device(config["gpus"], get_device, deterministic=config["deterministic"])
     team = Team(device, context.get_world_rank(), context.get_world_size())
     store = Store(config["store"], config["fence"])
     lane: SearchLane = config["lane"]

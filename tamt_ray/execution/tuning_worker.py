@@ -26,6 +26,7 @@ class TrialWorker(tune.Trainable):
         self._store: str = config["store"]
         self._patience = float(config["patience"])
         self._gpus = float(config["gpus"])
+        self._deterministic = bool(config["deterministic"])
         self._bench: TrialBench | None = None
         self.reset_config(config)
 
@@ -51,7 +52,7 @@ class TrialWorker(tune.Trainable):
 
     def _climb(self) -> Rung:
         if self._bench is None:
-            team = Team(worker_device(self._gpus))
+            team = Team(worker_device(self._gpus, deterministic=self._deterministic))
             self._bench = TrialBench(self._study, Store(self._store), team)
         if self._rungs is None:
             # Each rung has a watch of its own.

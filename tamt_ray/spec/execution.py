@@ -98,6 +98,10 @@ class Execution(Frozen):
     retries: Annotated[int, Field(ge=0)] = 3
     """Restarts of a unit whose worker died or hung, counted anew whenever it got further than
     before; then it is set aside. Lost nodes are not counted."""
+    deterministic: bool = False
+    """On GPUs, compute by deterministic algorithms only, so that a unit that is computed again, or
+    goes on from a saved state, gives the same bits on the same kind of GPU. Slower. Without it such
+    units agree up to rounding. CPUs give the same bits either way."""
     patience: Positive = 1800.0
     """Seconds a unit may go without progress before its worker counts as hung and is killed. The
     longest stretch without any is an evaluation, or the first reading of a source."""

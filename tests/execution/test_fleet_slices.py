@@ -35,6 +35,7 @@ class Case:
         self.worker._board = self
         self.worker._store = self.worker._bench = None
         self.worker._gpus = 0.5
+        self.worker._deterministic = False
         self.worker.reset_config({"offer": [OFFERS[0]], "holder": "trial-7"})
         monkeypatch.setattr(fleet, "Attempt", self.attempt)
         monkeypatch.setattr(fleet, "this_worker", lambda: "here")

@@ -157,6 +157,22 @@ def test_who_shares_a_gpu_gets_its_share_of_the_memory(capped: list[float]) -> N
     assert capped == [0.25]
 
 
+def test_algorithms_of_a_gpu_are_deterministic_where_asked(
+    capped: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", asked.append)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    worker_device(1)
+    assert asked == []
+    worker_device(0, deterministic=True)
+    assert asked == []
+    worker_device(1, deterministic=True)
+    assert asked == [True]
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
 @pytest.mark.parametrize("error", MEMORY)
 def test_a_model_too_large_to_measure_gets_a_whole_gpu(
     error: Exception, monkeypatch: pytest.MonkeyPatch
