@@ -52,9 +52,8 @@ class Pruner:
         """φ of each matrix: the largest value to be pruned; with `at_least` the smallest kept."""
         found: dict[str, Tensor] = {}
         for name, zeros in self.matrices.zeros.items():
-            ends = torch.tensor([-torch.inf]), torch.tensor([torch.inf])
-            first, last = (end.to(self.matrices.scores[name]) for end in ends)
             values = self.matrices.ranked(name).view(-1).sort().values
+            first, last = (values.new_full((1,), end) for end in (-torch.inf, torch.inf))
             found[name] = torch.cat([first, values, last])[zeros + at_least]
         return found
 

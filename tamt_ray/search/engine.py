@@ -185,7 +185,7 @@ class Engine:
         return dict(zip(names, summed, strict=True))
 
     def _log(self, rate: float, losses: Mapping[str, Tensor]) -> None:
-        read = {name: float(value) for name, value in losses.items()}
+        read = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
         self.history.log(self.step, lr=rate, **read, **self._inner.figures())
 
     def _recent_are_finite(self) -> bool:

@@ -51,8 +51,9 @@ class SearchLane(Resources):
     """The search gangs."""
 
     workers: Count = 1
-    """DDP workers of a gang, the most of them with `gangs: auto`; does not change the global batch
-    nor the data order. Only with `search.gradients: bfloat16` is it part of a search's identity."""
+    """DDP workers of a gang, the most of them with `gangs: auto`; 1 where `gpus` is a share of one
+    GPU. Does not change the global batch nor the data order. Only with `search.gradients: bfloat16`
+    is it part of a search's identity."""
     gangs: Gangs = 1
     """Gangs that search side by side. `auto`: one for every search that is ready while there is
     room, narrow ones while searches abound, wider ones for the last; fine-tunes get what is left.

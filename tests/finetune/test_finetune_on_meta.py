@@ -21,6 +21,7 @@ from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import Examples
 from tamt_ray.values.model import Model
+from tests.conftest import NoWaiting
 
 Rows = Callable[[int, int], list[dict[str, object]]]
 WriteTask = Callable[..., Task]
@@ -54,7 +55,8 @@ def test_steps_wait_for_nothing(
     # Padded batches, and one in which nothing is.
     monkeypatch.setattr(loop, "epoch_batches", _uneven)
     assert {_padded(data, batch) for batch in _uneven(data.sequences.lengths)} == {True, False}
-    loop.train(network, data, [data], task, 1, meta, History(), None)
+    with NoWaiting():
+        loop.train(network, data, [data], task, 1, meta, History(), None)
     assert steps[-1] == task.epochs * -(-len(data.sequences) // 4)
 
 
