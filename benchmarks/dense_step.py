@@ -39,23 +39,24 @@ class DenseStep:
             self.trained.values(), lr=5e-5, weight_decay=0.0, fused=True
         )
 
-    def __call__(self, batch: Corrupted) -> float:
+    def __call__(self, batch: Corrupted) -> Tensor:
         """Train one step; its loss."""
         loss = self.backward(batch)
         torch.nn.utils.clip_grad_norm_(self.trained.values(), 1.0)
         self._optimizer.step()
         return loss
 
-    def backward(self, batch: Corrupted) -> float:
+    def backward(self, batch: Corrupted) -> Tensor:
         """Leave fresh gradients; the loss."""
         self._optimizer.zero_grad()
         loss = self._mlm(batch) if self._terms == "mlm" else self._kd(batch)
         loss.backward()
-        return loss.item()
+        return loss.detach()
 
     def _mlm(self, batch: Corrupted) -> Tensor:
         hidden = self.model.bert(batch.ids).last_hidden_state
-        return functional.cross_entropy(self.model.cls(hidden[batch.chosen]), batch.labels)
+        chosen = hidden.flatten(0, 1).index_select(0, batch.places)
+        return functional.cross_entropy(self.model.cls(chosen), batch.labels)
 
     def _kd(self, batch: Corrupted) -> Tensor:
         with torch.no_grad():

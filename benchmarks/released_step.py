@@ -103,7 +103,7 @@ class ReleasedStep:
         self._trained = [*(m.scores for m in self.masked.values()), *self._head]
         self._optimizer = LoopedAdamW(self._trained, lr)
 
-    def __call__(self, batch: Corrupted) -> float:
+    def __call__(self, batch: Corrupted) -> Tensor:
         """Train one step; its loss."""
         loss = self.backward(batch)
         torch.nn.utils.clip_grad_norm_(self._trained, 1.0)
@@ -111,15 +111,15 @@ class ReleasedStep:
         self.model.zero_grad()
         return loss
 
-    def backward(self, batch: Corrupted) -> float:
+    def backward(self, batch: Corrupted) -> Tensor:
         """Leave fresh gradients; the loss."""
         labels = torch.full_like(batch.ids, -100)
-        labels[batch.chosen] = batch.labels
+        labels.view(-1)[batch.places] = batch.labels
         hidden = self.model.bert(batch.ids).last_hidden_state
         logits = self.model.cls(hidden)
         loss = functional.cross_entropy(logits.view(-1, logits.shape[-1]), labels.view(-1))
         loss.backward()
-        return loss.item()
+        return loss.detach()
 
     def rerank(self, sparsity: float) -> list[float]:
         """φ of every matrix by `kthvalue`, as the released code finds it now and then."""

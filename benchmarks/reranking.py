@@ -15,7 +15,8 @@ from benchmarks.answer import Answer, at_least, at_most
 from benchmarks.clock import Times, interleave
 from benchmarks.search_step import SPARSITY, masked_step
 from benchmarks.shape import BASE, MINI, Shape
-from tamt_ray.masks.select import Selection, zeros_at
+from tamt_ray.masks.bracket import Selection
+from tamt_ray.masks.select import zeros_at
 from tamt_ray.objectives.mlm import Mlm
 
 LR = 5e-5

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from benchmarks.answer import Answer, at_least, at_most
 from benchmarks.clock import Times, interleave
@@ -38,26 +39,41 @@ not trained: training itself (2 layers, hidden 384, lr 5e-5) brings them to touc
 steps of distillation."""
 
 
+CPU = torch.device("cpu")
+
+
 def mask_training(
-    path: Path, shape: Shape, terms: Sequence[Objective], sparsity: float = SPARSITY
+    path: Path,
+    shape: Shape,
+    terms: Sequence[Objective],
+    sparsity: float = SPARSITY,
+    device: torch.device = CPU,
+    **changes: object,
 ) -> tuple[MaskedWeights, Engine]:
-    """Return a search of the shape that computes its batch in one piece: scores and training."""
-    training = Training(batch_size=shape.batch, micro_batch=shape.batch, log_every=10**6)
-    settings = Settings(training, Optimizer(lr=5e-5), 10**6, 0)
-    model = LanguageModel(path)
+    """Return a search of the shape that computes its batch in one piece, with `changes` of
+    `Training`: scores and training."""
+    given = {"batch_size": shape.batch, "micro_batch": shape.batch, "log_every": 10**6, **changes}
+    settings = Settings(Training.model_validate(given), Optimizer(lr=5e-5), 10**6, 0)
+    model = LanguageModel(path, device=device)
     weights = MaskedWeights(model, sparsity, Scoring(), settings.seed, head=needs_head(terms))
     loss = SearchLoss(model, terms)
-    return weights, Engine(loss, weights, shape.stream(), settings, Team())
+    return weights, Engine(loss, weights, shape.stream(), settings, Team(device))
+
+
+def spread(weights: MaskedWeights) -> None:
+    """Spread the scores by noise."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for score in weights.scores.values():
+            noise = torch.randn(score.shape, generator=generator)
+            score.add_(noise.to(score.device), alpha=SPREAD)
+    weights.after_step()
 
 
 def masked_step(path: Path, shape: Shape, terms: Sequence[Objective]) -> Callable[[], None]:
     """Our own step, exact sparsity after each."""
     weights, engine = mask_training(path, shape, terms)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for score in weights.scores.values():
-            score.add_(torch.randn(score.shape, generator=generator), alpha=SPREAD)
-    weights.after_step()
+    spread(weights)
 
     def work() -> None:
         engine.run(until=engine.step + 1)
@@ -65,13 +81,15 @@ def masked_step(path: Path, shape: Shape, terms: Sequence[Objective]) -> Callabl
     return work
 
 
-def drawing(shape: Shape, step: Callable[[Corrupted], float]) -> Callable[[], None]:
+def drawing(
+    shape: Shape, step: Callable[[Corrupted], Tensor], device: torch.device = CPU
+) -> Callable[[], None]:
     """`step` with the next batch, drawn as ours is."""
     stream, number = shape.stream(), 0
 
     def work() -> None:
         nonlocal number
-        step(join(stream.batch(number)))
+        step(join(stream.batch(number)).to(device))
         number += 1
 
     return work

@@ -7,7 +7,7 @@ import torch
 from transformers import BertConfig, BertForMaskedLM
 from transformers.utils import logging
 
-from tamt_ray.data.blocks import Blocks, Special
+from tamt_ray.data.tokens import Blocks, Special
 from tamt_ray.search.masking import Stream
 
 SPECIAL = Special(101, 102, 103, 0, frozenset({0, 100, 101, 102, 103}), 30522)
@@ -22,6 +22,8 @@ class Shape:
     hidden: int
     batch: int = 16
     length: int = 128
+    blocks: int = 64
+    """Blocks of text."""
 
     def save(self, path: Path, **changes: float) -> None:
         """Write a masked language model to the directory `path`, its config with `changes`."""
@@ -37,7 +39,9 @@ class Shape:
     def stream(self) -> Stream:
         """Random words; every contestant draws its batches from one of these."""
         generator = torch.Generator().manual_seed(0)
-        ids = torch.randint(999, 30522, (64, self.length), generator=generator, dtype=torch.int32)
+        ids = torch.randint(
+            999, 30522, (self.blocks, self.length), generator=generator, dtype=torch.int32
+        )
         ids[:, 0], ids[:, -1] = SPECIAL.cls, SPECIAL.sep
         return Stream(Blocks(ids, SPECIAL), self.batch, 0, 0.15)
 

@@ -2,13 +2,16 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 # For tensors this small; on a busy machine threads that wait for each other take ten times as long.
@@ -57,6 +60,42 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
         ).save_pretrained(path)  # fmt: skip
     return path
+
+
+class NoWaiting(TorchDispatchMode):
+    """Raises where the host would wait until a GPU has taken a tensor."""
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
+        kwargs = kwargs or {}
+        name = func.__name__.partition(".")[0]
+        found = func(*args, **kwargs)
+        if name in {"_to_copy", "copy_"} and found.device.type == "meta":
+            source = args[name == "copy_"]
+            at_once = kwargs.get("non_blocking") or (name == "copy_" and args[2:] == (True,))
+            assert source.device.type == "meta" or at_once, f"{name} of {source.shape} waits"
+        return found
+
+
+@pytest.fixture
+def meta(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """Torch's device of shapes without values, on which the fused AdamW works.
+
+    Whatever copies a value to the host raises there: `.item()`, `float()`, flags as an index,
+    `nonzero`, `.cpu()`. So does work on two devices at once. `NoWaiting` finds the other direction.
+    """
+    library = torch.library.Library("aten", "IMPL", "Meta")
+    library.impl("_fused_adamw_", lambda *tensors, **numbers: None)
+    optimizer = sys.modules[torch.optim.Optimizer.__module__]
+    fused = "_get_fused_kernels_supported_devices"
+    monkeypatch.setattr(optimizer, fused, lambda: ["cpu", "meta"])
+    yield torch.device("meta")
+    library._destroy()
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from tamt_ray.data.cache import SourceError, cache_dir, file_digest, locked, published, text_digest
-from tamt_ray.data.index import download
 from tamt_ray.values.source import SourceRef
 
 LIMIT = 2 * 1024**3
@@ -53,6 +52,8 @@ def fetch_archive(ref: SourceRef) -> Path:
         for path in sorted(folder.glob("[!.]*")):
             if file_digest(path) == ref.sha256:
                 return path
+        from tamt_ray.data.index import download
+
         return download(ref, folder)
 
 

@@ -6,13 +6,11 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from pyarrow import fs
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from tamt_ray.data.archive import extract_directory
 from tamt_ray.data.cache import SourceError, file_digest, local_path, text_digest
-from tamt_ray.data.mirror import mirror, repository
 from tamt_ray.values.source import SourceRef, parse_source
 
 _USED = (".json", ".txt", ".safetensors", ".model")
@@ -72,6 +70,10 @@ def tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
 
 
 def _from_hub(ref: SourceRef) -> Path:
+    from pyarrow import fs
+
+    from tamt_ray.data.mirror import mirror, repository
+
     if ref.config is not None:
         raise SourceError(f"hf:{ref.name}#{ref.config}: a model has no configurations; drop the #")
     folder = f"models/{repository(ref.name)}"

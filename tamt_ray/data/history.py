@@ -5,13 +5,6 @@ import math
 import time
 from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-_SCHEMA = pa.schema(
-    [("step", pa.int64()), ("name", pa.string()), ("value", pa.float64()), ("time", pa.float64())]
-)
-
 
 class NonFiniteLossError(ArithmeticError):
     """A loss became NaN or infinite; deterministic, so never retried."""
@@ -49,16 +42,29 @@ class History:
 
     def to_parquet(self) -> bytes:
         """Columns step, name, value, time."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = pa.schema(
+            [
+                ("step", pa.int64()),
+                ("name", pa.string()),
+                ("value", pa.float64()),
+                ("time", pa.float64()),
+            ]
+        )
         rows = [
             {"step": p.step, "name": p.name, "value": p.value, "time": p.time} for p in self.points
         ]
         sink = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), sink)
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink)
         return sink.getvalue()
 
     @staticmethod
     def from_parquet(data: bytes) -> list[Point]:
         """The points written by `to_parquet`."""
+        import pyarrow.parquet as pq
+
         rows = pq.read_table(io.BytesIO(data)).to_pylist()
         return [Point(row["step"], row["name"], row["value"], row["time"]) for row in rows]
 

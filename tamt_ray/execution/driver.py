@@ -117,7 +117,11 @@ def run(
             watch(asked)
         searches = sum(unit.config.lane == "gang" for unit in open_units)
         if len(open_units) > searches:
-            lanes.start(lambda: run_fleet(f"{name}-board", store, slots))
+            lanes.start(
+                lambda: run_fleet(
+                    f"{name}-board", store, slots, deterministic=execution.deterministic
+                )
+            )
         aggregation = Aggregation(f"{name}-aggregator", plan, ledger.records)
         driver = _Driver(plan, store, ledger, tracker, call, watch, board, aggregation, places)
         try:

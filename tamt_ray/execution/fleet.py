@@ -7,7 +7,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import torch
 from ray import tune
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.experiment import Trial
@@ -15,6 +14,7 @@ from ray.tune.search import Searcher
 
 from tamt_ray.execution.attempt import Attempt, committed
 from tamt_ray.execution.board_client import BoardClient, this_place, this_worker
+from tamt_ray.execution.device import worker_device
 from tamt_ray.execution.errors import fault_of
 from tamt_ray.execution.faults import Fault, LeavingError
 from tamt_ray.execution.messages import Idle, Offer, Order
@@ -115,6 +115,7 @@ class FleetWorker(tune.Trainable):
         # Before anything that may hang or fail for the machine's sake, as a stale mount does.
         self._board.arrived(str(config["holder"]), this_worker())
         self._gpus = float(str(config["gpus"]))
+        self._deterministic = bool(config["deterministic"])
         fence = config["fence"]
         assert fence is None or isinstance(fence, Fence)
         self._store = Store(str(config["store"]), fence)
@@ -157,7 +158,8 @@ class FleetWorker(tune.Trainable):
 
     def _tools(self) -> Workbench:
         if self._bench is None:
-            self._bench = Workbench(self._store, Team(_device(self._gpus)), this_place())
+            device = worker_device(self._gpus, deterministic=self._deterministic)
+            self._bench = Workbench(self._store, Team(device), this_place())
         return self._bench
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, object]:
@@ -168,19 +170,7 @@ class FleetWorker(tune.Trainable):
         """Nothing was kept."""
 
 
-def _device(gpus: float) -> torch.device:
-    """The GPU, if any, with no more memory than the share. Raises OSError where it does not work:
-    on another machine it may."""
-    try:
-        device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
-        if device.type == "cuda" and gpus < 1:
-            torch.cuda.set_per_process_memory_fraction(gpus)
-    except RuntimeError as error:
-        raise OSError(f"the GPU cannot be used: {error}") from error
-    return device
-
-
-def run_fleet(board: str, store: Store, slots: Slots) -> None:
+def run_fleet(board: str, store: Store, slots: Slots, *, deterministic: bool = False) -> None:
     """Run fine-tunes until the board has none left. Raises what Tune raises."""
     client = BoardClient.named(board)
     # Lost trials are the board's to tell; what Tune itself cannot do, it raises.
@@ -191,16 +181,23 @@ def run_fleet(board: str, store: Store, slots: Slots) -> None:
             time.sleep(_LOOK)
         with tempfile.TemporaryDirectory(prefix="tamt-fleet-") as scratch:
             units = ReadyUnits(client, slots)
-            fit(_tuner(board, store, scratch, units, LostWorkers(client)))
+            config = {
+                "board": board,
+                "store": store.uri,
+                "fence": store.fence,
+                "deterministic": deterministic,
+            }
+            fit(_tuner(config, scratch, units, LostWorkers(client)))
         over = units.over
 
 
 def _tuner(
-    board: str, store: Store, scratch: str, units: ReadyUnits, losses: LostWorkers
+    config: dict[str, Any], scratch: str, units: ReadyUnits, losses: LostWorkers
 ) -> tune.Tuner:
+    store = str(config["store"])
     return tune.Tuner(
         FleetWorker,
-        param_space={"board": board, "store": store.uri, "fence": store.fence},
+        param_space=config,
         tune_config=tune.TuneConfig(
             search_alg=units,
             num_samples=-1,
@@ -212,7 +209,7 @@ def _tuner(
         ),
         run_config=tune.RunConfig(
             name=f"fleet-{uuid.uuid4().hex[:8]}",
-            storage_path=store.uri if "://" in store.uri else scratch,
+            storage_path=store if "://" in store else scratch,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),
             callbacks=[losses],

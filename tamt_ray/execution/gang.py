@@ -15,6 +15,7 @@ from torch import distributed
 
 from tamt_ray.execution.attempt import Attempt, committed
 from tamt_ray.execution.board_client import BoardClient, this_place
+from tamt_ray.execution.device import worker_device
 from tamt_ray.execution.errors import fault_of
 from tamt_ray.execution.faults import Fault, LeavingError
 from tamt_ray.execution.keeping import Cadence
@@ -93,6 +94,8 @@ def _trainer(
             "store": store.uri,
             "fence": store.fence,
             "lane": execution.search,
+            "gpus": size.gpus,
+            "deterministic": execution.deterministic,
         },
         torch_config=_connection(size, execution.patience),
         scaling_config=ScalingConfig(
@@ -136,7 +139,8 @@ def _work(config: dict[str, Any]) -> None:
     """What every worker of the gang does."""
     board = BoardClient.named(config["board"])
     context = ray.train.get_context()
-    team = Team(get_device(), context.get_world_rank(), context.get_world_size())
+    device = worker_device(config["gpus"], get_device, deterministic=config["deterministic"])
+    team = Team(device, context.get_world_rank(), context.get_world_size())
     store = Store(config["store"], config["fence"])
     lane: SearchLane = config["lane"]
     attempts: list[Attempt] = []

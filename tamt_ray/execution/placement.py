@@ -50,13 +50,13 @@ class Slots:
 
     @property
     def wider(self) -> Share:
-        """What one gets that ran out of memory: the next larger fraction of a GPU; without GPUs
-        twice the CPUs, so that it has fewer neighbours."""
+        """What one gets that ran out of memory: half a GPU, or all of it; without GPUs twice the
+        CPUs, so that it has fewer neighbours. There is one more attempt, so it has to be enough."""
         cpus, gpus = self.cpus, self.gpus
         if not gpus:
             cpus = min(2 * cpus, max(cpus, self.most_cpus))
         elif gpus < 1:
-            gpus = 1 / max(1, round(1 / gpus) - 1)
+            gpus = 0.5 if round(1 / gpus) > 2 else 1.0
         taken = max(cpus / self.cpus, gpus / self.gpus if self.gpus else 0.0)
         return Share(cpus, gpus, math.ceil(taken - 1e-9))
 

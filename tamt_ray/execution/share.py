@@ -9,6 +9,8 @@ import ray
 import torch
 from ray.exceptions import RayTaskError
 
+from tamt_ray.execution.errors import fault_of
+from tamt_ray.execution.faults import Fault
 from tamt_ray.execution.placement import Node, largest_share
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.spec.sweep import Sweep
@@ -90,7 +92,9 @@ def _peak_share(model: Model, task: Task) -> float:
     torch.cuda.reset_peak_memory_stats(device)
     try:
         Finetuner(device).run(model, short, 0, None)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if fault_of(error) is not Fault.MEMORY:
+            raise
         # The fleet will say so of the units that do not fit.
         return 1.0
     total = torch.cuda.get_device_properties(device).total_memory

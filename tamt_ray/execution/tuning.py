@@ -108,6 +108,7 @@ def _run_study(
                 "study": [study],
                 "store": store.uri,
                 "gpus": slots.gpus,
+                "deterministic": study.sweep.execution.deterministic,
                 "patience": study.sweep.execution.patience,
             },
             tune_config=tune.TuneConfig(

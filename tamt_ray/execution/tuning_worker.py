@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import torch
 from ray import tune
 
 from tamt_ray.data.history import NonFiniteLossError
+from tamt_ray.execution.device import worker_device
 from tamt_ray.execution.errors import fault_of
 from tamt_ray.execution.faults import Fault
 from tamt_ray.execution.tuning_bench import TrialBench
@@ -25,10 +25,8 @@ class TrialWorker(tune.Trainable):
         self._study: Study = config["study"][0]
         self._store: str = config["store"]
         self._patience = float(config["patience"])
-        gpus = float(config["gpus"])
-        self._device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
-        if self._device.type == "cuda" and gpus < 1:
-            torch.cuda.set_per_process_memory_fraction(gpus)
+        self._gpus = float(config["gpus"])
+        self._deterministic = bool(config["deterministic"])
         self._bench: TrialBench | None = None
         self.reset_config(config)
 
@@ -54,7 +52,8 @@ class TrialWorker(tune.Trainable):
 
     def _climb(self) -> Rung:
         if self._bench is None:
-            self._bench = TrialBench(self._study, Store(self._store), Team(self._device))
+            team = Team(worker_device(self._gpus, deterministic=self._deterministic))
+            self._bench = TrialBench(self._study, Store(self._store), team)
         if self._rungs is None:
             # Each rung has a watch of its own.
             self._rungs = self._bench.climb(self._draw.values, lambda *at: self._alive(*at))

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from tamt_ray.data.seeds import derive
+from tamt_ray.data.transfer import send
 from tamt_ray.tasks.features.examples import Batch, Indices, Sequences
 
 _WINDOW, _WINDOWS = 50, 4
@@ -40,11 +41,8 @@ def collate(sequences: Sequences, indices: Indices, device: torch.device) -> Bat
     if sequences.types is not None:
         arrays["token_type_ids"] = np.zeros(inside.shape, dtype=np.int64)
         arrays["token_type_ids"][inside] = sequences.types[tokens]
-    inputs = {
-        name: torch.from_numpy(array).to(device, non_blocking=True)
-        for name, array in arrays.items()
-    }
-    return Batch(indices, inputs)
+    inputs = {name: send(torch.from_numpy(array), device) for name, array in arrays.items()}
+    return Batch(indices, inputs, padded=not inside.all())
 
 
 def _cut(order: Indices, size: int) -> list[Indices]:

@@ -68,7 +68,7 @@ def train(
                 batch = collate(data.sequences, indices, device)
             torch.manual_seed(derive("dropout", seed, step))
             with phase("forward and backward"):
-                loss = data.loss(network(batch.inputs), batch)
+                loss = data.loss(network(batch.inputs, padded=batch.padded), batch)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
             with phase("clipping"):
@@ -103,7 +103,7 @@ def outputs(
     with torch.inference_mode():
         for indices in evaluation_batches(lengths, batch_size):
             batch = collate(data.sequences, indices, device)
-            rows = network(batch.inputs).float().cpu().numpy()
+            rows = network(batch.inputs, padded=batch.padded).float().cpu().numpy()
             for index, row in zip(indices.tolist(), rows, strict=True):
                 found[index] = row[: lengths[index]] if row.ndim > 1 else row
     return found

@@ -12,6 +12,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 from transformers.utils.generic import ModelOutput
 
+from tamt_ray.data.attention import whole_mask
 from tamt_ray.data.checkpoint import Checkpoint
 from tamt_ray.data.seeds import derive
 from tamt_ray.finetune.vocabulary import Vocabulary
@@ -32,38 +33,43 @@ _TRIAL = 8
 class Network(nn.Module):
     """Maps tokens to what a task's loss reads: [batch, classes], or [batch, tokens, 2] of spans."""
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: PreTrainedModel) -> None:
         super().__init__()
         self.body = body
+
+    def inputs(self, inputs: Mapping[str, Tensor], *, padded: bool) -> dict[str, Tensor | None]:
+        """What the body reads; without a mask where no row is padded."""
+        mask = whole_mask(inputs["attention_mask"], self.body.config) if padded else None
+        return {**inputs, "attention_mask": mask}
 
 
 class NativeHead(Network):
     """The architecture's own head on the shared body."""
 
-    def __init__(self, body: nn.Module, whole: PreTrainedModel, read: HeadOutputs) -> None:
+    def __init__(self, body: PreTrainedModel, whole: PreTrainedModel, read: HeadOutputs) -> None:
         """`read` takes from the output what the loss reads."""
         super().__init__(body)
         self.whole = whole
         self.read = read
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, inputs: Mapping[str, Tensor], *, padded: bool = True) -> Tensor:
         """Outputs of the head."""
-        return self.read(self.whole(**inputs))
+        return self.read(self.whole(**self.inputs(inputs, padded=padded)))
 
 
 class MeanHead(Network):
     """A linear layer on the mean of the last hidden states over real tokens."""
 
-    def __init__(self, body: nn.Module, config: PreTrainedConfig, labels: int) -> None:
+    def __init__(self, body: PreTrainedModel, config: PreTrainedConfig, labels: int) -> None:
         super().__init__(body)
         own = getattr(config, "classifier_dropout", None)
         general: float = getattr(config, "hidden_dropout_prob", 0.1)
         self.dropout = nn.Dropout(general if own is None else own)
         self.linear = nn.Linear(config.hidden_size, labels)
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, inputs: Mapping[str, Tensor], *, padded: bool = True) -> Tensor:
         """Class outputs."""
-        hidden: Tensor = self.body(**inputs).last_hidden_state
+        hidden: Tensor = self.body(**self.inputs(inputs, padded=padded)).last_hidden_state
         real = inputs["attention_mask"].unsqueeze(-1).to(hidden.dtype)
         return self.linear(self.dropout((hidden * real).sum(dim=1) / real.sum(dim=1)))
 
@@ -109,6 +115,9 @@ class Encoder:
             self._networks[key] = self._mean(task) if mean else self._native(task)
         network = self._networks[key]
         replaced = None
+        known = self.body.config.vocab_size
+        if tokens is not None and tokens[-1] >= known:
+            raise ValueError(f"the tokenizer gives token {tokens[-1]}; the model knows {known}")
         if self._vocabulary is not None:
             self._vocabulary.reset(tokens, self._device)
             replaced = self._vocabulary.parameter

@@ -48,6 +48,12 @@ class Sequences(Protocol):
         ...
 
     @property
+    def places(self) -> Tensor:
+        """The chosen tokens, counted through the whole batch, int64 [chosen tokens]: what to index
+        with, since flags have the host wait for a GPU."""
+        ...
+
+    @property
     def labels(self) -> Tensor:
         """The chosen tokens before their corruption, [chosen tokens]."""
         ...

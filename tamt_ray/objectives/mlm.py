@@ -25,5 +25,5 @@ class Mlm(Objective):
         """Return the cross-entropy summed over the chosen tokens; logits at those tokens only."""
         from torch.nn import functional
 
-        logits = step.logits(step.student.last[step.batch.chosen])
+        logits = step.logits(step.student.last.flatten(0, 1).index_select(0, step.batch.places))
         return functional.cross_entropy(widened(logits), step.batch.labels, reduction="sum")

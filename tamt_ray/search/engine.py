@@ -1,8 +1,9 @@
 """The training loop that every trained search shares."""
 
 import contextlib
+import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,6 +60,7 @@ class Engine:
         """`inner` is what trains; `keeper` holds the states of a training that may be cut off and
         go on."""
         self.step = 0
+        loss.model.check_reads(stream.text.special)
         self.history = History()
         self._keeper = keeper
         self._counts = loss.counts
@@ -109,12 +111,10 @@ class Engine:
             loss = torch.stack([v * self._weights[name] for name, v in terms.items()]).sum()
             self._recent.append((self.step, loss))
             if self.step == 1 or self.step % training.log_every == 0 or self.step == steps:
-                losses = {name: float(value) for name, value in terms.items()}
-                self.history.log(
-                    self.step, lr=rate, loss=float(loss), **losses, **self._inner.figures()
-                )
+                self._log(rate, {"loss": loss, **terms})
             if self.step % _CHECK_EVERY == 0 or self.step == steps:
                 self._check_recent()
+                self._team.check_same([*self._loss.parameters(), *self._parameters], self.step)
                 if progress:
                     progress(self.step, steps)
             self.history.seconds = time.perf_counter() - begun
@@ -162,7 +162,7 @@ class Engine:
         size = self._settings.training.micro_batch
         micro_batches = [blocks[start : start + size] for start in range(0, len(blocks), size)]
         counts = [sum(each) for each in zip(*map(self._counts, blocks), strict=True)]
-        short = self._settings.training.precision == "bfloat16"
+        short, kind = self._settings.training.precision == "bfloat16", self._team.device.type
         mine = range(self._team.rank, len(micro_batches), self._team.size)
         totals: dict[str, Tensor] = {}
         # Scores hold the last gradients too, which must not be there beside the new ones.
@@ -174,7 +174,7 @@ class Engine:
             torch.manual_seed(drawn)
             batch = join(micro_batches[number]).to(self._team.device)
             with contextlib.nullcontext() if last else _unsynchronised(self._loss):
-                with torch.autocast(self._team.device.type, torch.bfloat16, enabled=short):
+                with torch.autocast(kind, torch.bfloat16) if short else contextlib.nullcontext():
                     loss, terms = self._loss(batch, counts)
                 # DDP averages over workers; the loss is a share of a sum.
                 (loss * self._team.size).backward()
@@ -184,13 +184,21 @@ class Engine:
         summed = self._team.sum(torch.stack([totals[name] for name in names]))
         return dict(zip(names, summed, strict=True))
 
+    def _log(self, rate: float, losses: Mapping[str, Tensor]) -> None:
+        read = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
+        self.history.log(self.step, lr=rate, **read, **self._inner.figures())
+
     def _recent_are_finite(self) -> bool:
-        return all(bool(loss.isfinite()) for _, loss in self._recent)
+        return all(math.isfinite(loss) for loss in self._read_recent())
 
     def _check_recent(self) -> None:
-        for step, loss in self._recent:
-            check_finite(float(loss), step)
+        for (step, _), loss in zip(self._recent, self._read_recent(), strict=True):
+            check_finite(loss, step)
         self._recent.clear()
+
+    def _read_recent(self) -> list[float]:
+        """The losses since the last check; one copy from the device."""
+        return torch.stack([loss for _, loss in self._recent]).tolist() if self._recent else []
 
 
 def train(
@@ -215,15 +223,22 @@ def train(
 
 @contextlib.contextmanager
 def _matrix_products(precision: str) -> Generator[None]:
-    """Those of a GPU in TF32 within the block, if that is the `precision`."""
-    matmul = torch.backends.cuda.matmul
-    before = matmul.fp32_precision
-    if precision == "tf32":
-        matmul.fp32_precision = "tf32"
+    """Those of a GPU in TF32 within the block, if that is the `precision`.
+
+    Through the setting of all devices: where only CUDA's own is set, Torch's compiler fails.
+    """
+    if precision != "tf32":
+        yield
+        return
+    cpu = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
+    before, before_on_cpu = torch.get_float32_matmul_precision(), cpu.fp32_precision
+    torch.set_float32_matmul_precision("high")
+    cpu.fp32_precision = before_on_cpu
     try:
         yield
     finally:
-        matmul.fp32_precision = before
+        torch.set_float32_matmul_precision(before)
+        cpu.fp32_precision = before_on_cpu
 
 
 def _unsynchronised(module: nn.Module) -> contextlib.AbstractContextManager[object]:

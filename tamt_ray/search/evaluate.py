@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
-from tamt_ray.data.blocks import Tokens
 from tamt_ray.data.history import check_finite
 from tamt_ray.data.seeds import derive
+from tamt_ray.data.tokens import Tokens
 from tamt_ray.masks.mask import Mask
 from tamt_ray.objectives.base import Objective
 from tamt_ray.search.language_model import LanguageModel
@@ -33,8 +33,9 @@ def pretraining_losses(
     Every sequence's corruption is drawn from (seed, sequence), so all subnetworks predict the same
     tokens and the batch size changes nothing but rounding. `model` is left masked.
 
-    Raises ValueError for a text too short to choose a token from.
+    Raises ValueError for a text too short to choose a token from, or of another vocabulary.
     """
+    model.check_reads(text.special)
     model.prepare(reads_of(terms))
     if mask is not None:
         model.prune(mask)

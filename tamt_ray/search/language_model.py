@@ -10,6 +10,8 @@ from transformers import AutoModelForMaskedLM, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging as transformers_logging
 
+from tamt_ray.data.attention import whole_mask
+from tamt_ray.data.tokens import Special
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import POOLER, UnsupportedModelError, prunable_matrices
 from tamt_ray.search.mlm_head import MlmHead
@@ -68,6 +70,7 @@ class LanguageModel(nn.Module):
         with torch.no_grad():
             expected: Tensor = model(input_ids=trial).logits
         self.body: nn.Module = model.base_model
+        self._config = model.config
         self.matrices = prunable_matrices(self.body, prune)
         self.dense = {name: weight.detach().clone() for name, weight in self.matrices.items()}
         words = self.body.get_input_embeddings().weight  # pyright: ignore
@@ -85,6 +88,15 @@ class LanguageModel(nn.Module):
         self.has_published_head = not lacking
         if head is not None:
             self.load_head(head)
+
+    def check_reads(self, special: Special) -> None:
+        """Raises ValueError for tokens of another vocabulary.
+
+        A GPU that meets one kills its process, and says so long after.
+        """
+        known = self.decoder.weight.shape[0]
+        if special.vocabulary > known:
+            raise ValueError(f"the tokenizer has {special.vocabulary} tokens; the model {known}")
 
     def head_parameters(self) -> dict[str, nn.Parameter]:
         """What trains in the head: transform, LayerNorm and the output bias; not the decoder."""
@@ -119,7 +131,7 @@ class LanguageModel(nn.Module):
         self, ids: Tensor, attention_mask: Tensor | None = None, reads: Reads = frozenset()
     ) -> Outputs:
         """Run the body; where `attention_mask` [batch, length] is 0 stands padding."""
-        return _outputs(self.body(**_inputs(ids, attention_mask, reads)))
+        return _outputs(self.body(**self._inputs(ids, attention_mask, reads)))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[tokens, vocabulary] for hidden states [tokens, hidden]."""
@@ -139,13 +151,24 @@ class LanguageModel(nn.Module):
         In eval mode, or in train mode with `dropout`, which draws from torch's generator.
         """
         dense = {name: self.dense[name] for name in self.matrices}
-        inputs = _inputs(ids, attention_mask, reads)
+        inputs = self._inputs(ids, attention_mask, reads)
         training = self.body.training
         self.body.train(dropout)
         try:
             return _outputs(torch.func.functional_call(self.body, dense, (), inputs))
         finally:
             self.body.train(training)
+
+    def _inputs(
+        self, ids: Tensor, real: Tensor | None, reads: Reads
+    ) -> dict[str, Tensor | bool | None]:
+        mask = None if real is None else whole_mask(real, self._config)
+        found: dict[str, Tensor | bool | None] = {"input_ids": ids, "attention_mask": mask}
+        if "states" in reads:
+            found["output_hidden_states"] = True
+        if "attentions" in reads:
+            found["output_attentions"] = True
+        return found
 
     @torch.enable_grad()
     def _try_out(self, ids: Tensor, expected: Tensor, layers: int) -> None:
@@ -196,15 +219,6 @@ def _load(path: Path) -> tuple[PreTrainedModel, set[str]]:
             f"the checkpoint lacks {len(body)} weights of the encoder, {min(body)} among them"
         )
     return model, set(info["missing_keys"])
-
-
-def _inputs(ids: Tensor, attention_mask: Tensor | None, reads: Reads) -> dict[str, object]:
-    found: dict[str, object] = {"input_ids": ids, "attention_mask": attention_mask}
-    if "states" in reads:
-        found["output_hidden_states"] = True
-    if "attentions" in reads:
-        found["output_attentions"] = True
-    return found
 
 
 def _outputs(output: BaseModelOutput) -> Outputs:

@@ -1,30 +1,46 @@
 """The masked-language-model corruption: 15 % of tokens, 80/10/10."""
 
+import functools
+import itertools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from tamt_ray.data.blocks import Paragraphs, Tokens
 from tamt_ray.data.seeds import derive
+from tamt_ray.data.tokens import Paragraphs, Tokens
+from tamt_ray.data.transfer import send
 
 
 @dataclass(frozen=True)
 class Corrupted:
-    """A batch to predict: `ids` [batch, length]; `chosen` bool alike; `labels` [chosen tokens].
+    """A batch to predict: `ids` [batch, length]; `places` and `labels` [chosen tokens].
 
-    `real`, bool [batch, length], is false on padding; None where there can be none.
+    `places` counts through all tokens of the batch in ascending order: a GPU that looked for them
+    among flags would have the host wait. `real`, bool [batch, length], is false on padding; None
+    where there can be none.
     """
 
     ids: Tensor
-    chosen: Tensor
+    places: Tensor
     labels: Tensor
     real: Tensor | None = None
 
+    @property
+    def chosen(self) -> Tensor:
+        """bool [batch, length]: where a token is to be predicted."""
+        flags = torch.zeros_like(self.ids, dtype=torch.bool)
+        flags.view(-1)[self.places] = True
+        return flags
+
     def to(self, device: torch.device) -> "Corrupted":
-        """The same on a device."""
-        real = None if self.real is None else self.real.to(device)
-        return Corrupted(self.ids.to(device), self.chosen.to(device), self.labels.to(device), real)
+        """The same on a device; the host does not wait."""
+        real = self.real
+        if real is not None:
+            # Attention is faster without a mask that hides nothing.
+            real = None if bool(real.all()) else send(real, device)
+        ids, places, labels = (send(t, device) for t in (self.ids, self.places, self.labels))
+        return Corrupted(ids, places, labels, real)
 
 
 def corrupt(text: Tokens, rows: list[int], seeds: list[int], probability: float) -> list[Corrupted]:
@@ -39,9 +55,10 @@ def corrupt(text: Tokens, rows: list[int], seeds: list[int], probability: float)
 def join(parts: list[Corrupted]) -> Corrupted:
     """Blocks of one batch stacked."""
     real = [part.real for part in parts if part.real is not None]
+    before = itertools.accumulate((part.ids.numel() for part in parts), initial=0)
     return Corrupted(
         torch.cat([part.ids for part in parts]),
-        torch.cat([part.chosen for part in parts]),
+        torch.cat([part.places + tokens for part, tokens in zip(parts, before, strict=False)]),
         torch.cat([part.labels for part in parts]),
         torch.cat(real) if real else None,
     )
@@ -60,7 +77,7 @@ def _corrupt(text: Tokens, row: int, seed: int, probability: float) -> Corrupted
     real = None
     if isinstance(text, Paragraphs):
         real = (torch.arange(len(ids)) < length)[None]
-    return Corrupted(corrupted[None], chosen[None], ids[chosen], real)
+    return Corrupted(corrupted[None], chosen.nonzero().view(-1), ids[chosen], real)
 
 
 @dataclass(frozen=True)
@@ -80,11 +97,13 @@ class Stream:
         step += self.first
         total = len(self.text)
         places = range(step * self.batch_size, (step + 1) * self.batch_size)
-        orders = {epoch: self._order(epoch, total) for epoch in {p // total for p in places}}
-        rows = [orders[place // total][place % total] for place in places]
+        rows = [int(_order(self.seed, place // total, total)[place % total]) for place in places]
         seeds = [derive(self.seed, "mlm", step, number) for number in range(self.batch_size)]
         return corrupt(self.text, rows, seeds, self.probability)
 
-    def _order(self, epoch: int, total: int) -> list[int]:
-        generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
-        return torch.randperm(total, generator=generator).tolist()
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, total: int) -> Tensor:
+    """The blocks of an epoch. The same for all its steps, and 7 ms of work for 230,000 blocks."""
+    generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
+    return torch.randperm(total, generator=generator)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tamt_ray.values.optimizer import Optimizer
 
@@ -41,15 +41,22 @@ class BertAdam(torch.optim.AdamW):
     η′(m / c₁) / (√v / √c₂ + ε′) = ηm / (√v + ε) with η′ = ηc₁ / √c₂ and ε′ = ε / √c₂.
     """
 
+    _done = 0
+    """The steps that the state `_counted` holds, which on a GPU the host would have to wait for."""
+    _counted: Tensor | None = None
+
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Move every parameter."""
         (group,) = self.param_groups
         given = {name: group[name] for name in ("lr", "eps", "weight_decay")}
         state = self.state[group["params"][0]]
-        number = 1 + (int(state["step"]) if state else 0)
-        first, second = (1 - beta**number for beta in group["betas"])
+        if state and state["step"] is not self._counted:  # restored
+            self._done = int(state["step"])
+        self._done += 1
+        first, second = (1 - beta**self._done for beta in group["betas"])
         group["lr"] = given["lr"] * first / math.sqrt(second)
         group["eps"] = given["eps"] / math.sqrt(second)
         group["weight_decay"] = given["weight_decay"] * math.sqrt(second) / first
         super().step()
+        self._counted = state["step"]
         group.update(given)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from tamt_ray.masks.mask import Mask
-from tamt_ray.masks.select import Cut, Selection, zeros_at
+from tamt_ray.masks.pruner import Matrices
+from tamt_ray.masks.select import keep_largest, make_pruner, zeros_at
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.start import first_mask, first_scores
 from tamt_ray.values.scoring import Scoring
@@ -47,7 +48,6 @@ class MaskedWeights:
             parameter.requires_grad_(True)
         self._weights = model.matrices
         self._dense = model.dense
-        self._sparsity = sparsity
         self._scoring = scoring
         first = first_mask(model.dense, sparsity, scoring, seed)
         self.scores = {
@@ -56,10 +56,18 @@ class MaskedWeights:
         }
         self._fixed = {name: keep for name, keep in first.items() if name not in self.scores}
         """What is masked but not trained: the pooler."""
-        self._selections = {
-            name: Selection(zeros_at(sparsity, score.numel()))
-            for name, score in self.scores.items()
+        self._zeros = {
+            name: zeros_at(sparsity, score.numel()) for name, score in self.scores.items()
         }
+        self._pruner = make_pruner(
+            Matrices(
+                self.scores,
+                self._dense,
+                self._weights,
+                self._zeros,
+                magnitude=scoring.ranking == "magnitude",
+            )
+        )
         self._step = 0
         self._thresholds: dict[str, Tensor] = {}
         if not self._always_exact:
@@ -73,8 +81,12 @@ class MaskedWeights:
 
     def keep(self, name: str) -> Tensor:
         """M of one trained matrix."""
-        ranked = self._ranked(name)
-        return self._cut(name, ranked).keep(ranked)
+        scores = self.scores[name].detach()
+        ranked = scores.abs() if self._scoring.ranking == "magnitude" else scores
+        if self._is_exact:
+            return keep_largest(ranked, self._zeros[name])
+        phi = self._thresholds[name]
+        return ranked >= phi if self._at_least else ranked > phi
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the scores, and the head's parameters where it trains."""
@@ -85,17 +97,21 @@ class MaskedWeights:
         """Take in the scores of one more step: choose φ where it is time, write W ⊙ M."""
         self._step += 1
         if self._reranks and not self._always_exact:
-            self._thresholds = {name: self._threshold(name) for name in self.scores}
+            self._thresholds = self._pruner.thresholds(at_least=self._at_least)
         self._write()
 
     @torch.no_grad()
     def before_step(self) -> None:
         """∂L/∂S = ∂L/∂W_eff ⊙ W, in the memory of ∂L/∂W_eff (Eq. 4)."""
+        gradients: list[Tensor] = []
         for name, weight in self._weights.items():
             if weight.grad is None:
                 # No loss term reaches it.
                 weight.grad = torch.zeros_like(weight)
-            self.scores[name].grad = weight.grad.mul_(self._dense[name])
+            gradients.append(weight.grad)
+            self.scores[name].grad = weight.grad
+        dense = [self._dense[name] for name in self._weights]
+        torch._foreach_mul_(gradients, dense)  # pyright: ignore[reportPrivateImportUsage]
 
     def mask(self) -> Mask:
         """The present subnetwork, whatever its sparsity."""
@@ -111,7 +127,7 @@ class MaskedWeights:
         kept = sum(int(torch.count_nonzero(keep)) for keep in self._fixed.values())
         for name, score in self.scores.items():
             if self._always_exact:
-                kept += score.numel() - zeros_at(self._sparsity, score.numel())
+                kept += score.numel() - self._zeros[name]
             else:
                 kept += int(torch.count_nonzero(self.keep(name)))
         return {"density": kept / sum(weight.numel() for weight in self._dense.values())}
@@ -128,8 +144,12 @@ class MaskedWeights:
             self._write()
 
     @property
+    def _at_least(self) -> bool:
+        return self._scoring.comparison == "at_least"
+
+    @property
     def _always_exact(self) -> bool:
-        return self._scoring.comparison == "at_least" and self._scoring.rerank_every == 1
+        return self._at_least and self._scoring.rerank_every == 1
 
     @property
     def _reranks(self) -> bool:
@@ -137,26 +157,13 @@ class MaskedWeights:
         first = self._scoring.rerank_first and self._step == 1
         return first or (self._step > 0 and self._step % self._scoring.rerank_every == 0)
 
-    def _ranked(self, name: str) -> Tensor:
-        scores = self.scores[name].detach()
-        return scores.abs() if self._scoring.ranking == "magnitude" else scores
-
-    def _cut(self, name: str, ranked: Tensor) -> Cut:
-        """What of `ranked` is kept."""
-        at_least = self._scoring.comparison == "at_least"
-        if at_least and (self._always_exact or self._reranks):
-            return self._selections[name].cut(ranked)
-        return Cut(float(self._thresholds[name]), 0 if at_least else ranked.numel())
-
-    def _threshold(self, name: str) -> Tensor:
-        """φ for the present scores."""
-        ranked = self._ranked(name)
-        keep = self._selections[name].cut(ranked).keep(ranked)
-        if self._scoring.comparison == "at_least":
-            return ranked.masked_fill(~keep, torch.inf).min()
-        return ranked.masked_fill(keep, -torch.inf).max()
+    @property
+    def _is_exact(self) -> bool:
+        """Whether ties at φ are resolved in the present mask."""
+        return self._always_exact or (self._at_least and self._reranks)
 
     def _write(self) -> None:
-        for name, weight in self._weights.items():
-            ranked = self._ranked(name)
-            self._cut(name, ranked).write(self._dense[name], ranked, weight.data)
+        if self._is_exact:
+            self._pruner.prune()
+        else:
+            self._pruner.prune_at(self._thresholds, at_least=self._at_least)

@@ -1,5 +1,6 @@
 """The workers of one search."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,10 @@ from torch import Tensor, distributed, nn
 from torch.distributed import GradBucket  # pyright: ignore[reportPrivateImportUsage]
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
+
+
+class RanksDifferError(RuntimeError):
+    """Workers of one search, which all compute the same, hold different values."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,11 @@ class Team:
         if self.size == 1:
             return module
         devices = [self.device] if self.device.type == "cuda" else None
+        # No buffer of an encoder changes.
         wrapped = DistributedDataParallel(
             module,
             device_ids=devices,
+            broadcast_buffers=False,
             gradient_as_bucket_view=True,
             find_unused_parameters=unreached,
         )
@@ -39,6 +46,19 @@ class Team:
         if self.size > 1:
             distributed.all_reduce(values)
         return values
+
+    def check_same(self, tensors: Iterable[Tensor], step: int) -> None:
+        """Raises RanksDifferError, for all workers, unless all hold the same float32 values.
+
+        A sum of the bits as whole numbers, which comes out the same in any order.
+        """
+        if self.size == 1:
+            return
+        sums = torch.stack([tensor.detach().view(torch.int32).sum() for tensor in tensors])
+        extremes = torch.cat([sums, -sums])
+        distributed.all_reduce(extremes, distributed.ReduceOp.MAX)
+        if not torch.equal(extremes, torch.cat([sums, -sums])):
+            raise RanksDifferError(f"the workers of this search differ after step {step}")
 
     def agree(self, word: str | None) -> str | None:
         """The first worker's `word`, known to all."""

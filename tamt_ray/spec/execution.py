@@ -51,8 +51,9 @@ class SearchLane(Resources):
     """The search gangs."""
 
     workers: Count = 1
-    """DDP workers of a gang, the most of them with `gangs: auto`; does not change the global batch
-    nor the data order. Only with `search.gradients: bfloat16` is it part of a search's identity."""
+    """DDP workers of a gang, the most of them with `gangs: auto`; 1 where `gpus` is a share of one
+    GPU. Does not change the global batch nor the data order. Only with `search.gradients: bfloat16`
+    is it part of a search's identity."""
     gangs: Gangs = 1
     """Gangs that search side by side. `auto`: one for every search that is ready while there is
     room, narrow ones while searches abound, wider ones for the last; fine-tunes get what is left.
@@ -62,6 +63,15 @@ class SearchLane(Resources):
     keep_states: bool = True
     """Keep the last state of a mask training, three numbers a weight, so that the same training can
     go on when more steps are asked for."""
+
+    @model_validator(mode="after")
+    def _one_worker_on_a_shared_gpu(self) -> Self:
+        if self.gpus != "auto" and 0 < self.gpus < 1 and self.workers > 1:
+            raise ValueError(
+                "the workers of a gang cannot share a GPU, which NCCL refuses; set `workers: 1` "
+                "or `gpus: 1`"
+            )
+        return self
 
 
 class Growth(Frozen):
@@ -89,6 +99,10 @@ class Execution(Frozen):
     retries: Annotated[int, Field(ge=0)] = 3
     """Restarts of a unit whose worker died or hung, counted anew whenever it got further than
     before; then it is set aside. Lost nodes are not counted."""
+    deterministic: bool = False
+    """On GPUs, compute by deterministic algorithms only, so that a unit that is computed again, or
+    goes on from a saved state, gives the same bits on the same kind of GPU. Slower. Without it such
+    units agree up to rounding. CPUs give the same bits either way."""
     patience: Positive = 1800.0
     """Seconds a unit may go without progress before its worker counts as hung and is killed. The
     longest stretch without any is an evaluation, or the first reading of a source."""

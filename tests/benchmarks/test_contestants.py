@@ -53,7 +53,7 @@ def ours(path: Path, term: Objective, batch: Corrupted) -> tuple[float, MaskedWe
 def test_the_released_step_has_our_loss_and_gradients(path: Path, batch: Corrupted) -> None:
     loss, weights = ours(path, Mlm(), batch)
     released = ReleasedStep(path, HALF)
-    assert released.backward(batch) == pytest.approx(loss, rel=1e-5)
+    assert float(released.backward(batch)) == pytest.approx(loss, rel=1e-5)
     assert {f"{name}.weight" for name in released.masked} == set(weights.scores)
     for name, masked in released.masked.items():
         score = weights.scores[f"{name}.weight"]
@@ -85,7 +85,7 @@ def test_the_dense_step_is_the_masked_one_at_the_same_weights(
     with torch.no_grad():
         for name, score in weights.scores.items():
             dense.trained[f"bert.{name}"].mul_(score > 0)
-    assert dense.backward(batch) == pytest.approx(loss, rel=1e-5)
+    assert float(dense.backward(batch)) == pytest.approx(loss, rel=1e-5)
     assert len(weights.scores) == 7
     for name, score in weights.scores.items():
         gradient = dense.trained[f"bert.{name}"].grad

@@ -9,8 +9,9 @@ import torch
 
 from tamt_ray.data import blocks as room
 from tamt_ray.data import derived
-from tamt_ray.data.blocks import Blocks, load_blocks
+from tamt_ray.data.blocks import load_blocks
 from tamt_ray.data.cache import SourceError
+from tamt_ray.data.tokens import Blocks
 from tamt_ray.values.text import Text
 
 

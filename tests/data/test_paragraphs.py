@@ -9,8 +9,9 @@ import torch
 
 from tamt_ray.data import blocks as room
 from tamt_ray.data import derived
-from tamt_ray.data.blocks import Blocks, Paragraphs, load_blocks, load_paragraphs, load_text
+from tamt_ray.data.blocks import load_blocks, load_paragraphs, load_text
 from tamt_ray.data.cache import SourceError
+from tamt_ray.data.tokens import Blocks, Paragraphs
 from tamt_ray.values.text import Text
 
 TEXTS: list[str | None] = ["a b c d", "", None, "e f g h i j a b", "  ", "j", "a b c d e f"]

@@ -35,6 +35,7 @@ class Case:
         self.worker._board = self
         self.worker._store = self.worker._bench = None
         self.worker._gpus = 0.5
+        self.worker._deterministic = False
         self.worker.reset_config({"offer": [OFFERS[0]], "holder": "trial-7"})
         monkeypatch.setattr(fleet, "Attempt", self.attempt)
         monkeypatch.setattr(fleet, "this_worker", lambda: "here")
@@ -125,8 +126,9 @@ def test_a_gpu_is_touched_only_under_the_eyes_of_the_board(monkeypatch: pytest.M
         assert not case.orders[8:], "announced before"
         raise RuntimeError(f"CUDA driver initialization failed, with {share} of it")
 
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", broken)
-    with pytest.raises(OSError, match=r"the GPU cannot be used: .* 0\.5 of it") as caught:
+    with pytest.raises(OSError, match=r"0\.5 GPUs, but none works: .* 0\.5 of it") as caught:
         case.worker.step()
     assert fault_of(caught.value) is Fault.PLACE

@@ -79,7 +79,7 @@ def test_a_request_of_the_fleet_that_no_node_satisfies(nodes: list[Node], gpus: 
         ({"workers": 4, "cpus": 4}, [A100S], GangSize(4, 4, 1)),
         ({"workers": 5}, [A100S, SPOT], GangSize(5, 1, 1)),
         ({"workers": 6}, [LAPTOP, A100S, SPOT, SPOT], GangSize(6, 1, 1)),
-        ({"workers": 8, "gpus": 0.5}, [A100S], GangSize(8, 1, 0.5)),
+        ({"gpus": 0.5}, [A100S], GangSize(1, 1, 0.5)),
         ({"workers": 2, "gpus": 2}, [A100S], GangSize(2, 1, 2)),
         ({"workers": 2, "gpus": 0}, [A100S], GangSize(2, 1, 0)),
     ],
@@ -97,7 +97,7 @@ def test_the_size_of_a_gang(search: dict[str, object], nodes: list[Node], size: 
         ({"gpus": 1}, [LAPTOP], 0),
         ({"gpus": 2}, [SPOT, SPOT], 0),
         ({"workers": 5}, [A100S], 4),
-        ({"workers": 9, "gpus": 0.5}, [A100S], 8),
+        ({"workers": 5, "gpus": 1}, [A100S], 4),
         ({"workers": 3, "cpus": 5}, [SPOT, {"CPU": 4.0, "GPU": 8.0}], 1),
         ({}, [], 0),
     ],
@@ -147,7 +147,9 @@ def test_places_that_a_gang_takes(size: GangSize, slots: Slots, taken: int) -> N
 @pytest.mark.parametrize(
     ("slots", "share"),
     [
-        (Slots(8, 1, 0.25), Share(1, 1 / 3, 2)),
+        (Slots(16, 1, 1 / 16), Share(1, 0.5, 8)),
+        (Slots(8, 1, 0.25), Share(1, 0.5, 2)),
+        (Slots(6, 1, 1 / 3), Share(1, 0.5, 2)),
         (Slots(8, 1, 0.5), Share(1, 1, 2)),
         (Slots(4, 1, 1), Share(1, 1, 1)),
         (Slots(2, 1, 2), Share(1, 2, 1)),
@@ -158,7 +160,7 @@ def test_places_that_a_gang_takes(size: GangSize, slots: Slots, taken: int) -> N
     ],
 )
 def test_the_larger_share_after_running_out_of_memory(slots: Slots, share: Share) -> None:
-    """The next larger fraction 1/k of a GPU; without GPUs twice the CPUs that the nodes have."""
+    """Half a GPU, then a whole one; without GPUs twice the CPUs that the nodes have."""
     assert slots.wider == share
     assert slots.share == Share(slots.cpus, slots.gpus, 1)
 

@@ -107,8 +107,11 @@ def test_what_cannot_run_is_refused_before_anything_runs(
 
 
 @pytest.mark.cluster
-def test_fractions_of_a_gpu_are_shared_out(toy: Toy, tamt: Tamt, tmp_path: Path) -> None:
+def test_fractions_of_a_gpu_are_shared_out(
+    toy: Toy, tamt: Tamt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With four logical GPUs and `gpus: 0.5`, eight fine-tunes run at once on all four."""
+    monkeypatch.setenv("TAMT_LOGICAL_GPUS", "1")
     toy["finetune_seeds"] = list(range(8))
     toy["tasks"]["words"]["epochs"] = 40
     toy["execution"] = {"search": {"gpus": 0}, "finetune": {"cpus": 1, "gpus": 0.5}}

@@ -210,7 +210,7 @@ class Flat(Network):
         super().__init__(torch.nn.Identity())
         self.weight = torch.nn.Parameter(torch.ones(1))
 
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+    def forward(self, inputs: dict[str, Tensor], *, padded: bool = True) -> Tensor:
         return self.weight * inputs["input_ids"][:, :1]
 
 

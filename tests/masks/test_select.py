@@ -6,9 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamt_ray.masks import select
+from tamt_ray.masks import bracket
+from tamt_ray.masks.bracket import Selection
 from tamt_ray.masks.mask import Mask
-from tamt_ray.masks.select import Selection, keep_largest, zeros_at
+from tamt_ray.masks.select import keep_largest, zeros_at
 
 
 def by_sorting(values: np.ndarray, zeros: int) -> np.ndarray:
@@ -153,14 +154,14 @@ def test_scores_in_two_heaps_are_only_counted(monkeypatch: pytest.MonkeyPatch) -
     """As a search begins: all scores 0 or .02, moving by a learning rate until the heaps meet."""
     draw = np.random.default_rng(5)
     looks: list[float] = []
-    look = select._look
+    look = bracket._look
 
     def counted(flat: torch.Tensor, low: float, high: float) -> tuple[int, torch.Tensor]:
         below, inside = look(flat, low, high)
         looks.append(len(inside) / len(flat))
         return below, inside
 
-    monkeypatch.setattr(select, "_look", counted)
+    monkeypatch.setattr(bracket, "_look", counted)
     scores = np.zeros(40_000, dtype=np.float32)
     scores[draw.permutation(40_000)[28_000:]] = 0.02
     drift = draw.normal(size=40_000).astype(np.float32) * 2e-4

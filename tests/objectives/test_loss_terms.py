@@ -37,10 +37,10 @@ def layers(*states: Tensor) -> Outputs:
 
 def two_tokens(real: list[bool] | None) -> Corrupted:
     """One sequence of two tokens, none of them chosen."""
+    none = torch.empty(0, dtype=torch.long)
     return Corrupted(
-        torch.tensor([[5, 6]]), torch.tensor([[False, False]]), torch.empty(0, dtype=torch.long),
-        None if real is None else torch.tensor([real]),
-    )  # fmt: skip
+        torch.tensor([[5, 6]]), none, none, None if real is None else torch.tensor([real])
+    )
 
 
 def test_distillation_by_hand() -> None:
@@ -78,9 +78,7 @@ def test_mlm_by_hand() -> None:
     hidden[0, 1] = torch.tensor([0.0, math.log(2), 0.0])  # 1/4, 1/2, 1/4
     hidden[0, 2] = torch.tensor([100.0, 0.0, 0.0])  # not chosen
     batch = Corrupted(
-        torch.zeros(1, 4, dtype=torch.long),
-        torch.tensor([[False, True, False, True]]),
-        torch.tensor([1, 2]),
+        torch.zeros(1, 4, dtype=torch.long), torch.tensor([1, 3]), torch.tensor([1, 2])
     )
     loss = Mlm().loss(Given(batch, Outputs(hidden), Outputs(NOTHING)))
     assert float(loss) == pytest.approx(math.log(2) + math.log(3), abs=1e-6)

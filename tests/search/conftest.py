@@ -20,8 +20,9 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from tamt_ray.data.blocks import Blocks, Paragraphs, load_blocks, load_paragraphs
+from tamt_ray.data.blocks import load_blocks, load_paragraphs
 from tamt_ray.data.checkpoint import load_checkpoint
+from tamt_ray.data.tokens import Blocks, Paragraphs
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.values.corpus import Corpus
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertIntermediate
 
-from tamt_ray.data.blocks import Blocks, Special
 from tamt_ray.data.checkpoint import Checkpoint
+from tamt_ray.data.tokens import Blocks, Special
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero
 from tamt_ray.masks.matrices import UnsupportedModelError

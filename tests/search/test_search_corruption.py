@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tamt_ray.data.blocks import Blocks, Paragraphs, Special
+from tamt_ray.data.tokens import Blocks, Paragraphs, Special
 from tamt_ray.search.masking import Corrupted, Stream, corrupt, join
 
 VOCABULARY = 1000

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tamt_ray.data.blocks import Blocks
+from tamt_ray.data.tokens import Blocks
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search.evaluate import pretraining_losses

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tamt_ray.data.blocks import Blocks
 from tamt_ray.data.history import NonFiniteLossError
+from tamt_ray.data.tokens import Blocks
 from tamt_ray.masks.mask import Mask
 from tamt_ray.plan.config import PAPER_TERMS
 from tamt_ray.search import evaluate

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tamt_ray.data.blocks import Blocks
 from tamt_ray.data.history import NonFiniteLossError
+from tamt_ray.data.tokens import Blocks
 from tamt_ray.masks.mask import Mask
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream

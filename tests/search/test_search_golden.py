@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from tamt_ray.data.blocks import Blocks, Paragraphs, load_blocks
+from tamt_ray.data.blocks import load_blocks
 from tamt_ray.data.history import History
 from tamt_ray.data.seeds import derive
+from tamt_ray.data.tokens import Blocks, Paragraphs
 from tamt_ray.execution.bench import UnitBench
 from tamt_ray.masks.mask import Mask
 from tamt_ray.methods.base import Grid

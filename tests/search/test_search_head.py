@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tamt_ray.data.blocks import Blocks
+from tamt_ray.data.tokens import Blocks
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.head import train_head
 from tamt_ray.search.language_model import LanguageModel

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from tamt_ray.data.blocks import Blocks
+from tamt_ray.data.tokens import Blocks
 from tamt_ray.execution.work import Workbench
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.masks.mask import Mask, pruned_nonzero

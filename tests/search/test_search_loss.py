@@ -22,10 +22,8 @@ from .search_probes import states, teacher_states, terms_of
 
 LoadModel = Callable[[Path], LanguageModel]
 IDS = torch.tensor([[2, 5, 6, 4, 8, 3], [2, 9, 4, 11, 12, 3]])
-CHOSEN = torch.zeros_like(IDS, dtype=torch.bool).index_put(
-    (torch.tensor([0, 1, 1]), torch.tensor([3, 2, 4])), torch.tensor(True)
-)
-BATCH = Corrupted(IDS, CHOSEN, torch.tensor([7, 10, 12]))
+PLACES = torch.tensor([3, 6 + 2, 6 + 4])
+BATCH = Corrupted(IDS, PLACES, torch.tensor([7, 10, 12]))
 LENGTHS = torch.tensor([6, 4])
 PADDED = torch.tensor([[2, 5, 6, 4, 8, 3], [2, 9, 4, 3, 0, 0]])
 """The second row ends after four tokens, with two pads."""
@@ -34,8 +32,7 @@ PADDED = torch.tensor([[2, 5, 6, 4, 8, 3], [2, 9, 4, 3, 0, 0]])
 def padded(pad: int = 0) -> Corrupted:
     """The padded rows, with another id where there is padding."""
     real = torch.arange(6) < LENGTHS[:, None]
-    chosen = CHOSEN & real
-    return Corrupted(torch.where(real, PADDED, pad), chosen, torch.tensor([7, 10]), real)
+    return Corrupted(torch.where(real, PADDED, pad), PLACES[:2], torch.tensor([7, 10]), real)
 
 
 def total(term: Objective, model: LanguageModel, batch: Corrupted) -> float:
@@ -79,7 +76,7 @@ def test_each_term_is_the_mean_over_the_tokens_of_the_global_batch(
 
 
 def test_a_batch_in_which_nothing_is_chosen_costs_nothing(bert: Path, load: LoadModel) -> None:
-    empty = Corrupted(IDS, torch.zeros_like(CHOSEN), torch.empty(0, dtype=torch.long))
+    empty = Corrupted(IDS, PLACES[:0], torch.empty(0, dtype=torch.long))
     loss, _ = SearchLoss(load(bert), [Mlm()])(empty, [0])
     assert loss.item() == 0.0
     loss.backward()
@@ -139,7 +136,7 @@ def test_only_real_tokens_count_unless_pads_are_wanted(halved: LanguageModel) ->
     sums = []
     with torch.no_grad():
         for row, length in zip(PADDED, LENGTHS.tolist(), strict=True):
-            alone = Corrupted(row[None, :length], CHOSEN[:1, :length], torch.empty(0))
+            alone = Corrupted(row[None, :length], PLACES[:0], torch.empty(0))
             sums.append(total(real_only, halved, alone))
     assert real == pytest.approx(sum(sums) / 10, rel=1e-5)
     assert abs(losses(halved, padded(), pads=True)["kd_loss"] - real) > 1e-4
@@ -152,7 +149,7 @@ def test_what_stands_in_the_padding_changes_nothing(bert: Path, load: LoadModel)
     assert losses(model, padded(pad=17)) == pytest.approx(found, rel=1e-6)
     # It is the attention mask that hides it.
     bare = padded(pad=17)
-    shown = losses(model, Corrupted(bare.ids, bare.chosen, bare.labels))
+    shown = losses(model, Corrupted(bare.ids, bare.places, bare.labels))
     assert abs(shown["mlm_loss"] - found["mlm_loss"]) > 1e-3
 
 

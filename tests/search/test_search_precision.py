@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tamt_ray.data.blocks import Blocks
+from tamt_ray.data.tokens import Blocks
 from tamt_ray.search.engine import Engine, train
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Corrupted, Stream
@@ -48,17 +48,19 @@ def test_bfloat16_is_float32_within_a_tolerance(
 def test_tf32_is_on_in_the_passes_and_nowhere_else(
     bert: Path, load: LoadModel, train_blocks: LoadBlocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It speaks to GPUs only: here the masks are those of float32, bit for bit."""
-    seen: list[str] = []
+    """It speaks to GPUs only: here the masks are those of float32, bit for bit. Torch's compiler
+    asks for the precision in two ways, and both have to answer."""
+    seen: list[tuple[str, bool, str]] = []
     matmul = torch.backends.cuda.matmul
     plain = Engine._backward
 
     def watched(self: Engine, blocks: list[Corrupted]) -> dict[str, torch.Tensor]:
-        seen.append(matmul.fp32_precision)
+        general = torch.get_float32_matmul_precision()
+        seen.append((general, matmul.allow_tf32, torch.backends.mkldnn.matmul.fp32_precision))
         return plain(self, blocks)
 
     monkeypatch.setattr(Engine, "_backward", watched)
-    before, masks = matmul.fp32_precision, []
+    cpu, masks = torch.backends.mkldnn.matmul.fp32_precision, []
     for precision in ("float32", "tf32"):
         stream, setting = (
             Stream(train_blocks(bert), 4, 5, 0.15),
@@ -66,8 +68,10 @@ def test_tf32_is_on_in_the_passes_and_nowhere_else(
         )
         mask, _ = train_mask(load(bert), terms_of("mlm"), 0.5, Scoring(), stream, setting, Team())
         masks.append(mask)
-        assert matmul.fp32_precision == before
-    assert seen == [before] * 2 + ["tf32"] * 2
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert not matmul.allow_tf32
+        assert torch.backends.mkldnn.matmul.fp32_precision == cpu
+    assert seen == [("highest", False, cpu)] * 2 + [("high", True, cpu)] * 2
     assert all(torch.equal(masks[0][name], masks[1][name]) for name in masks[0])
 
 

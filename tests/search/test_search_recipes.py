@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tamt_ray.data.blocks import Blocks, Paragraphs
+from tamt_ray.data.tokens import Blocks, Paragraphs
 from tamt_ray.masks.mask import Mask
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream, join

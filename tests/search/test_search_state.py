@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tamt_ray.data.blocks import Blocks, Paragraphs
 from tamt_ray.data.history import History
+from tamt_ray.data.tokens import Blocks, Paragraphs
 from tamt_ray.masks.mask import Mask
 from tamt_ray.objectives.base import Objective
 from tamt_ray.search.head import train_head

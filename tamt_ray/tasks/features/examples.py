@@ -69,6 +69,8 @@ class Batch:
     """[batch]: which sequences."""
     inputs: dict[str, Tensor]
     """`input_ids`, `attention_mask`, perhaps `token_type_ids`: each [batch, longest]."""
+    padded: bool
+    """Whether `attention_mask` hides anything."""
 
 
 class Examples(Protocol):

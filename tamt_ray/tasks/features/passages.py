@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from tamt_ray.data.table import Rows
+from tamt_ray.data.transfer import send
 from tamt_ray.tasks.features.examples import Batch, Sequences, subset
 from tamt_ray.tasks.features.questions import Question, questions
 from tamt_ray.tasks.features.sentences import pad_id
@@ -108,9 +109,7 @@ class Passages:
 
         Padding is left out, so that the loss of an example depends on no other one.
         """
-        targets = self.targets[torch.from_numpy(batch.indices)].to(
-            outputs.device, non_blocking=True
-        )
+        targets = send(self.targets[torch.from_numpy(batch.indices)], outputs.device)
         padding = batch.inputs["attention_mask"].unsqueeze(-1) == 0
         return F.cross_entropy(
             outputs.masked_fill(padding, torch.finfo(outputs.dtype).min), targets

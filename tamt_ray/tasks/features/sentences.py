@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from tamt_ray.data.table import Rows, column
+from tamt_ray.data.transfer import send
 from tamt_ray.tasks.features.examples import Batch, Indices, Sequences, subset
 from tamt_ray.tasks.features.labels import labels
 from tamt_ray.tasks.metrics.base import Predictions
@@ -55,8 +56,7 @@ class Sentences:
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy, or the squared error of a regression; outputs are [batch, classes]."""
-        targets = self.targets[torch.from_numpy(batch.indices)]
-        targets = targets.to(outputs.device, non_blocking=True)
+        targets = send(self.targets[torch.from_numpy(batch.indices)], outputs.device)
         if self.classes == 1:
             return F.mse_loss(outputs.squeeze(1), targets)
         return F.cross_entropy(outputs, targets)

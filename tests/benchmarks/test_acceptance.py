@@ -1,0 +1,71 @@
+"""The acceptance run of a GPU, at toy size on this CPU."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import acceptance
+from benchmarks.answer import at_most
+
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+NEEDS = """
+import sys
+from transformers import AutoModel, AutoModelForMaskedLM, BertForMaskedLM, Trainer
+before = {name.partition(".")[0] for name in sys.modules} | sys.stdlib_module_names
+from benchmarks import acceptance
+after = {name.partition(".")[0] for name in sys.modules}
+sys.stdout.write(" ".join(sorted(after - before)))
+"""
+
+
+@without_gpu
+@pytest.mark.parametrize(
+    ("section", "lines"),
+    [
+        (acceptance.selection, 3),
+        (acceptance.searches, 12),
+        (partial(acceptance.steps, "bfloat16", False), 6),
+        (acceptance.finetunes, 3),
+    ],
+)
+def test_each_section_runs(section: acceptance.Section, lines: int) -> None:
+    torch.manual_seed(0)
+    answers = list(section())
+    assert len(answers) == lines
+    assert all(answer.meets for answer in answers), answers
+
+
+def test_beside_torch_and_transformers_it_needs_pydantic_and_no_more() -> None:
+    """A machine with a GPU need not have what the cluster, the tracker and the sources need."""
+    done = subprocess.run(
+        [sys.executable, "-c", NEEDS],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) - {"safetensors"} == {
+        "annotated_types", "benchmarks", "pydantic", "pydantic_core", "tamt_ray",
+        "typing_inspection",
+    }  # fmt: skip
+
+
+def test_a_section_that_breaks_is_a_line_that_does_not_hold(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["acceptance", "--only", "selection", "searches"])
+    said = {
+        "selection": [at_most("wrong bits", 3, 0, "bits"), at_most("speed", 1, 2, "ms")],
+        "searches": [acceptance.fact("so much", 7)],
+    }
+    monkeypatch.setattr(acceptance, "_apart", lambda name, limit: said[name])
+    assert acceptance.main() == 1
+    assert "1 targets hold; 1 lines do not" in capsys.readouterr().out
+    monkeypatch.undo()
+    (line,) = acceptance._apart("selection", 0.01)
+    assert not line.meets
+    assert "took more than" in line.detail
