@@ -71,12 +71,14 @@ class MaskedWeights:
         self._step = 0
         self._thresholds: dict[str, Tensor] = {}
         if not self._always_exact:
-            self._thresholds = {
-                name: self._threshold(name)
+            self._thresholds = (
+                self._pruner.thresholds(at_least=self._at_least)
                 if scoring.init == "graded"
-                else score.new_tensor(scoring.threshold)
-                for name, score in self.scores.items()
-            }
+                else {
+                    name: score.new_tensor(scoring.threshold)
+                    for name, score in self.scores.items()
+                }
+            )
         self._write()
 
     def keep(self, name: str) -> Tensor:
