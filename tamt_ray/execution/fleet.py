@@ -17,6 +17,7 @@ from tamt_ray.execution.attempt import Attempt, committed
 from tamt_ray.execution.board_client import BoardClient, this_place, this_worker
 from tamt_ray.execution.errors import fault_of
 from tamt_ray.execution.faults import Fault, LeavingError
+from tamt_ray.execution.inherited import Inherited
 from tamt_ray.execution.messages import Idle, Offer, Order
 from tamt_ray.execution.placement import Slots
 from tamt_ray.execution.tuned import fit
@@ -111,6 +112,9 @@ class FleetWorker(tune.Trainable):
 
     def setup(self, config: dict[str, object]) -> None:
         """Remember the first unit; the rest of the config never changes."""
+        inherited = config["inherited"]
+        assert isinstance(inherited, Inherited)
+        inherited.take()
         self._board = BoardClient.named(str(config["board"]))
         # Before anything that may hang or fail for the machine's sake, as a stale mount does.
         self._board.arrived(str(config["holder"]), this_worker())
@@ -200,7 +204,12 @@ def _tuner(
 ) -> tune.Tuner:
     return tune.Tuner(
         FleetWorker,
-        param_space={"board": board, "store": store.uri, "fence": store.fence},
+        param_space={
+            "board": board,
+            "store": store.uri,
+            "fence": store.fence,
+            "inherited": Inherited.of_this_process(),
+        },
         tune_config=tune.TuneConfig(
             search_alg=units,
             num_samples=-1,

@@ -17,6 +17,7 @@ from tamt_ray.execution.attempt import Attempt, committed
 from tamt_ray.execution.board_client import BoardClient, this_place
 from tamt_ray.execution.errors import fault_of
 from tamt_ray.execution.faults import Fault, LeavingError
+from tamt_ray.execution.inherited import Inherited
 from tamt_ray.execution.keeping import Cadence
 from tamt_ray.execution.meeting import OwnAddress
 from tamt_ray.execution.messages import Idle, Offer, Order
@@ -93,6 +94,7 @@ def _trainer(
             "store": store.uri,
             "fence": store.fence,
             "lane": execution.search,
+            "inherited": Inherited.of_this_process(),
         },
         torch_config=_connection(size, execution.patience),
         scaling_config=ScalingConfig(
@@ -134,6 +136,7 @@ def _connection(size: GangSize, patience: float) -> TorchConfig:
 
 def _work(config: dict[str, Any]) -> None:
     """What every worker of the gang does."""
+    config["inherited"].take()
     board = BoardClient.named(config["board"])
     context = ray.train.get_context()
     team = Team(get_device(), context.get_world_rank(), context.get_world_size())

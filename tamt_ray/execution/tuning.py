@@ -15,6 +15,7 @@ from ray import tune
 from tamt_ray.execution.autoscaler import nodes_to_come
 from tamt_ray.execution.board_client import this_place
 from tamt_ray.execution.cluster import connected
+from tamt_ray.execution.inherited import Inherited
 from tamt_ray.execution.lanes import Lanes
 from tamt_ray.execution.placement import Node, Slots, fleet_slots, gang_size
 from tamt_ray.execution.signals import caught_signals
@@ -109,6 +110,7 @@ def _run_study(
                 "store": store.uri,
                 "gpus": slots.gpus,
                 "patience": study.sweep.execution.patience,
+                "inherited": Inherited.of_this_process(),
             },
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
@@ -140,11 +142,12 @@ def _lay_ground(study: Study, store: Store, slots: Slots) -> None:
         work = ray.remote(
             num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=study.sweep.execution.retries
         )(_perform)
-        reference: Any = work.remote(store.uri, store.fence, missing)
+        reference: Any = work.remote(store.uri, store.fence, missing, Inherited.of_this_process())
         ray.get(reference)
 
 
-def _perform(store: str, fence: Fence | None, units: list[Unit]) -> None:
+def _perform(store: str, fence: Fence | None, units: list[Unit], inherited: Inherited) -> None:
+    inherited.take()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bench = Workbench(Store(store, fence), Team(device), this_place())
     for unit in units:

@@ -102,7 +102,9 @@ def strike(rank, step):
         import ray, torch
         has = ray.get_runtime_context().get_assigned_resources()
         mark = HERE / f"{path.stem}.mark-{marks}"
-        mark.write_text(json.dumps({"pid": os.getpid(), "has": has}))
+        token = len(os.environ.get("HF_TOKEN", ""))
+        kind = unit.kind if unit else None
+        mark.write_text(json.dumps({"pid": os.getpid(), "has": has, "kind": kind, "token": token}))
         print("about to", fault["act"], flush=True)
         match fault["act"]:
             case "nothing":
