@@ -16,6 +16,7 @@ from tamt_ray.data.cache import TYPED_IN
 from tamt_ray.execution.broken import BrokenOffError
 from tamt_ray.execution.placement import Node
 from tamt_ray.execution.scratch import Scratch
+from tamt_ray.execution.token import close_token
 from tamt_ray.store.trouble import StoreError
 
 NAMESPACE = "tamt"
@@ -152,6 +153,7 @@ _COMMON: Mapping[str, Any] = {
 def _start(folder: Path) -> None:
     """Start a local Ray in a folder that only this user can enter; Ray's own are open to all."""
     try:
+        close_token()
         ray.init(address="local", include_dashboard=False, _temp_dir=str(folder / "ray"), **_COMMON)
     except Exception as error:
         # Where its processes do not come up in time, Ray raises a plain Exception.

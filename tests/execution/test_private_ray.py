@@ -1,4 +1,4 @@
-"""A local Ray is its user's alone: no other user of the machine reads its files."""
+"""A local Ray is its user's alone: no other user of the machine reads its files or its token."""
 
 import json
 import os
@@ -38,19 +38,46 @@ def folder() -> Iterator[Path]:
 
 
 def test_a_local_ray_is_private(folder: Path) -> None:
-    """Nobody else enters its folder, and nothing of it is left in the end."""
+    """Nobody else enters its folder, or reads the token, which was readable to all before; nothing
+    of it is left in the end."""
+    token = folder / "home" / ".ray" / "auth_token"
+    token.parent.mkdir(parents=True, mode=0o755)
+    token.write_text("0123456789abcdef" * 4)
+    token.chmod(0o644)
     temporary = folder / "tmp"
     temporary.mkdir()
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     found = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False,
-        env={**kept, "RAY_TMPDIR": str(temporary)},
+        env={**kept, "HOME": str(folder / "home"), "RAY_TMPDIR": str(temporary)},
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     modes = json.loads(found.stdout)
     assert modes
     assert set(modes.values()) == {0o700}
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert token.parent.stat().st_mode & 0o777 == 0o700
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_the_first_token_is_private_from_the_beginning(
+    umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tamt_ray.execution.token import close_token
+
+    for name in [name for name in os.environ if name.startswith("RAY_AUTH")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    before = os.umask(umask)
+    try:
+        close_token()
+    finally:
+        os.umask(before)
+    (token,) = (tmp_path / ".ray").iterdir()
+    assert (token.name, token.stat().st_mode & 0o777) == ("auth_token", 0o600)
+    assert token.parent.stat().st_mode & 0o777 == 0o700
+    assert len(token.read_text()) == 64
 
 
 def test_tune_copies_no_credentials_into_runtime_envs(monkeypatch: pytest.MonkeyPatch) -> None:
