@@ -345,13 +345,6 @@ def schema() -> None:
     sys.stdout.write(sweep_schema())
 
 
-def main() -> None:
-    """The `tamt` console script."""
-    app()
-
-
-def run_file() -> None:
-    """`python -m tamt_ray.sweep`: the verb `run` alone."""
-    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    alone.command()(run)
-    alone()
+alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+"""The verb `run` alone."""
+alone.command()(run)
