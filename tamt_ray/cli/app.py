@@ -1,6 +1,5 @@
 """The command line: `tamt VERB FILE`."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ from tamt_ray import __version__
 from tamt_ray.cli.opened import held, open_sweep, put_aside
 from tamt_ray.cli.options import Address, AsJson, Chosen, File, Form, Only
 from tamt_ray.cli.speech import fail, out, talk, tell, told, warn
+from tamt_ray.cli.supervisor import leave
 from tamt_ray.cli.tables import failure_lines
 from tamt_ray.cli.tune import sync_tuning, write_tuning
 from tamt_ray.cli.views import (
@@ -76,9 +76,9 @@ def run(
             tell(str(error))
             # Threads of Tune and Train are still alive, and their exit handlers would start Ray
             # anew; everything worth keeping is on disk.
-            os._exit(error.code)
+            leave(error.code)
         except KeyboardInterrupt:
-            fail(130, "interrupted before anything ran")
+            fail(130, "interrupted; what is done is kept, the same command goes on")
     raise typer.Exit(code)
 
 

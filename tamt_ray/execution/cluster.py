@@ -45,6 +45,11 @@ _PROBE = 3.0
 """Seconds in which a node that lives accepts a connection."""
 
 
+_HEADLESS = 10
+"""Seconds without an answer of a local Ray's head after which the driver ends. Ray itself waits for
+a minute, which one on another machine may need."""
+
+
 class ClusterError(RuntimeError):
     """The cluster cannot be reached."""
 
@@ -154,7 +159,10 @@ def _start(folder: Path) -> None:
     """Start a local Ray in a folder that only this user can enter; Ray's own are open to all."""
     try:
         close_token()
-        ray.init(address="local", include_dashboard=False, _temp_dir=str(folder / "ray"), **_COMMON)
+        ray.init(
+            address="local", include_dashboard=False, _temp_dir=str(folder / "ray"),
+            _system_config={"gcs_rpc_server_reconnect_timeout_s": _HEADLESS}, **_COMMON,
+        )  # fmt: skip
     except Exception as error:
         # Where its processes do not come up in time, Ray raises a plain Exception.
         raise ClusterError(_NO_START.format(error=error)) from error

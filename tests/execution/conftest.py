@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tamt_ray.chaos import Process
+from tamt_ray.chaos import Process, processes
 from tamt_ray.execution import board_actor
 
 
@@ -230,6 +230,11 @@ class Driver:
                 command, stdout=said, stderr=said, cwd=self._folder, env=environment
             )
         return self
+
+    @property
+    def pid(self) -> int:
+        """The driver's own; the process that was started is its supervisor."""
+        return next(p.pid for p in processes(self.process.pid) if p.kind == "driver")
 
     @property
     def said(self) -> str:
