@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from tamt_ray.cli.descendants import descendants
+from tamt_ray.execution.scratch import sweep
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAME = 1.0
@@ -33,7 +34,8 @@ def supervised(act: Callable[[], None], command: str) -> NoReturn:
     """Run `act` in a child process and end with its exit code.
 
     Where the child dies without saying that it ends, says what happened and the `command` that goes
-    on, and ends with 3, or after a signal with 128 + its number. No process is left behind.
+    on, and ends with 3, or after a signal with 128 + its number. No process and no temporary
+    folder is left behind.
     """
     watched = {signal.SIGCHLD, *(n for n in _ENDING if signal.getsignal(n) is not signal.SIG_IGN)}
     from_driver, to_supervisor = os.pipe()
@@ -49,8 +51,10 @@ def supervised(act: Callable[[], None], command: str) -> NoReturn:
         os.close(from_driver)
         _drive(act, to_supervisor)
     os.close(to_supervisor)
+    sweep()
     status, asked = _wait(driver, watched)
     _end_descendants()
+    sweep()
     said = os.read(from_driver, 8)
     code = int(said) if said else None
     if code is None or (asked and code not in (*_OWN_CODES, 128 + asked)):

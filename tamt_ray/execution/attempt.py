@@ -5,7 +5,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
 from ray.exceptions import RayError
 
@@ -68,7 +67,7 @@ class Attempt:
         unit = self._offer.unit
         order = self._board.started(self._holder, unit.id, self._rank, self._worker)
         if order is not Order.GO_ON:
-            Path(self._worker.log).unlink()
+            self._capture.drop()
         return order
 
     def carry_out(self, perform: Perform) -> None:

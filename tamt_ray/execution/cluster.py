@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._common.utils import get_default_system_temp_dir
 from ray._private.state import state
 
 from tamt_ray.data.cache import TYPED_IN
 from tamt_ray.execution.broken import BrokenOffError
 from tamt_ray.execution.placement import Node
-from tamt_ray.execution.scratch import Scratch
+from tamt_ray.execution.scratch import Scratch, base_of_ray
 from tamt_ray.execution.token import close_token
 from tamt_ray.store.trouble import StoreError
 
@@ -130,7 +129,7 @@ def _connected(address: str | None) -> Generator[Nodes]:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     with contextlib.ExitStack() as ending:
         if address is None:
-            folder = Scratch("ray", Path(get_default_system_temp_dir()))
+            folder = Scratch("ray", base_of_ray())
             ending.callback(folder.remove)
             _start(folder.path)
         else:

@@ -1,7 +1,6 @@
 """The fine-tune fleet: one Ray Tune run over whatever the board says is ready."""
 
 import logging
-import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -20,6 +19,7 @@ from tamt_ray.execution.faults import Fault, LeavingError
 from tamt_ray.execution.inherited import Inherited
 from tamt_ray.execution.messages import Idle, Offer, Order
 from tamt_ray.execution.placement import Slots
+from tamt_ray.execution.scratch import Scratch
 from tamt_ray.execution.tuned import fit
 from tamt_ray.execution.work import Workbench
 from tamt_ray.search.team import Team
@@ -193,14 +193,14 @@ def run_fleet(board: str, store: Store, slots: Slots) -> None:
     while not over:
         while not slots.free():
             time.sleep(_LOOK)
-        with tempfile.TemporaryDirectory(prefix="tamt-fleet-") as scratch:
+        with Scratch("fleet") as scratch:
             units = ReadyUnits(client, slots)
             fit(_tuner(board, store, scratch, units, LostWorkers(client)))
         over = units.over
 
 
 def _tuner(
-    board: str, store: Store, scratch: str, units: ReadyUnits, losses: LostWorkers
+    board: str, store: Store, scratch: Path, units: ReadyUnits, losses: LostWorkers
 ) -> tune.Tuner:
     return tune.Tuner(
         FleetWorker,
@@ -221,7 +221,7 @@ def _tuner(
         ),
         run_config=tune.RunConfig(
             name=f"fleet-{uuid.uuid4().hex[:8]}",
-            storage_path=store.uri if "://" in store.uri else scratch,
+            storage_path=store.uri if "://" in store.uri else str(scratch),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),
             callbacks=[losses],

@@ -1,6 +1,5 @@
 """Carrying out a sweep with `tune:`: one Ray Tune run a study, one study after the other."""
 
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from tamt_ray.execution.cluster import connected
 from tamt_ray.execution.inherited import Inherited
 from tamt_ray.execution.lanes import Lanes
 from tamt_ray.execution.placement import Node, Slots, fleet_slots, gang_size
+from tamt_ray.execution.scratch import Scratch
 from tamt_ray.execution.signals import caught_signals
 from tamt_ray.execution.tuned import fit
 from tamt_ray.execution.tuning_search import Halving, Heard, LostTrials, StudySearcher
@@ -102,7 +102,7 @@ def _run_study(
 
     searcher = StudySearcher(study, trials, study.sweep.execution.retries, heard)
     request = {"CPU": slots.cpus, **({"GPU": slots.gpus} if slots.gpus else {})}
-    with tempfile.TemporaryDirectory(prefix="tamt-tune-") as scratch:
+    with Scratch("tune") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(TrialWorker, request),
             param_space={
@@ -122,7 +122,7 @@ def _run_study(
             ),
             run_config=tune.RunConfig(
                 name=f"tune-{uuid.uuid4().hex[:8]}",
-                storage_path=store.uri if "://" in store.uri else scratch,
+                storage_path=store.uri if "://" in store.uri else str(scratch),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[LostTrials(searcher)],
                 failure_config=tune.FailureConfig(max_failures=0),
