@@ -9,7 +9,7 @@ import typer
 from tamt_ray import __version__
 from tamt_ray.cli.opened import held, open_sweep, put_aside
 from tamt_ray.cli.options import Address, AsJson, Chosen, File, Form, Only
-from tamt_ray.cli.speech import fail, out, talk, tell, told, warn
+from tamt_ray.cli.speech import fail, out, plain, talk, tell, told, warn
 from tamt_ray.cli.supervisor import leave
 from tamt_ray.cli.tables import failure_lines
 from tamt_ray.cli.tune import sync_tuning, write_tuning
@@ -200,7 +200,8 @@ def logs(file: File, unit: Chosen) -> None:
                 f"them; tamt status {file} --watch shows when it begins",
             )
         for text in texts:
-            sys.stdout.write(text)
+            # A progress bar's line ends where it begins again.
+            sys.stdout.write(plain(text.replace("\r", "\n")))
 
 
 @app.command()

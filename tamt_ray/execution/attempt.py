@@ -22,9 +22,8 @@ from tamt_ray.store.trouble import StoreError
 
 
 def committed(store: Store, offer: Offer) -> Record | None:
-    """The record of a unit whose worker was lost right after it had written it."""
-    if offer.attempt == 1:
-        return None
+    """The record of a unit that another sweep has finished meanwhile, or whose worker was lost
+    right after it had written it."""
     try:
         return store.record(offer.unit.kind, offer.unit.id)
     except (StoreError, OSError):
