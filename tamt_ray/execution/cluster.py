@@ -3,12 +3,14 @@
 import contextlib
 import os
 import socket
-from collections.abc import Generator, Mapping
+import threading
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import worker as ray_worker
 from ray._private.state import state
 
 from tamt_ray.data.cache import TYPED_IN
@@ -44,9 +46,8 @@ _PROBE = 3.0
 """Seconds in which a node that lives accepts a connection."""
 
 
-_HEADLESS = 10
-"""Seconds without an answer of a local Ray's head after which the driver ends. Ray itself waits for
-a minute, which one on another machine may need."""
+_LOOK = 0.5
+"""Seconds between two looks at the servers of a local Ray."""
 
 
 class ClusterError(RuntimeError):
@@ -132,9 +133,11 @@ def _connected(address: str | None) -> Generator[Nodes]:
             folder = Scratch("ray", base_of_ray())
             ending.callback(folder.remove)
             _start(folder.path)
+            ending.callback(ray.shutdown)
+            ending.callback(_end_with_head())
         else:
             _join(address)
-        ending.callback(ray.shutdown)
+            ending.callback(ray.shutdown)
         # What Ray has to say of lost workers and nodes, at length, it prints to standard output,
         # where results go. The board's events say it in a line, Ray's own logs keep all of it.
         nowhere = ending.enter_context(Path(os.devnull).open("w"))
@@ -158,13 +161,26 @@ def _start(folder: Path) -> None:
     """Start a local Ray in a folder that only this user can enter; Ray's own are open to all."""
     try:
         close_token()
-        ray.init(
-            address="local", include_dashboard=False, _temp_dir=str(folder / "ray"),
-            _system_config={"gcs_rpc_server_reconnect_timeout_s": _HEADLESS}, **_COMMON,
-        )  # fmt: skip
+        ray.init(address="local", include_dashboard=False, _temp_dir=str(folder / "ray"), **_COMMON)
     except Exception as error:
         # Where its processes do not come up in time, Ray raises a plain Exception.
         raise ClusterError(_NO_START.format(error=error)) from error
+
+
+def _end_with_head() -> Callable[[], None]:
+    """End this process as soon as one of the two servers of its local Ray dies, as Ray does itself
+    after up to a minute, inside C++. Returns what to call before Ray is shut down."""
+    servers: Any = ray_worker._global_node.all_processes  # pyright: ignore[reportOptionalMemberAccess]
+    processes = [servers[kind][0].process for kind in ("raylet", "gcs_server")]
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_LOOK):
+            if any(process.poll() is not None for process in processes) and not over.is_set():
+                os._exit(1)
+
+    threading.Thread(target=watch, name="tamt-head", daemon=True).start()
+    return over.set
 
 
 def _join(address: str) -> None:
