@@ -170,7 +170,7 @@ def _start(folder: Path) -> None:
 def _end_with_head() -> Callable[[], None]:
     """End this process as soon as one of the two servers of its local Ray dies, as Ray does itself
     after up to a minute, inside C++. Returns what to call before Ray is shut down."""
-    servers: Any = ray_worker._global_node.all_processes  # pyright: ignore[reportOptionalMemberAccess]
+    servers: Any = ray_worker._global_node.all_processes  # pyright: ignore[reportAttributeAccessIssue]
     processes = [servers[kind][0].process for kind in ("raylet", "gcs_server")]
     over = threading.Event()
 
