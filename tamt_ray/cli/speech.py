@@ -16,16 +16,16 @@ from tamt_ray.tracking.trouble import TrackingError
 
 # Paths and messages are printed as they are: `file:100:` is no emoji and `[a]` no colour.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""What steers a terminal, or turns text around, instead of being text."""
+"""Control characters, and those that change the direction of text."""
 
 
 def plain(text: str) -> str:
-    """The text without what steers a terminal: names and messages may come from anywhere."""
+    """The text without control characters: names and messages may come from anywhere."""
     return _CONTROL.sub("", text)
 
 
 class _Console(Console):
-    """Prints text and its own styles, and nothing else that steers a terminal."""
+    """Prints no control characters but its own."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

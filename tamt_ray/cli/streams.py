@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 class _Forgiving(io.FileIO):
-    """Writes to a descriptor; once that fails, all that goes there goes nowhere, what C code and
-    child processes write included."""
+    """Writes to a descriptor. After the first error the descriptor leads to the null device, also
+    for C code and child processes."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
         """The number of bytes taken, which is all of them."""
@@ -26,8 +26,8 @@ class _Forgiving(io.FileIO):
 
 
 def open_closed_streams() -> None:
-    """Have streams that the caller closed lead nowhere: the next file opened would get their
-    place."""
+    """Connect streams that the caller closed to the null device. Otherwise the next file opened
+    would get their descriptors."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)
@@ -40,8 +40,8 @@ def open_closed_streams() -> None:
 
 
 def forgive_output() -> None:
-    """Drop, from now on, what nobody takes: a reader that is gone, a full disk, a closed
-    terminal."""
+    """From now on drop output that cannot be written: the reader is gone, the disk is full, the
+    terminal is closed."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         before = getattr(sys, name)
         stream = io.BufferedWriter(_Forgiving(number, "w", closefd=False))

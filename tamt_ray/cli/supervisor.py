@@ -1,4 +1,4 @@
-"""The process that a user starts: it outlives the driver, and speaks where that one no longer can.
+"""The process that a user starts. It outlives the driver and reports how the driver ended.
 
 Ray ends a driver inside C++ when its head is gone, and the system kills one that takes too much
 memory; neither leaves time for a word. Hence the driver is a child of a process that does nothing
@@ -97,7 +97,7 @@ def _announce(code: int) -> None:
 
 
 def _wait(driver: int, watched: set[signal.Signals]) -> tuple[int, int]:
-    """How the driver ended, and the last signal that was passed on to it, or 0."""
+    """The driver's wait status, and the last signal that ended it or was passed on, or 0."""
     asked, since = 0, 0.0
     while (status := _reap(driver)) is None:
         number = signal.sigwait(watched)
@@ -113,7 +113,7 @@ def _wait(driver: int, watched: set[signal.Signals]) -> tuple[int, int]:
 
 
 def _reap(driver: int) -> int | None:
-    """Bury the dead children; the driver's status if it is among them."""
+    """Reap ended children; the driver's wait status if it is one of them."""
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid in {0, driver}:

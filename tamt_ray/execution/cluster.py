@@ -158,7 +158,7 @@ _COMMON: Mapping[str, Any] = {
 
 
 def _start(folder: Path) -> None:
-    """Start a local Ray in a folder that only this user can enter; Ray's own are open to all."""
+    """Start a local Ray below a private folder; the folders that Ray creates are open to all."""
     try:
         close_token()
         ray.init(address="local", include_dashboard=False, _temp_dir=str(folder / "ray"), **_COMMON)
@@ -168,8 +168,11 @@ def _start(folder: Path) -> None:
 
 
 def _end_with_head() -> Callable[[], None]:
-    """End this process as soon as one of the two servers of its local Ray dies, as Ray does itself
-    after up to a minute, inside C++. Returns what to call before Ray is shut down."""
+    """End this process as soon as one of the two servers of its local Ray dies.
+
+    Ray itself does so inside C++, up to a minute later. Returns a function that ends the watch,
+    to be called before Ray is shut down.
+    """
     servers: Any = ray_worker._global_node.all_processes  # pyright: ignore[reportAttributeAccessIssue]
     processes = [servers[kind][0].process for kind in ("raylet", "gcs_server")]
     over = threading.Event()

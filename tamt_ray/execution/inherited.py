@@ -1,4 +1,4 @@
-"""What workers take over from the driver beside the environment that Ray gives them."""
+"""Settings that workers take over from the driver, beside the environment that Ray gives them."""
 
 import os
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _CREDENTIALS = ("HF_TOKEN",)
 
 @dataclass(frozen=True)
 class Inherited:
-    """Credentials, and the rights that new files get; handed over as an argument, by reference.
+    """Credentials and the umask, handed to workers as an argument, by reference.
 
     Credentials have no place in a runtime_env, which Ray writes into its logs, nor in the config of
     a trial, which Tune writes into the store. Nodes start under a umask that keeps Ray's files
@@ -25,15 +25,15 @@ class Inherited:
 
     @staticmethod
     def of_this_process() -> "Inherited":
-        """What holds here."""
+        """Settings of the calling process."""
         found = {name: os.environ[name] for name in _CREDENTIALS if name in os.environ}
-        # There is no way to read it but to set it.
+        # The umask can only be read by setting it.
         umask = os.umask(0o077)
         os.umask(umask)
         return Inherited(ray.put(found), umask)
 
     def take(self) -> None:
-        """Have it hold in the calling worker."""
+        """Apply them to the calling worker."""
         found: Mapping[str, str] = ray.get(self.reference)
         os.environ.update(found)
         os.umask(self.umask)

@@ -35,7 +35,7 @@ def lock(descriptor: int) -> None:
 
 
 def sweep() -> None:
-    """Remove what processes of this user left that were killed."""
+    """Remove the folders and logs that killed processes of this user left."""
     prefixes = tuple(f"tamt-{purpose}-" for purpose in get_args(Purpose))
     for base in {Path(tempfile.gettempdir()), base_of_ray()}:
         for path in base.glob("tamt-*"):

@@ -1,4 +1,4 @@
-"""Ray's token: whoever has it runs code on every Ray of this user."""
+"""Ray's token, which lets its bearer run code on every Ray of this user."""
 
 import contextlib
 import os
@@ -12,8 +12,10 @@ from ray._raylet import AuthenticationTokenLoader  # pyright: ignore[reportAttri
 
 
 def close_token() -> None:
-    """Make the token that a local Ray asks for, where there is none yet, and have only its owner
-    read it. Ray itself would make a file that everybody can read. Raises OSError."""
+    """Create the token of a local Ray where there is none, and let only its owner read it.
+
+    Ray itself creates it readable by every user. Raises OSError.
+    """
     token = Path.home() / ".ray" / "auth_token"
     loader = AuthenticationTokenLoader.instance()
     if os.environ.get("RAY_AUTH_MODE", "token") == "token" and not loader.has_token(
@@ -28,7 +30,7 @@ def close_token() -> None:
 
 
 def _write(token: Path, content: str) -> None:
-    """Whole or not at all; that of another process that was quicker stays."""
+    """Write the file atomically; the file of a faster process stays."""
     descriptor, name = tempfile.mkstemp(dir=token.parent)
     with open(descriptor, "w") as stream:
         stream.write(content)

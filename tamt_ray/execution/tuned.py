@@ -14,7 +14,7 @@ def fit(tuner: tune.Tuner) -> None:
     """Run it. Raises what Tune raises."""
     # There is no public way to give Tune another one.
     tune_controller.RayActorManager = _ActorManager  # pyright: ignore[reportPrivateImportUsage]
-    # Nor to have it keep the keys of S3 out of the runtime_env of its workers.
+    # Tune copies these variables into the runtime_env of its workers, which Ray logs.
     class_cache.ENV_VARS_TO_PROPAGATE = {
         name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")
     }

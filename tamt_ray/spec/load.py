@@ -47,7 +47,10 @@ def parse_sweep(text: str, name: str = "<sweep>") -> Sweep:
 
 @dataclass(frozen=True)
 class Chain:
-    """The files on the way to one, each named by the one before, and all that were read so far."""
+    """The path from the sweep file to another file, through `extends` and `parts`.
+
+    `above`: each file is named by the one before. `read`: all files of the sweep read so far.
+    """
 
     above: tuple[Path, ...]
     read: list[Path]
@@ -58,8 +61,8 @@ class Chain:
         return self.above[-1]
 
     def to(self, name: str, where: str, verb: str) -> "Chain":
-        """The chain with the file that is named at `where`. Raises SpecError for one that cannot be
-        there."""
+        """The chain to a file that is named at `where`. Raises SpecError for a missing file, for a
+        ring and for too many files."""
         path = self.file.parent / name
         if path.resolve() in {place.resolve() for place in self.above}:
             raise SpecError(f"{where}: {name} {verb}s this file in turn")
@@ -193,7 +196,7 @@ def _read(text: str, lines: Lines, name: str) -> dict[str, object]:
 
 
 def _weigh(text: str, name: str) -> None:
-    """Refuse what would take for ever to read, before any of it is built."""
+    """Refuse too many values or levels by counting parser events, before values are built."""
     weights: dict[str, int] = {}
     """Values within each anchor that is closed."""
     around: list[tuple[str | None, int]] = []
