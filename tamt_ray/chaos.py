@@ -44,6 +44,7 @@ KINDS = {
 _ENDING = {"supervisor", "driver", "raylet", "gcs server"}
 """Those that a run does not outlive."""
 _HEADING = re.compile(rb"# \S+ \S+ \S+ .*\[([0-9a-f]{8})\], attempt \d+ on (.+)")
+_WORKING = {"fine-tune worker", "gang rank"}
 _MEASURED = selectors.matches("seconds|hours|device|speed")
 """Columns that differ between any two runs."""
 _FRUITLESS = 3
@@ -262,8 +263,8 @@ def _victims(
         for process in processes(run.driver.pid):
             if process.kind and process.kind in kinds:
                 alive.setdefault(process.kind, []).append(process)
-        if not alive or (alive.keys() <= _ENDING and not _ENDING.issuperset(kinds)):
-            # It is still starting; on a slow machine nothing else would ever die.
+        if not alive or (_WORKING & {*kinds} and not _WORKING & alive.keys()):
+            # It is still starting; runs that end so early would never get anywhere.
             continue
         # Each kind is as likely as the others, however many there are of it.
         process = draw.choice(alive[draw.choice(sorted(alive))])
