@@ -45,8 +45,8 @@ def test_a_paused_driver_that_wakes_stops(
     assert not store.done(plan.units)
 
     second = start_driver(toy)
-    pids = first.pid, second.pid
     second.wait_for(lambda: list(leases.glob("00000002-*")) and "search" in second.said)
+    pids = first.pid, second.pid
     for process in paused:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGCONT)
