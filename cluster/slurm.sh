@@ -32,12 +32,13 @@ address=${address:-$(hostname -I | awk '{print $1}')}
 port=$((20000 + SLURM_JOB_ID % 10000))
 resources=(--num-cpus="$SLURM_CPUS_ON_NODE" --num-gpus="${SLURM_GPUS_ON_NODE:-0}")
 
-ray start --head --node-ip-address="$address" --port="$port" --dashboard-host=127.0.0.1 \
-  "${resources[@]}"
+# What Ray writes is nobody else's to read; results get the rights that files of this job have.
+(umask 077; ray start --head --node-ip-address="$address" --port="$port" \
+  --dashboard-host=127.0.0.1 "${resources[@]}")
 others=$((${#nodes[@]} - 1))
 if ((others)); then
-  srun --nodes="$others" --ntasks="$others" --exclude="${nodes[0]}" \
-    ray start --block --address="$address:$port" "${resources[@]}" &
+  (umask 077; exec srun --nodes="$others" --ntasks="$others" --exclude="${nodes[0]}" \
+    ray start --block --address="$address:$port" "${resources[@]}") &
   # The driver refuses a sweep that the nodes it finds cannot hold. Ten minutes are enough; one that
   # comes later is used all the same.
   timeout 600 python -c 'import sys, time, ray

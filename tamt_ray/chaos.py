@@ -1,10 +1,11 @@
 """A sweep under random kills: `python -m tamt_ray.chaos FILE`. Linux only.
 
 Runs the sweep twice into stores of its own: undisturbed, and with a process killed every few
-seconds: fine-tune workers, gang ranks, the board, the aggregator, Train's controllers, the driver,
-which is started again each time. A sweep that ends before all rounds are over begins anew in an
-empty store. At the end the tables of all of them must be the same to the byte, but for what a clock
-measured, and no unit may have been begun again after its record was in the store.
+seconds: fine-tune workers, gang ranks, the board, the aggregator, Train's controllers, and those
+whose death ends the run, which is started again each time: the driver, its supervisor, and the two
+servers of Ray. A sweep that ends before all rounds are over begins anew in an empty store. At the
+end the tables of all of them must be the same to the byte, but for what a clock measured, and no
+unit may have been begun again after its record was in the store.
 """
 
 import argparse
@@ -26,8 +27,13 @@ import polars as pl
 import yaml
 from polars import selectors
 
+from tamt_ray.cli.descendants import descendants
+
 KINDS = {
+    "supervisor": "tamt_ray.sweep",
     "driver": "tamt_ray.sweep",
+    "raylet": "/raylet/raylet ",
+    "gcs server": "/gcs/gcs_server ",
     "fine-tune worker": "ray::FleetWorker",
     "gang rank": "ray::RayTrainWorker",
     "gang controller": "ray::TrainController",
@@ -35,11 +41,16 @@ KINDS = {
     "aggregator": "ray::Aggregator",
 }
 """What is killed, and the words of its command line."""
+_ENDING = {"supervisor", "driver", "raylet", "gcs server"}
+"""Those that a run does not outlive."""
 _HEADING = re.compile(rb"# \S+ \S+ \S+ .*\[([0-9a-f]{8})\], attempt \d+ on (.+)")
+_WORKING = {"fine-tune worker", "gang rank"}
 _MEASURED = selectors.matches("seconds|hours|device|speed")
 """Columns that differ between any two runs."""
 _FRUITLESS = 3
 """Runs in a row that may end before anything is killed."""
+_PATIENCE = 15.0
+"""Seconds within which a run ends once it cannot go on, with all its processes."""
 _LOOK = 0.1
 """Seconds between two looks at the store."""
 
@@ -54,20 +65,15 @@ class Process:
 
 def processes(root: int) -> list[Process]:
     """A process and all that descend from it, parents first."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (stat := _read(entry / "stat")):
-            # The name in brackets may hold anything; what follows it has a fixed form.
-            parent = int(stat.rpartition(b")")[2].split()[1])
-            children.setdefault(parent, []).append(int(entry.name))
-    found, stack = list[Process](), [root]
-    while stack:
-        pid = stack.pop()
+    found: list[Process] = []
+    kinds = dict(KINDS)
+    for pid in (root, *descendants(root)):
         words = _read(Path(f"/proc/{pid}/cmdline")).replace(b"\0", b" ").decode(errors="replace")
-        kind = next((kind for kind, mark in KINDS.items() if mark in words), None)
-        if kind != "driver" or pid == root:
-            found.append(Process(pid, kind))
-        stack.extend(children.get(pid, ()))
+        kind = next((kind for kind, mark in kinds.items() if mark in words), None)
+        if kind in {"supervisor", "driver"}:
+            # The driver is a fork of its supervisor, and what it starts is a fork of it at first.
+            del kinds[kind]
+        found.append(Process(pid, kind))
     return found
 
 
@@ -111,16 +117,24 @@ class Run:
         """The driver's exit code, once it ended."""
         return self.driver.poll() if self.driver else None
 
-    def kill_driver(self) -> None:
-        """SIGKILL it, and wait until all that works for it is gone; agents of Ray linger."""
+    def end(self, process: Process) -> None:
+        """Kill a process that the run does not outlive. Raises RuntimeError where the run goes on,
+        ends with another code than 3, or leaves processes behind."""
         assert self.driver
-        below = [process for process in processes(self.driver.pid) if process.kind]
-        self.driver.kill()
-        self.driver.wait()
-        deadline = time.monotonic() + 60
-        while any(_read(Path(f"/proc/{p.pid}/cmdline")) for p in below):
+        below = processes(self.driver.pid)
+        kill(process)
+        deadline = time.monotonic() + _PATIENCE
+        try:
+            code = self.driver.wait(_PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(f"the run outlives its {process.kind}") from error
+        if code != 3 and process.kind != "supervisor":
+            raise RuntimeError(f"{process.kind} killed: exit code {code}:\n{self.tail()}")
+        # Without a supervisor Ray's agents look once a minute whether their raylet is there.
+        mine = [p for p in below if p.kind or process.kind != "supervisor"]
+        while left := [p for p in mine if _read(Path(f"/proc/{p.pid}/cmdline"))]:
             if time.monotonic() > deadline:
-                raise TimeoutError("Ray outlives its driver")
+                raise RuntimeError(f"{process.kind} killed: {left} are left")
             time.sleep(_LOOK)
 
     def records(self) -> dict[str, bytes]:
@@ -249,13 +263,13 @@ def _victims(
         for process in processes(run.driver.pid):
             if process.kind and process.kind in kinds:
                 alive.setdefault(process.kind, []).append(process)
-        if not alive or (alive.keys() == {"driver"} and len(kinds) > 1):
-            # It is still starting; on a slow machine nothing else would ever die.
+        if not alive or (_WORKING & {*kinds} and not _WORKING & alive.keys()):
+            # It is still starting; runs that end so early would never get anywhere.
             continue
         # Each kind is as likely as the others, however many there are of it.
         process = draw.choice(alive[draw.choice(sorted(alive))])
-        if process.kind == "driver":
-            run.kill_driver()
+        if process.kind in _ENDING:
+            run.end(process)
             run.start()
         elif not kill(process):
             continue

@@ -1,6 +1,5 @@
 """The command line: `tamt VERB FILE`."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,8 @@ import typer
 from tamt_ray import __version__
 from tamt_ray.cli.opened import held, open_sweep, put_aside
 from tamt_ray.cli.options import Address, AsJson, Chosen, File, Form, Only
-from tamt_ray.cli.speech import fail, out, talk, tell, told, warn
+from tamt_ray.cli.speech import fail, out, plain, talk, tell, told, warn
+from tamt_ray.cli.supervisor import leave
 from tamt_ray.cli.tables import failure_lines
 from tamt_ray.cli.tune import sync_tuning, write_tuning
 from tamt_ray.cli.views import (
@@ -76,9 +76,9 @@ def run(
             tell(str(error))
             # Threads of Tune and Train are still alive, and their exit handlers would start Ray
             # anew; everything worth keeping is on disk.
-            os._exit(error.code)
+            leave(error.code)
         except KeyboardInterrupt:
-            fail(130, "interrupted before anything ran")
+            fail(130, "interrupted; what is done is kept, the same command goes on")
     raise typer.Exit(code)
 
 
@@ -200,7 +200,8 @@ def logs(file: File, unit: Chosen) -> None:
                 f"them; tamt status {file} --watch shows when it begins",
             )
         for text in texts:
-            sys.stdout.write(text)
+            # A progress bar's line ends where it begins again.
+            sys.stdout.write(plain(text.replace("\r", "\n")))
 
 
 @app.command()
@@ -345,13 +346,6 @@ def schema() -> None:
     sys.stdout.write(sweep_schema())
 
 
-def main() -> None:
-    """The `tamt` console script."""
-    app()
-
-
-def run_file() -> None:
-    """`python -m tamt_ray.sweep`: the verb `run` alone."""
-    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    alone.command()(run)
-    alone()
+alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+"""The verb `run` alone."""
+alone.command()(run)

@@ -1,22 +1,44 @@
 """How the verbs speak: results to stdout, talk to stderr, errors with their exit codes."""
 
+import re
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from tamt_ray.spec.load import SpecError
 from tamt_ray.store.trouble import HeldError, LeaseLostError, StoreError, UnwritableError
 from tamt_ray.tracking.trouble import TrackingError
 
 # Paths and messages are printed as they are: `file:100:` is no emoji and `[a]` no colour.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and those that change the direction of text."""
+
+
+def plain(text: str) -> str:
+    """The text without control characters: names and messages may come from anywhere."""
+    return _CONTROL.sub("", text)
+
+
+class _Console(Console):
+    """Prints no control characters but its own."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """What is printed, piece by piece."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(plain(segment.text), segment.style)
+
+
 _WIDE = None if sys.stdout.isatty() else 200
 """Columns where there is no terminal: a log or a pipe must not lose words to wrapping."""
-talk = Console(stderr=True, markup=False, emoji=False, width=_WIDE)
-out = Console(soft_wrap=True, markup=False, emoji=False, width=_WIDE)
+talk = _Console(stderr=True, markup=False, emoji=False, width=_WIDE)
+out = _Console(soft_wrap=True, markup=False, emoji=False, width=_WIDE)
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """A pre-trained model on the local disk, known by its content."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -15,6 +17,7 @@ from tamt_ray.values.source import SourceRef, parse_source
 
 _USED = (".json", ".txt", ".safetensors", ".model")
 """Configuration, vocabularies and weights; the rest, pickles above all, is not even fetched."""
+_POINTER = b"version https://git-lfs"
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 
@@ -29,7 +32,8 @@ class Checkpoint:
 def load_checkpoint(source: str) -> Checkpoint:
     """The model that a source names, downloaded where it has to be.
 
-    Raises SourceError where it cannot be had, or lacks config.json, safetensors or a tokenizer.
+    Raises SourceError where it cannot be had, or lacks config.json, safetensors or a tokenizer, or
+    where one of the first two is not what its name says.
     """
     ref = parse_source(source)
     match ref.scheme:
@@ -49,6 +53,10 @@ def load_checkpoint(source: str) -> Checkpoint:
             f"{source}: no *.safetensors in {path}; pickled weights can run code and are not read; "
             f"convert them with save_pretrained of a recent transformers"
         )
+    _check_config(source, path / "config.json")
+    for name in names:
+        if name.endswith(".safetensors"):
+            _check_weights(source, path / name)
     if not any(name in _VOCABULARIES or name.endswith(".model") for name in names):
         raise SourceError(f"{source}: no tokenizer in {path}, such as a tokenizer.json")
     parts = [part for name in names for part in (name, file_digest(path / name))]
@@ -63,10 +71,36 @@ def tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(
             checkpoint.path, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise SourceError(f"{checkpoint.path}: the tokenizer cannot be loaded: {error}") from error
+    except Exception as error:
+        raise SourceError(
+            f"{checkpoint.path}: the tokenizer cannot be loaded: {error or type(error).__name__}"
+        ) from error
     finally:
         logging.set_verbosity(verbosity)
+
+
+def _check_config(source: str, path: Path) -> None:
+    try:
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise SourceError(f"{source}: config.json cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise SourceError(f"{source}: config.json is not a JSON object")
+
+
+def _check_weights(source: str, path: Path) -> None:
+    """Reads the header only, which says how long the file is."""
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        with path.open("rb") as stream:
+            pointer = stream.read(len(_POINTER)) == _POINTER
+        raise SourceError(
+            f"{source}: {path.name} is a pointer of git-lfs; fetch the weights by `git lfs pull`"
+            if pointer
+            else f"{source}: {path.name} is damaged or cut off ({error}); fetch it again"
+        ) from error
 
 
 def _from_hub(ref: SourceRef) -> Path:

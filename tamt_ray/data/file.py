@@ -12,6 +12,9 @@ def read_file(source: str) -> bytes:
         return read_member(ref)
     assert ref.scheme == "dir", "the spec refuses files on the hub"
     path = local_path(ref.path)
+    if path.exists() and not path.is_file():
+        # A pipe would be waited for.
+        raise SourceError(f"{source}: {path} is not a file")
     try:
         return path.read_bytes()
     except OSError as error:

@@ -3,9 +3,11 @@
 # pyright: reportUnknownParameterType=false
 # pyarrow ships no types.
 
+import bisect
 import csv
 import io
 import json
+import re
 from pathlib import PurePosixPath
 
 import pyarrow as pa
@@ -15,6 +17,7 @@ from tamt_ray.data.cache import SourceError
 from tamt_ray.data.mediawiki import articles
 from tamt_ray.values.table import Table
 
+_INTEGER = re.compile(r"[-+]?[0-9]+")
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".txt", ".xml", ".bz2")
 
 
@@ -23,13 +26,14 @@ def parse(table: Table, name: str, data: bytes) -> pa.Table:
 
     A `delimiter` makes a table of any text file. Only where it is a comma does a double quote
     quote: tab-separated data sets hold bare quotes. In a delimited file a column becomes int64 or
-    float64 where every value reads as one, and text otherwise. Raises SourceError with the line.
+    float64 where every value reads as one, and text otherwise; integers beyond int64 stay text.
+    Raises SourceError with the line.
     """
     where = f"{table.source} ({PurePosixPath(name).name})"
     suffix = PurePosixPath(name).suffix
     try:
         if suffix == ".parquet":
-            return pq.read_table(io.BytesIO(data))
+            return pq.read_table(io.BytesIO(data), page_checksum_verification=True)
         if suffix == ".bz2" or suffix == ".xml":
             return pa.table({"text": pa.array(articles(data), pa.large_string())})
         text = data.decode(table.encoding).removeprefix("\ufeff")
@@ -46,7 +50,7 @@ def parse(table: Table, name: str, data: bytes) -> pa.Table:
         ) from error
     except LookupError as error:
         raise SourceError(f"{where}: there is no encoding {table.encoding!r}") from error
-    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
+    except (pa.ArrowException, OSError, EOFError, ValueError) as error:
         raise SourceError(f"{where}: cannot be read: {error}") from error
     raise SourceError(
         f"{where}: files are read that end in {', '.join(SUFFIXES)}, or any text file with a "
@@ -106,18 +110,20 @@ def _typed(values: list[str]) -> pa.Array:
         try:
             return text.cast(kind)
         except pa.ArrowInvalid:
-            continue
+            if all(map(_INTEGER.fullmatch, values)):
+                break
     return text
 
 
 def _json_lines(text: str, where: str) -> pa.Table:
     rows: list[dict[str, object]] = []
+    lines: list[int] = []
     for number, line in enumerate(_lines(text), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise SourceError(f"{where}:{number}: not JSON: {error}") from error
         if not isinstance(row, dict):
             raise SourceError(f"{where}:{number}: each line is one JSON object")
@@ -127,6 +133,28 @@ def _json_lines(text: str, where: str) -> pa.Table:
                 f"{', '.join(rows[0])}"
             )
         rows.append(row)
+        lines.append(number)
     if not rows:
         raise SourceError(f"{where}: the file is empty")
-    return pa.table({str(name): pa.array([row[name] for row in rows]) for name in rows[0]})
+    columns = {str(name): [row[name] for row in rows] for name in rows[0]}
+    found: dict[str, pa.Array] = {}
+    for name, values in columns.items():
+        try:
+            found[name] = pa.array(values)
+        except (pa.ArrowException, OverflowError, ValueError) as error:
+            line = lines[_first_misfit(values)]
+            raise SourceError(f"{where}:{line}: column {name!r} cannot be read: {error}") from error
+    return pa.table(found)
+
+
+def _first_misfit(values: list[object]) -> int:
+    """The number of the first value that makes no column with those before it."""
+
+    def fails(count: int) -> bool:
+        try:
+            pa.array(values[:count])
+        except (pa.ArrowException, OverflowError, ValueError):
+            return True
+        return False
+
+    return bisect.bisect_left(range(len(values) + 1), True, key=fails) - 1

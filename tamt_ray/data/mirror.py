@@ -11,6 +11,7 @@ from pathlib import Path
 from pyarrow import ArrowInvalid, fs
 
 from tamt_ray.data.cache import SourceError, cache_dir, local_path, locked, published, text_digest
+from tamt_ray.values.address import instead_of_secret
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,10 @@ class Mirror:
 
 
 def mirror() -> Mirror | None:
-    """The mirror that `$TAMT_MIRROR` names, if it is set."""
+    """The mirror that `$TAMT_MIRROR` names, if it is set. Raises SourceError for credentials."""
     uri = os.environ.get("TAMT_MIRROR")
+    if uri and (instead := instead_of_secret(uri)):
+        raise SourceError(f"TAMT_MIRROR: it holds credentials, and it is logged; {instead}")
     return Mirror(uri) if uri else None
 
 

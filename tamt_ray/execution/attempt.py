@@ -5,7 +5,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
 from ray.exceptions import RayError
 
@@ -23,9 +22,8 @@ from tamt_ray.store.trouble import StoreError
 
 
 def committed(store: Store, offer: Offer) -> Record | None:
-    """The record of a unit whose worker was lost right after it had written it."""
-    if offer.attempt == 1:
-        return None
+    """The record of a unit that another sweep has finished meanwhile, or whose worker was lost
+    right after it had written it."""
     try:
         return store.record(offer.unit.kind, offer.unit.id)
     except (StoreError, OSError):
@@ -68,7 +66,7 @@ class Attempt:
         unit = self._offer.unit
         order = self._board.started(self._holder, unit.id, self._rank, self._worker)
         if order is not Order.GO_ON:
-            Path(self._worker.log).unlink()
+            self._capture.drop()
         return order
 
     def carry_out(self, perform: Perform) -> None:

@@ -9,8 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from tamt_ray.execution.logs import LOG_BYTES
-
-PREFIX = "tamt-log-"
+from tamt_ray.execution.scratch import LOGS, lock
 
 
 class Capture:
@@ -21,8 +20,8 @@ class Capture:
     """
 
     def __init__(self) -> None:
-        descriptor, name = tempfile.mkstemp(prefix=PREFIX, suffix=".txt")
-        os.close(descriptor)
+        self._lock, name = tempfile.mkstemp(prefix=LOGS, suffix=".txt")
+        lock(self._lock)
         self.path = Path(name)
         self._handler = logging.StreamHandler(sys.stderr)
         self._handler.setFormatter(
@@ -70,8 +69,13 @@ class Capture:
         """The end of what was written; the file is gone then."""
         _flush()
         found = tail(self.path)
-        self.path.unlink()
+        self.drop()
         return found
+
+    def drop(self) -> None:
+        """Delete the file."""
+        self.path.unlink()
+        os.close(self._lock)
 
 
 def tail(path: Path) -> bytes:

@@ -16,6 +16,7 @@ from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.file import read_file
 from tamt_ray.data.glimpse import glimpse
 from tamt_ray.data.table import name_of
+from tamt_ray.execution.inherited import Inherited
 from tamt_ray.plan.expand import expand
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.files import Files
@@ -50,9 +51,13 @@ class Answers:
     """Why, by source."""
 
 
-def look(who: str, probe: Probe | None, sweep: Sweep | None) -> Answers:
+def look(
+    who: str, probe: Probe | None, sweep: Sweep | None, inherited: Inherited | None = None
+) -> Answers:
     """Everything but GPUs. `who` becomes part of a file name; sources are read where there is a
-    `sweep`."""
+    `sweep`, on another node with `inherited`."""
+    if inherited:
+        inherited.take()
     sources, unreadable = _sources(sweep) if sweep else ({}, {})
     free = {str(place): bytes_free(place) for place in (cache_dir(), Path(tempfile.gettempdir()))}
     return Answers(versions(), free, _trouble(probe, who) if probe else None, sources, unreadable)

@@ -27,6 +27,7 @@ from tamt_ray.execution.diagnosis import (
     silent,
 )
 from tamt_ray.execution.exchange import ExchangeError, exchange
+from tamt_ray.execution.inherited import Inherited
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.files import Files
 from tamt_ray.tracking.reach import reach
@@ -64,9 +65,12 @@ def examine(
         members = _members()
         found(about_nodes({m.name: m.works for m in members}, local=address is None), _token())
         with _beacon(sweep, found) as probe:
-            own = look(_DRIVER, None, sweep)
+            own, inherited = look(_DRIVER, None, sweep), Inherited.of_this_process()
             answers, missing = _ask(
-                [(m, look, (m.id[:8], probe, sweep if m.works else None), 0) for m in members]
+                [
+                    (m, look, (m.id[:8], probe, sweep if m.works else None, inherited), 0)
+                    for m in members
+                ]
             )
         found(*silent(missing, _PATIENCE))
         everyone: dict[str, Answers] = {_DRIVER: own, **answers}

@@ -1,7 +1,6 @@
 """The fine-tune fleet: one Ray Tune run over whatever the board says is ready."""
 
 import logging
-import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -17,8 +16,10 @@ from tamt_ray.execution.board_client import BoardClient, this_place, this_worker
 from tamt_ray.execution.device import worker_device
 from tamt_ray.execution.errors import fault_of
 from tamt_ray.execution.faults import Fault, LeavingError
+from tamt_ray.execution.inherited import Inherited
 from tamt_ray.execution.messages import Idle, Offer, Order
 from tamt_ray.execution.placement import Slots
+from tamt_ray.execution.scratch import Scratch
 from tamt_ray.execution.tuned import fit
 from tamt_ray.execution.work import Workbench
 from tamt_ray.search.team import Team
@@ -111,6 +112,9 @@ class FleetWorker(tune.Trainable):
 
     def setup(self, config: dict[str, object]) -> None:
         """Remember the first unit; the rest of the config never changes."""
+        inherited = config["inherited"]
+        assert isinstance(inherited, Inherited)
+        inherited.take()
         self._board = BoardClient.named(str(config["board"]))
         # Before anything that may hang or fail for the machine's sake, as a stale mount does.
         self._board.arrived(str(config["holder"]), this_worker())
@@ -179,20 +183,21 @@ def run_fleet(board: str, store: Store, slots: Slots, *, deterministic: bool = F
     while not over:
         while not slots.free():
             time.sleep(_LOOK)
-        with tempfile.TemporaryDirectory(prefix="tamt-fleet-") as scratch:
+        with Scratch("fleet") as scratch:
             units = ReadyUnits(client, slots)
             config = {
                 "board": board,
                 "store": store.uri,
                 "fence": store.fence,
                 "deterministic": deterministic,
+                "inherited": Inherited.of_this_process(),
             }
             fit(_tuner(config, scratch, units, LostWorkers(client)))
         over = units.over
 
 
 def _tuner(
-    config: dict[str, Any], scratch: str, units: ReadyUnits, losses: LostWorkers
+    config: dict[str, Any], scratch: Path, units: ReadyUnits, losses: LostWorkers
 ) -> tune.Tuner:
     store = str(config["store"])
     return tune.Tuner(
@@ -209,7 +214,7 @@ def _tuner(
         ),
         run_config=tune.RunConfig(
             name=f"fleet-{uuid.uuid4().hex[:8]}",
-            storage_path=store if "://" in store else scratch,
+            storage_path=store if "://" in store else str(scratch),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),
             callbacks=[losses],

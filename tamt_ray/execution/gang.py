@@ -1,9 +1,9 @@
 """A search gang: DDP workers under Ray Train that take one search after the other."""
 
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray.train
@@ -18,10 +18,12 @@ from tamt_ray.execution.board_client import BoardClient, this_place
 from tamt_ray.execution.device import worker_device
 from tamt_ray.execution.errors import fault_of
 from tamt_ray.execution.faults import Fault, LeavingError
+from tamt_ray.execution.inherited import Inherited
 from tamt_ray.execution.keeping import Cadence
 from tamt_ray.execution.meeting import OwnAddress
 from tamt_ray.execution.messages import Idle, Offer, Order
 from tamt_ray.execution.placement import GangSize
+from tamt_ray.execution.scratch import Scratch
 from tamt_ray.execution.work import Workbench
 from tamt_ray.search.team import Team
 from tamt_ray.spec.execution import Execution, SearchLane
@@ -53,7 +55,7 @@ def run_gang(
     seen = idle = vain = 0
     while True:
         try:
-            with tempfile.TemporaryDirectory(prefix="tamt-gang-") as scratch:
+            with Scratch("gang") as scratch:
                 _trainer(name, board, store, scratch, size, execution).fit()
             return
         except (TrainingFailedError, RayError) as error:
@@ -84,7 +86,7 @@ def _never_began(error: Exception) -> bool:
 
 
 def _trainer(
-    name: str, board: str, store: Store, scratch: str, size: GangSize, execution: Execution
+    name: str, board: str, store: Store, scratch: Path, size: GangSize, execution: Execution
 ) -> TorchTrainer:
     return TorchTrainer(
         _work,
@@ -96,6 +98,7 @@ def _trainer(
             "lane": execution.search,
             "gpus": size.gpus,
             "deterministic": execution.deterministic,
+            "inherited": Inherited.of_this_process(),
         },
         torch_config=_connection(size, execution.patience),
         scaling_config=ScalingConfig(
@@ -109,7 +112,7 @@ def _trainer(
         run_config=RunConfig(
             # Train goes on with what it finds under the name of an earlier run.
             name=f"{name}-{uuid.uuid4().hex[:8]}",
-            storage_path=store.uri if "://" in store.uri else scratch,
+            storage_path=store.uri if "://" in store.uri else str(scratch),
             # Each loss is classed and counted here.
             failure_config=FailureConfig(
                 max_failures=0, max_preemption_failures=0, controller_failure_limit=0
@@ -137,6 +140,7 @@ def _connection(size: GangSize, patience: float) -> TorchConfig:
 
 def _work(config: dict[str, Any]) -> None:
     """What every worker of the gang does."""
+    config["inherited"].take()
     board = BoardClient.named(config["board"])
     context = ray.train.get_context()
     device = worker_device(config["gpus"], get_device, deterministic=config["deterministic"])

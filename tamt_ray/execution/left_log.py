@@ -8,6 +8,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tamt_ray.execution.capture import tail
+from tamt_ray.execution.inherited import Inherited
 from tamt_ray.execution.messages import LeftLog
 from tamt_ray.store.lease import Fence
 from tamt_ray.store.store import Store
@@ -21,10 +22,11 @@ def rescue(store: Store, logs: Iterable[LeftLog]) -> None:
     for log in logs:
         there: Any = NodeAffinitySchedulingStrategy(log.node, soft=False)
         fetch = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_fetch)
-        fetch.remote(store.uri, store.fence, log)
+        fetch.remote(store.uri, store.fence, log, Inherited.of_this_process())
 
 
-def _fetch(uri: str, fence: Fence | None, log: LeftLog) -> None:
+def _fetch(uri: str, fence: Fence | None, log: LeftLog, inherited: Inherited) -> None:
+    inherited.take()
     path = Path(log.path)
     Store(uri, fence).write(log.to, tail(path) + b"# the worker was lost here\n")
     path.unlink()

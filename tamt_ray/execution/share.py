@@ -11,6 +11,7 @@ from ray.exceptions import RayTaskError
 
 from tamt_ray.execution.errors import fault_of
 from tamt_ray.execution.faults import Fault
+from tamt_ray.execution.inherited import Inherited
 from tamt_ray.execution.placement import Node, largest_share
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.spec.sweep import Sweep
@@ -34,11 +35,12 @@ def measured_share(
     if not sweep.tasks or not types:
         return 0.0
     peaks: list[Any] = []
+    inherited = Inherited.of_this_process()
     for kind in types:
         of_type: Any = {"accelerator_type": kind} if kind else {}
         probe = ray.remote(num_gpus=1, max_retries=3, **of_type)(_peak_share)
         peaks += [
-            probe.remote(model, task)
+            probe.remote(model, task, inherited)
             for model in sweep.models.values()
             for task in sweep.tasks.values()
         ]
@@ -77,10 +79,11 @@ def gpu_types(nodes: Sequence[Node]) -> list[str | None]:
     return sorted(found, key=str)
 
 
-def _peak_share(model: Model, task: Task) -> float:
+def _peak_share(model: Model, task: Task, inherited: Inherited) -> float:
     """The share that the peak memory of a short fine-tune asks for; a whole GPU if none is seen."""
     if not torch.cuda.is_available():
         return 1.0
+    inherited.take()
     short = task.model_copy(
         update={
             "max_train": 8 * task.batch_size,

@@ -1,11 +1,15 @@
-"""SIGINT and SIGTERM end a run alike."""
+"""SIGINT, SIGTERM and SIGHUP end a run alike."""
 
+import os
 import signal
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
 from tamt_ray.execution.broken import BrokenOffError
+
+_SAME = 1.0
 
 
 class Signals:
@@ -14,13 +18,16 @@ class Signals:
     def __init__(self) -> None:
         self.caught = False
         self._number = 0
+        self._since = 0.0
 
     def catch(self, number: int, frame: FrameType | None) -> None:
-        """Remember the first signal; the next one has its usual effect at once."""
-        self.caught = True
-        self._number = number
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
+        """Remember the first signal; one more than a second later has its usual effect at once. A
+        terminal, or a job system, sends what the supervisor passes on here, too."""
+        if not self.caught:
+            self.caught, self._number, self._since = True, number, time.monotonic()
+        elif time.monotonic() - self._since > _SAME:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
     def raise_if_caught(self) -> None:
         """Raises BrokenOffError."""
@@ -36,10 +43,14 @@ class Signals:
 
 @contextmanager
 def caught_signals() -> Generator[Signals]:
-    """Within it both signals are caught. Ray installs handlers of its own when it starts, so this
-    comes after that."""
+    """Within it they are caught, but for those that are ignored, as SIGHUP is under `nohup`. Ray
+    installs handlers of its own when it starts, so this comes after that."""
     signals = Signals()
-    before = {n: signal.signal(n, signals.catch) for n in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, signals.catch)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield signals
     finally:

@@ -1,6 +1,5 @@
 """Carrying out a sweep with `tune:`: one Ray Tune run a study, one study after the other."""
 
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -15,8 +14,10 @@ from ray import tune
 from tamt_ray.execution.autoscaler import nodes_to_come
 from tamt_ray.execution.board_client import this_place
 from tamt_ray.execution.cluster import connected
+from tamt_ray.execution.inherited import Inherited
 from tamt_ray.execution.lanes import Lanes
 from tamt_ray.execution.placement import Node, Slots, fleet_slots, gang_size
+from tamt_ray.execution.scratch import Scratch
 from tamt_ray.execution.signals import caught_signals
 from tamt_ray.execution.tuned import fit
 from tamt_ray.execution.tuning_search import Halving, Heard, LostTrials, StudySearcher
@@ -101,7 +102,7 @@ def _run_study(
 
     searcher = StudySearcher(study, trials, study.sweep.execution.retries, heard)
     request = {"CPU": slots.cpus, **({"GPU": slots.gpus} if slots.gpus else {})}
-    with tempfile.TemporaryDirectory(prefix="tamt-tune-") as scratch:
+    with Scratch("tune") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(TrialWorker, request),
             param_space={
@@ -110,6 +111,7 @@ def _run_study(
                 "gpus": slots.gpus,
                 "deterministic": study.sweep.execution.deterministic,
                 "patience": study.sweep.execution.patience,
+                "inherited": Inherited.of_this_process(),
             },
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
@@ -121,7 +123,7 @@ def _run_study(
             ),
             run_config=tune.RunConfig(
                 name=f"tune-{uuid.uuid4().hex[:8]}",
-                storage_path=store.uri if "://" in store.uri else scratch,
+                storage_path=store.uri if "://" in store.uri else str(scratch),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[LostTrials(searcher)],
                 failure_config=tune.FailureConfig(max_failures=0),
@@ -141,11 +143,12 @@ def _lay_ground(study: Study, store: Store, slots: Slots) -> None:
         work = ray.remote(
             num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=study.sweep.execution.retries
         )(_perform)
-        reference: Any = work.remote(store.uri, store.fence, missing)
+        reference: Any = work.remote(store.uri, store.fence, missing, Inherited.of_this_process())
         ray.get(reference)
 
 
-def _perform(store: str, fence: Fence | None, units: list[Unit]) -> None:
+def _perform(store: str, fence: Fence | None, units: list[Unit], inherited: Inherited) -> None:
+    inherited.take()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bench = Workbench(Store(store, fence), Team(device), this_place())
     for unit in units:

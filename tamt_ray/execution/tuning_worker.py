@@ -22,6 +22,7 @@ class TrialWorker(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Remember the study; what can fail is left to the first step, which can tell."""
+        config["inherited"].take()
         self._study: Study = config["study"][0]
         self._store: str = config["store"]
         self._patience = float(config["patience"])

@@ -67,7 +67,9 @@ def _parts(data: bytes) -> tuple[dict[str, bytes], dict[str, tuple[int, int]]]:
             raise MaskFileError("a mask covers at least one matrix")
     except MaskFileError:
         raise
-    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (
+        SafetensorError, AttributeError, KeyError, TypeError, ValueError, RecursionError
+    ) as error:  # fmt: skip
         raise MaskFileError(f"not a mask file: {error}") from error
     return packed, shapes
 

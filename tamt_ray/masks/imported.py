@@ -31,7 +31,12 @@ def imported_mask(data: bytes, weights: Mapping[str, Tensor], sparsity: float, n
 
 
 def _laid_on(data: bytes, weights: Mapping[str, Tensor], sparsity: float) -> Mask:
-    mask = mask_from_bytes(data) if _is_ours(data) else Mask(_flags(data, weights))
+    try:
+        mask = mask_from_bytes(data) if _is_ours(data) else Mask(_flags(data, weights))
+    except MaskFileError:
+        raise
+    except ValueError as error:
+        raise MaskFileError(str(error)) from error
     if missing := weights.keys() - mask.keys():
         raise MaskFileError(
             f"no mask of {min(missing)}: a file has all {len(weights)} matrices that are pruned"
@@ -51,14 +56,14 @@ def _is_ours(data: bytes) -> bool:
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         return header["__metadata__"]["format"] == FORMAT
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return False
 
 
 def _flags(data: bytes, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     try:
         tensors = load(data)
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError) as error:
         raise MaskFileError(f"not a mask file: {error}") from error
     named = {name: tensor for name, tensor in tensors.items() if name.endswith(_SUFFIX)} or tensors
     found: dict[str, Tensor] = {}

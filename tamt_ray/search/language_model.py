@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
-from transformers import AutoModelForMaskedLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging as transformers_logging
 
@@ -67,8 +68,7 @@ class LanguageModel(nn.Module):
         model, lacking = _load(path)
         nn.Module.to(model, device or torch.device("cpu"))
         trial = torch.arange(_TRIAL, device=model.device)[None] % model.config.vocab_size
-        with torch.no_grad():
-            expected: Tensor = model(input_ids=trial).logits
+        expected = _logits(model, trial)
         self.body: nn.Module = model.base_model
         self._config = model.config
         self.matrices = prunable_matrices(self.body, prune)
@@ -207,11 +207,22 @@ def _load(path: Path) -> tuple[PreTrainedModel, set[str]]:
     """The whole model in eval mode, and which weights the checkpoint lacks, none of its encoder."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    model, info = AutoModelForMaskedLM.from_pretrained(
-        path, dtype=torch.float32, use_safetensors=True, local_files_only=True,
-        trust_remote_code=False, output_loading_info=True,
-    )  # fmt: skip
+    try:
+        model, info = AutoModelForMaskedLM.from_pretrained(
+            path, dtype=torch.float32, use_safetensors=True, local_files_only=True,
+            trust_remote_code=False, output_loading_info=True,
+        )  # fmt: skip
+    except (OSError, ValueError):
+        raise
+    except Exception as error:
+        raise UnsupportedModelError(
+            f"config.json and weights make no model: {_mismatch(path) or _one_line(error)}"
+        ) from error
     assert isinstance(model, PreTrainedModel)
+    for name, weight in model.named_parameters():
+        # A sum is finite only where all of it is, and takes no memory.
+        if not weight.detach().sum().isfinite():
+            raise UnsupportedModelError(f"{name} holds weights that are NaN or infinite")
     prefix = f"{model.base_model_prefix}."
     body = [key for key in info["missing_keys"] if key.startswith(prefix)]
     if body:
@@ -227,3 +238,37 @@ def _outputs(output: BaseModelOutput) -> Outputs:
     return Outputs(
         states[-1] if states else output.last_hidden_state, states, output.attentions or ()
     )
+
+
+def _mismatch(path: Path) -> str | None:
+    """The first weight that has another shape than config.json gives it."""
+    try:
+        with torch.device("meta"):
+            model = AutoModelForMaskedLM.from_config(
+                AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+            )
+    except Exception:  # noqa: BLE001 - whatever it is, it is what was raised before
+        return None
+    wanted = {name: list(weight.shape) for name, weight in model.state_dict().items()}
+    for file in sorted(path.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118
+                shape = tensors.get_slice(name).get_shape()
+                if wanted.get(name, shape) != shape:
+                    return f"{name} is {shape} in {file.name} and {wanted[name]} by config.json"
+    return None
+
+
+def _logits(model: PreTrainedModel, ids: Tensor) -> Tensor:
+    """[1, tokens, vocabulary]. Raises UnsupportedModelError where the model cannot compute them."""
+    try:
+        with torch.no_grad():
+            return model(input_ids=ids).logits
+    except (RuntimeError, ArithmeticError, TypeError, IndexError) as error:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} fails on {_TRIAL} tokens: {_one_line(error)}"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -75,8 +75,7 @@ class MaskedWeights:
                 self._pruner.thresholds(at_least=self._at_least)
                 if scoring.init == "graded"
                 else {
-                    name: score.new_tensor(scoring.threshold)
-                    for name, score in self.scores.items()
+                    name: score.new_tensor(scoring.threshold) for name, score in self.scores.items()
                 }
             )
         self._write()

@@ -1,6 +1,7 @@
 """Reading a sweep file: every complaint names the file, the line and the nearest valid name."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -11,6 +12,15 @@ from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.union import DisagreementError, unite
 from tamt_ray.values.nearest import nearest
 
+_LARGEST = 1 << 20
+"""Bytes of a file, far more than anybody writes by hand, as are the next four."""
+_MOST_FILES = 100
+"""Files that a sweep is put together from."""
+_MOST_VALUES = 10_000
+"""Values of a file, counting what its aliases stand for."""
+_DEEPEST = 32
+_LONGEST_NUMBER = 100
+"""Characters."""
 Location = tuple[str | int, ...]
 Lines = dict[Location, str]
 """`file:line` of every key and item."""
@@ -32,11 +42,45 @@ def load_sweep(path: Path) -> Sweep:
 
 def parse_sweep(text: str, name: str = "<sweep>") -> Sweep:
     """The sweep in YAML `text`; `name` stands for the file in complaints."""
+    return _sweep(text, Chain((Path(name),), []))
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The path from the sweep file to another file, through `extends` and `parts`.
+
+    `above`: each file is named by the one before. `read`: all files of the sweep read so far.
+    """
+
+    above: tuple[Path, ...]
+    read: list[Path]
+
+    @property
+    def file(self) -> Path:
+        """The file at the end."""
+        return self.above[-1]
+
+    def to(self, name: str, where: str, verb: str) -> "Chain":
+        """The chain to a file that is named at `where`. Raises SpecError for a missing file, for a
+        ring and for too many files."""
+        path = self.file.parent / name
+        if path.resolve() in {place.resolve() for place in self.above}:
+            raise SpecError(f"{where}: {name} {verb}s this file in turn")
+        if not path.is_file():
+            raise SpecError(f"{where}: there is no file {path} to {verb}")
+        self.read.append(path)
+        if len(self.read) > _MOST_FILES:
+            raise SpecError(f"{where}: more than {_MOST_FILES} files make up this sweep")
+        return Chain((*self.above, path), self.read)
+
+
+def _sweep(text: str, chain: Chain) -> Sweep:
     lines: Lines = {}
-    data = _extended(text, lines, Path(name), ())
+    name = str(chain.file)
+    data = _extended(text, lines, chain)
     try:
         if "parts" in data:
-            return _united(data, lines, Path(name))
+            return _united(data, lines, chain)
         return Sweep.model_validate(data)
     except ValidationError as error:
         details = [detail for detail in error.errors() if not _follows(detail)]
@@ -46,15 +90,19 @@ def parse_sweep(text: str, name: str = "<sweep>") -> Sweep:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:
+            data = stream.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise SpecError(f"{path}: too large for a sweep file: more than {_LARGEST >> 20} MiB")
+        return data.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from error
 
 
-def _extended(text: str, lines: Lines, path: Path, above: tuple[Path, ...]) -> dict[str, object]:
+def _extended(text: str, lines: Lines, chain: Chain) -> dict[str, object]:
     """The plain values of a file laid over those of the file it extends."""
     own: Lines = {}
-    data = _read(text, own, str(path))
+    data = _read(text, own, str(chain.file))
     base = data.pop("extends", None)
     if base is None:
         lines.update(own)
@@ -62,16 +110,11 @@ def _extended(text: str, lines: Lines, path: Path, above: tuple[Path, ...]) -> d
     where = own["extends",]
     if not isinstance(base, str):
         raise SpecError(f"{where}: `extends` names one sweep file, as in `extends: main.yaml`")
-    other = path.parent / base
-    if other.resolve() in {place.resolve() for place in (path, *above)}:
-        raise SpecError(f"{where}: {base} extends this file in turn")
-    if not other.is_file():
-        raise SpecError(f"{where}: there is no file {other} to extend")
-    merged = _extended(_text(other), lines, other, (path, *above))
+    longer = chain.to(base, where, "extend")
+    merged = _extended(_text(longer.file), lines, longer)
     if isinstance(parts := merged.get("parts"), list):
-        merged["parts"] = [
-            str(other.parent.absolute() / part) if isinstance(part, str) else part for part in parts
-        ]
+        folder = longer.file.parent.absolute()
+        merged["parts"] = [str(folder / part) if isinstance(part, str) else part for part in parts]
     lines.update(own)
     return _patched(merged, data)
 
@@ -90,7 +133,7 @@ def _patched(base: dict[str, object], patch: dict[str, object]) -> dict[str, obj
     return merged
 
 
-def _united(data: dict[str, object], lines: Lines, path: Path) -> Sweep:
+def _united(data: dict[str, object], lines: Lines, chain: Chain) -> Sweep:
     where = lines["parts",]
     names = data["parts"]
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
@@ -102,10 +145,8 @@ def _united(data: dict[str, object], lines: Lines, path: Path) -> Sweep:
                 f"{lines[key,]}: a union of sweeps has no `{key}` of its own; "
                 f"valid are: {', '.join(allowed)}"
             )
-    for number, name in enumerate(names):
-        if not (path.parent / name).is_file():
-            raise SpecError(f"{lines['parts', number]}: there is no file {path.parent / name}")
-    parts = [load_sweep(path.parent / name) for name in names]
+    longer = [chain.to(name, lines["parts", n], "unite") for n, name in enumerate(names)]
+    parts = [_sweep(_text(each.file), each) for each in longer]
     try:
         return unite({key: value for key, value in data.items() if key != "parts"}, parts)
     except DisagreementError as error:
@@ -114,6 +155,15 @@ def _united(data: dict[str, object], lines: Lines, path: Path) -> Sweep:
 
 class _NumberLoader(yaml.SafeLoader):
     """YAML 1.1 reads 5e-5 as a string; everyone who writes it means a number. Dates are words."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
+        """The value of a node. Raises ConstructorError where it does not fit its tag: `!!int x`."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError) as error:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"not a value of {node.tag.rpartition(':')[2]!r}", node.start_mark
+            ) from error
 
 
 # A sweep named after a day is a word, and `2001-13-45` no reason to stop.
@@ -131,7 +181,8 @@ _NumberLoader.add_implicit_resolver(
 def _read(text: str, lines: Lines, name: str) -> dict[str, object]:
     """The plain values of a YAML text; fills in the line of each."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        _weigh(text, name)
+        node = yaml.compose(text, Loader=_NumberLoader)
         if not isinstance(node, yaml.MappingNode):
             raise SpecError(f"{name}:1: a sweep file is a mapping that begins with `name: …`")
         _index(node, (), lines, name, ())
@@ -142,6 +193,34 @@ def _read(text: str, lines: Lines, name: str) -> dict[str, object]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise SpecError(f"{name}:{line}: {error.reason}") from error
+
+
+def _weigh(text: str, name: str) -> None:
+    """Refuse too many values or levels by counting parser events, before values are built."""
+    weights: dict[str, int] = {}
+    """Values within each anchor that is closed."""
+    around: list[tuple[str | None, int]] = []
+    """Anchor of each open part, and how many values there were before it."""
+    count = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.NodeEvent):
+            before = count
+            # An alias inside its own part is told later, by name.
+            count += weights.get(event.anchor, 1) if isinstance(event, yaml.AliasEvent) else 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                around.append((event.anchor, before))
+            elif isinstance(event, yaml.ScalarEvent) and event.anchor:
+                weights[event.anchor] = 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = around.pop()
+            if anchor:
+                weights[anchor] = count - before
+        if count > _MOST_VALUES:
+            aliases = ", counting what aliases stand for" if weights else ""
+            raise SpecError(f"{name}:{line}: more than {_MOST_VALUES:,} values{aliases}")
+        if len(around) > _DEEPEST:
+            raise SpecError(f"{name}:{line}: nested more than {_DEEPEST} deep")
 
 
 def _index(
@@ -160,7 +239,10 @@ def _index(
         raise SpecError(f"{name}:{line}: an alias inside this part stands for the part itself")
     around = (*around, node)
     lines.setdefault(at, f"{name}:{line}")
-    if isinstance(node, yaml.MappingNode):
+    if isinstance(node, yaml.ScalarNode):
+        if node.tag.endswith((":int", ":float")) and len(node.value) > _LONGEST_NUMBER:
+            raise SpecError(f"{name}:{line}: a number of {len(node.value):,} characters")
+    elif isinstance(node, yaml.MappingNode):
         merged: list[yaml.Node] = []
         seen: set[str] = set()
         for key, value in node.value:

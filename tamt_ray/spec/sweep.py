@@ -9,12 +9,12 @@ from pydantic_core import PydanticCustomError
 
 from tamt_ray.methods.base import Grid, Method
 from tamt_ray.methods.registry import METHODS, method_entry
-from tamt_ray.spec.address import instead_of_secret
 from tamt_ray.spec.evaluation import PretrainEval
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.tuning import Tuning, check_tuning
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.registry import TASKS
+from tamt_ray.values.address import instead_of_secret
 from tamt_ray.values.base import Fraction, Frozen, Name, fault
 from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.model import Model

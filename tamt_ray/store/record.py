@@ -1,15 +1,21 @@
 """What a finished or failed unit leaves behind."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from tamt_ray.plan.config import Kind
 from tamt_ray.values.base import Frozen
 
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+ArtifactName = Annotated[str, Field(pattern=rf"^{_PART}(/{_PART})*$")]
+"""A path inside the unit's folder: whoever can write a record must not choose what is read."""
+
 
 class Artifact(Frozen):
     """A file of a unit, known by its content."""
 
-    sha256: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     bytes: int
 
     def file(self, name: str) -> str:
@@ -33,7 +39,7 @@ class Record(Frozen):
     metrics: dict[str, float] = {}
     """Final numbers: `mlm_loss` (nats a token), `kd_loss` (cosine distance), `best` and `last`
     (fractions of 1), `zeros`, `search_seconds`, …"""
-    artifacts: dict[str, Artifact] = {}
+    artifacts: dict[ArtifactName, Artifact] = {}
     sources: dict[str, str] = {}
     """Fingerprint of the content each source had when it was read."""
     started: float

@@ -27,7 +27,8 @@ def ui_command(sweep: Sweep) -> str:
     """What to type, or which page to open, to see the sweep in MLflow."""
     if sweep.mlflow.startswith(("http://", "https://")):
         return one_line(sweep.mlflow)
-    return f"mlflow ui --backend-store-uri {shlex.quote(one_line(sweep.mlflow))}"
+    uri = tracking_uri(sweep) if _database(sweep) else one_line(sweep.mlflow)
+    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
 
 
 def _database(sweep: Sweep) -> Path | None:

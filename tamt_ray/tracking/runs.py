@@ -1,7 +1,7 @@
 """The runs of one experiment by key: looked up before any is made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
@@ -21,6 +21,8 @@ class KnownRun:
     run_id: str
     tags: dict[str, str]
     status: str
+    metrics: set[str] = field(default_factory=set)
+    """Names of those it has points of."""
 
     @property
     def stamps(self) -> dict[str, str]:
@@ -122,4 +124,4 @@ class Runs:
 
 
 def _known(run: Run) -> KnownRun:
-    return KnownRun(run.info.run_id, dict(run.data.tags), run.info.status)
+    return KnownRun(run.info.run_id, dict(run.data.tags), run.info.status, {*run.data.metrics})

@@ -16,6 +16,7 @@ from tamt_ray.plan.expand import Plan
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.store import Store, StoreError
+from tamt_ray.tracking.answered import answered
 from tamt_ray.tracking.place import ui_command
 from tamt_ray.tracking.spool import Entry, Event, Spool, Summary, UnitFailed, UnitLanded
 from tamt_ray.tracking.trouble import RefusedError, TrackingError, one_line
@@ -236,9 +237,9 @@ def sync(
     for unit_id in plan.units:
         try:
             if unit_id in records:
-                new = writer.landed(records[unit_id])
+                new = answered(partial(writer.landed, records[unit_id]))
             elif unit_id in failures:
-                new = writer.failed(UnitFailed.of(failures[unit_id]))
+                new = answered(partial(writer.failed, UnitFailed.of(failures[unit_id])))
             else:
                 continue
         except RefusedError as error:
@@ -250,8 +251,8 @@ def sync(
             spool = Spool(Path(scratch))
             numbers = {"done": len(records), "failed": len(failures)}
             event = spool.summary(report, numbers, time.time())
-            writer.summarise(event, spool.files(event))
-    writer.settle()
+            answered(partial(writer.summarise, event, spool.files(event)))
+    answered(writer.settle)
     return SyncReport(written, present, refused)
 
 

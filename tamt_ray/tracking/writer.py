@@ -1,5 +1,6 @@
 """What goes into MLflow, and in which order. Heavy: `tracker.load_writer` imports it."""
 
+import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,10 +54,12 @@ class Writer:
         stamp = identity([record.started, record.metrics, outline.headline(unit)])[:12]
         with self._careful(head.key, head.parent):
             known = self._runs.find(head.key)
-            if known and known.stamps.get(record.id) == stamp:
+            before = known and known.stamps.get(record.id)
+            finals = {point.name for point in outline.unit_points(record, [])}
+            if known and before == stamp and finals <= known.metrics:
                 return False
             failed = known and known.status == "FAILED" and not known.stamps
-            old = known and record.id in known.stamps and head.parent
+            old = before and before != stamp and head.parent
             if (failed and head.key == record.id) or old:
                 # A run keeps its start time and its curves for ever, so those of before go.
                 self._runs.delete(head.key)
@@ -81,7 +84,7 @@ class Writer:
             if failure.unit in known.stamps or told:
                 return False
             note = f"**{failure.kind}** failed after {failure.attempts} attempt(s)"
-            note += f"\n\n```\n{failure.traceback}\n```"
+            note += f"\n\n{_fenced(failure.traceback)}"
             self._log(known, tags={"tamt.error": failure.error, "mlflow.note.content": note})
             self._end(known, "FAILED", failure.at)
             return True
@@ -187,6 +190,7 @@ class Writer:
             [RunTag(key, value) for key, value in (tags or {}).items()],
         )
         known.tags.update(tags or {})
+        known.metrics.update(point.name for point in points or ())
 
     def _end(self, known: KnownRun, status: str, at: float) -> None:
         client = self._runs.client
@@ -196,3 +200,10 @@ class Writer:
                 del known.tags[stale]
         client.set_terminated(known.run_id, status, round(at * 1000))
         known.status = status
+
+
+def _fenced(text: str) -> str:
+    """A block of Markdown that shows any text as it is."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"

@@ -50,7 +50,7 @@ printf '%s\n' "$1/tamt_ray" "import site; site.addsitedir('$shared')" > "$packag
 for script in ray mlflow; do
   sed "1s|.*|#!$1/venv/bin/python|" "/opt/env/bin/$script" > "venv/bin/$script"
 done
-printf '#!%s\nfrom tamt_ray.cli.app import main\nmain()\n' "$1/venv/bin/python" > venv/bin/tamt
+printf '#!%s\nfrom tamt_ray.cli.entry import main\nmain()\n' "$1/venv/bin/python" > venv/bin/tamt
 chmod +x venv/bin/{ray,mlflow,tamt}
 SETUP
 

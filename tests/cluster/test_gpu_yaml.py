@@ -174,6 +174,13 @@ def test_every_ray_command_demands_the_token(config: Tree) -> None:
     assert "chmod 600 ~/.ray/auth_token" in config["setup_commands"][0]
 
 
+def test_what_ray_writes_is_nobody_elses_to_read(config: Tree) -> None:
+    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
+        starts = [command for command in config[key] if "ray start" in command]
+        assert starts
+        assert all(command.startswith("umask 077;") for command in starts)
+
+
 def test_dashboard_and_mlflow_listen_on_loopback_only(config: Tree) -> None:
     commands = " ".join(config["head_start_ray_commands"])
     assert re.findall(r"--(?:dashboard-)?host[ =](\S+)", commands) == ["127.0.0.1", "127.0.0.1"]

@@ -37,6 +37,13 @@ def test_every_ray_command_demands_the_token(config: Tree) -> None:
     assert config["setup_commands"][0] == "chmod 700 ~/.ray && chmod 600 ~/.ray/auth_token"
 
 
+def test_what_ray_writes_is_nobody_elses_to_read(config: Tree) -> None:
+    for key in STARTS:
+        starts = [command for command in config[key] if "ray start" in command]
+        assert starts
+        assert all(command.startswith("umask 077;") for command in starts)
+
+
 def test_the_dashboard_stays_on_loopback_and_nothing_takes_root(config: Tree) -> None:
     assert "--dashboard-host=127.0.0.1" in config["head_start_ray_commands"][-1]
     commands = [command for key in (*STARTS, "setup_commands") for command in config[key]]

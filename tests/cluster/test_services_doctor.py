@@ -103,7 +103,7 @@ def examined(
     """What `tamt doctor --json` ends with and says of the cluster that `join` joins."""
     path = folder / "sweep.yaml"
     path.write_text(yaml.safe_dump(sweep))
-    main = "from tamt_ray.cli.app import main; main()"
+    main = "from tamt_ray.cli.entry import main; main()"
     address = next(word for word in join.split() if word.startswith("--address="))
     called = subprocess.run(
         [sys.executable, "-c", main, "doctor", str(path), address, "--json"],

@@ -171,7 +171,7 @@ def summarised(mlflow: str) -> bool:
 
 
 def tamt(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    main = "from tamt_ray.cli.app import main; main()"
+    main = "from tamt_ray.cli.entry import main; main()"
     return subprocess.run(
         [sys.executable, "-c", main, *words],
         capture_output=True, text=True, timeout=1000, check=False, env=env,

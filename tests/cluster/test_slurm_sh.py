@@ -22,12 +22,14 @@ FAKES = {
     "getent": "printf '127.0.1.1 STREAM node1\\n10.1.2.3 STREAM node1\\n10.1.2.4 STREAM\\n'",
     "srun": 'while [[ $1 == --* ]]; do shift; done; "$@"',
     "ray": """
+[ "$1" == stop ] || echo "ray's umask $(umask)" >> "$CALLS"
 stat -c "token %a" "$RAY_AUTH_TOKEN_PATH" >> "$CALLS"
 cp "$RAY_AUTH_TOKEN_PATH" "$KEPT"
 """,
     "python": """
 case "$*" in
   *token_hex*) exec python3 "$@" ;;
+  *my.yaml*) echo "driver's umask $(umask)" >> "$CALLS" ;;
   *failing*) exit 1 ;;
   *endless*)
     trap 'echo saved >> "$CALLS"; exit 143' TERM
@@ -79,6 +81,10 @@ def test_a_head_its_workers_and_the_driver_are_started_with_one_token(slurm: Slu
     waited = next(n for n, line in enumerate(said) if line.endswith("10.1.2.3:21234 3"))
     assert waited < driver, "all three nodes are waited for"
     assert {line for line in said if line.startswith("token")} == {"token 600"}
+    before = os.umask(0)
+    os.umask(before)
+    umasks = {line for line in said if "umask" in line}
+    assert umasks == {"ray's umask 0077", f"driver's umask {before:04o}"}
     token = slurm.token.read_text()
     assert len(token) == 64
     assert not any(token in line for line in said)

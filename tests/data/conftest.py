@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 
 @pytest.fixture(autouse=True)
@@ -46,5 +48,5 @@ def model(tmp_path: Path) -> Path:
         sep_token="[SEP]", mask_token="[MASK]", model_max_length=4,
     ).save_pretrained(path)  # fmt: skip
     (path / "config.json").write_text('{"model_type": "bert"}')
-    (path / "model.safetensors").write_bytes(b"weights")
+    save_file({"weights": torch.zeros(3)}, path / "model.safetensors")
     return path

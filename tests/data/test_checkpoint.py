@@ -5,6 +5,8 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
@@ -24,12 +26,15 @@ def test_the_fingerprint_is_of_the_content_not_of_the_place(model: Path, tmp_pat
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_any_change_of_a_used_file_changes_the_fingerprint(model: Path, name: str) -> None:
     before = load_checkpoint(f"dir:{model}").fingerprint
-    (model / name).write_bytes((model / name).read_bytes() + b" ")
+    if name == "model.safetensors":
+        save_file({"weights": torch.tensor([0.0, 0.0, 1e-9])}, model / name)
+    else:
+        (model / name).write_bytes((model / name).read_bytes() + b" ")
     assert load_checkpoint(f"dir:{model}").fingerprint != before
 
 
 def test_weights_that_change_places_change_the_fingerprint(model: Path) -> None:
-    (model / "a.safetensors").write_bytes(b"one")
+    save_file({"more": torch.ones(1)}, model / "a.safetensors")
     before = load_checkpoint(f"dir:{model}").fingerprint
     (model / "a.safetensors").rename(model / "b.safetensors")
     assert load_checkpoint(f"dir:{model}").fingerprint != before
@@ -116,4 +121,45 @@ def test_the_tokenizer_is_the_models_own_and_loads_quietly(
 def test_a_broken_tokenizer_is_a_source_error(model: Path) -> None:
     (model / "tokenizer.json").write_text("{")
     with pytest.raises(SourceError, match="tokenizer cannot be loaded"):
+        tokenizer(load_checkpoint(f"dir:{model}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+         "model.safetensors is a pointer of git-lfs; fetch the weights by `git lfs pull`"),
+        ("model.safetensors", None, "model.safetensors is damaged or cut off"),
+        ("model.safetensors", b"", "model.safetensors is damaged or cut off"),
+        ("model.safetensors", b"\xff" * 64, "model.safetensors is damaged or cut off"),
+        ("config.json", b"version https://git-lfs", "config.json cannot be read"),
+        ("config.json", b"[" * 100_000 + b"]" * 100_000, "config.json cannot be read: maximum rec"),
+        ("config.json", b'{"hidden_size": ' + b"9" * 5000 + b"}", "config.json cannot be read"),
+        ("config.json", b"[1]", "config.json is not a JSON object"),
+    ],
+)  # fmt: skip
+def test_broken_files_of_a_model_are_refused_with_the_reason(
+    model: Path, name: str, content: bytes | None, reason: str
+) -> None:
+    """None: the second half is cut off."""
+    whole = (model / name).read_bytes()
+    (model / name).write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(SourceError) as caught:
+        load_checkpoint(f"dir:{model}")
+    assert str(caught.value).startswith(f"dir:{model}: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", b""),
+        ("tokenizer.json", b"{}"),
+        ("tokenizer.json", b"[" * 100_000 + b"]" * 100_000),
+        ("tokenizer_config.json", b"[1]"),
+        ("config.json", b'{"model_type": "bert", "hidden_size": "32"}'),
+    ],
+)
+def test_a_broken_tokenizer_is_refused(model: Path, name: str, content: bytes) -> None:
+    (model / name).write_bytes(content)
+    with pytest.raises(SourceError, match="the tokenizer cannot be loaded"):
         tokenizer(load_checkpoint(f"dir:{model}"))

@@ -263,3 +263,40 @@ def test_reading_a_table_imports_no_torch() -> None:
 
     code = "import sys, tamt_ray.data.table; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_damaged_page_is_a_source_that_cannot_be_read(tmp_path: Path) -> None:
+    """With and without the page's checksum; a flipped bit in plain numbers only the sum tells."""
+    rows = pa.table({"s": ["a good thing"] * 1000, "n": list(range(1000))})
+    for settings in ({"compression": "snappy"}, {"write_page_checksum": True}):
+        sink = io.BytesIO()
+        pq.write_table(rows, sink, use_dictionary=False, **settings)
+        data = bytearray(sink.getvalue())
+        data[200:208] = bytes(255 - byte for byte in data[200:208])
+        with pytest.raises(SourceError, match=r"x\.parquet\): cannot be read"):
+            rows_of(write(tmp_path, "x.parquet", bytes(data)))
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("[" * 100_000 + "]" * 100_000, "not JSON: maximum recursion depth"),
+        ("9" * 5000, "not JSON: Exceeds the limit"),
+        (str(2**63), "column 'n' cannot be read: Python int too large"),
+        ('"text"', "column 'n' cannot be read: Could not convert 'text'"),
+        ('"\\ud800"', "column 'n' cannot be read: Could not convert"),
+    ],
+)
+def test_a_value_that_no_column_holds_is_told_with_its_line(
+    value: str, reason: str, tmp_path: Path
+) -> None:
+    source = write(tmp_path, "x.jsonl", f'{{"n": 1}}\n\n{{"n": {value}}}\n{{"n": 2}}\n')
+    with pytest.raises(SourceError) as caught:
+        rows_of(source)
+    assert f"(x.jsonl):3: {reason}" in str(caught.value)
+
+
+def test_integers_that_are_too_large_stay_what_they_are(tmp_path: Path) -> None:
+    """As floating-point numbers they would lose digits without a word."""
+    source = write(tmp_path, "x.csv", f"id,n\n1,1\n{2**63},2.5\n")
+    assert rows_of(source) == {"id": ["1", str(2**63)], "n": [1.0, 2.5]}

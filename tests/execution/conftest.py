@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tamt_ray.chaos import Process
+from tamt_ray.chaos import Process, processes
 from tamt_ray.execution import board_actor
 
 
@@ -102,7 +102,9 @@ def strike(rank, step):
         import ray, torch
         has = ray.get_runtime_context().get_assigned_resources()
         mark = HERE / f"{path.stem}.mark-{marks}"
-        mark.write_text(json.dumps({"pid": os.getpid(), "has": has}))
+        token = len(os.environ.get("HF_TOKEN", ""))
+        kind = unit.kind if unit else None
+        mark.write_text(json.dumps({"pid": os.getpid(), "has": has, "kind": kind, "token": token}))
         print("about to", fault["act"], flush=True)
         match fault["act"]:
             case "nothing":
@@ -228,6 +230,11 @@ class Driver:
                 command, stdout=said, stderr=said, cwd=self._folder, env=environment
             )
         return self
+
+    @property
+    def pid(self) -> int:
+        """The driver's own; the process that was started is its supervisor."""
+        return next(p.pid for p in processes(self.process.pid) if p.kind == "driver")
 
     @property
     def said(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tamt_ray.execution import attempt
-from tamt_ray.execution.attempt import Attempt
+from tamt_ray.execution.attempt import Attempt, committed
 from tamt_ray.execution.logs import read_logs
 from tamt_ray.execution.messages import Offer, Order, Worker
 from tamt_ray.plan.config import parse_config
@@ -65,3 +65,14 @@ def test_a_log_is_read_while_its_unit_is_at_work(
     (log,) = read_logs(store, UNIT.kind, UNIT.id)
     assert log.splitlines()[1:] == ["first", "second", "# done in 1.0 s"]
     assert [record.id for record in board.landed_records] == [UNIT.id]
+
+
+def test_what_another_sweep_finished_meanwhile_is_not_begun(tmp_path: Path) -> None:
+    """Also at the first attempt: two sweeps that overlap both offered it."""
+    store = Store(str(tmp_path))
+    assert committed(store, Offer(UNIT, 1)) is None
+    record = Record(
+        id=UNIT.id, kind=UNIT.kind, config={}, started=0, seconds=1, device="", place=""
+    )
+    Store(str(tmp_path)).commit(record, {})
+    assert committed(store, Offer(UNIT, 1)) == record

@@ -1,10 +1,19 @@
 """SIGTERM and SIGINT end a run alike, and the same command goes on from there."""
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+import yaml
+
 from tamt_ray.chaos import processes
+from tamt_ray.plan.expand import expand
+from tamt_ray.spec.sweep import Sweep
+from tamt_ray.store.store import Store
 
 Toy = dict[str, Any]
 StartDriver = Any
@@ -47,3 +56,20 @@ def test_the_first_signal_saves_and_the_second_ends_at_once(
     driver.process.send_signal(signal.SIGINT)
     assert driver.end(20) in {-signal.SIGINT, 130}, driver.said
     driver.gone(below)
+
+
+@pytest.mark.faults
+def test_a_sweep_outlives_who_reads_it(toy: Toy, tmp_path: Path) -> None:
+    """`… 2>&1 | head -2`: the reader is gone after two lines; everything is computed all the same,
+    and the exit code says so."""
+    toy["methods"] = ["random", "omp"]
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(toy))
+    line = '("$PYTHON" -m tamt_ray.sweep sweep.yaml; echo $? > code) 2>&1 | head -2'
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith(("TAMT_", "RAY_"))},
+        "TAMT_CACHE": str(tmp_path / "cache"), "PYTHON": sys.executable,
+    }  # fmt: skip
+    subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "code").read_text() == "0\n"
+    plan = expand(Sweep.model_validate(toy))
+    assert Store(str(toy["store"])).done(plan.units).keys() == plan.units.keys()

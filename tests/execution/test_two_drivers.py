@@ -46,12 +46,13 @@ def test_a_paused_driver_that_wakes_stops(
 
     second = start_driver(toy)
     second.wait_for(lambda: list(leases.glob("00000002-*")) and "search" in second.said)
+    pids = first.pid, second.pid
     for process in paused:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGCONT)
     assert first.end(120) == 3, first.said
-    assert f"pid {second.process.pid}" in first.said, first.said
-    assert f"pid {first.process.pid}" in second.said, "it said whom it watched"
+    assert f"pid {pids[1]}" in first.said, first.said
+    assert f"pid {pids[0]}" in second.said, "it said whom it watched"
     assert second.end() == 0, second.said
 
     done = store.done(plan.units)

@@ -1,5 +1,7 @@
 """Masks that other programs wrote: read as they are meant, or refused with the reason."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import save
@@ -75,3 +77,32 @@ def test_anything_else_is_refused_with_the_name_of_the_file(
     data = content if isinstance(content, bytes) else save(content)
     with pytest.raises(MaskFileError, match=f"^dir:m.st: .*{complaint}"):
         read(data, sparsity)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        save({name: flags.view(-1).float() for name, flags in FLAGS.items()}),
+        save({name: flags.view(1, *flags.shape) for name, flags in FLAGS.items()}),
+        save({name: torch.tensor(1.0) for name in FLAGS}),
+        save({name: torch.zeros(0, 4) for name in FLAGS}),
+        save({}),
+        save({name: flags.float() * torch.nan for name, flags in FLAGS.items()}),
+        save({name: flags.float().to(torch.float8_e8m0fnu) for name, flags in FLAGS.items()}),
+        b"version https://git-lfs.github.com/spec/v1\n",
+        b"",
+        mask_to_bytes(Mask(FLAGS), {"more": "x" * 100})[:60],
+    ],
+    ids=["flat", "cube", "numbers", "empty", "nothing", "NaN", "odd type", "pointer", "0", "cut"],
+)
+def test_what_is_no_mask_is_refused_as_such(data: bytes) -> None:
+    with pytest.raises(MaskFileError):
+        read(data)
+
+
+def test_metadata_nested_too_deep_is_no_mask() -> None:
+    shapes = "[" * 100_000 + "]" * 100_000
+    metadata = {"__metadata__": {"format": "tamt-mask-1", "shapes": shapes}}
+    header = json.dumps(metadata).encode()
+    with pytest.raises(MaskFileError, match="not a mask file"):
+        read(len(header).to_bytes(8, "little") + header)

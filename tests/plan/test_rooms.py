@@ -158,7 +158,7 @@ def test_a_plan_is_made_without_anything_that_computes() -> None:
 
 def test_the_front_door_opens_on_the_command_line_only() -> None:
     assert {name.rpartition(".")[0] for name, _ in imports(PACKAGE / "sweep.py")} == {
-        "tamt_ray.cli.app"
+        "tamt_ray.cli.entry"
     }
 
 

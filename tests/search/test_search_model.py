@@ -1,5 +1,6 @@
 """Which published models can be searched, and what is taken from them."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -204,3 +205,41 @@ def test_a_teacher_drops_out_when_asked_and_only_then(noisy: Path, load: LoadMod
     assert model.body.training
     teacher_states(model.eval(), ids, dropout=True)
     assert not model.body.training
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"hidden_size": 64}, r"\[\d+\] in model.safetensors and \[64\] by config.json"),
+        ({"vocab_size": 10**12}, r"in model.safetensors and \[1000000000000"),
+        ({"hidden_size": "32"}, "make no model: .*hidden_size"),
+        ({"num_attention_heads": 0}, "make no model: ZeroDivisionError"),
+        ({"hidden_act": "nope"}, "make no model: KeyError"),
+        ({"num_attention_heads": -1}, "fails on 8 tokens"),
+    ],
+)
+def test_a_config_that_does_not_fit_its_weights_is_refused(
+    encoder: Path, tmp_path: Path, change: dict[str, object], reason: str
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(encoder, broken)
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(UnsupportedModelError, match=reason):
+        LanguageModel(broken)
+
+
+@pytest.mark.parametrize("how", ["flat", "NaN", "infinite"])
+def test_weights_that_are_none_are_refused_by_name(encoder: Path, tmp_path: Path, how: str) -> None:
+    """One NaN is enough, where no trial meets it."""
+    broken = tmp_path / "broken"
+    shutil.copytree(encoder, broken)
+    tensors = load_file(broken / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("word_embeddings.weight"))
+    if how == "flat":
+        tensors[name] = tensors[name].reshape(-1)
+    else:
+        tensors[name][-1, -1] = float({"NaN": "nan", "infinite": "inf"}[how])
+    save_file(tensors, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UnsupportedModelError, match=r"word_embeddings\.weight"):
+        LanguageModel(broken)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tamt_ray.spec.address import instead_of_secret
 from tamt_ray.spec.load import SpecError, parse_sweep
+from tamt_ray.values.address import instead_of_secret
 
 SWEEP = """\
 name: small

@@ -251,3 +251,59 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     binary.write_bytes(b"name: \xff\xfe\n")
     with pytest.raises(SpecError, match=r"latin\.yaml: cannot be read"):
         load_sweep(binary)
+
+
+def bomb(value: str, again: str) -> str:
+    """Nine aliases of a part with nine aliases, and so on, nine deep."""
+    parts = [f"a0: &a0 {value}"]
+    for number in range(1, 10):
+        below = ",".join([f"*a{number - 1}"] * 9)
+        parts.append(f"a{number}: &a{number} {again.format(number=number, below=below)}")
+    return "".join(f"{part}\n" for part in parts)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        (bomb("[x,x,x]", "[{below}]"), f"{END + 4}: more than 10,000 values, counting what"),
+        (bomb("{k: 1}", "{{<<: [{below}], k{number}: 1}}"), f"{END + 4}: more than 10,000 values"),
+        (f"mask_seeds: [{','.join(map(str, range(20_000)))}]", f"{END}: more than 10,000 values"),
+        ("tune: " + "[" * 50_000 + "]" * 50_000, f"{END}: nested more than 32 deep"),
+        ("tune: " + "{a: " * 5_000 + "1" + "}" * 5_000, f"{END}: nested more than 32 deep"),
+        (f"mask_seeds: [{'9' * 5_000}]", f"{END}: a number of 5,000 characters"),
+        (f"search: {{batch_size: {'9' * 5_000}.5}}", f"{END}: a number of 5,002 characters"),
+        (f"mask_seeds: [0x{'f' * 5_000}]", f"{END}: a number of 5,002 characters"),
+        ("store: !!int foo", f"{END}: not a value of 'int'"),
+        ("store: !!bool foo", f"{END}: not a value of 'bool'"),
+        ("store: !!timestamp foo", f"{END}: not a value of 'timestamp'"),
+    ],
+)
+def test_a_file_made_to_harm_gets_a_line(more: str, complaint: str) -> None:
+    """At once, and without the memory that it asks for."""
+    (said,) = complaints(f"{GOOD}{more}\n")
+    assert said.startswith(f"s.yaml:{complaint}")
+
+
+@pytest.mark.timeout(20)
+def test_files_that_name_each_other_for_ever_get_a_line(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("name: a\nparts: [own.yaml]\n")
+    (tmp_path / "there.yaml").write_text("name: a\nparts: [back.yaml]\n")
+    (tmp_path / "back.yaml").write_text("name: a\nparts: [there.yaml]\n")
+    (tmp_path / "large.yaml").write_text("name: a\n" + "# nothing\n" * 200_000)
+    for number in range(30):
+        below = f"many{number + 1}.yaml"
+        (tmp_path / f"many{number}.yaml").write_text(f"name: a\nparts: [{below}, {below}]\n")
+    (tmp_path / "many30.yaml").write_text(GOOD)
+    for number in range(200):
+        (tmp_path / f"long{number}.yaml").write_text(f"extends: long{number + 1}.yaml\n")
+    for name, complaint in {
+        "own": "own.yaml:2: own.yaml unites this file in turn",
+        "there": "back.yaml:2: there.yaml unites this file in turn",
+        "many0": "more than 100 files make up this sweep",
+        "long0": "more than 100 files make up this sweep",
+        "large": "large.yaml: too large for a sweep file: more than 1 MiB",
+    }.items():
+        with pytest.raises(SpecError) as caught:
+            load_sweep(tmp_path / f"{name}.yaml")
+        assert str(caught.value).endswith(complaint)

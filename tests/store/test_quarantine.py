@@ -6,7 +6,8 @@ import pytest
 
 from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.unit import Unit
-from tamt_ray.store.record import Record
+from tamt_ray.store.record import Artifact, Record
+from tamt_ray.store.seal import seal
 from tamt_ray.store.store import Store
 
 from .store_cases import MASK, failure_of, record_of, unit
@@ -125,3 +126,27 @@ def test_a_crash_while_setting_aside_leaves_nothing_that_is_trusted(
     assert SEARCH.id not in store.look(UNITS).records
     again = store.commit(record_of(SEARCH), {"mask.safetensors": MASK})
     assert store.verify([again]) == [], "the damaged file was replaced"
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"../../../secret": "0" * 64},
+        {"/etc/passwd": "0" * 64},
+        {"a/../../b": "0" * 64},
+        {".hidden": "0" * 64},
+        {"mask.safetensors": "../../../secret/" + "0" * 48},
+    ],
+)
+def test_a_record_cannot_choose_a_file_outside_its_unit(
+    store: Store, hostile: dict[str, str]
+) -> None:
+    """Whoever can write into a store can seal a record, too."""
+    one = Artifact(sha256="0" * 64, bytes=1)
+    named = {name: one.model_copy(update={"sha256": sha}) for name, sha in hostile.items()}
+    record = record_of(SEARCH).model_copy(update={"artifacts": named})
+    path = Path(store.uri, "units/search", SEARCH.id, "record.json")
+    path.write_bytes(seal(record.model_dump_json().encode()))
+    found = store.look(UNITS)
+    assert SEARCH.id not in found.records
+    assert SEARCH.id in {damage.id for damage in found.damaged}

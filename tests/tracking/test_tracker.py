@@ -138,6 +138,10 @@ def test_the_command_to_look_at_it(case: Case) -> None:
     def command(uri: str) -> str:
         return ui_command(case.sweep.model_copy(update={"mlflow": uri}))
 
-    assert command("sqlite:///mlflow.db") == "mlflow ui --backend-store-uri sqlite:///mlflow.db"
-    assert command("sqlite:///my runs.db") == "mlflow ui --backend-store-uri 'sqlite:///my runs.db'"
+    # From wherever it is typed.
+    here = f"sqlite:///{Path.cwd()}"
+    assert command("sqlite:///mlflow.db") == f"mlflow ui --backend-store-uri {here}/mlflow.db"
+    for name in ("my runs.db", "my  runs.db", f"{'long ' * 60}.db"):
+        quoted = f"'{here}/{name}'"
+        assert command(f"sqlite:///{name}") == f"mlflow ui --backend-store-uri {quoted}"
     assert command("https://me:secret@mlflow.example:5000") == "https://***@mlflow.example:5000"

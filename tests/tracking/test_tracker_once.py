@@ -1,6 +1,7 @@
 """MLflow gets every unit exactly once, whatever happens on the way."""
 
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 
@@ -8,6 +9,7 @@ import pytest
 
 from tamt_ray.plan.config import FinetuneConfig, PretrainEvalConfig
 from tamt_ray.plan.expand import expand
+from tamt_ray.tracking.spool import UnitFailed
 from tamt_ray.tracking.tracker import Tracker, TrackingError, load_writer, sync
 
 from .tracker_cases import Case, client, content, named, runs, scores
@@ -215,3 +217,36 @@ def test_a_subnetwork_of_an_earlier_sweep_comes_along(case: Case) -> None:
     assert named(case, "stsb seed 2").data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert parent.data.metrics["zeros"] == 40
     assert "tamt.complete" not in parent.data.tags, "its evaluation is not in"
+
+
+def test_metrics_that_a_server_lost_are_sent_again(case: Case) -> None:
+    """The tag that says a unit is in outlived them; its run stays, with all that hangs on it."""
+    sync(case.sweep, case.plan, case.store, case.records)
+    whole = content(case.sweep)
+    tuned = case.unit(kind="finetune", seed=1)
+    (run,) = [run for run in runs(case.sweep) if run.data.tags["tamt.unit"] == tuned.id]
+    database = sqlite3.connect(case.sweep.mlflow.removeprefix("sqlite:///"))
+    with database:
+        for table in ("metrics", "latest_metrics"):
+            database.execute(f"DELETE FROM {table} WHERE run_uuid = ?", [run.info.run_id])
+    database.close()
+    report = sync(case.sweep, case.plan, case.store, case.records)
+    assert (report.written, report.present) == (1, len(case.plan.units) - 1)
+    assert content(case.sweep) == whole
+    (again,) = [run for run in runs(case.sweep) if run.data.tags["tamt.unit"] == tuned.id]
+    assert again.info.run_id == run.info.run_id
+
+
+def test_a_traceback_cannot_leave_its_block(case: Case) -> None:
+    tuned = case.unit(kind="finetune", seed=1)
+    hostile = "```\n<img src=x>\n````\n# a heading"
+    writer = load_writer(case.sweep, case.plan, case.store)
+    writer.failed(UnitFailed(tuned.id, tuned.kind, "Error: x", hostile, 1, 1.7e9))
+    (note,) = [
+        run.data.tags["mlflow.note.content"]
+        for run in runs(case.sweep)
+        if run.data.tags["tamt.unit"] == tuned.id
+    ]
+    opening, *lines, closing = note.split("\n\n", 1)[1].split("\n")
+    assert opening == closing == "`````"
+    assert "\n".join(lines) == hostile

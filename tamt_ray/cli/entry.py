@@ -1,0 +1,41 @@
+"""Where processes begin: `tamt VERB FILE`, and `python -m tamt_ray.sweep FILE`."""
+
+import shlex
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from tamt_ray.cli.streams import forgive_output, open_closed_streams
+from tamt_ray.cli.supervisor import supervised
+
+
+def main() -> None:
+    """The `tamt` console script."""
+    open_closed_streams()
+    if sys.argv[1:2] == ["run"]:
+        _supervise("tamt", _any_verb)
+    _any_verb()
+
+
+def run_file() -> None:
+    """`python -m tamt_ray.sweep`: the verb `run` alone."""
+    open_closed_streams()
+    _supervise("python -m tamt_ray.sweep", _run_alone)
+
+
+def _supervise(program: str, act: Callable[[], None]) -> NoReturn:
+    forgive_output()
+    supervised(act, f"{program} {shlex.join(sys.argv[1:])}")
+
+
+def _any_verb() -> None:
+    # What it imports starts threads, which a fork would lose.
+    from tamt_ray.cli.app import app
+
+    app()
+
+
+def _run_alone() -> None:
+    from tamt_ray.cli.app import alone
+
+    alone()

@@ -1,0 +1,94 @@
+"""Private folders and logs in the temporary directory, and what killed processes left of them."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, get_args
+
+Purpose = Literal["ray", "fleet", "gang", "tune"]
+LOGS = "tamt-log-"
+"""What names of files begin with that hold what a worker wrote."""
+_ATTEMPTS = 50
+"""Processes that were told to end may still write for a moment."""
+_FETCHED = 3600.0
+"""Seconds after which nobody fetches the log of a lost worker any more."""
+
+
+def base_of_ray() -> Path:
+    """The directory for Ray's own files, as Ray chooses it: its sockets need a short path."""
+    variables = ("RAY_TMPDIR", "TMPDIR") if sys.platform == "linux" else ("RAY_TMPDIR",)
+    return Path(next((os.environ[name] for name in variables if os.environ.get(name)), "/tmp"))
+
+
+def lock(descriptor: int) -> None:
+    """Mark a file or folder as in use until this process ends or closes it.
+
+    Raises BlockingIOError where another process has it in use.
+    """
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def sweep() -> None:
+    """Remove the folders and logs that killed processes of this user left."""
+    prefixes = tuple(f"tamt-{purpose}-" for purpose in get_args(Purpose))
+    for base in {Path(tempfile.gettempdir()), base_of_ray()}:
+        for path in base.glob("tamt-*"):
+            if path.name.startswith((*prefixes, LOGS)):
+                with contextlib.suppress(OSError):
+                    _remove_if_left(path)
+
+
+def _remove_if_left(path: Path) -> None:
+    """Raises OSError where it is another user's, in use, or gone meanwhile."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        status = os.fstat(descriptor)
+        lock(descriptor)
+        if status.st_uid != os.getuid():
+            return
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif time.time() - status.st_mtime > _FETCHED:
+            path.unlink()
+    finally:
+        os.close(descriptor)
+
+
+class Scratch:
+    """A new folder `tamt-<purpose>-…` in `base`, by default the temporary directory.
+
+    A context manager that gives its path and removes it. `sweep` removes those of dead processes.
+    """
+
+    def __init__(self, purpose: Purpose, base: Path | None = None) -> None:
+        # It gets its name once it is locked.
+        made = Path(tempfile.mkdtemp(prefix=".tamt-", dir=base))
+        self._lock = os.open(made, os.O_RDONLY)
+        lock(self._lock)
+        self.path = made.rename(made.with_name(f"tamt-{purpose}-{made.name[6:]}"))
+
+    def remove(self) -> None:
+        """Delete it with all that is in it."""
+        for _ in range(_ATTEMPTS):
+            shutil.rmtree(self.path, ignore_errors=True)
+            if not self.path.exists():
+                break
+            time.sleep(0.1)
+        os.close(self._lock)
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.remove()

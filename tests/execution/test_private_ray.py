@@ -1,0 +1,104 @@
+"""A local Ray is its user's alone: no other user of the machine reads its files or its token."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ray.tune.execution import class_cache
+
+from tamt_ray.data.cache import SourceError
+from tamt_ray.data.mirror import mirror
+from tamt_ray.execution import tuned
+
+SCRIPT = """
+import json, os
+from pathlib import Path
+from tamt_ray.execution.loopback import listen_on_loopback
+listen_on_loopback()
+from tamt_ray.execution.cluster import connected
+os.umask(0o022)
+with connected(None):
+    below = {p.name: p.stat().st_mode & 0o777 for p in Path(os.environ["RAY_TMPDIR"]).iterdir()}
+print(json.dumps(below))
+"""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """With a short path, as Ray's sockets need it."""
+    path = Path(tempfile.mkdtemp(prefix="t-"))
+    yield path
+    shutil.rmtree(path)
+
+
+def test_a_local_ray_is_private(folder: Path) -> None:
+    """Nobody else enters its folder, or reads the token, which was readable to all before; nothing
+    of it is left in the end."""
+    token = folder / "home" / ".ray" / "auth_token"
+    token.parent.mkdir(parents=True, mode=0o755)
+    token.write_text("0123456789abcdef" * 4)
+    token.chmod(0o644)
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    found = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False,
+        env={**kept, "HOME": str(folder / "home"), "RAY_TMPDIR": str(temporary)},
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    modes = json.loads(found.stdout)
+    assert modes
+    assert set(modes.values()) == {0o700}
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert token.parent.stat().st_mode & 0o777 == 0o700
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_the_first_token_is_private_from_the_beginning(
+    umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tamt_ray.execution.token import close_token
+
+    for name in [name for name in os.environ if name.startswith("RAY_AUTH")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    before = os.umask(umask)
+    try:
+        close_token()
+    finally:
+        os.umask(before)
+    (token,) = (tmp_path / ".ray").iterdir()
+    assert (token.name, token.stat().st_mode & 0o777) == ("auth_token", 0o600)
+    assert token.parent.stat().st_mode & 0o777 == 0o700
+    assert len(token.read_text()) == 64
+
+
+def test_tune_copies_no_credentials_into_runtime_envs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray writes those into a log."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
+
+    class Nothing:
+        def fit(self) -> None:
+            actor = class_cache._ActorClassCache().get(type("Worker", (), {}))
+            variables = actor._default_options["runtime_env"]["env_vars"]
+            assert variables["RAY_CHDIR_TO_TRIAL_DIR"] == "0"
+            assert "hush" not in variables.values()
+
+    tuned.fit(Nothing())
+
+
+def test_a_mirror_with_credentials_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its address travels in a runtime_env and stands in messages."""
+    monkeypatch.setenv("TAMT_MIRROR", "s3://me:hush@bucket/hub")
+    with pytest.raises(SourceError, match="TAMT_MIRROR: it holds credentials") as caught:
+        mirror()
+    assert "AWS_SECRET_ACCESS_KEY" in str(caught.value)
+    assert "hush" not in str(caught.value)
