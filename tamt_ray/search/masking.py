@@ -1,4 +1,4 @@
-"""The masked-language-model corruption: 15 % of tokens, 80/10/10."""
+"""The masked-language-model corruption: a share of the tokens, or one of them, 80/10/10."""
 
 import functools
 import itertools
@@ -43,13 +43,25 @@ class Corrupted:
         return Corrupted(ids, places, labels, real)
 
 
-def corrupt(text: Tokens, rows: list[int], seeds: list[int], probability: float) -> list[Corrupted]:
+def corrupt(
+    text: Tokens,
+    rows: list[int],
+    seeds: list[int],
+    probability: float,
+    *,
+    one_token: bool = False,
+) -> list[Corrupted]:
     """One corrupted block [1, length] for each row, drawn from that row's own seed.
+
+    Each token is predicted with `probability`, at 0 none is; with `one_token` just one is.
 
     A block's corruption depends on nothing but its seed: not on the batch around it, its size or
     the number of workers.
     """
-    return [_corrupt(text, row, seed, probability) for row, seed in zip(rows, seeds, strict=True)]
+    return [
+        _corrupt(text, row, seed, probability, one_token=one_token)
+        for row, seed in zip(rows, seeds, strict=True)
+    ]
 
 
 def join(parts: list[Corrupted]) -> Corrupted:
@@ -64,12 +76,15 @@ def join(parts: list[Corrupted]) -> Corrupted:
     )
 
 
-def _corrupt(text: Tokens, row: int, seed: int, probability: float) -> Corrupted:
+def _corrupt(
+    text: Tokens, row: int, seed: int, probability: float, *, one_token: bool
+) -> Corrupted:
     generator = torch.Generator().manual_seed(seed)
     ids, length = text.row(row)
     ordinary = torch.zeros_like(ids, dtype=torch.bool)
     ordinary[1 : length - 1] = True  # neither CLS nor SEP nor padding
-    chosen = (torch.rand(ids.shape, generator=generator) < probability) & ordinary
+    draw = torch.rand(ids.shape, generator=generator).masked_fill(~ordinary, 1.0)
+    chosen = ((draw <= draw.min()) & ordinary) if one_token else draw < probability
     fate = torch.rand(ids.shape, generator=generator)
     other = torch.randint(text.special.vocabulary, ids.shape, generator=generator)
     corrupted = torch.where(chosen & (fate < 0.8), torch.tensor(text.special.mask), ids)
@@ -91,6 +106,8 @@ class Stream:
     first: int = 0
     """Steps that the levels below have taken: IMP prunes one training again and again, so that
     each level goes on with text and corruption that are new."""
+    one_token: bool = False
+    """One token of each block is predicted, the same in every epoch and for every seed."""
 
     def batch(self, step: int) -> list[Corrupted]:
         """The blocks of one global batch. Epochs are permutations of all blocks."""
@@ -98,8 +115,11 @@ class Stream:
         total = len(self.text)
         places = range(step * self.batch_size, (step + 1) * self.batch_size)
         rows = [int(_order(self.seed, place // total, total)[place % total]) for place in places]
-        seeds = [derive(self.seed, "mlm", step, number) for number in range(self.batch_size)]
-        return corrupt(self.text, rows, seeds, self.probability)
+        if self.one_token:
+            seeds = [derive("one token", row) for row in rows]
+        else:
+            seeds = [derive(self.seed, "mlm", step, number) for number in range(self.batch_size)]
+        return corrupt(self.text, rows, seeds, self.probability, one_token=self.one_token)
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,6 +1,6 @@
 """Text as a search or an evaluation reads it."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -8,6 +8,9 @@ from tamt_ray.values.base import Frozen
 from tamt_ray.values.table import Table
 
 TextForm = Literal["blocks", "paragraphs"]
+Corruption = Literal["mlm", "none", "one_token"]
+"""`mlm`: a share of the tokens is predicted, drawn anew every time; `none`: clean text;
+`one_token`: one token per sequence, drawn once, as in the released code's data for distillation."""
 
 
 class Text(Frozen):
@@ -22,5 +25,13 @@ class Text(Frozen):
     """Tokens of a sequence, special ones included."""
     limit: int | None = Field(default=None, ge=1)
     """Only the first so many sequences; all by default."""
-    mlm_probability: float = Field(default=0.15, gt=0, lt=1)
-    """Share of the tokens that are predicted."""
+    mlm_probability: float = Field(default=0.15, ge=0, lt=1)
+    """Share of the tokens that are predicted, drawn anew every time; 0 for clean text."""
+    one_token: bool = False
+    """Predict one token per sequence instead, the same every time."""
+
+    def corrupted(self, how: Corruption) -> Self:
+        """Return the text with another corruption; `mlm` is the text itself."""
+        if how == "mlm":
+            return self
+        return self.model_copy(update={"mlm_probability": 0.0, "one_token": how == "one_token"})

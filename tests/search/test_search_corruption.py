@@ -164,3 +164,35 @@ def test_padding_is_neither_chosen_nor_shown_as_text() -> None:
 
 def test_full_blocks_need_no_attention_mask() -> None:
     assert join(corrupt(blocks(2, 16), [0, 1], [0, 1], 0.15)).real is None
+
+
+def test_clean_text_is_the_text_and_nothing_is_predicted() -> None:
+    text = blocks(6, 64)
+    batch = join(Stream(text, 6, 3, 0.0).batch(0))
+    assert sorted(map(tuple, batch.ids.tolist())) == sorted(map(tuple, text.ids.tolist()))
+    assert not batch.chosen.any()
+    assert len(batch.labels) == 0
+
+
+def test_one_token_of_a_block_is_drawn_once_for_all_epochs_and_seeds() -> None:
+    text = blocks(500, 64)
+
+    def epoch(number: int, seed: int) -> dict[tuple[int, ...], Corrupted]:
+        """One pass over the text, by the original ids."""
+        found = Stream(text, 500, seed, 0.0, one_token=True).batch(number)
+        return {tuple(original(block)[0].tolist()): block for block in found}
+
+    first = epoch(0, 1)
+    assert len(first) == 500
+    for other in (epoch(1, 1), epoch(0, 2)):
+        assert list(other) != list(first)
+        for ids, block in first.items():
+            assert torch.equal(other[ids].ids, block.ids)
+            assert torch.equal(other[ids].chosen, block.chosen)
+    whole = join(list(first.values()))
+    assert (whole.chosen.sum(1) == 1).all()
+    assert not whole.chosen[:, [0, -1]].any()
+    places = whole.chosen.nonzero()[:, 1].float()
+    assert abs(float(places.mean()) - 31.5) < 5 * 62 / math.sqrt(12 * 500)
+    masked = whole.ids[whole.chosen] == SPECIAL.mask
+    assert abs(float(masked.float().mean()) - 0.8) < bound(0.8, 500)
