@@ -105,7 +105,8 @@ class Tamt(TrainedMethod, Scoring):
     """The loss terms whose weighted sum is minimised, such as `[mlm]` or
     `[mlm, {objective: kd, weight: 0.5}]`."""
     text: TextForm = "blocks"
-    """`blocks` packed without padding, or `paragraphs`, one per sequence, padded."""
+    """`blocks` packed without padding, or `documents`, padded, with two segments where a document
+    has two paragraphs."""
     corruption: Corruption | Literal["auto"] = "auto"
     """`mlm`: a share of the tokens is masked or replaced; `none`: clean text; `one_token`: one
     token per sequence, drawn once. `auto`: `mlm` where a loss term predicts tokens, else `none`."""
@@ -129,7 +130,7 @@ class Tamt(TrainedMethod, Scoring):
             "comparison": "above",
             "rerank_every": 100,
             "rerank_first": True,
-            "text": "paragraphs",
+            "text": "documents",
             "corruption": "one_token",
             "bias_correction": False,
             "lr": 2e-5,

@@ -24,7 +24,7 @@ class Corpus(Frozen):
     mlm_probability: float = Field(default=0.15, gt=0, lt=1)
     """Share of tokens that are predicted; of these 80 % masked, 10 % random, 10 % kept."""
     max_train_blocks: int | None = Field(default=None, ge=1)
-    """Only the first so many blocks (paragraphs with `text: paragraphs`); all by default."""
+    """Only the first so many blocks (sequences with `text: documents`); all by default."""
     max_validation_blocks: int | None = Field(default=None, ge=1)
     """Only the first so many validation blocks; all by default."""
 

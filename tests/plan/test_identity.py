@@ -80,13 +80,13 @@ SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
     ),
     "tamt": (
         {"kind": "search", "method": "tamt", "model": MODEL,
-         "text": {**TRAIN, "form": "paragraphs"},
+         "text": {**TRAIN, "form": "documents"},
          "training": TRAINING, "optimizer": {**OPTIMIZER, "lr": 2e-5}, "scoring": SCORING,
          "objective": [MLM, {**KD, "weight": 0.5}], "sparsity": 0.5, "seed": 1, "steps": 11000,
          "head": None, "workers": None},
         '{"kind":"search","method":"tamt","model":{"source":"dir:m"},"objective":['
         '{"objective":"mlm"},{"objective":"kd","weight":0.5}],"optimizer":{"lr":2e-05},"seed":1,'
-        '"sparsity":0.5,"steps":11000,"text":{"form":"paragraphs","table":{"source":"dir:a.txt"}},'
+        '"sparsity":0.5,"steps":11000,"text":{"form":"documents","table":{"source":"dir:a.txt"}},'
         '"training":{}}',
     ),
     "pretrain_eval": (
@@ -253,7 +253,7 @@ DECIDES: list[tuple[Edit, set[str]]] = [
         "steps: 40, comparison: above", "steps: 40, rerank_every: 9", "steps: 40, eps: 1e-6",
         "steps: 40, rerank_first: true", "steps: 40, recipe: released_code")),
     *((put("steps: 50", word), follow("tamt_kd")) for word in (
-        "steps: 50, text: paragraphs", "steps: 50, corruption: mlm",
+        "steps: 50, text: documents", "steps: 50, corruption: mlm",
         "steps: 50, corruption: one_token", "steps: 50, recipe: released_code")),
     *((distilled(word), follow("tamt_kd")) for word in (
         "pads: true", "teacher_dropout: true", "weight: 0.5")),
