@@ -56,8 +56,8 @@ def methods_table(material: Material) -> Html:
     caption = (
         f"Searches read {_source(corpus.train)} in blocks of {corpus.block_size} tokens, "
         f"{training.batch_size} a step; the learning rate falls to zero over "
-        f"{training.horizon:,} steps; {corpus.mlm_probability:.0%} of the tokens are predicted "
-        "(paper: Tab. 1)."
+        f"{training.horizon:,} steps; {corpus.mlm_probability:.0%} of the tokens are predicted, "
+        "where a loss predicts any (paper: Tab. 1)."
     )
     return table(head, rows, caption, kind="words")
 

@@ -77,7 +77,7 @@ class UnitBench:
 
     def batches(self, text: Text, size: int, count: int, seed: int) -> Iterator[Corrupted]:
         """Yield corrupted batches on the device. Raises SourceError."""
-        stream = Stream(self.text(text), size, seed, text.mlm_probability)
+        stream = Stream(self.text(text), size, seed, text.mlm_probability, one_token=text.one_token)
         for step in range(count):
             yield join(stream.batch(step)).to(self._team.device)
 
@@ -121,4 +121,5 @@ class UnitBench:
             settings.seed,
             text.mlm_probability,
             first,
+            text.one_token,
         )

@@ -25,8 +25,8 @@ from tamt_ray.values.training import Training
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tamt_ray.data.blocks import Tokens
     from tamt_ray.data.history import History
+    from tamt_ray.data.tokens import Tokens
     from tamt_ray.masks.mask import Mask
     from tamt_ray.search.language_model import LanguageModel
     from tamt_ray.search.masking import Corrupted

@@ -20,12 +20,12 @@ from tamt_ray.methods.base import (
     TrainedSearch,
     fault,
 )
-from tamt_ray.objectives.base import Objective, needs_head, passes
+from tamt_ray.objectives.base import Objective, corruption_for, needs_head, passes
 from tamt_ray.objectives.registry import OBJECTIVES
 from tamt_ray.values.base import Count, Frozen
 from tamt_ray.values.recipe import Defaults, Recipe
 from tamt_ray.values.scoring import Scoring
-from tamt_ray.values.text import TextForm
+from tamt_ray.values.text import Corruption, TextForm
 
 if TYPE_CHECKING:
     Term = Objective
@@ -53,6 +53,9 @@ _PAPER: Mapping[tuple[str, ...], str] = {
     ("mlm",): "tamt_mlm", ("kd",): "tamt_kd", ("mlm", "kd"): "tamt_mlm_kd",
 }  # fmt: skip
 """The paper's three by the names of their terms."""
+_READS: Mapping[Corruption, str] = {
+    "mlm": "", "none": ", clean text", "one_token": ", one token predicted",
+}  # fmt: skip
 
 
 class TamtSearch(TrainedSearch):
@@ -102,7 +105,11 @@ class Tamt(TrainedMethod, Scoring):
     """The loss terms whose weighted sum is minimised, such as `[mlm]` or
     `[mlm, {objective: kd, weight: 0.5}]`."""
     text: TextForm = "blocks"
-    """`blocks` packed without padding, or `paragraphs`, one per sequence, padded."""
+    """`blocks` packed without padding, or `documents`, padded, with two segments where a document
+    has two paragraphs."""
+    corruption: Corruption | Literal["auto"] = "auto"
+    """`mlm`: a share of the tokens is masked or replaced; `none`: clean text; `one_token`: one
+    token per sequence, drawn once. `auto`: `mlm` where a loss term predicts tokens, else `none`."""
     steps: Steps = Field(default_factory=lambda: dict(PAPER_STEPS))
     """Optimiser steps: one number, or a table by sparsity; by default the paper's, 3,000 at 0.2 to
     22,000 at 0.9."""
@@ -123,7 +130,8 @@ class Tamt(TrainedMethod, Scoring):
             "comparison": "above",
             "rerank_every": 100,
             "rerank_first": True,
-            "text": "paragraphs",
+            "text": "documents",
+            "corruption": "one_token",
             "bias_correction": False,
             "lr": 2e-5,
             "eps": 1e-6,
@@ -160,10 +168,12 @@ class Tamt(TrainedMethod, Scoring):
         return self.objective
 
     def check(self, grid: Grid) -> None:
-        """Refuse a sparsity without steps, and a term given twice."""
+        """Refuse a sparsity without steps, a term given twice, and nothing to predict."""
         names = [term.name for term in self.objective]
         if len(set(names)) < len(names):
             raise fault("a loss term is given twice; give it once with a `weight`", "objective")
+        if self.corruption == "none" and needs_head(self.objective):
+            raise fault("a loss term predicts tokens, and clean text has none", "corruption")
         for sparsity in grid.sparsities:
             if self._steps(sparsity) is None:
                 raise fault(
@@ -174,7 +184,7 @@ class Tamt(TrainedMethod, Scoring):
 
     def searches(self, grid: Grid) -> Iterator[Asked]:
         """Yield the masks after the last step, and those on the way to it or beyond it."""
-        optimizer, text = self.optimizer(), grid.corpus.training(self.text)
+        optimizer, text = self.optimizer(), grid.corpus.training(self.text, self._corruption)
         scoring = Scoring.model_validate(self.model_dump(include=set(Scoring.model_fields)))
         head = grid.head if needs_head(self.objective) else None
         for sparsity, seed in product(grid.sparsities, grid.mask_seeds):
@@ -189,14 +199,17 @@ class Tamt(TrainedMethod, Scoring):
                 yield Asked(search, seed, None if steps == last else steps)
 
     def settings(self) -> tuple[str, str]:
-        """Name start, threshold and ranking."""
+        """Name start, threshold and ranking, and the text where it is not corrupted blocks."""
         when = "every step" if self.rerank_every == 1 else f"every {self.rerank_every} steps"
         sign = "≥" if self.comparison == "at_least" else ">"
         ranked = "S" if self.ranking == "signed" else "|S|"
         start = f"from {self.init}, φ {self.threshold:g}, α {self.scale:g}"
         if self.init == "graded":
             start = "from the ranks of |W|"
-        return self.optimiser_words(), (f"{start}, S {sign} φ, {ranked} ranked {when}")
+        return self.optimiser_words(), (
+            f"{start}, S {sign} φ, {ranked} ranked {when}{_READS[self._corruption]}"
+            f"{'' if self.text == 'blocks' else f', {self.text}'}"
+        )
 
     def trial(self, steps: int, sparsity: float) -> Self:
         """Train for so many steps; steps for other sparsities stay."""
@@ -212,6 +225,10 @@ class Tamt(TrainedMethod, Scoring):
             return None
         every = tuple(sorted({*self.checkpoints, *other.checkpoints}))
         return self._with_all(other, {"checkpoints": every})
+
+    @property
+    def _corruption(self) -> Corruption:
+        return corruption_for(self.objective) if self.corruption == "auto" else self.corruption
 
     def _steps(self, sparsity: float) -> int | None:
         """Return the steps for a sparsity; None where the table lacks it."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from tamt_ray.values.base import Frozen, Positive
+from tamt_ray.values.text import Corruption
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,7 +96,8 @@ class Objective(Frozen, ABC):
     version: ClassVar[int] = 1
     """Raised by hand whenever the code changes a loss; part of the identity where it is not 1."""
     needs_head: ClassVar[bool] = False
-    """Whether it reads logits; a model published without a head then has one trained first."""
+    """Whether it reads logits. A model published without a head then has one trained first, and
+    text is corrupted; terms that predict nothing are trained and evaluated on clean text."""
     reads: ClassVar[frozenset[Reading]] = frozenset()
     """Outputs of the forward pass that it reads beside the last layer's."""
     distils: ClassVar[bool] = False
@@ -145,3 +147,17 @@ def passes(terms: Sequence[Objective]) -> int:
 def needs_head(terms: Sequence[Objective]) -> bool:
     """Return whether one of several terms reads logits."""
     return any(term.needs_head for term in terms)
+
+
+def corruption_for(terms: Sequence[Objective]) -> Corruption:
+    """Return what a training on these terms reads: clean text, unless one of them predicts tokens;
+    then all share the corrupted text."""
+    return "mlm" if needs_head(terms) else "none"
+
+
+def apart(terms: Sequence[Objective]) -> tuple[tuple[Objective, ...], tuple[Objective, ...]]:
+    """Return the terms that are evaluated on corrupted text, and those on clean text."""
+    return (
+        tuple(term for term in terms if term.needs_head),
+        tuple(term for term in terms if not term.needs_head),
+    )

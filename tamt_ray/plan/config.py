@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tamt_ray.methods.base import Search
 from tamt_ray.methods.registry import METHODS
-from tamt_ray.objectives.base import Objective, passes
+from tamt_ray.objectives.base import Objective, apart, passes
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.objectives.registry import OBJECTIVES
@@ -57,10 +57,11 @@ class HeadConfig(Config):
 class PretrainEvalConfig(Config):
     """Losses of one mask, or of the dense model, on held-out text."""
 
+    version: ClassVar[int] = 2
     kind: Literal["pretrain_eval"] = "pretrain_eval"
     text: Text
     evaluation: PretrainEval
-    objectives: tuple[Term, ...] = PAPER_TERMS
+    objectives: tuple[Term, ...]
     mask: str | None = None
     head: str | None = None
 
@@ -75,7 +76,8 @@ class PretrainEvalConfig(Config):
     @property
     def operations(self) -> float:
         tokens = self.text.limit * self.text.block_size if self.text.limit else 250_000
-        return 2 * (1 + passes(self.objectives)) * tokens * self.model.parameters
+        forward = sum(1 + passes(terms) for terms in apart(self.objectives) if terms)
+        return 2 * forward * tokens * self.model.parameters
 
 
 class FinetuneConfig(Config):

@@ -8,7 +8,7 @@ from tamt_ray.data.history import check_finite
 from tamt_ray.data.seeds import derive
 from tamt_ray.data.tokens import Tokens
 from tamt_ray.masks.mask import Mask
-from tamt_ray.objectives.base import Objective
+from tamt_ray.objectives.base import Objective, apart
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import ForwardPass, reads_of
 from tamt_ray.search.masking import corrupt, join
@@ -29,35 +29,37 @@ def pretraining_losses(
     """Return the loss of θ0 ⊙ mask in eval mode for each term, by the name of its curve.
 
     Each is a mean over what the term counts: `mlm_loss` over predicted tokens, in nats; `kd_loss`
-    over tokens (Eq. 6). Terms that compare with the dense model are 0 for it, where `mask` is None.
+    over tokens (Eq. 6). Terms that predict tokens read corrupted text, all others clean text.
+    Terms that compare with the dense model are 0 for it, where `mask` is None.
     Every sequence's corruption is drawn from (seed, sequence), so all subnetworks predict the same
     tokens and the batch size changes nothing but rounding. `model` is left masked.
 
-    Raises ValueError for a text too short to choose a token from, or of another vocabulary.
+    Raises ValueError for a text too short to choose a token from, where one is to be predicted, or
+    of another vocabulary.
     """
     model.check_reads(text.special)
     model.prepare(reads_of(terms))
     if mask is not None:
         model.prune(mask)
     model.eval()
-    measured = [term for term in terms if mask is not None or not term.distils]
-    reads = reads_of(measured)
-    totals = {term.curve: 0.0 for term in terms}
-    counts = dict.fromkeys(totals, 0)
+    found = {term.curve: 0.0 for term in terms}
     chosen = 0
-    for start in range(0, len(text), batch_size):
-        rows = list(range(start, min(start + batch_size, len(text))))
-        seeds = [derive(seed, "evaluation", row) for row in rows]
-        whole = join(corrupt(text, rows, seeds, probability))
-        chosen += len(whole.labels)
-        step = ForwardPass(model, whole.to(device), reads)
-        for term in terms:
-            counts[term.curve] += term.count(whole)
-        for term in measured:
-            totals[term.curve] += float(term.loss(step))
-    if not chosen:
-        raise ValueError("no validation token was chosen; evaluate on more or longer blocks")
-    return {
-        **{name: check_finite(total / max(counts[name], 1), 0) for name, total in totals.items()},
-        "predicted_tokens": float(chosen),
-    }
+    for some, share in zip(apart(terms), (probability, 0.0), strict=True):
+        measured = [term for term in some if mask is not None or not term.distils]
+        if not measured:
+            continue
+        totals, counts, reads = [0.0] * len(measured), [0] * len(measured), reads_of(measured)
+        for start in range(0, len(text), batch_size):
+            rows = list(range(start, min(start + batch_size, len(text))))
+            seeds = [derive(seed, "evaluation", row) for row in rows]
+            whole = join(corrupt(text, rows, seeds, share))
+            chosen += len(whole.labels)
+            step = ForwardPass(model, whole.to(device), reads)
+            for number, term in enumerate(measured):
+                counts[number] += term.count(whole)
+                totals[number] += float(term.loss(step))
+        if share and not chosen:
+            raise ValueError("no validation token was chosen; evaluate on more or longer blocks")
+        for term, total, count in zip(measured, totals, counts, strict=True):
+            found[term.curve] = check_finite(total / max(count, 1), 0)
+    return {**found, "predicted_tokens": float(chosen)}

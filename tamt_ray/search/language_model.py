@@ -128,10 +128,18 @@ class LanguageModel(nn.Module):
             self.body.set_attn_implementation("eager")  # pyright: ignore
 
     def outputs(
-        self, ids: Tensor, attention_mask: Tensor | None = None, reads: Reads = frozenset()
+        self,
+        ids: Tensor,
+        attention_mask: Tensor | None = None,
+        reads: Reads = frozenset(),
+        *,
+        segments: Tensor | None = None,
     ) -> Outputs:
-        """Run the body; where `attention_mask` [batch, length] is 0 stands padding."""
-        return _outputs(self.body(**self._inputs(ids, attention_mask, reads)))
+        """Run the body; where `attention_mask` [batch, length] is 0 stands padding.
+
+        `segments` alike, 0 or 1, is left out for a model that tells no segments apart.
+        """
+        return _outputs(self.body(**self._inputs(ids, attention_mask, reads, segments)))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[tokens, vocabulary] for hidden states [tokens, hidden]."""
@@ -144,6 +152,7 @@ class LanguageModel(nn.Module):
         attention_mask: Tensor | None = None,
         reads: Reads = frozenset(),
         *,
+        segments: Tensor | None = None,
         dropout: bool = False,
     ) -> Outputs:
         """Run the dense model, read from the frozen weights.
@@ -151,7 +160,7 @@ class LanguageModel(nn.Module):
         In eval mode, or in train mode with `dropout`, which draws from torch's generator.
         """
         dense = {name: self.dense[name] for name in self.matrices}
-        inputs = self._inputs(ids, attention_mask, reads)
+        inputs = self._inputs(ids, attention_mask, reads, segments)
         training = self.body.training
         self.body.train(dropout)
         try:
@@ -160,10 +169,12 @@ class LanguageModel(nn.Module):
             self.body.train(training)
 
     def _inputs(
-        self, ids: Tensor, real: Tensor | None, reads: Reads
+        self, ids: Tensor, real: Tensor | None, reads: Reads, segments: Tensor | None
     ) -> dict[str, Tensor | bool | None]:
         mask = None if real is None else whole_mask(real, self._config)
         found: dict[str, Tensor | bool | None] = {"input_ids": ids, "attention_mask": mask}
+        if segments is not None and getattr(self._config, "type_vocab_size", 0) > 1:
+            found["token_type_ids"] = segments
         if "states" in reads:
             found["output_hidden_states"] = True
         if "attentions" in reads:

@@ -20,7 +20,7 @@ class ForwardPass:
 
     def __init__(self, model: LanguageModel, batch: Corrupted, reads: Reads) -> None:
         self.batch = batch
-        self.student = model.outputs(batch.ids, batch.real, reads)
+        self.student = model.outputs(batch.ids, batch.real, reads, segments=batch.segments)
         self._model = model
         self._reads = reads
         self._teachers: dict[bool, Outputs] = {}
@@ -28,8 +28,9 @@ class ForwardPass:
     def teacher(self, *, dropout: bool = False) -> Outputs:
         """Return the dense model's outputs on the same tokens, without gradients."""
         if dropout not in self._teachers:
+            batch = self.batch
             self._teachers[dropout] = self._model.teacher_outputs(
-                self.batch.ids, self.batch.real, self._reads, dropout=dropout
+                batch.ids, batch.real, self._reads, segments=batch.segments, dropout=dropout
             )
         return self._teachers[dropout]
 

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from tamt_ray.values.base import Frozen
 from tamt_ray.values.table import Table
-from tamt_ray.values.text import Text, TextForm
+from tamt_ray.values.text import Corruption, Text, TextForm
 
 
 class Corpus(Frozen):
@@ -24,16 +24,17 @@ class Corpus(Frozen):
     mlm_probability: float = Field(default=0.15, gt=0, lt=1)
     """Share of tokens that are predicted; of these 80 % masked, 10 % random, 10 % kept."""
     max_train_blocks: int | None = Field(default=None, ge=1)
-    """Only the first so many blocks (paragraphs with `text: paragraphs`); all by default."""
+    """Only the first so many blocks (sequences with `text: documents`); all by default."""
     max_validation_blocks: int | None = Field(default=None, ge=1)
     """Only the first so many validation blocks; all by default."""
 
-    def training(self, form: TextForm = "blocks") -> Text:
+    def training(self, form: TextForm = "blocks", corruption: Corruption = "mlm") -> Text:
         """Return the text that searches and MLM heads are trained on."""
-        return Text(
+        text = Text(
             table=self.train, column=self.column, form=form, block_size=self.block_size,
             limit=self.max_train_blocks, mlm_probability=self.mlm_probability,
         )  # fmt: skip
+        return text.corrupted(corruption)
 
     def evaluation(self) -> Text:
         """Return the held-out text on which losses are measured."""

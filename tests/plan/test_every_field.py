@@ -43,7 +43,7 @@ OTHER_WORDS = {
     "accuracy": "matthews", "pearson": "spearman", "f1": "exact_match", "native": "mean",
     "omp": "random",
     "signed": "magnitude", "at_least": "above", "all": "tensor", "float32": "bfloat16",
-    "blocks": "paragraphs", "paragraphs": "blocks",
+    "blocks": "documents", "documents": "blocks",
 }  # fmt: skip
 
 

@@ -162,6 +162,42 @@ def test_the_dense_model_is_part_of_every_comparison(small: Plan) -> None:
     assert all(small.units[cell.unit].config.mask is None for cell in dense)
 
 
+@pytest.mark.parametrize(
+    ("entry", "probability", "one_token"),
+    [
+        ("tamt_mlm", 0.15, False),
+        ("tamt_mlm_kd", 0.15, False),
+        ("tamt_kd", 0.0, False),
+        ("{method: tamt_kd, corruption: mlm}", 0.15, False),
+        ("{method: tamt_kd, recipe: released_code}", 0.0, True),
+        ("{method: tamt_mlm_kd, recipe: released_code}", 0.15, False),
+    ],
+)
+def test_distillation_alone_reads_clean_text(
+    entry: str, probability: float, one_token: bool
+) -> None:
+    before, _, after = SMALL.partition("methods: ")
+    plan = expand(parse_sweep(f"{before}methods: [{entry}]\n{after.partition(chr(10))[2]}"))
+    texts = {
+        (unit.config.text.mlm_probability, unit.config.text.one_token)
+        for unit in plan.units.values()
+        if isinstance(unit.config, TamtSearch)
+    }
+    assert texts == {(probability, one_token)}
+
+
+def test_an_evaluation_reads_corrupted_and_clean_text(small: Plan) -> None:
+    """MLM takes one pass over the corrupted text; distillation two over the clean one."""
+    config = next(u.config for u in small.units.values() if u.kind == "pretrain_eval")
+    assert isinstance(config, PretrainEvalConfig)
+    passes = {
+        objectives: config.model_copy(update={"objectives": objectives}).operations
+        for objectives in [(Mlm(),), (Kd(),), (Mlm(), Kd())]
+    }
+    once = passes[Mlm(),]
+    assert list(passes.values()) == [once, 2 * once, 3 * once]
+
+
 def test_gangs_train_and_the_fleet_does_the_rest(small: Plan) -> None:
     lanes = {
         (unit.kind, unit.labels["method"] if unit.kind == "search" else ""): unit.config.lane

@@ -24,7 +24,7 @@ TABLE = {"split": None, "delimiter": None, "header": True, "encoding": "utf-8", 
 MODEL = {"source": "dir:m", "head": None, "prune": ["*"], "pooler": False, "pooling": "native",
          "parameters": 110e6}  # fmt: skip
 TEXT = {"column": "text", "form": "blocks", "block_size": 512, "limit": None,
-        "mlm_probability": 0.15}  # fmt: skip
+        "mlm_probability": 0.15, "one_token": False}  # fmt: skip
 TRAIN = {"table": {"source": "dir:a.txt", **TABLE}, **TEXT}
 VALIDATION = {"table": {"source": "dir:b.txt", **TABLE}, **TEXT}
 TRAINING = {"batch_size": 16, "micro_batch": 4, "horizon": 27920, "log_every": 50,
@@ -80,20 +80,21 @@ SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
     ),
     "tamt": (
         {"kind": "search", "method": "tamt", "model": MODEL,
-         "text": {**TRAIN, "form": "paragraphs"},
+         "text": {**TRAIN, "form": "documents"},
          "training": TRAINING, "optimizer": {**OPTIMIZER, "lr": 2e-5}, "scoring": SCORING,
          "objective": [MLM, {**KD, "weight": 0.5}], "sparsity": 0.5, "seed": 1, "steps": 11000,
          "head": None, "workers": None},
         '{"kind":"search","method":"tamt","model":{"source":"dir:m"},"objective":['
         '{"objective":"mlm"},{"objective":"kd","weight":0.5}],"optimizer":{"lr":2e-05},"seed":1,'
-        '"sparsity":0.5,"steps":11000,"text":{"form":"paragraphs","table":{"source":"dir:a.txt"}},'
+        '"sparsity":0.5,"steps":11000,"text":{"form":"documents","table":{"source":"dir:a.txt"}},'
         '"training":{}}',
     ),
     "pretrain_eval": (
         {"kind": "pretrain_eval", "model": MODEL, "text": VALIDATION, "objectives": [MLM, KD],
          "evaluation": {"batch_size": 16, "seed": 0}, "mask": None, "head": None},
         '{"evaluation":{},"kind":"pretrain_eval","model":{"source":"dir:m"},"objectives":'
-        '[{"objective":"mlm"},{"objective":"kd"}],"text":{"table":{"source":"dir:b.txt"}}}',
+        '[{"objective":"mlm"},{"objective":"kd"}],"text":{"table":{"source":"dir:b.txt"}},'
+        '"version":2}',
     ),
     "classification": (
         {"kind": "finetune", "model": MODEL, "seed": 1, "mask": None,
@@ -231,7 +232,9 @@ DECIDES: list[tuple[Edit, set[str]]] = [
     (put('"dir:a.txt"', '"dir:a.txt", part: head'), BY_TRAINING_TEXT),
     (put('"dir:a.txt"', '"dir:a.txt", encoding: latin-1'), BY_TRAINING_TEXT),
     (put("corpus: {", "corpus: {block_size: 64, "), BY_TRAINING_TEXT),
-    (put("corpus: {", "corpus: {mlm_probability: 0.2, "), BY_TRAINING_TEXT),
+    # Distillation reads clean text.
+    (put("corpus: {", "corpus: {mlm_probability: 0.2, "),
+     BY_TRAINING_TEXT - {"search tamt_kd "} - finetunes("tamt_kd")),
     (put("corpus: {", "corpus: {max_train_blocks: 9, "), BY_TRAINING_TEXT),
     (put("corpus: {", "corpus: {max_validation_blocks: 9, "), ALL_EVALUATIONS),
     (put("corpus: {", "corpus: {column: words, "), BY_TRAINING_TEXT),
@@ -250,7 +253,8 @@ DECIDES: list[tuple[Edit, set[str]]] = [
         "steps: 40, comparison: above", "steps: 40, rerank_every: 9", "steps: 40, eps: 1e-6",
         "steps: 40, rerank_first: true", "steps: 40, recipe: released_code")),
     *((put("steps: 50", word), follow("tamt_kd")) for word in (
-        "steps: 50, text: paragraphs", "steps: 50, recipe: released_code")),
+        "steps: 50, text: documents", "steps: 50, corruption: mlm",
+        "steps: 50, corruption: one_token", "steps: 50, recipe: released_code")),
     *((distilled(word), follow("tamt_kd")) for word in (
         "pads: true", "teacher_dropout: true", "weight: 0.5")),
     (put("sparsities: [0.2]", "sparsities: [0.4]"), follow(*METHODS) - {"search full "}),
@@ -283,6 +287,8 @@ def test_what_decides_a_result_changes_that_unit_and_what_reads_it(
         put("mini:", "bert:"),
         put("stsb:", "similarity:"),
         put("steps: 40", "steps: 40, name: mine"),
+        put("steps: 40", "steps: 40, corruption: mlm"),
+        put("steps: 50", "steps: 50, corruption: none"),
         put("[random, omp,", "[omp, {method: random, name: luck},"),
         put('"dir:m"', '"dir:m", parameters: 5e6'),
         put("steps: 40", "steps: {0.2: 40, 0.3: 10}"),
@@ -298,7 +304,7 @@ def test_what_decides_a_result_changes_that_unit_and_what_reads_it(
         put("{method: tamt_mlm,", "{method: tamt, objective: [mlm],"),
         put("{steps: 5}", "{steps: 5, batch_size: 16}"),
     ],
-    ids=range(18),
+    ids=range(20),
 )
 def test_names_places_and_pace_change_no_unit(edit: Edit) -> None:
     before, after = expand(parse_sweep(SWEEP)), expand(parse_sweep(edit(SWEEP)))

@@ -20,9 +20,10 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from tamt_ray.data.blocks import load_blocks, load_paragraphs
+from tamt_ray.data.blocks import load_blocks
 from tamt_ray.data.checkpoint import load_checkpoint
-from tamt_ray.data.tokens import Blocks, Paragraphs
+from tamt_ray.data.documents import load_documents
+from tamt_ray.data.tokens import Blocks, Documents
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.values.corpus import Corpus
 
@@ -136,9 +137,14 @@ def sentences(rows: int, seed: int) -> list[str]:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """About 150 blocks of 16 tokens to train on, from parquet, and 30 to validate, from text."""
+    """About 150 blocks of 16 tokens to train on, from parquet, and 30 to validate, from text.
+
+    Three sentences to train on are a document.
+    """
     path = tmp_path_factory.mktemp("corpus")
-    pq.write_table(pa.table({"text": sentences(120, 1)}), path / "train.parquet")
+    lines = sentences(120, 1)
+    rows = [row for n in range(0, 120, 3) for row in ("", *lines[n : n + 3])]
+    pq.write_table(pa.table({"text": rows}), path / "train.parquet")
     (path / "validation.txt").write_text("\n".join(sentences(25, 2)) + "\n")
     return Corpus.model_validate(
         {
@@ -156,9 +162,9 @@ def train_blocks(corpus: Corpus) -> Callable[[Path], Blocks]:
 
 
 @pytest.fixture
-def train_paragraphs(corpus: Corpus) -> Callable[[Path], Paragraphs]:
-    """The training paragraphs for a model, of 5 to 14 words."""
-    return lambda path: load_paragraphs(corpus.training("paragraphs"), f"dir:{path}")
+def train_documents(corpus: Corpus) -> Callable[[Path], Documents]:
+    """The training documents for a model, of 13 words at most in one or two parts."""
+    return lambda path: load_documents(corpus.training("documents"), f"dir:{path}")
 
 
 @pytest.fixture

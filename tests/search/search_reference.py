@@ -180,6 +180,8 @@ class Reference:
         inputs = {
             "input_ids": batch.ids, "attention_mask": batch.real, "output_hidden_states": True
         }  # fmt: skip
+        if batch.segments is not None:
+            inputs["token_type_ids"] = batch.segments
         everything = torch.ones_like(batch.ids, dtype=torch.bool)
         counted = everything if pads or batch.real is None else batch.real
         student = functional_call(

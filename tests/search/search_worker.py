@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import distributed
 
-from tamt_ray.data.blocks import load_blocks, load_paragraphs
+from tamt_ray.data.blocks import load_blocks
+from tamt_ray.data.documents import load_documents
 from tamt_ray.masks.mask import Mask
 from tamt_ray.objectives.base import needs_head
 from tamt_ray.objectives.kd import Kd
@@ -26,7 +27,7 @@ from tamt_ray.values.scoring import Scoring
 from tamt_ray.values.training import Training
 
 STEPS = 8
-METHODS = ("kd", "mlm_kd", "imp", "paragraphs", "short")
+METHODS = ("kd", "mlm_kd", "imp", "documents", "short")
 
 
 def search_all(team: Team, model: Path, corpus: str, results: Path) -> None:
@@ -37,7 +38,7 @@ def search_all(team: Team, model: Path, corpus: str, results: Path) -> None:
     training = Training(batch_size=5, micro_batch=1, horizon=20, log_every=1)
     stream = Stream(blocks, 5, 7, 0.15)
     optimizer = Optimizer(lr=0.0037, clip=0.5)
-    terms = {"mlm_kd": (Mlm(), Kd()), "paragraphs": (Kd(teacher_dropout=True),)}
+    terms = {"mlm_kd": (Mlm(), Kd()), "documents": (Kd(teacher_dropout=True),)}
     masks: dict[str, torch.Tensor] = {}
     curves: dict[str, list[float]] = {}
     for method in METHODS:
@@ -49,10 +50,10 @@ def search_all(team: Team, model: Path, corpus: str, results: Path) -> None:
             mask = prune_trained(theta, below, 0.5)
         else:
             settings, drawn, scoring = Settings(training, optimizer, STEPS, 7), stream, Scoring()
-            if method == "paragraphs":
+            if method == "documents":
                 # Micro-batches of unequal numbers of tokens, and a density that drifts.
-                paragraphs = load_paragraphs(text.training("paragraphs"), f"dir:{model}")
-                drawn = Stream(paragraphs, 5, 7, 0.15)
+                documents = load_documents(text.training("documents"), f"dir:{model}")
+                drawn = Stream(documents, 5, 7, 0.15)
                 scoring = Scoring(comparison="above", rerank_every=3)
             if method == "short":
                 short = training.model_copy(update={"gradients": "bfloat16"})

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tamt_ray.data.tokens import Blocks, Paragraphs, Special
+from tamt_ray.data.tokens import Blocks, Documents, Special
 from tamt_ray.search.masking import Corrupted, Stream, corrupt, join
 
 VOCABULARY = 1000
@@ -141,11 +141,11 @@ def test_a_block_is_corrupted_anew_every_time() -> None:
 
 
 def test_padding_is_neither_chosen_nor_shown_as_text() -> None:
-    """Paragraphs of 1 to 61 words, padded to 64."""
+    """Documents of one part with 1 to 61 words, padded to 64."""
     lengths = torch.arange(1, 62)
     generator = torch.Generator().manual_seed(0)
     words = torch.randint(5, VOCABULARY, (int(lengths.sum()),), generator=generator)
-    text = Paragraphs(words.int(), lengths.cumsum(0), 64, SPECIAL)
+    text = Documents(words.int(), lengths.cumsum(0), lengths, 64, 1, SPECIAL)
     drawn = [join(corrupt(text, list(range(61)), [seed * 61 + r for r in range(61)], 0.15))
              for seed in range(40)]  # fmt: skip
     places = torch.arange(64)
@@ -157,10 +157,64 @@ def test_padding_is_neither_chosen_nor_shown_as_text() -> None:
         assert not batch.chosen[:, 0].any()
         assert not batch.chosen[torch.arange(61), lengths + 1].any()
         assert (batch.ids[torch.arange(61), lengths + 1] == SPECIAL.sep).all()
-        assert torch.equal(original(batch), torch.stack([text.row(r)[0] for r in range(61)]))
+        assert torch.equal(original(batch), torch.stack([text.row(r).ids for r in range(61)]))
     n = 40 * int(lengths.sum())
     assert abs(sum(len(batch.labels) for batch in drawn) / n - 0.15) < bound(0.15, n)
 
 
-def test_full_blocks_need_no_attention_mask() -> None:
-    assert join(corrupt(blocks(2, 16), [0, 1], [0, 1], 0.15)).real is None
+@pytest.mark.parametrize("between", [1, 2])
+def test_no_separator_of_a_pair_is_ever_chosen(between: int) -> None:
+    """A of 1 to 20 words and B of 10, as BERT and as RoBERTa has them."""
+    first = torch.arange(1, 21)
+    words = torch.full((int((first + 10).sum()),), 9, dtype=torch.int32)
+    text = Documents(words, (first + 10).cumsum(0), first, 40, between, SPECIAL)
+    rows = list(range(20)) * 30
+    drawn = join(corrupt(text, rows, list(range(600)), 0.5))
+    assert drawn.real is not None
+    assert drawn.segments is not None
+    ids, lengths = original(drawn), (first + 10 + 2 + between).repeat(30)
+    assert torch.equal(drawn.real.sum(1), lengths)
+    assert torch.equal((ids == SPECIAL.sep).sum(1), torch.full((600,), between + 1))
+    # The second segment begins behind A's separator.
+    assert torch.equal(drawn.segments.sum(1), torch.full((600,), 10 + between))
+    assert torch.equal(drawn.segments.argmax(1), (first + 2).repeat(30))
+    assert set(ids[drawn.chosen].tolist()) == {9}
+    assert abs(len(drawn.labels) / (30 * len(words)) - 0.5) < bound(0.5, 30 * len(words))
+
+
+def test_full_blocks_need_no_attention_mask_and_no_segments() -> None:
+    found = join(corrupt(blocks(2, 16), [0, 1], [0, 1], 0.15))
+    assert found.real is None
+    assert found.segments is None
+
+
+def test_clean_text_is_the_text_and_nothing_is_predicted() -> None:
+    text = blocks(6, 64)
+    batch = join(Stream(text, 6, 3, 0.0).batch(0))
+    assert sorted(map(tuple, batch.ids.tolist())) == sorted(map(tuple, text.ids.tolist()))
+    assert not batch.chosen.any()
+    assert len(batch.labels) == 0
+
+
+def test_one_token_of_a_block_is_drawn_once_for_all_epochs_and_seeds() -> None:
+    text = blocks(500, 64)
+
+    def epoch(number: int, seed: int) -> dict[tuple[int, ...], Corrupted]:
+        """One pass over the text, by the original ids."""
+        found = Stream(text, 500, seed, 0.0, one_token=True).batch(number)
+        return {tuple(original(block)[0].tolist()): block for block in found}
+
+    first = epoch(0, 1)
+    assert len(first) == 500
+    for other in (epoch(1, 1), epoch(0, 2)):
+        assert list(other) != list(first)
+        for ids, block in first.items():
+            assert torch.equal(other[ids].ids, block.ids)
+            assert torch.equal(other[ids].chosen, block.chosen)
+    whole = join(list(first.values()))
+    assert (whole.chosen.sum(1) == 1).all()
+    assert not whole.chosen[:, [0, -1]].any()
+    places = whole.chosen.nonzero()[:, 1].float()
+    assert abs(float(places.mean()) - 31.5) < 5 * 62 / math.sqrt(12 * 500)
+    masked = whole.ids[whole.chosen] == SPECIAL.mask
+    assert abs(float(masked.float().mean()) - 0.8) < bound(0.8, 500)

@@ -1,5 +1,6 @@
 """The pre-training losses of a subnetwork by transformers' own loss."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from tamt_ray.data.history import NonFiniteLossError
 from tamt_ray.data.tokens import Blocks
 from tamt_ray.masks.mask import Mask
+from tamt_ray.objectives.kd import Kd
 from tamt_ray.plan.config import PAPER_TERMS
 from tamt_ray.search import evaluate
 from tamt_ray.search.evaluate import pretraining_losses
@@ -19,6 +21,8 @@ from .search_reference import Reference
 
 LoadModel = Callable[[Path], LanguageModel]
 LoadBlocks = Callable[[Path], Blocks]
+Drawn = defaultdict[float, list[Corrupted]]
+"""Blocks that an evaluation read, in order, by the share of tokens that are predicted."""
 
 
 def measure(
@@ -31,14 +35,14 @@ def measure(
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Corrupted]:
-    """The corrupted blocks that the evaluation read, in order."""
-    found: list[Corrupted] = []
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    """The blocks that the evaluation read."""
+    found: Drawn = defaultdict(list)
     genuine = evaluate.corrupt
 
-    def watched(*arguments: object) -> list[Corrupted]:
-        batch = genuine(*arguments)  # pyright: ignore
-        found.extend(batch)
+    def watched(text: Blocks, rows: list[int], seeds: list[int], share: float) -> list[Corrupted]:
+        batch = genuine(text, rows, seeds, share)
+        found[share].extend(batch)
         return batch
 
     monkeypatch.setattr(evaluate, "corrupt", watched)
@@ -46,8 +50,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Corrupted]:
 
 
 @pytest.mark.parametrize("sparsity", [None, 0.5, 0.9])
-def test_losses_are_transformers_own_on_the_same_corrupted_text(
-    encoder: Path, load: LoadModel, validation_blocks: LoadBlocks, drawn: list[Corrupted],
+def test_mlm_is_transformers_own_on_the_same_corrupted_text_and_distillation_reads_clean_text(
+    encoder: Path, load: LoadModel, validation_blocks: LoadBlocks, drawn: Drawn,
     sparsity: float | None,
 ) -> None:  # fmt: skip
     model = load(encoder)
@@ -60,17 +64,25 @@ def test_losses_are_transformers_own_on_the_same_corrupted_text(
         name: weight * mask[name.removeprefix(reference.prefix)] if mask else weight
         for name, weight in reference.matrices.items()
     }
-    assert len(drawn) == len(validation_blocks(encoder).ids) > 20
-    everything = join(drawn)
+    assert len(drawn[0.15]) == len(validation_blocks(encoder).ids) > 20
+    everything = join(drawn[0.15])
     with torch.no_grad():
         expected = {name: float(v) for name, v in reference.losses(replaced, everything).items()}
         whole = {**replaced, reference.decoder: replaced[reference.embedding]}
         masked_decoder = float(reference.losses(whole, everything)["mlm_loss"])
     assert found["mlm_loss"] == pytest.approx(expected["mlm_loss"], rel=1e-5)
-    assert found["kd_loss"] == pytest.approx(expected["kd_loss"], rel=1e-5, abs=1e-12)
     assert found["predicted_tokens"] == len(everything.labels)
     if mask:
         assert abs(found["mlm_loss"] - masked_decoder) > 1e-2
+        clean = join(drawn[0.0])
+        assert torch.equal(clean.ids, validation_blocks(encoder).ids.long())
+        with torch.no_grad():
+            distance = float(reference.losses(replaced, clean)["kd_loss"])
+        assert found["kd_loss"] == pytest.approx(distance, rel=1e-5)
+        assert abs(found["kd_loss"] - expected["kd_loss"]) > 1e-4
+    else:
+        assert found["kd_loss"] == 0.0
+        assert not drawn[0.0], "the dense model was compared with itself"
 
 
 def test_the_batch_size_changes_nothing(
@@ -88,7 +100,7 @@ def test_the_batch_size_changes_nothing(
 
 
 def test_every_subnetwork_predicts_the_same_tokens(
-    bert: Path, load: LoadModel, validation_blocks: LoadBlocks, drawn: list[Corrupted]
+    bert: Path, load: LoadModel, validation_blocks: LoadBlocks, drawn: Drawn
 ) -> None:
     dense = load(bert).dense
     masks = [None, Mask.by_magnitude(dense, 0.5), Mask.at_random(dense, 0.9, 1)]
@@ -97,13 +109,13 @@ def test_every_subnetwork_predicts_the_same_tokens(
         drawn.clear()
         torch.manual_seed(number)
         measure(load(bert), mask, validation_blocks(bert), batch_size=number + 2)
-        seen.append(join(drawn))
+        seen.append(join(drawn[0.15]))
     for other in seen[1:]:
         assert torch.equal(other.ids, seen[0].ids)
         assert torch.equal(other.chosen, seen[0].chosen)
     drawn.clear()
     measure(load(bert), None, validation_blocks(bert), seed=1)
-    assert not torch.equal(join(drawn).chosen, seen[0].chosen)
+    assert not torch.equal(join(drawn[0.15]).chosen, seen[0].chosen)
 
 
 def test_the_dense_model_is_at_no_distance_from_itself(
@@ -125,3 +137,18 @@ def test_a_loss_that_is_not_a_number_is_an_error(
     next(iter(model.head_parameters().values())).data[0] = float("nan")
     with pytest.raises(NonFiniteLossError):
         measure(model, None, validation_blocks(bert))
+
+
+def test_terms_that_predict_nothing_need_no_corrupted_text(
+    bert: Path, load: LoadModel, validation_blocks: LoadBlocks, drawn: Drawn
+) -> None:
+    model = load(bert)
+    mask, text = Mask.by_magnitude(model.dense, 0.5), validation_blocks(bert)
+    both = measure(load(bert), mask, text)
+    drawn.clear()
+    alone = pretraining_losses(
+        model, mask, text, [Kd()], probability=0.15, seed=0, batch_size=8,
+        device=torch.device("cpu"),
+    )  # fmt: skip
+    assert set(drawn) == {0.0}
+    assert alone == {"kd_loss": both["kd_loss"], "predicted_tokens": 0.0}

@@ -208,9 +208,9 @@ def test_the_teacher_runs_once_per_micro_batch_and_only_if_a_term_asks(
     model.prune(Mask.by_magnitude(model.dense, 0.5))
     genuine, asked = model.teacher_outputs, list[bool]()
 
-    def counted(*given: object, dropout: bool) -> object:
+    def counted(*given: object, dropout: bool, **others: object) -> object:
         asked.append(dropout)
-        return genuine(*given, dropout=dropout)  # pyright: ignore
+        return genuine(*given, dropout=dropout, **others)  # pyright: ignore
 
     model.teacher_outputs = counted  # pyright: ignore
     SearchLoss(model, [Mlm()])(BATCH, [3])

@@ -243,3 +243,22 @@ def test_weights_that_are_none_are_refused_by_name(encoder: Path, tmp_path: Path
     save_file(tensors, broken / "model.safetensors", {"format": "pt"})
     with pytest.raises(UnsupportedModelError, match=r"word_embeddings\.weight"):
         LanguageModel(broken)
+
+
+def test_segments_reach_a_model_that_tells_them_apart_and_no_other(
+    make_model: MakeModel, load: LoadModel
+) -> None:
+    ids = torch.tensor([[2, 5, 6, 3, 8, 3]])
+    segments = torch.tensor([[0, 0, 0, 0, 1, 1]])
+    for types in (2, 1):
+        path = make_model("bert", type_vocab_size=types)
+        model = load(path).eval()
+        found = model.outputs(ids, reads={"states"}, segments=segments).states
+        taught = model.teacher_outputs(ids, reads={"states"}, segments=segments).states
+        published = AutoModelForMaskedLM.from_pretrained(path).eval()
+        given = {"token_type_ids": segments} if types == 2 else {}
+        expected = published(input_ids=ids, output_hidden_states=True, **given).hidden_states[1:]
+        for mine, teacher, theirs in zip(found, taught, expected, strict=True):
+            torch.testing.assert_close(mine, theirs)
+            torch.testing.assert_close(teacher, theirs)
+        assert torch.equal(found[0], model.outputs(ids, reads={"states"}).states[0]) == (types == 1)

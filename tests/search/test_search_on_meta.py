@@ -50,7 +50,7 @@ def model(meta: torch.device, noisy: Path, monkeypatch: pytest.MonkeyPatch) -> L
 
 
 @pytest.mark.parametrize(
-    ("terms", "scoring", "paragraphs"),
+    ("terms", "scoring", "documents"),
     [
         ("mlm", EXACT, False),
         ("kd", EXACT, True),
@@ -60,10 +60,10 @@ def model(meta: torch.device, noisy: Path, monkeypatch: pytest.MonkeyPatch) -> L
 )
 def test_mask_training(
     model: LanguageModel, steps: list[int], noisy: Path, meta: torch.device,
-    train_blocks: LoadText, train_paragraphs: LoadText,
-    terms: str, scoring: Scoring, *, paragraphs: bool,
+    train_blocks: LoadText, train_documents: LoadText,
+    terms: str, scoring: Scoring, *, documents: bool,
 ) -> None:  # fmt: skip
-    text = (train_paragraphs if paragraphs else train_blocks)(noisy)
+    text = (train_documents if documents else train_blocks)(noisy)
     objective = terms_of(terms)
     weights = masked_weights(model, objective, 0.7, scoring, 1)
     setting = settings(3, 1e-3, **(BERT_ADAM if scoring is RELEASED else {}))

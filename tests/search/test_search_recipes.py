@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tamt_ray.data.tokens import Blocks, Paragraphs
+from tamt_ray.data.tokens import Blocks, Documents
 from tamt_ray.masks.mask import Mask
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.masking import Stream, join
@@ -31,7 +31,7 @@ from .search_reference import Reference, Rules
 
 LoadModel = Callable[[Path], LanguageModel]
 LoadBlocks = Callable[[Path], Blocks]
-LoadParagraphs = Callable[[Path], Paragraphs]
+LoadDocuments = Callable[[Path], Documents]
 LR = 0.0037
 ZEROS = {640: 448, 256: 179, 512: 358}
 """At 70 % of matrices of 40 × 16, 16 × 16 and 16 × 32."""
@@ -95,13 +95,16 @@ def test_every_step_equals_the_reference(
 
 
 def test_distillation_of_the_released_code_equals_the_reference(
-    bert: Path, load: LoadModel, train_paragraphs: LoadParagraphs, monkeypatch: pytest.MonkeyPatch
+    bert: Path, load: LoadModel, train_documents: LoadDocuments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """BertAdam with decay and clipping by tensor; paragraphs with pads; φ after steps 1, 4, 8."""
+    """BertAdam with decay and clipping by tensor; documents with pads; φ after steps 1, 4, 8."""
     steps = 9
-    stream = Stream(train_paragraphs(bert), 4, 5, 0.15)
+    stream = Stream(train_documents(bert), 4, 5, 0.15)
     batches = [join(stream.batch(step)) for step in range(steps)]
     assert sum(int((~batch.real).sum()) for batch in batches if batch.real is not None) > 30
+    assert (
+        sum(int(batch.segments.any(1).sum()) for batch in batches if batch.segments is not None) > 2
+    )
     reference = Reference(bert)
     expected = reference.train_mask(
         ["kd_loss"], batches, {n: ZEROS[w.numel()] for n, w in reference.matrices.items()},
@@ -265,11 +268,11 @@ def test_only_the_matrices_that_are_named_are_masked_and_trained(
 @pytest.mark.parametrize("pads", [False, True])
 @pytest.mark.parametrize("micro_batch", [1, 3, 4])
 def test_micro_batches_of_unequal_length_are_shares_of_one_mean(
-    bert: Path, load: LoadModel, train_paragraphs: LoadParagraphs, micro_batch: int, pads: bool
+    bert: Path, load: LoadModel, train_documents: LoadDocuments, micro_batch: int, pads: bool
 ) -> None:
     found = []
     for size in (2, micro_batch):
-        stream = Stream(train_paragraphs(bert), 4, 5, 0.15)
+        stream = Stream(train_documents(bert), 4, 5, 0.15)
         found.append(
             train_mask(
                 doubled(load(bert)), terms_of("mlm_kd", pads=pads), 0.7, RELEASED_KD, stream,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tamt_ray.data.history import History
-from tamt_ray.data.tokens import Blocks, Paragraphs
+from tamt_ray.data.tokens import Blocks, Documents
 from tamt_ray.masks.mask import Mask
 from tamt_ray.objectives.base import Objective
 from tamt_ray.search.head import train_head
@@ -77,7 +77,7 @@ def search(
     noisy: Path,
     load: LoadModel,
     train_blocks: Callable[[Path], Blocks],
-    train_paragraphs: Callable[[Path], Paragraphs],
+    train_documents: Callable[[Path], Documents],
     request: pytest.FixtureRequest,
 ) -> Search:
     """The search named by the test's `method`, on a model with dropout."""
@@ -86,7 +86,7 @@ def search(
     def run(shelf: Shelf, steps: int) -> tuple[Mask | None, History]:
         model = load(noisy)
         released = method == "drifting_kd"
-        text = train_paragraphs(noisy) if released else train_blocks(noisy)
+        text = train_documents(noisy) if released else train_blocks(noisy)
         stream, team = Stream(text, 4, 1, 0.15), Team()
         setting = settings(
             steps, LR, bias_correction=not released, weight_decay=0.01 if released else 0.0

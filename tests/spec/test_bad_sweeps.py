@@ -162,6 +162,8 @@ def test_impossible_values(old: str, new: str, starts: str) -> None:
          "14: `methods.3.objective`: `tamt_kd` stands for objective", "write `method: tamt`"),
         ("- method: tamt_kd", "- method: tamt\n    objective: [kd, {objective: kd, pads: true}]",
          "13: `methods.3.objective`: a loss term is given twice", "give it once with a `weight`"),
+        ("- method: tamt_kd", "- method: tamt_mlm_kd\n    corruption: none",
+         "13: `methods.3.corruption`: a loss term predicts tokens", "clean text has none"),
         ("  - omp", '  - {method: imported, masks: "dir:m-{size}.st"}',
          "10: `methods.1.masks`: {size} stands for nothing", "{model}, {sparsity}, {seed}"),
         ("  - omp", '  - {method: imported, masks: "hf:a/b"}',

@@ -47,7 +47,7 @@ def test_the_papers_mlm_searches(name: str) -> None:
     assert (found.bias_correction, found.clip, found.clip_per) == (True, 1.0, "all")
     assert (found.comparison, found.rerank_every, found.rerank_first) == ("at_least", 1, False)
     assert (found.threshold, found.scale, found.init) == (0.01, 2.0, "omp")
-    assert found.text == "blocks"
+    assert (found.text, found.corruption) == ("blocks", "auto")
     assert Kd() in found.objective if name == "tamt_mlm_kd" else found.objective == (Mlm(),)
     assert (Kd().weight, Kd().pads, Kd().teacher_dropout) == (1, False, False)
 
@@ -65,12 +65,12 @@ def test_the_released_mlm_searches(name: str) -> None:
 
 def test_the_released_distillation() -> None:
     """φ at step 1, then every 100; BertAdam 2e-5, eps 1e-6, decay 0.01 on the scores, clip a
-    tensor; padded paragraphs, pads averaged in; dropout in the teacher."""
+    tensor; padded documents, pads averaged in; dropout in the teacher."""
     found = tamt("tamt_kd", "released_code")
     assert (found.comparison, found.rerank_every, found.rerank_first) == ("above", 100, True)
     assert (found.lr, found.eps, found.weight_decay) == (2e-5, 1e-6, 0.01)
     assert (found.bias_correction, found.clip, found.clip_per) == (False, 1.0, "tensor")
-    assert found.text == "paragraphs"
+    assert (found.text, found.corruption) == ("documents", "one_token")
     assert found.objective == (Kd(pads=True, teacher_dropout=True),)
 
 

@@ -16,8 +16,12 @@ def test_each_text_has_its_own_table_and_limit_and_both_share_the_rest() -> None
     shared = {"column": "words", "block_size": 64, "mlm_probability": 0.2}
     train = Text.model_validate({"table": TRAIN, "limit": 5, **shared})
     assert corpus.training() == train
-    assert corpus.training("paragraphs") == train.model_copy(update={"form": "paragraphs"})
+    assert corpus.training("documents") == train.model_copy(update={"form": "documents"})
     assert corpus.evaluation() == Text.model_validate({"table": VALIDATION, "limit": 7, **shared})
+    clean = {"mlm_probability": 0, "one_token": False}
+    assert corpus.training(corruption="none") == train.model_copy(update=clean)
+    one = {"mlm_probability": 0, "one_token": True}
+    assert corpus.training(corruption="one_token") == train.model_copy(update=one)
 
 
 def test_what_a_sweep_file_leaves_out_is_left_out_of_both() -> None:
