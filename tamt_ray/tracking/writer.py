@@ -55,7 +55,9 @@ class Writer:
         with self._careful(head.key, head.parent):
             known = self._runs.find(head.key)
             before = known and known.stamps.get(record.id)
-            finals = {point.name for point in outline.unit_points(record, [])}
+            finals = {
+                point.name for point in outline.unit_points(record, [], outline.headline(unit))
+            }
             if known and before == stamp and finals <= known.metrics:
                 return False
             failed = known and known.status == "FAILED" and not known.stamps

@@ -70,7 +70,9 @@ def test_known_pairs_are_not_compared_again(plan: Plan, vouched: dict) -> None:
     assert not reader.read
     # One mask with new content: it is compared with the six others, which takes all of them.
     omp = next(unit for unit in vouched if getattr(plan.units[unit].config, "method", "") == "omp")
-    changed = vouched[omp].model_copy(update={"artifacts": {MASK: Artifact(sha256="f", bytes=2)}})
+    changed = vouched[omp].model_copy(
+        update={"artifacts": {MASK: Artifact(sha256="f" * 64, bytes=2)}}
+    )
     again = distances(searches, vouched | {omp: changed}, reader.shelf(first))
     assert again.drop("mask_a", "mask_b").equals(first.drop("mask_a", "mask_b"))
     assert reader.read[omp] >= 1

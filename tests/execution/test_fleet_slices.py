@@ -38,6 +38,8 @@ class Case:
         self.worker._deterministic = False
         self.worker.reset_config({"offer": [OFFERS[0]], "holder": "trial-7"})
         monkeypatch.setattr(fleet, "Attempt", self.attempt)
+        self.found = fleet.committed
+        monkeypatch.setattr(fleet, "committed", self.committed)
         monkeypatch.setattr(fleet, "this_worker", lambda: "here")
         monkeypatch.setattr(fleet.time, "monotonic", lambda: self.now)
 
@@ -48,6 +50,9 @@ class Case:
     def attempt(self, board: object, store: object, holder: str, offer: Offer) -> "Case":
         self.offer = offer
         return self
+
+    def committed(self, store: Store | None, offer: Offer) -> Record | None:
+        return self.found(store, offer) if store else None
 
     def landed(self, holder: str, record: Record) -> None:
         self.landed_there.append((holder, record))

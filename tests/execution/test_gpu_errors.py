@@ -1,6 +1,8 @@
 """What GPUs say when they fail, and what a run does about it: each text is the libraries' own."""
 
 import os
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from tamt_ray.execution import share
 from tamt_ray.execution.device import worker_device
 from tamt_ray.execution.errors import fault_of
 from tamt_ray.execution.faults import Fault
+from tamt_ray.execution.inherited import Inherited
 from tamt_ray.execution.policy import Past, Retry, decide
 from tamt_ray.search.team import RanksDifferError
 from tamt_ray.tasks.classification import Classification
@@ -202,4 +205,5 @@ def peak_share(error: Exception, monkeypatch: pytest.MonkeyPatch) -> float:
     task = Classification.model_validate(
         {"kind": "classification", "text": ["a"], "train": table, "validation": [table]}
     )
-    return share._peak_share(Model(source="hf:m"), task)
+    inherited = cast("Inherited", SimpleNamespace(take=lambda: None))
+    return share._peak_share(Model(source="hf:m"), task, inherited)

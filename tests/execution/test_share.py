@@ -50,7 +50,7 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> Set:
         class Ray:
             @staticmethod
             def remote(*, accelerator_type: str = "", **_: object) -> Callable[[object], object]:
-                def probe(model: Model, _: Task) -> object:
+                def probe(model: Model, _task: Task, _inherited: object) -> object:
                     return measure(accelerator_type, model.source)
 
                 return lambda _: SimpleNamespace(remote=probe)
@@ -66,6 +66,8 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> Set:
                 return found
 
         monkeypatch.setattr(share, "ray", Ray)
+        nothing = SimpleNamespace(of_this_process=lambda: None)
+        monkeypatch.setattr(share, "Inherited", nothing)
 
     return put
 

@@ -61,7 +61,8 @@ def test_the_lines_of_the_readme_keep_pruned_weights_at_zero(
     mask = half(model_dir)
     save_subnetwork(load_checkpoint(f"dir:{model_dir}"), mask, tmp_path / "subnetwork")
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (code,) = (each for each in examples if "apply_mask" in each)
     held: dict[str, object] = {}
     exec(code, held)  # noqa: S102
     model = held["model"]
