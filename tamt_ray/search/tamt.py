@@ -17,7 +17,8 @@ class MaskedWeights:
     """Scores S beside frozen weights W; the model's own tensors hold W ⊙ M at all times.
 
     M compares S (or |S|, by `ranking`) with a threshold φ of each matrix, chosen anew after step t,
-    counted from 1, where `rerank_every` divides t, and after t = 1 with `rerank_first`:
+    counted from 1, where `rerank_every` divides t; with `rerank_early` after t = 1 and where it
+    divides t + 1:
 
     - `at_least`: φ is the smallest score to be kept. M = S ≥ φ, but after a step that chooses φ,
       ties at φ are resolved, so that the sparsity is exact.
@@ -75,8 +76,7 @@ class MaskedWeights:
                 self._pruner.thresholds(at_least=self._at_least)
                 if scoring.init == "graded"
                 else {
-                    name: score.new_tensor(scoring.threshold)
-                    for name, score in self.scores.items()
+                    name: score.new_tensor(scoring.threshold) for name, score in self.scores.items()
                 }
             )
         self._write()
@@ -156,8 +156,9 @@ class MaskedWeights:
     @property
     def _reranks(self) -> bool:
         """Whether the last step was one after which φ is chosen."""
-        first = self._scoring.rerank_first and self._step == 1
-        return first or (self._step > 0 and self._step % self._scoring.rerank_every == 0)
+        early = self._scoring.rerank_early
+        due = (self._step + early) % self._scoring.rerank_every == 0
+        return self._step > 0 and (due or (early and self._step == 1))
 
     @property
     def _is_exact(self) -> bool:

@@ -11,7 +11,7 @@ class Optimizer(Frozen):
     """Adam with decoupled weight decay, and the clipping of its gradients."""
 
     lr: Positive = 5e-5
-    """At the first step; it falls linearly to zero over `search.horizon` steps."""
+    """At the first step; it falls linearly to zero over `decay_steps`."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     """β₁, β₂: decay rates of Adam's first and second moment."""
     eps: Positive = 1e-8

@@ -27,5 +27,6 @@ class Scoring(Frozen):
     """M = 1[S ≥ φ], ties resolved so that the sparsity is exact; or 1[S > φ] as it comes."""
     rerank_every: Count = 1
     """Steps between two choices of φ. Above 1 the density drifts from one to the next."""
-    rerank_first: bool = False
-    """Choose φ anew after the first step too."""
+    rerank_early: bool = False
+    """Choose φ anew after step 1 and then a step early: after step t where `rerank_every` divides
+    t + 1."""

@@ -50,7 +50,7 @@ class Rules:
     """Where recipes differ; the paper's by default."""
 
     every: int = 1
-    first: bool = False
+    early: bool = False
     above: bool = False
     magnitude: bool = False
     bert_adam: bool = False
@@ -72,7 +72,8 @@ class Selection:
         """After `step` steps."""
         rules = self._rules
         values = scores.detach().abs() if rules.magnitude else scores.detach()
-        if step and (step % rules.every == 0 or (rules.first and step == 1)):
+        due = (step + rules.early) % rules.every == 0
+        if step and (due or (rules.early and step == 1)):
             ranked = sorted(values.flatten().tolist())
             if rules.above:
                 self._threshold = ranked[self._zeros - 1]
