@@ -63,6 +63,7 @@ _READS: Mapping[Corruption, str] = {
 class TamtSearch(TrainedSearch):
     """One mask training."""
 
+    version: ClassVar[int] = 2
     length: ClassVar[str | None] = "steps"
     method: Literal["tamt"] = "tamt"
     objective: Terms

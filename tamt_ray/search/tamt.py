@@ -28,6 +28,7 @@ class MaskedWeights:
     After all other steps M compares the new S with the standing φ, and the number of zeros drifts.
     Before the first choice φ is `threshold`, under which M is the first mask. With
     `rerank_every: 1` and `at_least` the sparsity is exact after every step and no φ is kept.
+    A mask that is asked for has a φ of its own, so that its sparsity is exact but for ties.
     """
 
     def __init__(
@@ -83,8 +84,7 @@ class MaskedWeights:
 
     def keep(self, name: str) -> Tensor:
         """M of one trained matrix."""
-        scores = self.scores[name].detach()
-        ranked = scores.abs() if self._scoring.ranking == "magnitude" else scores
+        ranked = self._ranked(name)
         if self._is_exact:
             return keep_largest(ranked, self._zeros[name])
         phi = self._thresholds[name]
@@ -116,13 +116,14 @@ class MaskedWeights:
         torch._foreach_mul_(gradients, dense)  # pyright: ignore[reportPrivateImportUsage]
 
     def mask(self) -> Mask:
-        """The present subnetwork, whatever its sparsity."""
-        return Mask(
-            {
-                name: self._fixed[name] if name in self._fixed else self.keep(name)
-                for name in self._dense
-            }
-        )
+        """The subnetwork with φ chosen for the present scores; training goes on with the φ that
+        stands."""
+        phi = {} if self._at_least else self._pruner.thresholds(at_least=False)
+        found = dict(self._fixed)
+        for name, zeros in self._zeros.items():
+            ranked = self._ranked(name)
+            found[name] = ranked > phi[name] if name in phi else keep_largest(ranked, zeros)
+        return Mask({name: found[name] for name in self._dense})
 
     def figures(self) -> dict[str, float]:
         """`density`: the share of weights kept, over all masked matrices."""
@@ -164,6 +165,9 @@ class MaskedWeights:
     def _is_exact(self) -> bool:
         """Whether ties at φ are resolved in the present mask."""
         return self._always_exact or (self._at_least and self._reranks)
+
+    def _ranked(self, name: str) -> Tensor:
+        return self._pruner.matrices.ranked(name)
 
     def _write(self) -> None:
         if self._is_exact:

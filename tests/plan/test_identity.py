@@ -87,7 +87,7 @@ SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
         '{"kind":"search","method":"tamt","model":{"source":"dir:m"},"objective":['
         '{"objective":"mlm"},{"objective":"kd","weight":0.5}],"optimizer":{"lr":2e-05},"seed":1,'
         '"sparsity":0.5,"steps":11000,"text":{"form":"documents","table":{"source":"dir:a.txt"}},'
-        '"training":{}}',
+        '"training":{},"version":2}',
     ),
     "pretrain_eval": (
         {"kind": "pretrain_eval", "model": MODEL, "text": VALIDATION, "objectives": [MLM, KD],

@@ -69,18 +69,26 @@ class Selection:
         self._threshold = 0.01
 
     def mask(self, scores: Tensor, step: int) -> Tensor:
-        """After `step` steps."""
+        """After `step` steps, while training goes on."""
         rules = self._rules
-        values = scores.detach().abs() if rules.magnitude else scores.detach()
         due = (step + rules.early) % rules.every == 0
         if step and (due or (rules.early and step == 1)):
-            ranked = sorted(values.flatten().tolist())
-            if rules.above:
-                self._threshold = ranked[self._zeros - 1]
-            else:
-                self._threshold = ranked[self._zeros]
-                return prune_smallest(values, self._zeros)
+            return self.anew(scores)
+        values = self._values(scores)
         return values > self._threshold if rules.above else values >= self._threshold
+
+    def anew(self, scores: Tensor) -> Tensor:
+        """With a threshold for these scores."""
+        values = self._values(scores)
+        ranked = sorted(values.flatten().tolist())
+        if self._rules.above:
+            self._threshold = ranked[self._zeros - 1]
+            return values > self._threshold
+        self._threshold = ranked[self._zeros]
+        return prune_smallest(values, self._zeros)
+
+    def _values(self, scores: Tensor) -> Tensor:
+        return scores.detach().abs() if self._rules.magnitude else scores.detach()
 
 
 class BertAdam:
@@ -143,6 +151,8 @@ class Trace:
     """What a reference search went through; the lists have one entry a step."""
 
     masks: list[dict[str, Tensor]] = field(default_factory=list)
+    saved: dict[str, Tensor] = field(default_factory=dict)
+    """The mask that comes out of a mask training."""
     scores: list[dict[str, Tensor]] = field(default_factory=list)
     losses: list[dict[str, float]] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
@@ -249,6 +259,7 @@ class Reference:
             trace.scores.append({n: s.detach().clone() for n, s in scores.items()})
             masks = {n: selections[n].mask(s, step + 1) for n, s in scores.items()}
             trace.masks.append(masks)
+        trace.saved = {n: selections[n].anew(s) for n, s in scores.items()}
         trace.head = {name: tensor.detach() for name, tensor in head.items()}
         return trace
 

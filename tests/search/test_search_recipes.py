@@ -82,7 +82,7 @@ def test_every_step_equals_the_reference(
             assert torch.equal(seen.effective[step + 1][name], weight * masks[name])
         kept = sum(int(torch.count_nonzero(keep)) for keep in masks.values())
         assert densities[step + 1] == kept / total
-    assert same(dict(mask), reference.short(expected.masks[-1]))
+    assert same(dict(mask), reference.short(expected.saved))
     # Something happened, and where φ stands the density drifts.
     assert not same(dict(mask), dict(Mask.by_magnitude(model.dense, 0.7)))
     exact = 1 - sum(ZEROS[weight.numel()] for weight in model.dense.values()) / total
@@ -126,8 +126,13 @@ def test_distillation_of_the_released_code_equals_the_reference(
         for name, weight in model.dense.items():
             torch.testing.assert_close(seen.scores[step + 1][name], scores[name], rtol=0, atol=1e-9)
             assert torch.equal(seen.effective[step + 1][name], weight * masks[name])
-    # The mask that comes out is the drifted one.
-    assert mask.sparsity != pytest.approx(0.7, abs=1e-3)
+    # The density has drifted since step 7; the mask that comes out has the asked one.
+    assert same(dict(mask), reference.short(expected.saved))
+    assert not same(dict(mask), reference.short(expected.masks[-1]))
+    drifted = [int((~keep).sum()) for keep in expected.masks[-1].values()]
+    assert (
+        sum(drifted) != mask.zeros == sum(ZEROS[weight.numel()] for weight in model.dense.values())
+    )
     # Weight decay acts on scores alone: biases, LayerNorm, decoder and head are θ0's.
     after = state(model)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -249,7 +254,8 @@ def test_the_pooler_keeps_its_first_mask(
     assert int((~mask["pooler.dense.weight"]).sum()) == 179
     assert all(not torch.equal(mask[name], first[name]) for name in model.matrices)
     densities = [point.value for point in history.points if point.name == "density"]
-    assert densities[-1] == (mask.weights - mask.zeros) / mask.weights
+    if scoring.rerank_every == 1:
+        assert densities[-1] == (mask.weights - mask.zeros) / mask.weights
 
 
 def test_only_the_matrices_that_are_named_are_masked_and_trained(
