@@ -109,7 +109,7 @@ class Imp(TrainedMethod):
     @classmethod
     def defaults(cls, recipe: Recipe, entry: Mapping[str, object]) -> Defaults:
         """The released code's saved state aliases the live tensors: its rewinding does nothing."""
-        return {"rewind": False} if recipe == "released_code" else {}
+        return {"rewind": False, "early_eps": True} if recipe == "released_code" else {}
 
     @property
     def paper_role(self) -> str:

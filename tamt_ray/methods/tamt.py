@@ -127,7 +127,7 @@ class Tamt(TrainedMethod, Scoring):
             # Only the released code tells a rate for distillation.
             return {"lr": 2e-5} if alone else {}
         if not alone:
-            return {"comparison": "above", "rerank_every": 1000}
+            return {"comparison": "above", "rerank_every": 1000, "early_eps": True}
         return {
             "objective": [{"objective": "kd", "pads": True, "teacher_dropout": True}],
             "comparison": "above",

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.pruner import Matrices
-from tamt_ray.masks.select import keep_largest, make_pruner, zeros_at
+from tamt_ray.masks.select import keep_largest, make_pruner
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.start import first_mask, first_scores
+from tamt_ray.search.start import first_mask, first_scores, zeros_of
 from tamt_ray.values.scoring import Scoring
 
 
@@ -22,8 +22,8 @@ class MaskedWeights:
 
     - `at_least`: φ is the smallest score to be kept. M = S ≥ φ, but after a step that chooses φ,
       ties at φ are resolved, so that the sparsity is exact.
-    - `above`: φ is the largest score to be pruned, as the released code's `kthvalue` gives it.
-      M = S > φ: ties at φ are pruned all together.
+    - `above`: φ is the largest of the int(n·s) scores to be pruned, as the released code's
+      `kthvalue` gives it. M = S > φ: ties at φ are pruned all together, by OMP at the start too.
 
     After all other steps M compares the new S with the standing φ, and the number of zeros drifts.
     Before the first choice φ is `threshold`, under which M is the first mask. With
@@ -52,15 +52,16 @@ class MaskedWeights:
         self._dense = model.dense
         self._scoring = scoring
         first = first_mask(model.dense, sparsity, scoring, seed)
+        zeros = zeros_of(scoring)
+        self._zeros = {
+            name: zeros(sparsity, weight.numel()) for name, weight in model.matrices.items()
+        }
         self.scores = {
-            name: nn.Parameter(first_scores(weight, first[name], sparsity, scoring))
+            name: nn.Parameter(first_scores(weight, first[name], self._zeros[name], scoring))
             for name, weight in model.matrices.items()
         }
         self._fixed = {name: keep for name, keep in first.items() if name not in self.scores}
         """What is masked but not trained: the pooler."""
-        self._zeros = {
-            name: zeros_at(sparsity, score.numel()) for name, score in self.scores.items()
-        }
         self._pruner = make_pruner(
             Matrices(
                 self.scores,

@@ -20,6 +20,9 @@ class Optimizer(Frozen):
     """Acts on whatever trains: a TAMT search decays its scores."""
     bias_correction: bool = True
     """Off: BertAdam."""
+    early_eps: bool = False
+    """Add ε before the bias correction, as the released code's AdamW does: at step t it counts as
+    ε / √(1 − β₂ᵗ), at first thirty times ε."""
     clip: Positive = 1.0
     """Largest gradient norm."""
     clip_per: Literal["all", "tensor"] = "all"

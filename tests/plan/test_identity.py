@@ -31,7 +31,7 @@ TRAINING = {"batch_size": 16, "micro_batch": 4, "horizon": 27920, "log_every": 5
             "precision": "float32", "gradients": "float32", "compile": False}  # fmt: skip
 OPTIMIZER = {
     "lr": 5e-5, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0, "bias_correction": True,
-    "clip": 1.0, "clip_per": "all",
+    "early_eps": False, "clip": 1.0, "clip_per": "all",
 }  # fmt: skip
 SCORING = {
     "init": "omp", "threshold": 0.01, "scale": 2.0, "ranking": "signed", "comparison": "at_least",
@@ -244,7 +244,8 @@ DECIDES: list[tuple[Edit, set[str]]] = [
     (put('"dir:m"', '"dir:m", pooler: true'), follow(*METHODS) | ALL_EVALUATIONS),
     (put('"dir:m"', '"dir:m", prune: ["*dense*"]'), follow(*METHODS) | ALL_EVALUATIONS),
     *((put("steps: 7", f"steps: 7, {word}"), follow("imp")) for word in (
-        "lr: 1e-4", "decay_steps: 99", "rewind: false", "weight_decay: 0.1", "eps: 1e-6", "clip: 2",
+        "lr: 1e-4", "decay_steps: 99", "early_eps: true", "rewind: false",
+        "weight_decay: 0.1", "eps: 1e-6", "clip: 2",
         "clip_per: tensor", "bias_correction: false", "betas: [0.9, 0.98]")),
     (put("steps: 7", "steps: 7, step: 0.05"), follow("imp")),
     *((put("steps: 40", word), follow("tamt_mlm")) for word in (

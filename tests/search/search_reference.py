@@ -56,6 +56,7 @@ class Rules:
     bert_adam: bool = False
     decay: float = 0.0
     pads: bool = False
+    early_eps: bool = False
 
 
 PAPER = Rules()
@@ -122,8 +123,11 @@ class BertAdam:
 class AdamW:
     """Loshchilov and Hutter's algorithm 2 without decay, after clipping the global norm."""
 
-    def __init__(self, clip: float, betas: tuple[float, float], eps: float) -> None:
-        self._clip, self._betas, self._eps = clip, betas, eps
+    def __init__(
+        self, clip: float, betas: tuple[float, float], eps: float, *, early: bool = False
+    ) -> None:
+        """`early`: ε is added before the correction."""
+        self._clip, self._betas, self._eps, self._early = clip, betas, eps, early
         self._moments: dict[str, tuple[Tensor, Tensor]] = {}
         self._step = 0
         self.norm = 0.0
@@ -142,8 +146,11 @@ class AdamW:
             m = first * m + (1 - first) * gradient
             v = second * v + (1 - second) * gradient**2
             self._moments[name] = m, v
-            unbiased = m / (1 - first**self._step), v / (1 - second**self._step)
-            value -= lr * unbiased[0] / (unbiased[1].sqrt() + self._eps)
+            mean, correction = m / (1 - first**self._step), (1 - second**self._step) ** 0.5
+            if self._early:
+                value -= lr * mean * correction / (v.sqrt() + self._eps)
+            else:
+                value -= lr * mean / (v.sqrt() / correction + self._eps)
 
 
 @dataclass
@@ -238,7 +245,7 @@ class Reference:
         }
         names = self.head if "mlm_loss" in terms else []
         head = {name: self.parameters[name].clone().requires_grad_() for name in names}
-        optimizer, trace = AdamW(clip, (0.9, 0.999), 1e-8), Trace()
+        optimizer, trace = AdamW(clip, (0.9, 0.999), 1e-8, early=rules.early_eps), Trace()
         if rules.bert_adam:
             optimizer = BertAdam(clip, (0.9, 0.999), 1e-6, rules.decay)
         selections = {name: Selection(zeros[name], rules) for name in scores}
@@ -273,6 +280,7 @@ class Reference:
         horizon: int,
         clip: float,
         start: dict[str, Tensor] | None = None,
+        early_eps: bool = False,
     ) -> Trace:
         """Train every weight under `below`, in the manner of torch.nn.utils.prune, then prune.
 
@@ -281,7 +289,7 @@ class Reference:
         self.model.train()
         begin = start or self.parameters
         weights = {name: p.clone().requires_grad_() for name, p in begin.items()}
-        optimizer, trace = AdamW(clip, (0.9, 0.999), 1e-8), Trace()
+        optimizer, trace = AdamW(clip, (0.9, 0.999), 1e-8, early=early_eps), Trace()
         for step, batch in enumerate(batches):
             masked = {n: w * below[n] if n in below else w for n, w in weights.items()}
             # Tied: the decoder is the very leaf whose product with the mask the input sees.

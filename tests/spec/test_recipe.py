@@ -60,6 +60,7 @@ def test_the_released_mlm_searches(name: str) -> None:
     assert found.ranking == "signed"
     assert (found.lr, found.eps, found.weight_decay, found.bias_correction) == (5e-5, 1e-8, 0, True)
     assert (found.clip_per, found.text) == ("all", "blocks")
+    assert (found.early_eps, tamt(name).early_eps) == (True, False)
     assert found.objective == tamt(name).objective
 
 
@@ -82,6 +83,7 @@ def test_the_released_distillation() -> None:
 def test_rewinding() -> None:
     assert imp("imp").rewind
     assert not imp("imp", "released_code").rewind
+    assert (imp("imp").early_eps, imp("imp", "released_code").early_eps) == (False, True)
 
 
 def test_the_pooler_is_in_or_out() -> None:
