@@ -1,6 +1,6 @@
 """The mask of one subnetwork."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Self
 
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from tamt_ray.masks.select import keep_largest, zeros_at
+
+CountZeros = Callable[[float, int], int]
+"""How many weights of a matrix are zero at a sparsity."""
 
 
 class Mask(Mapping[str, Tensor]):
@@ -30,31 +33,41 @@ class Mask(Mapping[str, Tensor]):
         self._matrices = MappingProxyType({name: m.cpu() for name, m in matrices.items()})
 
     @classmethod
-    def by_magnitude(cls, weights: Mapping[str, Tensor], sparsity: float) -> Self:
+    def by_magnitude(
+        cls, weights: Mapping[str, Tensor], sparsity: float, zeros: CountZeros = zeros_at
+    ) -> Self:
         """Keeps the largest |w| of each matrix: OMP where `weights` is θ0."""
         return cls.by_score(
-            {name: weight.detach().abs() for name, weight in weights.items()}, sparsity
+            {name: weight.detach().abs() for name, weight in weights.items()}, sparsity, zeros
         )
 
     @classmethod
-    def by_score(cls, scores: Mapping[str, Tensor], sparsity: float) -> Self:
+    def by_score(
+        cls, scores: Mapping[str, Tensor], sparsity: float, zeros: CountZeros = zeros_at
+    ) -> Self:
         """Keeps the largest scores of each matrix, exactly `sparsity` of it zero."""
         return cls(
             {
-                name: keep_largest(score, zeros_at(sparsity, score.numel()))
+                name: keep_largest(score, zeros(sparsity, score.numel()))
                 for name, score in scores.items()
             }
         )
 
     @classmethod
-    def at_random(cls, weights: Mapping[str, Tensor], sparsity: float, seed: int) -> Self:
+    def at_random(
+        cls,
+        weights: Mapping[str, Tensor],
+        sparsity: float,
+        seed: int,
+        zeros: CountZeros = zeros_at,
+    ) -> Self:
         """Keeps a uniform random subset of each matrix."""
         generator = torch.Generator().manual_seed(seed)
         matrices: dict[str, Tensor] = {}
         for name, weight in weights.items():
             keep = torch.ones(weight.numel(), dtype=torch.bool)
             order = torch.randperm(weight.numel(), generator=generator)
-            keep[order[: zeros_at(sparsity, weight.numel())]] = False
+            keep[order[: zeros(sparsity, weight.numel())]] = False
             matrices[name] = keep.view(weight.shape)
         return cls(matrices)
 

@@ -19,6 +19,11 @@ def zeros_at(sparsity: float, weights: int) -> int:
     return math.floor(sparsity * weights + 0.5)
 
 
+def zeros_below(sparsity: float, weights: int) -> int:
+    """How many of `weights` are zero in the released code: int(n·s)."""
+    return int(weights * sparsity)
+
+
 def keep_largest(values: Tensor, zeros: int) -> Tensor:
     """True where a value is kept; exactly `zeros` of the smallest are not.
 

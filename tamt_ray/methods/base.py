@@ -11,7 +11,7 @@ from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from tamt_ray.objectives.base import Objective, curves
-from tamt_ray.values.base import Fraction, Frozen, Name, fault
+from tamt_ray.values.base import Count, Fraction, Frozen, Name, fault
 from tamt_ray.values.config import Config, Lane
 from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.identity import identity
@@ -229,6 +229,8 @@ class TrainedMethod(Method, Optimizer):
     """Settings without values between two others."""
     starts_anew: ClassVar[bool] = False
     """Whether a longer trial has nothing in common with a shorter one."""
+    decay_steps: Count | None = None
+    """Steps over which the learning rate falls linearly to zero; `search.horizon` by default."""
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -245,11 +247,19 @@ class TrainedMethod(Method, Optimizer):
     def optimiser_words(self) -> str:
         """Return the optimiser in words, for the settings table."""
         per_tensor = " per tensor" if self.clip_per == "tensor" else ""
+        early = " before correction" if self.early_eps else ""
+        lasts = f", to zero over {self.decay_steps:,} steps" if self.decay_steps else ""
         return (
             f"{'AdamW' if self.bias_correction else 'BertAdam'}, lr {self.lr:g}, "
-            f"β {self.betas[0]:g}/{self.betas[1]:g}, ε {self.eps:g}, "
-            f"decay {self.weight_decay:g}, clip {self.clip:g}{per_tensor}"
+            f"β {self.betas[0]:g}/{self.betas[1]:g}, ε {self.eps:g}{early}, "
+            f"decay {self.weight_decay:g}, clip {self.clip:g}{per_tensor}{lasts}"
         )
+
+    def training(self, grid: Grid) -> Training:
+        """Return what all searches share, with the method's own schedule where it has one."""
+        if self.decay_steps is None:
+            return grid.training
+        return grid.training.model_copy(update={"horizon": self.decay_steps})
 
     def optimizer(self) -> Optimizer:
         """Return the optimiser's own settings."""

@@ -109,7 +109,7 @@ class Imp(TrainedMethod):
     @classmethod
     def defaults(cls, recipe: Recipe, entry: Mapping[str, object]) -> Defaults:
         """The released code's saved state aliases the live tensors: its rewinding does nothing."""
-        return {"rewind": False} if recipe == "released_code" else {}
+        return {"rewind": False, "early_eps": True} if recipe == "released_code" else {}
 
     @property
     def paper_role(self) -> str:
@@ -148,7 +148,7 @@ class Imp(TrainedMethod):
         below: str | None = None
         for _, level in pairwise(reached):
             search = ImpSearch(
-                model=grid.model, text=text, training=grid.training, optimizer=optimizer,
+                model=grid.model, text=text, training=self.training(grid), optimizer=optimizer,
                 sparsity=level, seed=seed, steps=steps, start=reached[0], rewind=self.rewind,
                 level_below=below, head=grid.head, workers=grid.workers,
             )  # fmt: skip

@@ -47,7 +47,9 @@ Terms = Annotated[tuple[Term, ...], Field(min_length=1)]
 PAPER_STEPS: dict[float, int] = {
     0.2: 3000, 0.3: 6000, 0.4: 8000, 0.5: 11000, 0.6: 14000, 0.7: 17000, 0.8: 20000, 0.9: 22000,
 }  # fmt: skip
-"""Steps by sparsity, as the paper has them."""
+"""Steps by sparsity, as the paper has them. The released KD saves a step before each thousand."""
+RELEASED_KD_DECAY = 42_700
+"""Two epochs of the documents of WikiText-103, 16 a step."""
 
 _PAPER: Mapping[tuple[str, ...], str] = {
     ("mlm",): "tamt_mlm", ("kd",): "tamt_kd", ("mlm", "kd"): "tamt_mlm_kd",
@@ -61,6 +63,7 @@ _READS: Mapping[Corruption, str] = {
 class TamtSearch(TrainedSearch):
     """One mask training."""
 
+    version: ClassVar[int] = 2
     length: ClassVar[str | None] = "steps"
     method: Literal["tamt"] = "tamt"
     objective: Terms
@@ -124,12 +127,12 @@ class Tamt(TrainedMethod, Scoring):
             # Only the released code tells a rate for distillation.
             return {"lr": 2e-5} if alone else {}
         if not alone:
-            return {"comparison": "above", "rerank_every": 1000}
+            return {"comparison": "above", "rerank_every": 1000, "early_eps": True}
         return {
             "objective": [{"objective": "kd", "pads": True, "teacher_dropout": True}],
             "comparison": "above",
             "rerank_every": 100,
-            "rerank_first": True,
+            "rerank_early": True,
             "text": "documents",
             "corruption": "one_token",
             "bias_correction": False,
@@ -137,6 +140,8 @@ class Tamt(TrainedMethod, Scoring):
             "eps": 1e-6,
             "weight_decay": 0.01,
             "clip_per": "tensor",
+            "decay_steps": RELEASED_KD_DECAY,
+            "steps": {sparsity: steps - 1 for sparsity, steps in PAPER_STEPS.items()},
         }
 
     @field_validator("objective")
@@ -184,7 +189,8 @@ class Tamt(TrainedMethod, Scoring):
 
     def searches(self, grid: Grid) -> Iterator[Asked]:
         """Yield the masks after the last step, and those on the way to it or beyond it."""
-        optimizer, text = self.optimizer(), grid.corpus.training(self.text, self._corruption)
+        optimizer, training = self.optimizer(), self.training(grid)
+        text = grid.corpus.training(self.text, self._corruption)
         scoring = Scoring.model_validate(self.model_dump(include=set(Scoring.model_fields)))
         head = grid.head if needs_head(self.objective) else None
         for sparsity, seed in product(grid.sparsities, grid.mask_seeds):
@@ -192,7 +198,7 @@ class Tamt(TrainedMethod, Scoring):
             assert last is not None, "check refuses a sparsity without steps"
             for steps in (last, *(step for step in self.checkpoints if step != last)):
                 search = TamtSearch(
-                    model=grid.model, text=text, training=grid.training, optimizer=optimizer,
+                    model=grid.model, text=text, training=training, optimizer=optimizer,
                     objective=self.objective, scoring=scoring, sparsity=sparsity, seed=seed,
                     steps=steps, head=head, workers=grid.workers,
                 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The optimisers of the trained searches: AdamW, and the released code's BertAdam."""
+"""The optimisers of the trained searches: AdamW, and the released code's two."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,12 +12,14 @@ from tamt_ray.values.optimizer import Optimizer
 def make_optimizer(
     parameters: Iterable[nn.Parameter], optimizer: Optimizer
 ) -> torch.optim.Optimizer:
-    """AdamW, or BertAdam where `bias_correction` is off.
+    """AdamW, with `early_eps` the released code's, or BertAdam where `bias_correction` is off.
 
     Each parameter's state is three plain tensors: `step`, `exp_avg` and `exp_avg_sq`. The learning
     rate stays `optimizer.lr` until the caller sets another in `param_groups`.
     """
-    kind = torch.optim.AdamW if optimizer.bias_correction else BertAdam
+    kind = EarlyEps if optimizer.early_eps else torch.optim.AdamW
+    if not optimizer.bias_correction:
+        kind = BertAdam
     return kind(
         parameters, lr=optimizer.lr, betas=optimizer.betas, eps=optimizer.eps,
         weight_decay=optimizer.weight_decay, fused=True,
@@ -33,12 +35,12 @@ def clip_gradients(parameters: Sequence[nn.Parameter], optimizer: Optimizer) -> 
         torch.nn.utils.clip_grad_norm_(parameter, optimizer.clip)
 
 
-class BertAdam(torch.optim.AdamW):
-    """Adam without bias correction, as BERT was pre-trained with.
+class EarlyEps(torch.optim.AdamW):
+    """Adam with ε added before the bias correction, as in former versions of transformers.
 
-    m ← β₁m + (1 − β₁)g, v ← β₂v + (1 − β₂)g², w ← w − η(m / (√v + ε) + λw); all parameters step
+    With c₁ = 1 − β₁ᵗ and c₂ = 1 − β₂ᵗ: w ← w − η(√c₂ / c₁ · m / (√v + ε) + λw). All parameters step
     together. torch's own kernel does it in one pass: what it corrects is taken back beforehand, as
-    η′(m / c₁) / (√v / √c₂ + ε′) = ηm / (√v + ε) with η′ = ηc₁ / √c₂ and ε′ = ε / √c₂.
+    (m / c₁) / (√v / √c₂ + ε′) with ε′ = ε / √c₂.
     """
 
     _done = 0
@@ -54,9 +56,23 @@ class BertAdam(torch.optim.AdamW):
             self._done = int(state["step"])
         self._done += 1
         first, second = (1 - beta**self._done for beta in group["betas"])
-        group["lr"] = given["lr"] * first / math.sqrt(second)
-        group["eps"] = given["eps"] / math.sqrt(second)
-        group["weight_decay"] = given["weight_decay"] * math.sqrt(second) / first
+        self._take_back(group, first, math.sqrt(second))
         super().step()
         self._counted = state["step"]
         group.update(given)
+
+    def _take_back(self, group: dict[str, float], first: float, root: float) -> None:
+        """Change η, ε and λ for one step; `first` is c₁ and `root` √c₂."""
+        group["eps"] /= root
+
+
+class BertAdam(EarlyEps):
+    """Adam without bias correction, as BERT was pre-trained with: w ← w − η(m / (√v + ε) + λw).
+
+    As ηm / (√v + ε) = η′(m / c₁) / (√v / √c₂ + ε′) with η′ = ηc₁ / √c₂.
+    """
+
+    def _take_back(self, group: dict[str, float], first: float, root: float) -> None:
+        super()._take_back(group, first, root)
+        group["lr"] *= first / root
+        group["weight_decay"] *= root / first

@@ -5,20 +5,38 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from tamt_ray.masks.mask import Mask
-from tamt_ray.masks.select import zeros_at
+from tamt_ray.masks.mask import CountZeros, Mask
+from tamt_ray.masks.select import zeros_at, zeros_below
 from tamt_ray.values.scoring import Scoring
 
 
+def zeros_of(scoring: Scoring) -> CountZeros:
+    """Return how the weights to be pruned are counted: to the nearest number, or with `above` as
+    the released code does."""
+    return zeros_below if scoring.comparison == "above" else zeros_at
+
+
 def first_mask(weights: Mapping[str, Tensor], sparsity: float, scoring: Scoring, seed: int) -> Mask:
-    """Return the mask that the scores start from."""
+    """Return the mask that the scores start from.
+
+    With `above` all weights as small as the largest pruned one are pruned too.
+    """
+    zeros = zeros_of(scoring)
     if scoring.init == "random":
-        return Mask.at_random(weights, sparsity, seed)
-    return Mask.by_magnitude(weights, sparsity)
+        return Mask.at_random(weights, sparsity, seed, zeros)
+    mask = Mask.by_magnitude(weights, sparsity, zeros)
+    if scoring.comparison == "at_least":
+        return mask
+    return Mask({name: _without_ties(keep, weights[name]) for name, keep in mask.items()})
 
 
-def first_scores(weight: Tensor, keep: Tensor, sparsity: float, scoring: Scoring) -> Tensor:
-    """Return S₀ of a matrix, in its shape; `keep` is its first mask.
+def _without_ties(keep: Tensor, weight: Tensor) -> Tensor:
+    size = weight.detach().abs().cpu()
+    return size > size.masked_fill(keep, -torch.inf).max()
+
+
+def first_scores(weight: Tensor, keep: Tensor, zeros: int, scoring: Scoring) -> Tensor:
+    """Return S₀ of a matrix, in its shape; `keep` is its first mask, with so many `zeros`.
 
     From `omp` and `random`: αφ where the first mask keeps, else 0. `graded`: the rank of |W| within
     the matrix over its number of weights, so that the first mask is OMP's to the bit and weights
@@ -32,7 +50,7 @@ def first_scores(weight: Tensor, keep: Tensor, sparsity: float, scoring: Scoring
     ranks[order] = torch.arange(1, count + 1, dtype=torch.float64, device=weight.device)
     scores = (ranks / count).to(weight).view(weight.shape)
     # float32 has fewer numbers than a large matrix has ranks: keep both sides of the cut apart.
-    cut = scores.new_tensor(zeros_at(sparsity, count) / count)
+    cut = scores.new_tensor(zeros / count)
     above = torch.nextafter(cut, cut + 1)
     keep = keep.to(weight.device)
     return torch.where(keep, scores.clamp(min=above), scores.clamp(max=cut))

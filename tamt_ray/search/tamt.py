@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.pruner import Matrices
-from tamt_ray.masks.select import keep_largest, make_pruner, zeros_at
+from tamt_ray.masks.select import keep_largest, make_pruner
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.start import first_mask, first_scores
+from tamt_ray.search.start import first_mask, first_scores, zeros_of
 from tamt_ray.values.scoring import Scoring
 
 
@@ -17,16 +17,18 @@ class MaskedWeights:
     """Scores S beside frozen weights W; the model's own tensors hold W ⊙ M at all times.
 
     M compares S (or |S|, by `ranking`) with a threshold φ of each matrix, chosen anew after step t,
-    counted from 1, where `rerank_every` divides t, and after t = 1 with `rerank_first`:
+    counted from 1, where `rerank_every` divides t; with `rerank_early` after t = 1 and where it
+    divides t + 1:
 
     - `at_least`: φ is the smallest score to be kept. M = S ≥ φ, but after a step that chooses φ,
       ties at φ are resolved, so that the sparsity is exact.
-    - `above`: φ is the largest score to be pruned, as the released code's `kthvalue` gives it.
-      M = S > φ: ties at φ are pruned all together.
+    - `above`: φ is the largest of the int(n·s) scores to be pruned, as the released code's
+      `kthvalue` gives it. M = S > φ: ties at φ are pruned all together, by OMP at the start too.
 
     After all other steps M compares the new S with the standing φ, and the number of zeros drifts.
     Before the first choice φ is `threshold`, under which M is the first mask. With
     `rerank_every: 1` and `at_least` the sparsity is exact after every step and no φ is kept.
+    A mask that is asked for has a φ of its own, so that its sparsity is exact but for ties.
     """
 
     def __init__(
@@ -50,15 +52,16 @@ class MaskedWeights:
         self._dense = model.dense
         self._scoring = scoring
         first = first_mask(model.dense, sparsity, scoring, seed)
+        zeros = zeros_of(scoring)
+        self._zeros = {
+            name: zeros(sparsity, weight.numel()) for name, weight in model.matrices.items()
+        }
         self.scores = {
-            name: nn.Parameter(first_scores(weight, first[name], sparsity, scoring))
+            name: nn.Parameter(first_scores(weight, first[name], self._zeros[name], scoring))
             for name, weight in model.matrices.items()
         }
         self._fixed = {name: keep for name, keep in first.items() if name not in self.scores}
         """What is masked but not trained: the pooler."""
-        self._zeros = {
-            name: zeros_at(sparsity, score.numel()) for name, score in self.scores.items()
-        }
         self._pruner = make_pruner(
             Matrices(
                 self.scores,
@@ -82,8 +85,7 @@ class MaskedWeights:
 
     def keep(self, name: str) -> Tensor:
         """M of one trained matrix."""
-        scores = self.scores[name].detach()
-        ranked = scores.abs() if self._scoring.ranking == "magnitude" else scores
+        ranked = self._ranked(name)
         if self._is_exact:
             return keep_largest(ranked, self._zeros[name])
         phi = self._thresholds[name]
@@ -115,13 +117,14 @@ class MaskedWeights:
         torch._foreach_mul_(gradients, dense)  # pyright: ignore[reportPrivateImportUsage]
 
     def mask(self) -> Mask:
-        """The present subnetwork, whatever its sparsity."""
-        return Mask(
-            {
-                name: self._fixed[name] if name in self._fixed else self.keep(name)
-                for name in self._dense
-            }
-        )
+        """The subnetwork with φ chosen for the present scores; training goes on with the φ that
+        stands."""
+        phi = {} if self._at_least else self._pruner.thresholds(at_least=False)
+        found = dict(self._fixed)
+        for name, zeros in self._zeros.items():
+            ranked = self._ranked(name)
+            found[name] = ranked > phi[name] if name in phi else keep_largest(ranked, zeros)
+        return Mask({name: found[name] for name in self._dense})
 
     def figures(self) -> dict[str, float]:
         """`density`: the share of weights kept, over all masked matrices."""
@@ -155,13 +158,17 @@ class MaskedWeights:
     @property
     def _reranks(self) -> bool:
         """Whether the last step was one after which φ is chosen."""
-        first = self._scoring.rerank_first and self._step == 1
-        return first or (self._step > 0 and self._step % self._scoring.rerank_every == 0)
+        early = self._scoring.rerank_early
+        due = (self._step + early) % self._scoring.rerank_every == 0
+        return self._step > 0 and (due or (early and self._step == 1))
 
     @property
     def _is_exact(self) -> bool:
         """Whether ties at φ are resolved in the present mask."""
         return self._always_exact or (self._at_least and self._reranks)
+
+    def _ranked(self, name: str) -> Tensor:
+        return self._pruner.matrices.ranked(name)
 
     def _write(self) -> None:
         if self._is_exact:

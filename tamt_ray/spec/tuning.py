@@ -117,6 +117,8 @@ def tunable(method: TrainedMethod, search: Training) -> dict[str, Value]:
     """Every setting that a study may vary, with the sweep's own value."""
     fields = {name: getattr(method, name) for name in type(method).model_fields}
     shared = {f"{_IN_SEARCH}{name}": getattr(search, name) for name in _OF_SEARCH}
+    if method.decay_steps is not None:
+        del shared[f"{_IN_SEARCH}horizon"]
     return {
         name: value
         for name, value in {**fields, **shared}.items()

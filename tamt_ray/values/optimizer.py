@@ -11,7 +11,7 @@ class Optimizer(Frozen):
     """Adam with decoupled weight decay, and the clipping of its gradients."""
 
     lr: Positive = 5e-5
-    """At the first step; it falls linearly to zero over `search.horizon` steps."""
+    """At the first step; it falls linearly to zero over `decay_steps`."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     """β₁, β₂: decay rates of Adam's first and second moment."""
     eps: Positive = 1e-8
@@ -20,6 +20,9 @@ class Optimizer(Frozen):
     """Acts on whatever trains: a TAMT search decays its scores."""
     bias_correction: bool = True
     """Off: BertAdam."""
+    early_eps: bool = False
+    """Add ε before the bias correction, as the released code's AdamW does: at step t it counts as
+    ε / √(1 − β₂ᵗ), at first thirty times ε."""
     clip: Positive = 1.0
     """Largest gradient norm."""
     clip_per: Literal["all", "tensor"] = "all"

@@ -24,8 +24,10 @@ class Scoring(Frozen):
     """What is ranked to find φ: S, or |S|. Only S itself lets M = 1[S ≥ φ] hold the sparsity
     exactly; |S| brings weights back whose scores the gradient has pushed far below zero."""
     comparison: Literal["at_least", "above"] = "at_least"
-    """M = 1[S ≥ φ], ties resolved so that the sparsity is exact; or 1[S > φ] as it comes."""
+    """M = 1[S ≥ φ], ties resolved so that the sparsity is exact; or 1[S > φ] as it comes, with
+    int(n·s) of n weights and all ties pruned, from the start on."""
     rerank_every: Count = 1
     """Steps between two choices of φ. Above 1 the density drifts from one to the next."""
-    rerank_first: bool = False
-    """Choose φ anew after the first step too."""
+    rerank_early: bool = False
+    """Choose φ anew after step 1 and then a step early: after step t where `rerank_every` divides
+    t + 1."""

@@ -31,11 +31,11 @@ TRAINING = {"batch_size": 16, "micro_batch": 4, "horizon": 27920, "log_every": 5
             "precision": "float32", "gradients": "float32", "compile": False}  # fmt: skip
 OPTIMIZER = {
     "lr": 5e-5, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0, "bias_correction": True,
-    "clip": 1.0, "clip_per": "all",
+    "early_eps": False, "clip": 1.0, "clip_per": "all",
 }  # fmt: skip
 SCORING = {
     "init": "omp", "threshold": 0.01, "scale": 2.0, "ranking": "signed", "comparison": "at_least",
-    "rerank_every": 1, "rerank_first": False,
+    "rerank_every": 1, "rerank_early": False,
 }  # fmt: skip
 MLM = {"objective": "mlm", "weight": 1.0}
 KD = {"objective": "kd", "weight": 1.0, "pads": False, "teacher_dropout": False}
@@ -87,7 +87,7 @@ SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
         '{"kind":"search","method":"tamt","model":{"source":"dir:m"},"objective":['
         '{"objective":"mlm"},{"objective":"kd","weight":0.5}],"optimizer":{"lr":2e-05},"seed":1,'
         '"sparsity":0.5,"steps":11000,"text":{"form":"documents","table":{"source":"dir:a.txt"}},'
-        '"training":{}}',
+        '"training":{},"version":2}',
     ),
     "pretrain_eval": (
         {"kind": "pretrain_eval", "model": MODEL, "text": VALIDATION, "objectives": [MLM, KD],
@@ -244,17 +244,19 @@ DECIDES: list[tuple[Edit, set[str]]] = [
     (put('"dir:m"', '"dir:m", pooler: true'), follow(*METHODS) | ALL_EVALUATIONS),
     (put('"dir:m"', '"dir:m", prune: ["*dense*"]'), follow(*METHODS) | ALL_EVALUATIONS),
     *((put("steps: 7", f"steps: 7, {word}"), follow("imp")) for word in (
-        "lr: 1e-4", "rewind: false", "weight_decay: 0.1", "eps: 1e-6", "clip: 2",
+        "lr: 1e-4", "decay_steps: 99", "early_eps: true", "rewind: false",
+        "weight_decay: 0.1", "eps: 1e-6", "clip: 2",
         "clip_per: tensor", "bias_correction: false", "betas: [0.9, 0.98]")),
     (put("steps: 7", "steps: 7, step: 0.05"), follow("imp")),
     *((put("steps: 40", word), follow("tamt_mlm")) for word in (
         "steps: 41", "steps: 40, lr: 1e-4", "steps: 40, init: random",
         "steps: 40, threshold: 0.02", "steps: 40, scale: 3", "steps: 40, ranking: magnitude",
         "steps: 40, comparison: above", "steps: 40, rerank_every: 9", "steps: 40, eps: 1e-6",
-        "steps: 40, rerank_first: true", "steps: 40, recipe: released_code")),
+        "steps: 40, rerank_early: true", "steps: 40, recipe: released_code")),
     *((put("steps: 50", word), follow("tamt_kd")) for word in (
         "steps: 50, text: documents", "steps: 50, corruption: mlm",
-        "steps: 50, corruption: one_token", "steps: 50, recipe: released_code")),
+        "steps: 50, corruption: one_token", "steps: 50, decay_steps: 99",
+        "steps: 50, recipe: released_code")),
     *((distilled(word), follow("tamt_kd")) for word in (
         "pads: true", "teacher_dropout: true", "weight: 0.5")),
     (put("sparsities: [0.2]", "sparsities: [0.4]"), follow(*METHODS) - {"search full "}),
@@ -289,6 +291,7 @@ def test_what_decides_a_result_changes_that_unit_and_what_reads_it(
         put("steps: 40", "steps: 40, name: mine"),
         put("steps: 40", "steps: 40, corruption: mlm"),
         put("steps: 50", "steps: 50, corruption: none"),
+        put("steps: 50", "steps: 50, decay_steps: 27920"),
         put("[random, omp,", "[omp, {method: random, name: luck},"),
         put('"dir:m"', '"dir:m", parameters: 5e6'),
         put("steps: 40", "steps: {0.2: 40, 0.3: 10}"),
@@ -304,7 +307,7 @@ def test_what_decides_a_result_changes_that_unit_and_what_reads_it(
         put("{method: tamt_mlm,", "{method: tamt, objective: [mlm],"),
         put("{steps: 5}", "{steps: 5, batch_size: 16}"),
     ],
-    ids=range(20),
+    ids=range(21),
 )
 def test_names_places_and_pace_change_no_unit(edit: Edit) -> None:
     before, after = expand(parse_sweep(SWEEP)), expand(parse_sweep(edit(SWEEP)))

@@ -50,12 +50,13 @@ class Rules:
     """Where recipes differ; the paper's by default."""
 
     every: int = 1
-    first: bool = False
+    early: bool = False
     above: bool = False
     magnitude: bool = False
     bert_adam: bool = False
     decay: float = 0.0
     pads: bool = False
+    early_eps: bool = False
 
 
 PAPER = Rules()
@@ -69,17 +70,26 @@ class Selection:
         self._threshold = 0.01
 
     def mask(self, scores: Tensor, step: int) -> Tensor:
-        """After `step` steps."""
+        """After `step` steps, while training goes on."""
         rules = self._rules
-        values = scores.detach().abs() if rules.magnitude else scores.detach()
-        if step and (step % rules.every == 0 or (rules.first and step == 1)):
-            ranked = sorted(values.flatten().tolist())
-            if rules.above:
-                self._threshold = ranked[self._zeros - 1]
-            else:
-                self._threshold = ranked[self._zeros]
-                return prune_smallest(values, self._zeros)
+        due = (step + rules.early) % rules.every == 0
+        if step and (due or (rules.early and step == 1)):
+            return self.anew(scores)
+        values = self._values(scores)
         return values > self._threshold if rules.above else values >= self._threshold
+
+    def anew(self, scores: Tensor) -> Tensor:
+        """With a threshold for these scores."""
+        values = self._values(scores)
+        ranked = sorted(values.flatten().tolist())
+        if self._rules.above:
+            self._threshold = ranked[self._zeros - 1]
+            return values > self._threshold
+        self._threshold = ranked[self._zeros]
+        return prune_smallest(values, self._zeros)
+
+    def _values(self, scores: Tensor) -> Tensor:
+        return scores.detach().abs() if self._rules.magnitude else scores.detach()
 
 
 class BertAdam:
@@ -113,8 +123,11 @@ class BertAdam:
 class AdamW:
     """Loshchilov and Hutter's algorithm 2 without decay, after clipping the global norm."""
 
-    def __init__(self, clip: float, betas: tuple[float, float], eps: float) -> None:
-        self._clip, self._betas, self._eps = clip, betas, eps
+    def __init__(
+        self, clip: float, betas: tuple[float, float], eps: float, *, early: bool = False
+    ) -> None:
+        """`early`: ε is added before the correction."""
+        self._clip, self._betas, self._eps, self._early = clip, betas, eps, early
         self._moments: dict[str, tuple[Tensor, Tensor]] = {}
         self._step = 0
         self.norm = 0.0
@@ -133,8 +146,11 @@ class AdamW:
             m = first * m + (1 - first) * gradient
             v = second * v + (1 - second) * gradient**2
             self._moments[name] = m, v
-            unbiased = m / (1 - first**self._step), v / (1 - second**self._step)
-            value -= lr * unbiased[0] / (unbiased[1].sqrt() + self._eps)
+            mean, correction = m / (1 - first**self._step), (1 - second**self._step) ** 0.5
+            if self._early:
+                value -= lr * mean * correction / (v.sqrt() + self._eps)
+            else:
+                value -= lr * mean / (v.sqrt() / correction + self._eps)
 
 
 @dataclass
@@ -142,6 +158,8 @@ class Trace:
     """What a reference search went through; the lists have one entry a step."""
 
     masks: list[dict[str, Tensor]] = field(default_factory=list)
+    saved: dict[str, Tensor] = field(default_factory=dict)
+    """The mask that comes out of a mask training."""
     scores: list[dict[str, Tensor]] = field(default_factory=list)
     losses: list[dict[str, float]] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
@@ -227,7 +245,7 @@ class Reference:
         }
         names = self.head if "mlm_loss" in terms else []
         head = {name: self.parameters[name].clone().requires_grad_() for name in names}
-        optimizer, trace = AdamW(clip, (0.9, 0.999), 1e-8), Trace()
+        optimizer, trace = AdamW(clip, (0.9, 0.999), 1e-8, early=rules.early_eps), Trace()
         if rules.bert_adam:
             optimizer = BertAdam(clip, (0.9, 0.999), 1e-6, rules.decay)
         selections = {name: Selection(zeros[name], rules) for name in scores}
@@ -248,6 +266,7 @@ class Reference:
             trace.scores.append({n: s.detach().clone() for n, s in scores.items()})
             masks = {n: selections[n].mask(s, step + 1) for n, s in scores.items()}
             trace.masks.append(masks)
+        trace.saved = {n: selections[n].anew(s) for n, s in scores.items()}
         trace.head = {name: tensor.detach() for name, tensor in head.items()}
         return trace
 
@@ -261,6 +280,7 @@ class Reference:
         horizon: int,
         clip: float,
         start: dict[str, Tensor] | None = None,
+        early_eps: bool = False,
     ) -> Trace:
         """Train every weight under `below`, in the manner of torch.nn.utils.prune, then prune.
 
@@ -269,7 +289,7 @@ class Reference:
         self.model.train()
         begin = start or self.parameters
         weights = {name: p.clone().requires_grad_() for name, p in begin.items()}
-        optimizer, trace = AdamW(clip, (0.9, 0.999), 1e-8), Trace()
+        optimizer, trace = AdamW(clip, (0.9, 0.999), 1e-8, early=early_eps), Trace()
         for step, batch in enumerate(batches):
             masked = {n: w * below[n] if n in below else w for n, w in weights.items()}
             # Tied: the decoder is the very leaf whose product with the mask the input sees.

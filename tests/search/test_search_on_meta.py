@@ -23,7 +23,7 @@ LoadText = Callable[[Path], Tokens]
 EXACT = Scoring.model_validate({"init": "random"})
 """The first mask by magnitude is no part of a step."""
 RELEASED = Scoring.model_validate(
-    {"init": "random", "comparison": "above", "rerank_every": 2, "rerank_first": True}
+    {"init": "random", "comparison": "above", "rerank_every": 2, "rerank_early": True}
 )
 DRIFTING = Scoring.model_validate({"init": "random", "rerank_every": 2, "ranking": "magnitude"})
 BERT_ADAM = {"bias_correction": False, "clip_per": "tensor"}

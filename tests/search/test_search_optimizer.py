@@ -29,9 +29,10 @@ def moved(optimizer: Optimizer, dtype: torch.dtype = torch.float64) -> list[list
 
 
 def by_definition(
-    *, corrected: bool, eps: float, decay: float, betas: tuple[float, float]
+    *, corrected: bool, early: bool, eps: float, decay: float, betas: tuple[float, float]
 ) -> list[list[float]]:
-    """Kingma and Ba's algorithm 1 with decoupled decay; BERT's own leaves the correction out."""
+    """Kingma and Ba's algorithm 1 with decoupled decay; BERT's own leaves the correction out, and
+    with `early` it comes after ε, as in the more efficient form at the end of their section 2."""
     w, m, v = list(START), [0.0] * 3, [0.0] * 3
     found = []
     for t, (rate, gradient) in enumerate(zip(RATES, GRADIENTS, strict=True), start=1):
@@ -41,19 +42,24 @@ def by_definition(
             first, second = m[i], v[i]
             if corrected:
                 first, second = first / (1 - betas[0] ** t), second / (1 - betas[1] ** t)
-            w[i] -= rate * (first / (math.sqrt(second) + eps) + decay * w[i])
+            rooted = math.sqrt(second) + eps
+            if corrected and early:
+                rooted = (math.sqrt(v[i]) + eps) / math.sqrt(1 - betas[1] ** t)
+            w[i] -= rate * (first / rooted + decay * w[i])
         found.append(list(w))
     return found
 
 
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.8, 0.95)])
 @pytest.mark.parametrize(("eps", "decay"), [(1e-8, 0.0), (1e-6, 0.01), (0.3, 0.2)])
-@pytest.mark.parametrize("corrected", [True, False])
+@pytest.mark.parametrize(("corrected", "early"), [(True, False), (True, True), (False, False)])
 def test_each_step_is_the_published_one(
-    corrected: bool, eps: float, decay: float, betas: tuple[float, float]
+    corrected: bool, early: bool, eps: float, decay: float, betas: tuple[float, float]
 ) -> None:
-    optimizer = Optimizer(eps=eps, weight_decay=decay, betas=betas, bias_correction=corrected)
-    expected = by_definition(corrected=corrected, eps=eps, decay=decay, betas=betas)
+    optimizer = Optimizer(
+        eps=eps, weight_decay=decay, betas=betas, bias_correction=corrected, early_eps=early
+    )
+    expected = by_definition(corrected=corrected, early=early, eps=eps, decay=decay, betas=betas)
     for found, right in zip(moved(optimizer), expected, strict=True):
         assert found == pytest.approx(right, rel=1e-10, abs=1e-12)
 

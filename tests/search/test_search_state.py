@@ -65,7 +65,7 @@ TAMT: dict[str, tuple[tuple[Objective, ...], Scoring]] = {
     "drifting": (terms_of("mlm"), Scoring(comparison="above", rerank_every=4)),
     "drifting_kd": (
         terms_of("kd", pads=True, teacher_dropout=True),
-        Scoring(comparison="above", rerank_every=3, rerank_first=True),
+        Scoring(comparison="above", rerank_every=3, rerank_early=True),
     ),
     "drifting_at_least": (terms_of("mlm"), Scoring(rerank_every=4)),
 }

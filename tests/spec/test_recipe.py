@@ -45,7 +45,7 @@ def test_the_papers_mlm_searches(name: str) -> None:
     found = tamt(name)
     assert (found.lr, found.betas, found.eps, found.weight_decay) == (5e-5, (0.9, 0.999), 1e-8, 0)
     assert (found.bias_correction, found.clip, found.clip_per) == (True, 1.0, "all")
-    assert (found.comparison, found.rerank_every, found.rerank_first) == ("at_least", 1, False)
+    assert (found.comparison, found.rerank_every, found.rerank_early) == ("at_least", 1, False)
     assert (found.threshold, found.scale, found.init) == (0.01, 2.0, "omp")
     assert (found.text, found.corruption) == ("blocks", "auto")
     assert Kd() in found.objective if name == "tamt_mlm_kd" else found.objective == (Mlm(),)
@@ -56,27 +56,34 @@ def test_the_papers_mlm_searches(name: str) -> None:
 def test_the_released_mlm_searches(name: str) -> None:
     """S > φ, signed, φ chosen every 1,000 steps; AdamW, global clip; teacher without dropout."""
     found = tamt(name, "released_code")
-    assert (found.comparison, found.rerank_every, found.rerank_first) == ("above", 1000, False)
+    assert (found.comparison, found.rerank_every, found.rerank_early) == ("above", 1000, False)
     assert found.ranking == "signed"
     assert (found.lr, found.eps, found.weight_decay, found.bias_correction) == (5e-5, 1e-8, 0, True)
     assert (found.clip_per, found.text) == ("all", "blocks")
+    assert (found.early_eps, tamt(name).early_eps) == (True, False)
     assert found.objective == tamt(name).objective
 
 
 def test_the_released_distillation() -> None:
-    """φ at step 1, then every 100; BertAdam 2e-5, eps 1e-6, decay 0.01 on the scores, clip a
-    tensor; padded documents, pads averaged in; dropout in the teacher."""
+    """φ at steps 1, 99, 199, …, saved at 999, 1999, …; two epochs of decay; BertAdam 2e-5, eps
+    1e-6, decay 0.01 on the scores, clip a tensor; padded documents, pads averaged in; dropout in
+    the teacher."""
     found = tamt("tamt_kd", "released_code")
-    assert (found.comparison, found.rerank_every, found.rerank_first) == ("above", 100, True)
+    assert (found.comparison, found.rerank_every, found.rerank_early) == ("above", 100, True)
     assert (found.lr, found.eps, found.weight_decay) == (2e-5, 1e-6, 0.01)
     assert (found.bias_correction, found.clip, found.clip_per) == (False, 1.0, "tensor")
     assert (found.text, found.corruption) == ("documents", "one_token")
     assert found.objective == (Kd(pads=True, teacher_dropout=True),)
+    assert found.decay_steps == 42_700
+    assert found.steps == {0.2: 2999, 0.3: 5999, 0.4: 7999, 0.5: 10999, 0.6: 13999, 0.7: 16999,
+                           0.8: 19999, 0.9: 21999}  # fmt: skip
+    assert tamt("tamt_kd").decay_steps is tamt("tamt_mlm", "released_code").decay_steps is None
 
 
 def test_rewinding() -> None:
     assert imp("imp").rewind
     assert not imp("imp", "released_code").rewind
+    assert (imp("imp").early_eps, imp("imp", "released_code").early_eps) == (False, True)
 
 
 def test_the_pooler_is_in_or_out() -> None:
