@@ -34,7 +34,8 @@ def level(seed: int, below: str | None = None, head: str | None = None) -> Unit:
 def measured(seed: int, mask: str | None = None, head: str | None = None) -> Unit:
     """A unit of the fleet lane with up to two parents."""
     return Unit(parse_config({
-        "kind": "pretrain_eval", "model": MODEL, "text": TEXT, "evaluation": {"seed": seed},
+        "kind": "pretrain_eval", "objectives": ["mlm", "kd"],
+        "model": MODEL, "text": TEXT, "evaluation": {"seed": seed},
         "mask": mask, "head": head,
     }))  # fmt: skip
 

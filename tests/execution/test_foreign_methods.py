@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from tamt_ray.cli.new_method import write_method
 from tests.plugins.packages import ROOT, install
@@ -31,8 +32,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_sweep_has_methods_of_other_packages(
     toy: Toy, tamt: Tamt, site: Path, tmp_path: Path
 ) -> None:
-    """One that looks at text and one that trains with two workers: both in the table and in the
-    report, their packages in the records; a second call finds nothing to do."""
+    """One that looks at text and one that trains with two workers: both in the table, in the report
+    and in MLflow, their packages in the records; a second call finds nothing to do."""
     toy["methods"] = [
         "omp", {"method": "snip", "batches": 2, "batch_size": 4},
         {"method": "soft", "steps": 6, "lr": 1e-3},
@@ -51,6 +52,11 @@ def test_a_sweep_has_methods_of_other_packages(
     assert packages == {"omp": None, "snip": "tamt-snip", "soft": "tamt-soft"}
     devices = {json.loads(path.read_text())["device"][:4] for path in records}
     assert "2 x " in devices
+    client = MlflowClient(toy["mlflow"])
+    experiment = client.get_experiment_by_name("toy")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.`tamt.kind` = 'search'")
+    assert {run.data.tags["tamt.method"] for run in runs} == {"omp", "snip", "soft"}
     again = tamt(toy, "--json")
     assert json.loads(again.stdout)["done"]["search"] == 3
 

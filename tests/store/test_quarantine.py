@@ -17,7 +17,8 @@ OTHER = MASK[::-1]
 
 def evaluation(of: Unit) -> Unit:
     config = {
-        "kind": "pretrain_eval", "model": {"source": "dir:m"}, "mask": of.id,
+        "kind": "pretrain_eval", "objectives": ["mlm", "kd"],
+        "model": {"source": "dir:m"}, "mask": of.id,
         "text": {"table": {"source": "dir:t.txt"}}, "evaluation": {},
     }  # fmt: skip
     return Unit(parse_config(config), {"model": "mini"})
