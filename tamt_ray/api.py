@@ -66,7 +66,7 @@ def run(file: str | PathLike[str], *options: str) -> "Results":
 
 
 class Results:
-    """What the store held of a sweep when it was loaded."""
+    """Results of one sweep, as the store had them when they were loaded."""
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened

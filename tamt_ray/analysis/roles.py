@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from tamt_ray.methods.base import Method, TrainedMethod
+from tamt_ray.methods.base import Method
+from tamt_ray.methods.trained import TrainedMethod
 from tamt_ray.spec.sweep import Sweep
 
 OBJECTIVES = ("tamt_mlm", "tamt_kd", "tamt_mlm_kd")

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 import yaml
 
-from tamt_ray.methods.base import TrainedMethod
 from tamt_ray.methods.registry import method_entry
+from tamt_ray.methods.trained import TrainedMethod
 from tamt_ray.plan.tuning import Outcome, Study, Trial
 from tamt_ray.spec.tuning import Value, with_values
 

@@ -11,14 +11,13 @@ from tamt_ray.cli.opened import held, open_sweep, put_aside
 from tamt_ray.cli.options import Address, AsJson, Chosen, File, Form, Only
 from tamt_ray.cli.speech import fail, out, plain, talk, tell, told, warn
 from tamt_ray.cli.supervisor import leave
-from tamt_ray.cli.tables import failure_lines
 from tamt_ray.cli.tune import sync_tuning, write_tuning
 from tamt_ray.cli.views import (
-    damage_line,
     one,
     print_matrices,
     print_plan,
     print_settings,
+    print_troubles,
     print_unit,
     print_verified,
 )
@@ -108,14 +107,7 @@ def status(
             raise typer.Exit(follow(opened, out))
         print_plan(opened, as_json)
         if not as_json:
-            for line in failure_lines(opened.failures):
-                out.print(line, style="red", highlight=False, markup=False)
-            for damage in opened.damaged:
-                out.print(damage_line(opened, damage), style="yellow")
-            if opened.failures:
-                first = next(iter(opened.failures))[:8]
-                out.print(f"try them again: python -m tamt_ray.sweep {file} --retry-failed")
-                out.print(f"what a worker wrote: tamt logs {file} {first}")
+            print_troubles(opened)
 
 
 @app.command()

@@ -29,7 +29,7 @@ def _supervise(program: str, act: Callable[[], None]) -> NoReturn:
 
 
 def _any_verb() -> None:
-    # What it imports starts threads, which a fork would lose.
+    # Imported after the fork: it starts threads, which a fork would lose.
     from tamt_ray.cli.app import app
 
     app()

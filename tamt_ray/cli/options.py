@@ -15,7 +15,7 @@ Address = Annotated[
 
 
 class Form(StrEnum):
-    """How a table is written."""
+    """Formats of a table."""
 
     TABLE = "table"
     MARKDOWN = "markdown"

@@ -40,7 +40,7 @@ def supervised(act: Callable[[], None], command: str) -> NoReturn:
     watched = {signal.SIGCHLD, *(n for n in _ENDING if signal.getsignal(n) is not signal.SIG_IGN)}
     from_driver, to_supervisor = os.pipe()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
-    # What the driver leaves behind becomes a child of this process.
+    # Processes that the driver leaves behind become children of this one.
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     supervisor, driver = os.getpid(), os.fork()
     if driver == 0:

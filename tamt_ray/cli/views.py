@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from tamt_ray.cli.explanation import matrices_of, matrices_table, settings_of, settings_tables
 from tamt_ray.cli.opened import Opened
 from tamt_ray.cli.speech import fail, out
-from tamt_ray.cli.tables import plan_table
+from tamt_ray.cli.tables import failure_lines, plan_table
 from tamt_ray.cli.tune import print_tuning
 from tamt_ray.plan.config import config_dict
 from tamt_ray.plan.cost import Prices, prices
@@ -49,6 +49,18 @@ def _worth(known: Prices) -> str:
     if not known.measured:
         return "GPU-hours left (a rough estimate)"
     return f"hours left on one {known.device} (measured there on {known.measured} units)"
+
+
+def print_troubles(opened: Opened) -> None:
+    """Print what failed, what is damaged, and the commands that help."""
+    for line in failure_lines(opened.failures):
+        out.print(line, style="red", highlight=False, markup=False)
+    for damage in opened.damaged:
+        out.print(damage_line(opened, damage), style="yellow")
+    if opened.failures:
+        first = next(iter(opened.failures))[:8]
+        out.print(f"try them again: python -m tamt_ray.sweep {opened.file} --retry-failed")
+        out.print(f"what a worker wrote: tamt logs {opened.file} {first}")
 
 
 def print_unit(opened: Opened, chosen: str) -> None:

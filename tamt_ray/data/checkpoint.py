@@ -72,6 +72,7 @@ def tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
             checkpoint.path, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:
+        # The Rust tokenizers raise plain Exceptions for a broken file.
         raise SourceError(
             f"{checkpoint.path}: the tokenizer cannot be loaded: {error or type(error).__name__}"
         ) from error

@@ -99,7 +99,7 @@ def _cut(document: list[Tokenised], room: int, draw: random.Random) -> Iterator[
     """Yield the sequences of one document."""
 
     def below(count: int) -> int:
-        # Of Python's draws only this one is the same in every version.
+        # `random.random` is Python's only draw that is the same in every version.
         return int(draw.random() * count)
 
     target = 2 + below(room - 1) if draw.random() < _SHORT else room

@@ -1,4 +1,4 @@
-"""What a method is offered while it searches. Knows nothing of Ray."""
+"""The `Bench` of one unit: model, text, masks and training for a method. Knows nothing of Ray."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ from tamt_ray.data.table import load_rows, name_of
 from tamt_ray.data.tokens import Tokens
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.masks.mask import Mask
-from tamt_ray.methods.base import TrainedSearch
+from tamt_ray.methods.trained import TrainedSearch
 from tamt_ray.objectives.base import Objective
 from tamt_ray.search.engine import Settings, train
 from tamt_ray.search.language_model import LanguageModel
@@ -31,7 +31,7 @@ ReadArtifact = Callable[[str, str], bytes]
 
 
 def _silent(_step: int, _steps: int) -> None:
-    """Nobody listens."""
+    """Ignore the progress."""
 
 
 class UnitBench:

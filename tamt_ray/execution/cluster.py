@@ -23,7 +23,7 @@ from tamt_ray.store.trouble import StoreError
 NAMESPACE = "tamt"
 
 _PASSED_ON = ("TAMT_MIRROR", "TAMT_CACHE", TYPED_IN, "HF_HUB_OFFLINE", "HF_HOME")
-"""What the driver's environment says of sources holds on every node. Ray logs these values:
+"""Variables on sources that every node takes over from the driver. Ray logs their values:
 credentials go another way, see `Inherited`."""
 
 # Ray lets a process that asked for no GPU see all of its node's; CUDA would take room on one.
@@ -138,8 +138,8 @@ def _connected(address: str | None) -> Generator[Nodes]:
         else:
             _join(address)
             ending.callback(ray.shutdown)
-        # What Ray has to say of lost workers and nodes, at length, it prints to standard output,
-        # where results go. The board's events say it in a line, Ray's own logs keep all of it.
+        # Ray prints long reports on lost workers and nodes to standard output, where results go.
+        # The board's events say it in a line, Ray's own logs keep all of it.
         nowhere = ending.enter_context(Path(os.devnull).open("w"))
         with contextlib.redirect_stdout(nowhere):
             try:

@@ -50,8 +50,8 @@ class Slots:
 
     @property
     def wider(self) -> Share:
-        """What one gets that ran out of memory: half a GPU, or all of it; without GPUs twice the
-        CPUs, so that it has fewer neighbours. There is one more attempt, so it has to be enough."""
+        """Share of a fine-tune that ran out of memory: half a GPU, or all of it; without GPUs twice
+        the CPUs, so that it has fewer neighbours. One more attempt is left, so it must do."""
         cpus, gpus = self.cpus, self.gpus
         if not gpus:
             cpus = min(2 * cpus, max(cpus, self.most_cpus))

@@ -12,7 +12,7 @@ from tamt_ray.execution.bench import UnitBench
 from tamt_ray.execution.memory import keep_freed_memory
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.mask import Mask
-from tamt_ray.methods.base import TrainedSearch
+from tamt_ray.methods.trained import TrainedSearch
 from tamt_ray.plan.config import FinetuneConfig, Kind
 from tamt_ray.plan.unit import Unit
 from tamt_ray.search.language_model import LanguageModel

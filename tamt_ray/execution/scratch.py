@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 Purpose = Literal["ray", "fleet", "gang", "tune"]
 LOGS = "tamt-log-"
-"""What names of files begin with that hold what a worker wrote."""
+"""Prefix of the files that hold a worker's output."""
 _ATTEMPTS = 50
 """Processes that were told to end may still write for a moment."""
 _FETCHED = 3600.0

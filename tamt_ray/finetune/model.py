@@ -38,7 +38,7 @@ class Network(nn.Module):
         self.body = body
 
     def inputs(self, inputs: Mapping[str, Tensor], *, padded: bool) -> dict[str, Tensor | None]:
-        """What the body reads; without a mask where no row is padded."""
+        """Return the inputs of the body; without a mask where no row is padded."""
         mask = whole_mask(inputs["attention_mask"], self.body.config) if padded else None
         return {**inputs, "attention_mask": mask}
 

@@ -19,7 +19,10 @@ _WORD = 8
 
 @dataclass(frozen=True)
 class Cut:
-    """What is kept: values above `value`, and from the flat index `start` on those equal to it."""
+    """The border of a selection.
+
+    Kept are values above `value`, and from the flat index `start` on those equal to it.
+    """
 
     value: float
     start: int
@@ -143,7 +146,7 @@ def _before(value: Tensor) -> Tensor:
 
 
 def _look(flat: Tensor, low: float, high: float) -> tuple[int, Tensor]:
-    """How many values are at most `low`, and those above it that are at most `high`."""
+    """Return the number of values of at most `low`, and the values above it of at most `high`."""
     whole = flat.numel() // _WORD * _WORD
     flags = torch.empty(whole, dtype=torch.bool, device=flat.device)
     room = flat.new_empty(2, min(_CHUNK, whole))
@@ -162,7 +165,7 @@ def _look(flat: Tensor, low: float, high: float) -> tuple[int, Tensor]:
 
 
 def _counts(flat: Tensor, compare: Callable[..., Tensor], value: float) -> list[int]:
-    """How many values compare so with `value`, chunk by chunk."""
+    """Return the numbers of values that compare so with `value`, chunk by chunk."""
     room = flat.new_empty(min(_CHUNK, flat.numel()))
     counts = [compare(chunk, value, out=room[: len(chunk)]).sum() for chunk in flat.split(_CHUNK)]
     return torch.stack(counts).long().tolist()

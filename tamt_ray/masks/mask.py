@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from tamt_ray.masks.select import keep_largest, zeros_at
 
 CountZeros = Callable[[float, int], int]
-"""How many weights of a matrix are zero at a sparsity."""
+"""Gives the number of zeros of a matrix at a sparsity."""
 
 
 class Mask(Mapping[str, Tensor]):

@@ -195,7 +195,7 @@ class RadixPruner(Pruner):
         self._counts = self._zeros.new_zeros(4, len(sizes), 256)
         self._ties = self._zeros.new_zeros(sum(chunks))
         self._found = tuple(torch.zeros_like(self._zeros) for _ in range(3))
-        """Of each matrix: φ's digits so far, the place among ties, how many ties are kept."""
+        """Per matrix: φ's digits so far, the place among ties, how many ties are kept."""
         self._phi = torch.zeros_like(self._zeros, dtype=torch.float32)
         self._start = torch.zeros_like(self._zeros)
 

@@ -20,7 +20,7 @@ def zeros_at(sparsity: float, weights: int) -> int:
 
 
 def zeros_below(sparsity: float, weights: int) -> int:
-    """How many of `weights` are zero in the released code: int(n·s)."""
+    """Return the zeros of the released code at a sparsity: int(n·s)."""
     return int(weights * sparsity)
 
 

@@ -8,19 +8,9 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
-from tamt_ray.methods.base import (
-    Asked,
-    Bench,
-    Found,
-    Grid,
-    Look,
-    Method,
-    Search,
-    TrainedMethod,
-    TrainedSearch,
-    fault,
-)
+from tamt_ray.methods.base import Asked, Bench, Found, Grid, Look, Method, Search, fault
 from tamt_ray.methods.omp import OmpSearch
+from tamt_ray.methods.trained import TrainedMethod, TrainedSearch
 from tamt_ray.objectives.base import Objective
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.values.base import Count, Fraction

@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, TypeAdapter, field_validator
 
-from tamt_ray.methods.base import (
-    Asked,
-    Bench,
-    Found,
-    Grid,
-    Look,
-    Method,
-    Search,
-    TrainedMethod,
-    TrainedSearch,
-    fault,
-)
+from tamt_ray.methods.base import Asked, Bench, Found, Grid, Look, Method, Search, fault
+from tamt_ray.methods.trained import TrainedMethod, TrainedSearch
 from tamt_ray.objectives.base import Objective, corruption_for, needs_head, passes
 from tamt_ray.objectives.registry import OBJECTIVES
 from tamt_ray.values.base import Count, Frozen

@@ -105,7 +105,7 @@ def gpu_seconds(unit: Unit) -> float:
     else:
         operations = config.operations
         if isinstance(config, Search) and unit.begin:
-            # What a shorter search has done already.
+            # A shorter search has done these steps already.
             operations *= 1 - unit.begin / config.own_steps
     return operations / OPERATIONS_PER_SECOND + 1.0
 

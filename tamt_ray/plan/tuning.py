@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from tamt_ray.methods.base import Search, TrainedMethod
+from tamt_ray.methods.base import Search
 from tamt_ray.methods.omp import Omp
+from tamt_ray.methods.trained import TrainedMethod
 from tamt_ray.plan.config import config_dict
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.sweep import Sweep

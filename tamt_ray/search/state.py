@@ -43,7 +43,7 @@ def state_from_bytes(data: bytes) -> TrainingState:
 
 
 class Stateful(Protocol):
-    """What trains in a search: its parameters, and what happens around each optimiser step."""
+    """The trained part of a search: its parameters, and the work around each optimiser step."""
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """The tensors that the optimiser moves, always in the same order."""

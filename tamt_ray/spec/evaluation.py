@@ -1,12 +1,12 @@
-"""How the losses of masks are measured."""
+"""The pre-training evaluation of masks."""
 
 from tamt_ray.values.base import Count, Frozen
 
 
 class PretrainEval(Frozen):
-    """How the losses of each subnetwork are measured: same masked positions for all."""
+    """Settings of the pre-training evaluation: the same masked positions for every subnetwork."""
 
     batch_size: Count = 16
     """Sequences of one forward pass; changes nothing but rounding."""
     seed: int = 0
-    """Of the masked positions, the same for every subnetwork."""
+    """Seed of the masked positions."""

@@ -6,7 +6,8 @@ from typing import Annotated, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from tamt_ray.methods.base import Method, TrainedMethod
+from tamt_ray.methods.base import Method
+from tamt_ray.methods.trained import TrainedMethod
 from tamt_ray.objectives.registry import OBJECTIVES
 from tamt_ray.values.base import Count, Frozen, Name, fault
 from tamt_ray.values.nearest import nearest

@@ -35,7 +35,7 @@ class Task(Frozen, ABC):
     version: ClassVar[int] = 1
     """Raised by hand whenever the code changes a result; part of the identity where it is not 1."""
     answers: ClassVar[Answers]
-    """What it predicts; decides which metrics measure it."""
+    """Kind of its predictions; decides which metrics measure it."""
     words: ClassVar[str]
     """The kind in words, for tables."""
     auto_class: ClassVar[str]

@@ -13,8 +13,11 @@ _Answer = TypeVar("_Answer")
 
 
 def answered(act: Callable[[], _Answer]) -> _Answer:
-    """What `act` returns. Raises TrackingError where that takes too long, besides what it raises:
-    MLflow's own time-out begins anew with every byte that a server sends."""
+    """Return the value of `act`.
+
+    Raises TrackingError where that takes too long, besides the errors of `act`: MLflow's own
+    time-out begins anew with every byte that a server sends.
+    """
     outcome: Future[_Answer] = Future()
 
     def run() -> None:
@@ -23,7 +26,7 @@ def answered(act: Callable[[], _Answer]) -> _Answer:
         except BaseException as error:  # noqa: BLE001 - it is raised below
             outcome.set_exception(error)
 
-    # Nobody waits for this thread at the end of the process.
+    # A daemon: the process ends without waiting for it.
     threading.Thread(target=run, name="tamt-mlflow-call", daemon=True).start()
     try:
         return outcome.result(_PATIENCE)

@@ -19,7 +19,7 @@ class Config(Frozen):
     version: ClassVar[int] = 1
     """Raised by hand whenever the code changes a result; part of the identity."""
     lane: ClassVar[Lane] = "fleet"
-    """Who carries it out."""
+    """Processes that carry it out."""
     decisive: ClassVar[Mapping[str, frozenset[str]]] = {
         "model": frozenset({"source", "prune", "pooler"})
     }

@@ -123,7 +123,7 @@ class Identities:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How values of one class are written."""
+    """Canonical form of the values of one class."""
 
     fields: tuple[tuple[str, object], ...]
     """Names and defaults; a default that nothing equals where there is none."""

@@ -67,7 +67,7 @@ class Refused:
     """A plug-in of another package that cannot be used."""
 
     name: str
-    """What a sweep file would call it."""
+    """Its name in a sweep file."""
     package: str
     reason: str
 
@@ -105,7 +105,7 @@ class Registry(Generic[T]):
 
     @property
     def refused(self) -> Mapping[str, Refused]:
-        """What is installed and cannot be used, by name."""
+        """Installed plug-ins that cannot be used, by name."""
         return self._loaded[1]
 
     @property

@@ -10,7 +10,7 @@ MODEL_DEFAULTS: Mapping[str, Defaults] = {
     "paper": {},
     "released_code": {"pooler": True},
 }
-"""By recipe; a setting not named here has the field's own default, which is the paper's."""
+"""Defaults by recipe; other settings have the field's own default, which is the paper's."""
 
 
 def model_entry(entry: object, recipe: object) -> object:

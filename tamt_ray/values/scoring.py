@@ -1,4 +1,4 @@
-"""How scores begin and become a mask."""
+"""Settings of the scores: their start, and the way from scores to a mask."""
 
 from typing import Literal
 
@@ -8,8 +8,8 @@ from tamt_ray.values.base import Count, Frozen, Positive
 
 
 class Scoring(Frozen):
-    """How scores start, S = αφ where the first mask keeps, else 0 (Eq. 5), and how they become the
-    mask M = 1[S ≥ φ] (Eq. 3)."""
+    """Start of the scores, S = αφ where the first mask keeps, else 0 (Eq. 5), and the mask
+    M = 1[S ≥ φ] (Eq. 3)."""
 
     init: Literal["omp", "random", "graded"] = "omp"
     """Where the scores start: αφ and 0 by the mask of OMP or a random one, as in the paper; or
@@ -21,7 +21,7 @@ class Scoring(Frozen):
     scale: float = Field(default=2.0, gt=1)
     """α: a kept weight starts with the score αφ, a pruned one with 0."""
     ranking: Literal["signed", "magnitude"] = "signed"
-    """What is ranked to find φ: S, or |S|. Only S itself lets M = 1[S ≥ φ] hold the sparsity
+    """Values that are ranked to find φ: S, or |S|. Only S lets M = 1[S ≥ φ] hold the sparsity
     exactly; |S| brings weights back whose scores the gradient has pushed far below zero."""
     comparison: Literal["at_least", "above"] = "at_least"
     """M = 1[S ≥ φ], ties resolved so that the sparsity is exact; or 1[S > φ] as it comes, with

@@ -6,7 +6,7 @@ from tamt_ray.values.base import INCIDENTAL, Count, Frozen
 
 
 class Training(Frozen):
-    """What all trained searches of a sweep share."""
+    """Settings that all trained searches of a sweep share."""
 
     batch_size: Count = 16
     """Blocks a step over all workers together."""
@@ -18,9 +18,9 @@ class Training(Frozen):
     log_every: Annotated[Count, INCIDENTAL] = 50
     """Steps between two points of the logged curves."""
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-    """Of the forward and backward pass: `tf32` rounds the factors of matrix products on GPUs that
-    can and does nothing elsewhere, `bfloat16` is autocast. Either finds other masks. Weights,
-    scores, losses and the optimiser stay in float32."""
+    """Number format of the forward and backward pass: `tf32` rounds the factors of matrix products
+    on GPUs that can and does nothing elsewhere, `bfloat16` is autocast. Either finds other masks.
+    Weights, scores, losses and the optimiser stay in float32."""
     gradients: Literal["float32", "bfloat16"] = "float32"
     """In what workers send each other their gradients; `bfloat16` is half the bytes. The number of
     workers then changes the result: it is part of what a search is, and cannot be `auto`."""

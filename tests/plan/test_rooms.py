@@ -52,8 +52,9 @@ COMPUTES_WITH: dict[str, set[str]] = {
 """Rooms that may import it where they compute as well; everywhere else nobody may at all."""
 
 ABSTRACT = {
-    "methods.base", "methods.registry", "objectives.base", "objectives.registry", "tasks.base",
-    "tasks.registry", "tasks.scores", "tasks.metrics.base", "tasks.metrics.registry",
+    "methods.base", "methods.trained", "methods.registry", "objectives.base",
+    "objectives.registry", "tasks.base", "tasks.registry", "tasks.scores", "tasks.metrics.base",
+    "tasks.metrics.registry",
     "tasks.features.examples",
 }  # fmt: skip
 """What the rest of the system may know of plug-ins."""

@@ -109,7 +109,7 @@ class Examples(Protocol):
         ...
 
     def pack(self) -> dict[str, Tensor]:
-        """What was made of the rows, as tensors, for the cache."""
+        """Return the features as tensors, for the cache."""
         ...
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 T = TypeVar("T")
 Answers = Literal["classes", "numbers", "texts"]
-"""What a kind of task predicts."""
+"""Kinds of predictions."""
 
 
 @dataclass(frozen=True)

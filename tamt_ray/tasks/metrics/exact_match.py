@@ -15,10 +15,6 @@ class ExactMatch(Metric):
     @staticmethod
     def compute(predictions: Predictions) -> float:
         """Average over the questions."""
-        import numpy as np
+        from tamt_ray.tasks.features.spans import exact_match, mean_score
 
-        from tamt_ray.tasks.features.spans import exact_match
-
-        pairs = zip(predictions.predicted, predictions.gold, strict=True)
-        found = [exact_match(str(answer), [str(gold) for gold in golds]) for answer, golds in pairs]
-        return float(np.mean(found))
+        return mean_score(exact_match, predictions)

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from tamt_ray.tasks.metrics.base import Answers, Metric, Predictions
+from tamt_ray.tasks.metrics.correlation import correlation
 
 
 class Spearman(Metric):
@@ -15,12 +16,6 @@ class Spearman(Metric):
     @staticmethod
     def compute(predictions: Predictions) -> float:
         """Correlate predicted and gold numbers."""
-        import numpy as np
-        from scipy import stats
+        from scipy.stats import spearmanr
 
-        gold, predicted = np.asarray(predictions.gold), np.asarray(predictions.predicted)
-        if np.ptp(gold) == 0 or np.ptp(predicted) == 0:
-            return 0.0
-        # In single precision the correlation of close predictions is lost to rounding.
-        found = stats.spearmanr(gold.astype(np.float64), predicted.astype(np.float64))
-        return float(found.statistic)  # pyright: ignore[reportAttributeAccessIssue]
+        return correlation(spearmanr, predictions)

@@ -1,0 +1,97 @@
+"""The contract of a method that trains on text, beside that of every method."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+from tamt_ray.methods.base import Grid, Lane, Method, Search
+from tamt_ray.objectives.base import curves
+from tamt_ray.values.base import Count
+from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.table import Table
+from tamt_ray.values.text import Text
+from tamt_ray.values.training import Training
+
+
+class TrainedMethod(Method, Optimizer):
+    """A method that trains on text, whose settings a `tune:` section can look for."""
+
+    not_tuned: ClassVar[frozenset[str]] = frozenset({"method", "name", "recipe", "steps"})
+    """Fields that are no settings, and the length: the rungs say how long a trial is."""
+    only_choices: ClassVar[frozenset[str]] = frozenset()
+    """Settings without values between two others."""
+    starts_anew: ClassVar[bool] = False
+    """Whether a longer trial has nothing in common with a shorter one."""
+    decay_steps: Count | None = None
+    """Steps over which the learning rate falls linearly to zero; `search.horizon` by default."""
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Names of the losses that it makes small, as `Objective.curve` has them."""
+        return curves(self.terms)
+
+    @abstractmethod
+    def trial(self, steps: int, sparsity: float) -> Self:
+        """Return the method that reaches `sparsity` in `steps` optimiser steps."""
+
+    def check_trial(self, rungs: Sequence[int], sparsity: float) -> None:
+        """Raise `fault(complaint)` where no trial can have these lengths and this sparsity."""
+
+    def optimiser_words(self) -> str:
+        """Return the optimiser in words, for the settings table."""
+        per_tensor = " per tensor" if self.clip_per == "tensor" else ""
+        early = " before correction" if self.early_eps else ""
+        lasts = f", to zero over {self.decay_steps:,} steps" if self.decay_steps else ""
+        return (
+            f"{'AdamW' if self.bias_correction else 'BertAdam'}, lr {self.lr:g}, "
+            f"β {self.betas[0]:g}/{self.betas[1]:g}, ε {self.eps:g}{early}, "
+            f"decay {self.weight_decay:g}, clip {self.clip:g}{per_tensor}{lasts}"
+        )
+
+    def training(self, grid: Grid) -> Training:
+        """Return what all searches share, with the method's own schedule where it has one."""
+        if self.decay_steps is None:
+            return grid.training
+        return grid.training.model_copy(update={"horizon": self.decay_steps})
+
+    def optimizer(self) -> Optimizer:
+        """Return the optimiser's own settings."""
+        return Optimizer.model_validate(self.model_dump(include=set(Optimizer.model_fields)))
+
+
+class TrainedSearch(Search):
+    """A search that trains on text in a gang."""
+
+    lane: ClassVar[Lane] = "gang"
+    text: Text
+    training: Training
+    optimizer: Optimizer
+    seed: int
+    steps: int
+    head: str | None = None
+    """Unit that trained the output head; None where the model has its own or none is read."""
+    workers: int | None = None
+    """Where it decides the result: of a gang that sends rounded gradients."""
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        return tuple(parent for parent in (self.below, self.head) if parent)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        return (self.text.table,)
+
+    @property
+    def iterations(self) -> int:
+        return self.steps
+
+    @property
+    def own_steps(self) -> int:
+        return self.steps
+
+    def step_operations(self, passes: int = 0) -> float:
+        """Return the operations of all steps, with so many forward passes of a dense model."""
+        tokens = self.steps * self.training.batch_size * self.text.block_size
+        return (6 + 2 * passes) * tokens * self.model.parameters
