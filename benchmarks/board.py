@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from benchmarks.answer import Answer, at_most
 from benchmarks.grid import million
-from tamt_ray.execution.board import Board, Lane
+from tamt_ray.execution.scheduler.board import Board, Lane
 from tamt_ray.plan.expand import expand
 
 LANES: tuple[Lane, Lane] = ("gang", "fleet")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertForMaskedLM
 
-from tamt_ray.search.masking import Corrupted
+from tamt_ray.search.mlm_corruption import Corrupted
 
 
 class DenseStep:

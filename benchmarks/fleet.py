@@ -17,11 +17,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from benchmarks.answer import Answer, at_most
-from tamt_ray.execution.board_actor import BoardActor
-from tamt_ray.execution.board_client import BoardClient
-from tamt_ray.execution.cluster import connected, on_head
-from tamt_ray.execution.fleet import run_fleet
-from tamt_ray.execution.placement import fleet_slots
+from tamt_ray.execution.cluster.connection import connected, on_head
+from tamt_ray.execution.fleet.fleet import run_fleet
+from tamt_ray.execution.scheduler.actor import BoardActor
+from tamt_ray.execution.scheduler.client import BoardClient
+from tamt_ray.execution.scheduler.placement import fleet_slots
 from tamt_ray.plan.cost import ROUGH
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.sweep import Sweep

@@ -15,7 +15,7 @@ from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 from transformers import BertForMaskedLM
 
-from tamt_ray.search.masking import Corrupted
+from tamt_ray.search.mlm_corruption import Corrupted
 
 THRESHOLD = 0.01
 

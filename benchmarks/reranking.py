@@ -15,7 +15,7 @@ from benchmarks.answer import Answer, at_least, at_most
 from benchmarks.clock import Times, interleave
 from benchmarks.search_step import SPARSITY, masked_step
 from benchmarks.shape import BASE, MINI, Shape
-from tamt_ray.masks.bracket import Selection
+from tamt_ray.masks.bracket import ThresholdFinder
 from tamt_ray.masks.select import zeros_at
 from tamt_ray.objectives.mlm import Mlm
 
@@ -31,7 +31,7 @@ class Scores:
         square, wide = (shape.hidden, shape.hidden), (inner, shape.hidden)
         sizes = [(30522, shape.hidden), *([*[square] * 4, wide, wide[::-1]] * shape.layers)]
         self.matrices = [self._drawn(size) for size in sizes]
-        self._selections = [Selection(zeros_at(SPARSITY, m.numel())) for m in self.matrices]
+        self._selections = [ThresholdFinder(zeros_at(SPARSITY, m.numel())) for m in self.matrices]
 
     def _drawn(self, size: tuple[int, ...]) -> Tensor:
         kept = torch.rand(size, generator=self._draw) > SPARSITY

@@ -25,9 +25,9 @@ from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search.engine import Engine, Settings
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
-from tamt_ray.search.masking import Corrupted, join
+from tamt_ray.search.mlm_corruption import Corrupted, join
 from tamt_ray.search.tamt import MaskedWeights
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.optimizer import Optimizer
 from tamt_ray.values.scoring import Scoring
 from tamt_ray.values.training import Training
@@ -57,7 +57,7 @@ def mask_training(
     model = LanguageModel(path, device=device)
     weights = MaskedWeights(model, sparsity, Scoring(), settings.seed, head=needs_head(terms))
     loss = SearchLoss(model, terms)
-    return weights, Engine(loss, weights, shape.stream(), settings, Team(device))
+    return weights, Engine(loss, weights, shape.stream(), settings, ProcessGroup(device))
 
 
 def spread(weights: MaskedWeights) -> None:

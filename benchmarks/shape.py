@@ -8,7 +8,7 @@ from transformers import BertConfig, BertForMaskedLM
 from transformers.utils import logging
 
 from tamt_ray.data.tokens import Blocks, Special
-from tamt_ray.search.masking import Stream
+from tamt_ray.search.mlm_corruption import Stream
 
 SPECIAL = Special(101, 102, 103, 0, frozenset({0, 100, 101, 102, 103}), 30522)
 

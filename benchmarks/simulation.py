@@ -11,9 +11,9 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tamt_ray.execution.board import Board, Demand, lane_of
-from tamt_ray.execution.gangs import Gangs
-from tamt_ray.execution.placement import GangSize, Node, fleet_slots, gang_size
+from tamt_ray.execution.gang.gangs import Gangs
+from tamt_ray.execution.scheduler.board import Board, Demand, lane_of
+from tamt_ray.execution.scheduler.placement import GangSize, Node, fleet_slots, gang_size
 from tamt_ray.plan.cost import gpu_seconds
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import Unit

@@ -15,16 +15,16 @@ import polars as pl
 from matplotlib.figure import Figure
 from transformers import AutoModel, PreTrainedModel
 
-from tamt_ray.analysis.averages import AVERAGE
-from tamt_ray.analysis.curves import search_curves
-from tamt_ray.analysis.material import Material, gather
-from tamt_ray.analysis.paper_figures import paper_figures
+from tamt_ray.analysis.figures.paper_figures import paper_figures
+from tamt_ray.analysis.report_data import ReportData, gather
 from tamt_ray.analysis.results import collect_searches
-from tamt_ray.analysis.summary import summary
-from tamt_ray.cli.opened import Opened, open_sweep
+from tamt_ray.analysis.stats.averages import AVERAGE
+from tamt_ray.analysis.stats.curves import search_curves
+from tamt_ray.analysis.stats.summary import summary
+from tamt_ray.cli.opened import SweepContext, open_sweep
 from tamt_ray.cli.results import shelf_of
 from tamt_ray.data.checkpoint import load_checkpoint
-from tamt_ray.execution.bench import MASK
+from tamt_ray.execution.worker.bench import MASK
 from tamt_ray.finetune.subnetwork import save_subnetwork
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.masks.mask import Mask
@@ -68,7 +68,7 @@ def run(file: str | PathLike[str], *options: str) -> "Results":
 class Results:
     """Results of one sweep, as the store had them when they were loaded."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: SweepContext) -> None:
         self._opened = opened
 
     @cached_property
@@ -157,7 +157,7 @@ class Results:
         return f"<{self._opened.sweep.name}: {done:,} of {planned:,} units>"
 
     @cached_property
-    def _material(self) -> Material:
+    def _material(self) -> ReportData:
         opened = self._opened
         return gather(opened.sweep, opened.plan, opened.records, opened.failures, shelf_of(opened))
 

@@ -27,9 +27,9 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.table import load_rows
-from tamt_ray.execution.bench import MASK
-from tamt_ray.execution.keeping import Cadence
-from tamt_ray.execution.work import Workbench
+from tamt_ray.execution.worker.bench import MASK
+from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy
+from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.select import zeros_at
@@ -37,7 +37,7 @@ from tamt_ray.methods.base import Search
 from tamt_ray.plan.config import FinetuneConfig, config_dict, parse_config
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.unit import Unit
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
@@ -193,13 +193,13 @@ class _Place:
             "models": {"tiny": {"source": f"dir:{self.folder / 'model'}", "parameters": 1e4}},
             "corpus": {"train": {**text, "part": "head"}, "validation": {**text, "part": "tail"},
                        "block_size": 16},
-            "search": {"batch_size": 4, "micro_batch": 2, "horizon": 20, "log_every": 1},
+            "search": {"batch_size": 4, "micro_batch": 2, "decay_steps": 20, "log_every": 1},
             "mask_seeds": [1], "finetune_seeds": [1], **given,
         })  # fmt: skip
 
     def run(self, units: Sequence[Unit], store: str) -> dict[str, Record]:
         """Carry out the units in a store of that name."""
-        bench = Workbench(Store(str(self.folder / store)), Team(), "check")
+        bench = UnitRunner(Store(str(self.folder / store)), ProcessGroup(), "check")
         return {unit.id: bench.perform(unit) for unit in units}
 
     def mask(self, records: Mapping[str, Record], unit: Unit, store: str = "first") -> Mask:
@@ -296,11 +296,13 @@ def _check_resume(
             raise _Cut
         return False
 
-    bench = Workbench(store, Team(), "check")
+    bench = UnitRunner(store, ProcessGroup(), "check")
     for unit in units[: list(units).index(last)]:
         bench.perform(unit)
     try:
-        Workbench(store, Team(), "check", Cadence(every=0.0, urgent=urgent)).perform(last)
+        UnitRunner(
+            store, ProcessGroup(), "check", CheckpointPolicy(every=0.0, urgent=urgent)
+        ).perform(last)
     except _Cut:
         pass
     else:
@@ -316,7 +318,7 @@ def _check_workers(
 ) -> None:
     """Two workers find the mask of one."""
     store = place.folder / "gang"
-    bench = Workbench(Store(str(store)), Team(), "check")
+    bench = UnitRunner(Store(str(store)), ProcessGroup(), "check")
     for unit in units[: list(units).index(last)]:
         bench.perform(unit)
     context = get_context("spawn")
@@ -340,6 +342,8 @@ def _work(rank: int, folder: Path, unit: Unit) -> None:
     meeting: Any = f"file://{folder / 'meeting'}"
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     try:
-        Workbench(Store(str(folder / "gang")), Team(rank=rank, size=2), "check").perform(unit)
+        UnitRunner(Store(str(folder / "gang")), ProcessGroup(rank=rank, size=2), "check").perform(
+            unit
+        )
     finally:
         distributed.destroy_process_group()

@@ -9,7 +9,7 @@ import typer
 from tamt_ray import __version__
 from tamt_ray.cli.opened import held, open_sweep, put_aside
 from tamt_ray.cli.options import Address, AsJson, Chosen, File, Form, Only
-from tamt_ray.cli.speech import fail, out, plain, talk, tell, told, warn
+from tamt_ray.cli.speech import exit_on_error, fail, out, plain, talk, tell, warn
 from tamt_ray.cli.supervisor import leave
 from tamt_ray.cli.tune import sync_tuning, write_tuning
 from tamt_ray.cli.views import (
@@ -21,8 +21,8 @@ from tamt_ray.cli.views import (
     print_unit,
     print_verified,
 )
-from tamt_ray.execution.logs import read_logs
 from tamt_ray.spec.schema import sweep_schema
+from tamt_ray.store.logs import read_logs
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False,
@@ -61,13 +61,13 @@ def run(
     address: Address = None,
 ) -> None:
     """Run what is missing of a sweep."""
-    with told():
+    with exit_on_error():
         opened = open_sweep(file, only, retry_failed=retry_failed)
         if dry_run:
             print_plan(opened, as_json)
             return
         from tamt_ray.cli.carry_out import Request, carry_out
-        from tamt_ray.execution.broken import BrokenOffError
+        from tamt_ray.execution.interruption import BrokenOffError
 
         try:
             code = carry_out(opened, Request(address, fail_fast, as_json), talk, out)
@@ -84,7 +84,7 @@ def run(
 @app.command()
 def plan(file: File, as_json: AsJson = False, only: Only = None) -> None:
     """Say what would run, and what it would cost."""
-    with told():
+    with exit_on_error():
         print_plan(open_sweep(file, only), as_json)
 
 
@@ -97,7 +97,7 @@ def status(
     ] = False,
 ) -> None:
     """Say what is done, what failed and why."""
-    with told():
+    with exit_on_error():
         opened = open_sweep(file)
         if watch and (as_json or opened.sweep.tune):
             fail(2, f"--watch follows a grid, in words: tamt status {file} without one of the two")
@@ -124,7 +124,7 @@ def explain(
 ) -> None:
     """Print every setting of models, search and methods and where it comes from, or all that
     decides one unit."""
-    with told():
+    with exit_on_error():
         opened = open_sweep(file)
         if matrices:
             print_matrices(opened, as_json)
@@ -143,8 +143,8 @@ def report(
     ] = None,
 ) -> None:
     """Write the report from what the store holds."""
-    with told():
-        from tamt_ray.analysis.published import PublishedError
+    with exit_on_error():
+        from tamt_ray.analysis.claims.published import PublishedError
         from tamt_ray.cli.results import load_published, write_report
 
         try:
@@ -169,7 +169,7 @@ def results(
     ] = Form.TABLE,
 ) -> None:  # fmt: skip
     """Print the table of scores that the store holds so far."""
-    with told():
+    with exit_on_error():
         from tamt_ray.cli.result_table import result_table
 
         opened = open_sweep(file)
@@ -181,7 +181,7 @@ def results(
 @app.command()
 def logs(file: File, unit: Chosen) -> None:
     """Print what workers wrote while they did a unit, each attempt for itself."""
-    with told():
+    with exit_on_error():
         opened = open_sweep(file)
         found = one(opened, unit, opened.plan.units)
         texts = read_logs(opened.store, found.kind, found.id)
@@ -205,7 +205,7 @@ def profile(
     ] = None,
 ) -> None:
     """Train a few steps here and say where their time goes; nothing is kept."""
-    with told():
+    with exit_on_error():
         opened = open_sweep(file)
         from tamt_ray.cli.profile import profile_table
         from tamt_ray.data.cache import SourceError
@@ -231,7 +231,7 @@ def export(
     ],
 ) -> None:
     """Write one subnetwork out: its mask, or the pruned model for `from_pretrained`."""
-    with told():
+    with exit_on_error():
         from tamt_ray.cli.export import write_out
 
         opened = open_sweep(file)
@@ -249,7 +249,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Read every file of every result and compare it with its digest."""
-    with told():
+    with exit_on_error():
         opened = open_sweep(file)
         damaged = [*opened.damaged, *opened.store.verify(opened.records.values())]
         print_verified(opened, damaged, as_json)
@@ -272,7 +272,7 @@ def submit(
     ] = "http://127.0.0.1:8265",
 ) -> None:
     """Hand a sweep to a cluster, where it goes on without this machine."""
-    with told():
+    with exit_on_error():
         from tamt_ray.cli.submit import hand_over
 
         code = hand_over(file, address, talk, out)
@@ -288,7 +288,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check a cluster before money is spent, and say what to do about each fault."""
-    with told():
+    with exit_on_error():
         from tamt_ray.cli.doctor import print_examination
 
         code = print_examination(file, address, as_json, talk)
@@ -298,7 +298,7 @@ def doctor(
 @app.command(name="sync-mlflow")
 def sync_mlflow(file: File) -> None:
     """Write everything the store holds to MLflow, report included; what is there already stays."""
-    with told():
+    with exit_on_error():
         from tamt_ray.cli.results import report_files
         from tamt_ray.tracking.tracker import sync
 
@@ -321,7 +321,7 @@ def new_method(
     folder: Annotated[Path, typer.Option(help="Where the package's folder is made.")] = Path(),
 ) -> None:
     """Write a package with a method of your own, ready to run and to change."""
-    with told():
+    with exit_on_error():
         from tamt_ray.cli.new_method import NewMethodError, write_method
 
         try:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tamt_ray.analysis.live import LiveTables, Snapshot
-from tamt_ray.cli.opened import Opened, Say, held, open_sweep, put_aside
+from tamt_ray.analysis.stats.live import LiveTables, Snapshot
+from tamt_ray.cli.opened import Say, SweepContext, held, open_sweep, put_aside
 from tamt_ray.cli.report_mark import is_current
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import carry_out_tuning
 from tamt_ray.data.cache import cache_dir, text_digest
-from tamt_ray.execution.loopback import listen_on_loopback
+from tamt_ray.execution.cluster.loopback import listen_on_loopback
 from tamt_ray.plan.cost import prices
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.store.damage import outdated
@@ -33,7 +33,7 @@ class Request:
     as_json: bool
 
 
-def carry_out(opened: Opened, request: Request, talk: Console, out: Console) -> int:
+def carry_out(opened: SweepContext, request: Request, talk: Console, out: Console) -> int:
     """Run what is missing, write the report, say where everything is; returns the exit code.
 
     Ray is imported only where something is missing.
@@ -56,7 +56,7 @@ def carry_out(opened: Opened, request: Request, talk: Console, out: Console) -> 
         return 3
 
 
-def _nothing_to_do(opened: Opened, request: Request, talk: Console, out: Console) -> int:
+def _nothing_to_do(opened: SweepContext, request: Request, talk: Console, out: Console) -> int:
     # Another sweep may have computed the rest, or the last run ended before its report.
     if not is_current(opened):
         # Figures and masks bring in heavy libraries, and a finished sweep has its report.
@@ -67,17 +67,19 @@ def _nothing_to_do(opened: Opened, request: Request, talk: Console, out: Console
     return 1 if opened.failures else 0
 
 
-def _execute(opened: Opened, lease: Lease, request: Request, talk: Console, out: Console) -> int:
+def _execute(
+    opened: SweepContext, lease: Lease, request: Request, talk: Console, out: Console
+) -> int:
     if request.address is None:
         listen_on_loopback()
     from tamt_ray.cli.progress import Progress
     from tamt_ray.cli.results import report_files, write_report
-    from tamt_ray.execution.broken import BrokenOffError
-    from tamt_ray.execution.cluster import ClusterError
+    from tamt_ray.execution.cluster.connection import ClusterError
     from tamt_ray.execution.driver import Call, Ledger, run
-    from tamt_ray.execution.messages import Event
-    from tamt_ray.execution.placement import InfeasibleError
+    from tamt_ray.execution.interruption import BrokenOffError
     from tamt_ray.execution.preflight import PreflightError, check
+    from tamt_ray.execution.scheduler.messages import Event
+    from tamt_ray.execution.scheduler.placement import InfeasibleError
     from tamt_ray.execution.sources import changes
 
     sweep, plan, store = opened.sweep, opened.plan, opened.store
@@ -149,7 +151,7 @@ def _told(talk: Console) -> Say:
     return lambda words: talk.print(words, style="yellow", markup=False, soft_wrap=True)
 
 
-def _warn_of_little_space(opened: Opened, talk: Console) -> None:
+def _warn_of_little_space(opened: SweepContext, talk: Console) -> None:
     """An estimate stops nobody; a disk that really runs full ends the run in good order."""
     local = opened.store.files.local
     if local is None:
@@ -170,14 +172,16 @@ def _warn_of_little_space(opened: Opened, talk: Console) -> None:
         )
 
 
-def _tables(opened: Opened) -> Snapshot:
+def _tables(opened: SweepContext) -> Snapshot:
     tables = LiveTables(opened.plan)
     for record in opened.records.values():
         tables.add(record)
     return tables.snapshot()
 
 
-def _show(opened: Opened, snapshot: Snapshot, as_json: bool, talk: Console, out: Console) -> None:
+def _show(
+    opened: SweepContext, snapshot: Snapshot, as_json: bool, talk: Console, out: Console
+) -> None:
     report = f"{opened.store.uri}/reports/{opened.sweep.name}/report.html"
     if opened.part:
         snapshot = _tables(open_sweep(opened.file))
@@ -199,7 +203,7 @@ def _show(opened: Opened, snapshot: Snapshot, as_json: bool, talk: Console, out:
     talk.print(f"runs:   {ui_command(opened.sweep)}", soft_wrap=True)
 
 
-def _spool(opened: Opened) -> Path:
+def _spool(opened: SweepContext) -> Path:
     """A place on a disk for what MLflow has not got yet: in a local store, else in the cache of
     this machine."""
     local, name = opened.store.files.local, opened.sweep.name

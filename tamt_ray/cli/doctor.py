@@ -15,12 +15,12 @@ def print_examination(file: Path | None, address: str | None, as_json: bool, tal
     """Print what is found, as it is found; returns the exit code. Raises SpecError."""
     sweep = load_sweep(file) if file else None
     if address is None:
-        from tamt_ray.execution.loopback import listen_on_loopback
+        from tamt_ray.execution.cluster.loopback import listen_on_loopback
 
         listen_on_loopback()
-    from tamt_ray.execution.cluster import ClusterError
-    from tamt_ray.execution.diagnosis import Checked
-    from tamt_ray.execution.doctor import examine
+    from tamt_ray.execution.cluster.connection import ClusterError
+    from tamt_ray.execution.cluster.diagnosis import Checked
+    from tamt_ray.execution.cluster.doctor import examine
 
     # Ray's own words are kept from standard output while it is connected, these are not.
     out = Console(file=sys.stdout, soft_wrap=True, highlight=False)

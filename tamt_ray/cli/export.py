@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from tamt_ray.cli.opened import Opened
+from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import fail
 from tamt_ray.plan.unit import Unit
 
 _MASK = "mask.safetensors"
 
 
-def write_out(opened: Opened, unit: Unit, to: Path) -> None:
+def write_out(opened: SweepContext, unit: Unit, to: Path) -> None:
     """Write the mask to `to` where that ends in .safetensors, else the pruned model as a folder."""
     data = opened.store.artifact(opened.records[unit.id], _MASK)
     try:
@@ -21,7 +21,7 @@ def write_out(opened: Opened, unit: Unit, to: Path) -> None:
         fail(2, f"{to} cannot be written: {error.strerror}; name a new one in a directory of yours")
 
 
-def _write_model(opened: Opened, unit: Unit, data: bytes, to: Path) -> None:
+def _write_model(opened: SweepContext, unit: Unit, data: bytes, to: Path) -> None:
     from tamt_ray.data.cache import SourceError
     from tamt_ray.data.checkpoint import load_checkpoint
     from tamt_ray.finetune.subnetwork import save_subnetwork

@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Opened:
+class SweepContext:
     """Everything a verb reads."""
 
     file: Path
@@ -42,7 +42,7 @@ class Opened:
         decisions = decide(self.plan, self.records, self.failures)
         return sum(d in {Decision.RUN, Decision.WAIT} for d in decisions.values())
 
-    def again(self, store: Store) -> "Opened":
+    def again(self, store: Store) -> "SweepContext":
         """The same as `store` has it now."""
         found = store.look(self.plan.units)
         failures = {} if self.retry_failed else found.failures
@@ -51,7 +51,9 @@ class Opened:
         )
 
 
-def open_sweep(file: Path, pattern: str | None = None, *, retry_failed: bool = False) -> Opened:
+def open_sweep(
+    file: Path, pattern: str | None = None, *, retry_failed: bool = False
+) -> SweepContext:
     """Raises SpecError or StoreError with a message for the user."""
     for plugin in refused():
         warn(str(plugin))
@@ -68,14 +70,14 @@ def open_sweep(file: Path, pattern: str | None = None, *, retry_failed: bool = F
                 "paths are kind/model/method/sparsity/…, as in 'finetune/*/omp/*'"
             )
     store = Store(sweep.store)
-    opened = Opened(
+    opened = SweepContext(
         file, sweep, plan, store, {}, {}, part=pattern is not None, retry_failed=retry_failed
     )
     return opened.again(store)
 
 
 @contextmanager
-def held(opened: Opened, say: Say) -> Generator[tuple[Opened, Lease]]:
+def held(opened: SweepContext, say: Say) -> Generator[tuple[SweepContext, Lease]]:
     """The sweep under this process's lease, read anew, and what is damaged set aside.
 
     Raises HeldError where another driver runs it; UnwritableError.
@@ -86,14 +88,14 @@ def held(opened: Opened, say: Say) -> Generator[tuple[Opened, Lease]]:
         yield _sound(opened, say), lease
 
 
-def put_aside(opened: Opened, damaged: tuple[Damage, ...] | list[Damage], say: Say) -> None:
+def put_aside(opened: SweepContext, damaged: tuple[Damage, ...] | list[Damage], say: Say) -> None:
     """Move what is damaged to the quarantine, and say so."""
     for damage in damaged:
         where = opened.store.set_aside(damage)
         say(f"damaged: {opened.plan.units[damage.id]}: {damage}; it is kept in {where}")
 
 
-def _sound(opened: Opened, say: Say) -> Opened:
+def _sound(opened: SweepContext, say: Say) -> SweepContext:
     """Without the results whose files another unit is about to read and could not.
 
     A unit set aside here needs its own parents, which are then looked at in turn.

@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tamt_ray.execution.faults import Fault
-from tamt_ray.execution.messages import (
+from tamt_ray.execution.scheduler.faults import Fault
+from tamt_ray.execution.scheduler.messages import (
     Asked,
     Event,
     Failed,

@@ -3,10 +3,10 @@
 import polars as pl
 from rich.console import Console
 
-from tamt_ray.analysis.averages import averages, runs
 from tamt_ray.analysis.results import collect
-from tamt_ray.analysis.summary import summary
-from tamt_ray.cli.opened import Opened
+from tamt_ray.analysis.stats.averages import averages, runs
+from tamt_ray.analysis.stats.summary import summary
+from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.options import Form
 from tamt_ray.cli.tables import frame_table
 
@@ -14,7 +14,7 @@ _NUMBERS = ("mean", "std", "low", "high", "baseline")
 _SPECIAL = {"%": r"\%", "_": r"\_", "±": r"$\pm$", "≤": r"$\le$", "–": "--", "−": "$-$"}
 
 
-def result_table(opened: Opened, form: Form) -> str:
+def result_table(opened: SweepContext, form: Form) -> str:
     """Return the table: for people in percent, for programs in fractions, a row per task."""
     found = collect(opened.plan, opened.records)
     match form:

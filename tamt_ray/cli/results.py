@@ -5,11 +5,11 @@ from pathlib import Path
 
 import polars as pl
 
-from tamt_ray.analysis.distances import MASK
-from tamt_ray.analysis.published import PublishedError, read_published
-from tamt_ray.analysis.report import DISTANCES, build_report
-from tamt_ray.analysis.shelf import Shelf
-from tamt_ray.cli.opened import Opened
+from tamt_ray.analysis.artifacts import ArtifactReader
+from tamt_ray.analysis.claims.published import PublishedError, read_published
+from tamt_ray.analysis.report.page import DISTANCES, build_report
+from tamt_ray.analysis.stats.distances import MASK
+from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.report_mark import OF, folder_of, report_of, whole
 from tamt_ray.masks.bits import Bits
 from tamt_ray.masks.file import bits_from_bytes
@@ -17,7 +17,7 @@ from tamt_ray.masks.file import bits_from_bytes
 _CURVES = "history.parquet"
 
 
-def report_files(opened: Opened, published: pl.DataFrame | None = None) -> dict[str, bytes]:
+def report_files(opened: SweepContext, published: pl.DataFrame | None = None) -> dict[str, bytes]:
     """Every file of the report by relative name; always of the whole sweep."""
     opened = whole(opened)
     return build_report(
@@ -26,7 +26,9 @@ def report_files(opened: Opened, published: pl.DataFrame | None = None) -> dict[
 
 
 def write_report(
-    opened: Opened, files: dict[str, bytes] | None = None, published: pl.DataFrame | None = None
+    opened: SweepContext,
+    files: dict[str, bytes] | None = None,
+    published: pl.DataFrame | None = None,
 ) -> str:
     """Write the report into the store, the page after what it shows and last of all what it is a
     report of; returns where the page is."""
@@ -47,7 +49,7 @@ def load_published(path: Path) -> pl.DataFrame:
     return read_published(text, str(path))
 
 
-def shelf_of(opened: Opened) -> Shelf:
+def shelf_of(opened: SweepContext) -> ArtifactReader:
     """Return how to read masks and curves of the sweep."""
     store, records = opened.store, opened.records
 
@@ -61,10 +63,10 @@ def shelf_of(opened: Opened) -> Shelf:
         data = store.artifact(record, _CURVES)
         return pl.read_parquet(io.BytesIO(data), columns=["step", "name", "value"])
 
-    return Shelf(bits, history, _known_distances(opened))
+    return ArtifactReader(bits, history, _known_distances(opened))
 
 
-def _known_distances(opened: Opened) -> pl.DataFrame | None:
+def _known_distances(opened: SweepContext) -> pl.DataFrame | None:
     """Those of the report before; they are only a shortcut."""
     try:
         data = opened.store.files.read(f"{folder_of(opened)}/{DISTANCES}")

@@ -42,7 +42,7 @@ out = _Console(soft_wrap=True, markup=False, emoji=False, width=_WIDE)
 
 
 @contextmanager
-def told() -> Generator[None]:
+def exit_on_error() -> Generator[None]:
     """Errors meant for the user become one message and an exit code."""
     try:
         yield

@@ -24,7 +24,12 @@ def hand_over(file: Path, address: str, talk: Console, out: Console) -> int:
     sweep = load_sweep(file)
     if wrong := places_of_here(sweep):
         raise SpecError("\n".join(f"{file}: {complaint}" for complaint in wrong))
-    from tamt_ray.execution.submission import SubmissionError, TooLargeError, check_size, submit
+    from tamt_ray.execution.cluster.submission import (
+        SubmissionError,
+        TooLargeError,
+        check_size,
+        submit,
+    )
 
     files = what_travels(file)
     try:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tamt_ray.analysis.tuning import best_frame, snippet, trials_frame
-from tamt_ray.cli.opened import Opened, Say
+from tamt_ray.cli.opened import Say, SweepContext
 from tamt_ray.cli.tables import frame_table
 from tamt_ray.plan.cost import gpu_seconds
 from tamt_ray.plan.tuning import Outcome, Study, Trial, folder_of, steps_at_most, studies
@@ -22,10 +22,10 @@ from tamt_ray.tracking.tuning_tracker import TuningTracker
 
 if TYPE_CHECKING:
     from tamt_ray.cli.carry_out import Request
-    from tamt_ray.execution.tuning_search import Heard
+    from tamt_ray.execution.tuning.search import Heard
 
 
-def print_tuning(opened: Opened, as_json: bool, out: Console) -> None:
+def print_tuning(opened: SweepContext, as_json: bool, out: Console) -> None:
     """Say what would be tried, and what it costs if nothing is stopped early."""
     done = {outcome.study.path: len(outcome.trials) for outcome in _outcomes(opened)}
     found = studies(opened.sweep)
@@ -60,7 +60,7 @@ def print_tuning(opened: Opened, as_json: bool, out: Console) -> None:
     out.print(f"run it: python -m tamt_ray.sweep {opened.file}")
 
 
-def carry_out_tuning(opened: Opened, request: "Request", talk: Console, out: Console) -> int:
+def carry_out_tuning(opened: SweepContext, request: "Request", talk: Console, out: Console) -> int:
     """Run the missing trials, say what was found; returns the exit code."""
     if opened.part:
         talk.print("a tuning has no units to choose from; leave --only out", style="red")
@@ -87,7 +87,7 @@ def carry_out_tuning(opened: Opened, request: "Request", talk: Console, out: Con
     return _show(opened, request.as_json, talk, out)
 
 
-def write_tuning(opened: Opened) -> str:
+def write_tuning(opened: SweepContext) -> str:
     """Write every trial and the best values beside the results; returns where they are."""
     outcomes = _outcomes(opened)
     folder = f"reports/{opened.sweep.name}"
@@ -96,7 +96,7 @@ def write_tuning(opened: Opened) -> str:
     return f"{opened.store.uri}/{folder}/best.yaml"
 
 
-def sync_tuning(opened: Opened) -> str:
+def sync_tuning(opened: SweepContext) -> str:
     """Write every trial to MLflow that it has not got. Raises TrackingError."""
     from tamt_ray.tracking.tracker import prepare_mlflow
 
@@ -109,18 +109,18 @@ def sync_tuning(opened: Opened) -> str:
     return f"{written} trials written to MLflow, {present} were there"
 
 
-def _execute(opened: Opened, lease: Lease, request: "Request", talk: Console) -> int:
-    from tamt_ray.execution.loopback import listen_on_loopback
+def _execute(opened: SweepContext, lease: Lease, request: "Request", talk: Console) -> int:
+    from tamt_ray.execution.cluster.loopback import listen_on_loopback
 
     if request.address is None:
         listen_on_loopback()
-    from tamt_ray.execution.broken import BrokenOffError
-    from tamt_ray.execution.cluster import ClusterError
-    from tamt_ray.execution.placement import InfeasibleError
+    from tamt_ray.execution.cluster.connection import ClusterError
+    from tamt_ray.execution.interruption import BrokenOffError
     from tamt_ray.execution.preflight import PreflightError, check
-    from tamt_ray.execution.tuning import TuneCall, run_tuning
-    from tamt_ray.execution.tuning_outcomes import outcomes
-    from tamt_ray.execution.tuning_trials import open_storage
+    from tamt_ray.execution.scheduler.placement import InfeasibleError
+    from tamt_ray.execution.tuning.outcomes import outcomes
+    from tamt_ray.execution.tuning.studies import TuneCall, run_tuning
+    from tamt_ray.execution.tuning.trials import open_storage
 
     sweep, store = opened.sweep, Store(opened.sweep.store, lease.fence)
     try:
@@ -157,7 +157,7 @@ def _execute(opened: Opened, lease: Lease, request: "Request", talk: Console) ->
     return 0
 
 
-def _show(opened: Opened, as_json: bool, talk: Console, out: Console) -> int:
+def _show(opened: SweepContext, as_json: bool, talk: Console, out: Console) -> int:
     outcomes = _outcomes(opened)
     where = write_tuning(opened)
     if as_json:
@@ -194,11 +194,11 @@ def _found(outcome: Outcome) -> dict[str, object]:
     }
 
 
-def _outcomes(opened: Opened) -> tuple[Outcome, ...]:
+def _outcomes(opened: SweepContext) -> tuple[Outcome, ...]:
     """What the studies hold; Optuna is imported only where there is something."""
     if not opened.store.files.sizes(folder_of(opened.sweep.name)):
         return tuple(Outcome(study, (), {}) for study in studies(opened.sweep))
-    from tamt_ray.execution.tuning_outcomes import read_outcomes
+    from tamt_ray.execution.tuning.outcomes import read_outcomes
 
     return read_outcomes(opened.sweep, opened.store)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from fnmatch import fnmatchcase
 
 from tamt_ray.cli.explanation import matrices_of, matrices_table, settings_of, settings_tables
-from tamt_ray.cli.opened import Opened
+from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import fail, out
 from tamt_ray.cli.tables import failure_lines, plan_table
 from tamt_ray.cli.tune import print_tuning
@@ -19,7 +19,7 @@ from tamt_ray.plan.unit import Unit
 from tamt_ray.store.damage import Damage
 
 
-def print_plan(opened: Opened, as_json: bool) -> None:
+def print_plan(opened: SweepContext, as_json: bool) -> None:
     """What is done and what would run, by kind, and what it would cost."""
     if opened.sweep.tune:
         print_tuning(opened, as_json, out)
@@ -51,7 +51,7 @@ def _worth(known: Prices) -> str:
     return f"hours left on one {known.device} (measured there on {known.measured} units)"
 
 
-def print_troubles(opened: Opened) -> None:
+def print_troubles(opened: SweepContext) -> None:
     """Print what failed, what is damaged, and the commands that help."""
     for line in failure_lines(opened.failures):
         out.print(line, style="red", highlight=False, markup=False)
@@ -63,7 +63,7 @@ def print_troubles(opened: Opened) -> None:
         out.print(f"what a worker wrote: tamt logs {opened.file} {first}")
 
 
-def print_unit(opened: Opened, chosen: str) -> None:
+def print_unit(opened: SweepContext, chosen: str) -> None:
     """All that decides one result."""
     found = one(opened, chosen, opened.plan.units)
     decision = decide(opened.plan, opened.records, opened.failures)[found.id]
@@ -77,7 +77,7 @@ def print_unit(opened: Opened, chosen: str) -> None:
     out.print_json(json.dumps(body))
 
 
-def print_settings(opened: Opened, as_json: bool) -> None:
+def print_settings(opened: SweepContext, as_json: bool) -> None:
     """Every setting and who set it."""
     if as_json:
         parts = {
@@ -93,7 +93,7 @@ def print_settings(opened: Opened, as_json: bool) -> None:
         out.print()
 
 
-def print_verified(opened: Opened, damaged: Sequence[Damage], as_json: bool) -> None:
+def print_verified(opened: SweepContext, damaged: Sequence[Damage], as_json: bool) -> None:
     """How many results were read, and what of them is damaged."""
     files = sum(len(record.artifacts) for record in opened.records.values())
     if as_json:
@@ -109,7 +109,7 @@ def print_verified(opened: Opened, damaged: Sequence[Damage], as_json: bool) -> 
     out.print(f"{len(opened.records)} results, {files} files, {len(damaged)} damaged")
 
 
-def print_matrices(opened: Opened, as_json: bool) -> None:
+def print_matrices(opened: SweepContext, as_json: bool) -> None:
     """The matrices that are pruned of each model."""
     from tamt_ray.data.cache import SourceError
     from tamt_ray.masks.matrices import UnsupportedModelError
@@ -126,7 +126,7 @@ def print_matrices(opened: Opened, as_json: bool) -> None:
         out.print()
 
 
-def one(opened: Opened, chosen: str, among: Iterable[str]) -> Unit:
+def one(opened: SweepContext, chosen: str, among: Iterable[str]) -> Unit:
     """The one unit meant; where there are several, they are listed and the call ends with 2."""
     units = [opened.plan.units[unit_id] for unit_id in among]
     found = [u for u in units if u.id.startswith(chosen) or fnmatchcase(unit_path(u), chosen)]
@@ -136,6 +136,6 @@ def one(opened: Opened, chosen: str, among: Iterable[str]) -> Unit:
     return fail(2, f"{len(found)} units of {opened.file} match {chosen!r}; name one of:\n{listed}")
 
 
-def damage_line(opened: Opened, damage: Damage) -> str:
+def damage_line(opened: SweepContext, damage: Damage) -> str:
     """One line for people."""
     return f"damaged: {opened.plan.units[damage.id]}: {damage}; the next run computes it again"

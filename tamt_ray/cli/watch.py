@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from tamt_ray.cli.opened import Opened
+from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.tables import failure_lines
 from tamt_ray.plan.status import unit_path
 
 
-def follow(opened: Opened, out: Console, every: float = 5.0) -> int:
+def follow(opened: SweepContext, out: Console, every: float = 5.0) -> int:
     """Print what lands and what fails until nothing is left to run, or until Ctrl-C, which stops
     nothing but the watching; returns the exit code.
 
@@ -32,14 +32,14 @@ def follow(opened: Opened, out: Console, every: float = 5.0) -> int:
     return 0
 
 
-def _later(opened: Opened) -> Opened:
+def _later(opened: SweepContext) -> SweepContext:
     """The same a while later: what was done stays done."""
     open_units = {i: u for i, u in opened.plan.units.items() if i not in opened.records}
     found = opened.store.look(open_units)
     return replace(opened, records={**opened.records, **found.records}, failures=found.failures)
 
 
-def _news(before: Opened, now: Opened) -> list[str]:
+def _news(before: SweepContext, now: SweepContext) -> list[str]:
     lines = [
         f"done   {unit_path(now.plan.units[i])} ({record.seconds:.1f} s on {record.place})"
         for i, record in now.records.items()
@@ -50,6 +50,6 @@ def _news(before: Opened, now: Opened) -> list[str]:
     return [*lines, _counts(now)] if lines else []
 
 
-def _counts(opened: Opened) -> str:
+def _counts(opened: SweepContext) -> str:
     done, total = len(opened.records), len(opened.plan.units)
     return f"{done} of {total} done, {len(opened.failures)} failed, {opened.missing} to run"

@@ -7,8 +7,8 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
-from tamt_ray.analysis.live import LiveTables, Snapshot
-from tamt_ray.execution.cluster import on_head
+from tamt_ray.analysis.stats.live import LiveTables, Snapshot
+from tamt_ray.execution.actors import on_head
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Record
 

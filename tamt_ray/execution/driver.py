@@ -8,20 +8,26 @@ from dataclasses import dataclass, field
 
 from ray.exceptions import RayError
 
-from tamt_ray.analysis.live import Snapshot
+from tamt_ray.analysis.stats.live import Snapshot
+from tamt_ray.execution.actors import on_head
 from tamt_ray.execution.aggregator import Aggregation
-from tamt_ray.execution.autoscaler import Autoscaler, describe_bundles, nodes_to_come, wanted
-from tamt_ray.execution.board import Demand
-from tamt_ray.execution.board_actor import BoardActor
-from tamt_ray.execution.board_client import BoardClient
-from tamt_ray.execution.broken import BrokenOffError, gave_up
-from tamt_ray.execution.cluster import Nodes, connected, on_head
-from tamt_ray.execution.fleet import run_fleet
-from tamt_ray.execution.gang import run_gang
-from tamt_ray.execution.gangs import Gangs
+from tamt_ray.execution.cluster.autoscaler import (
+    Autoscaler,
+    describe_bundles,
+    nodes_to_come,
+    wanted,
+)
+from tamt_ray.execution.cluster.connection import Nodes, connected
+from tamt_ray.execution.fleet.fleet import run_fleet
+from tamt_ray.execution.fleet.gpu_share import measured_share
+from tamt_ray.execution.gang.gang import run_gang
+from tamt_ray.execution.gang.gangs import Gangs
+from tamt_ray.execution.interruption import BrokenOffError, gave_up
 from tamt_ray.execution.lanes import Lanes
-from tamt_ray.execution.left_log import rescue
-from tamt_ray.execution.messages import (
+from tamt_ray.execution.scheduler.actor import BoardActor
+from tamt_ray.execution.scheduler.board import Demand
+from tamt_ray.execution.scheduler.client import BoardClient
+from tamt_ray.execution.scheduler.messages import (
     BEAT,
     Asked,
     Event,
@@ -34,10 +40,10 @@ from tamt_ray.execution.messages import (
     Started,
     Stopping,
 )
-from tamt_ray.execution.placement import GangSize, Slots, describe, fleet_slots, gang_size
-from tamt_ray.execution.policy import Past
-from tamt_ray.execution.share import measured_share
+from tamt_ray.execution.scheduler.placement import GangSize, Slots, describe, fleet_slots, gang_size
+from tamt_ray.execution.scheduler.retry_policy import AttemptHistory
 from tamt_ray.execution.signals import Signals, caught_signals
+from tamt_ray.execution.worker.lost_output import rescue
 from tamt_ray.plan.cost import prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.status import Decision, decide
@@ -174,7 +180,7 @@ class _Driver:
     places: _Places
     running: dict[str, Started] = field(default_factory=dict)
     """By unit."""
-    pasts: dict[str, Past] = field(default_factory=dict)
+    pasts: dict[str, AttemptHistory] = field(default_factory=dict)
     """Of units that lost an attempt."""
     stopped: bool = False
     """Whether nothing new begins, after a failure."""

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from tamt_ray.execution.broken import gave_up
+from tamt_ray.execution.interruption import gave_up
 
 
 class Lanes:

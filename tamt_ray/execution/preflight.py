@@ -7,13 +7,13 @@ import torch
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.table import column, load_rows, name_of
-from tamt_ray.execution.bench import UnitBench
+from tamt_ray.execution.worker.bench import UnitBench
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.file import MaskFileError
 from tamt_ray.masks.matrices import UnsupportedModelError
 from tamt_ray.methods.base import Search
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.tasks.base import Task
 from tamt_ray.values.table import Table
@@ -45,7 +45,7 @@ def check(sweep: Sweep, searches: Collection[tuple[str, Search]] = ()) -> dict[s
                 f"models.{name}: {model.source} was published without an MLM head; "
                 f"have one trained with `head: {{steps: 300}}`"
             )
-        bench = UnitBench(model, Team(), _nothing)
+        bench = UnitBench(model, ProcessGroup(), _nothing)
         for method, search in searches:
             if search.model == model:
                 try:

@@ -8,15 +8,15 @@ import torch
 
 from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.phases import Seconds, watched
-from tamt_ray.execution.bench import UnitBench
-from tamt_ray.execution.memory import keep_freed_memory
+from tamt_ray.execution.worker.bench import UnitBench
+from tamt_ray.execution.worker.memory import keep_freed_memory
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.mask import Mask
 from tamt_ray.methods.trained import TrainedSearch
 from tamt_ray.plan.config import FinetuneConfig, Kind
 from tamt_ray.plan.unit import Unit
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.model import Model
 
 STEPS = 5
@@ -78,7 +78,7 @@ def time_steps(unit: Unit, steps: int = STEPS) -> Profile:
 def _search(search: TrainedSearch, steps: int) -> float:
     """Return the seconds of so many steps; without its parents, as if it were the first."""
     alone = {name: None for name, value in vars(search).items() if value in search.parents}
-    bench = UnitBench(search.model, Team(_DEVICE), _nothing, steps=steps)
+    bench = UnitBench(search.model, ProcessGroup(_DEVICE), _nothing, steps=steps)
     history = search.model_copy(update=alone).find(bench).history
     return history.seconds if history else 0.0
 

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
-from tamt_ray.execution.broken import BrokenOffError
+from tamt_ray.execution.interruption import BrokenOffError
 
 _SAME = 1.0
 

@@ -18,7 +18,7 @@ _WORD = 8
 
 
 @dataclass(frozen=True)
-class Cut:
+class Threshold:
     """The border of a selection.
 
     Kept are values above `value`, and from the flat index `start` on those equal to it.
@@ -45,7 +45,7 @@ class Cut:
             end.masked_fill_(values.view(-1)[self.start :] < self.value, 0.0)
 
 
-class Selection:
+class ThresholdFinder:
     """Finds the cut that prunes `zeros` values, again and again while the values change.
 
     It remembers where the last cut was and looks there first. That only decides how much is looked
@@ -58,13 +58,13 @@ class Selection:
         """Above the first number, up to the second. One number twice: that many values equal it,
         or that it lies where there are none."""
 
-    def cut(self, values: Tensor) -> Cut:
+    def cut(self, values: Tensor) -> Threshold:
         """The cut of `values`, at least `zeros` of any shape."""
         if self._zeros == 0:
-            return Cut(-math.inf, 0)
+            return Threshold(-math.inf, 0)
         flat = values.reshape(-1)
         value, up_to = self._border(flat)
-        return Cut(value, _start_of_last(flat, value, up_to - self._zeros))
+        return Threshold(value, _start_of_last(flat, value, up_to - self._zeros))
 
     def _border(self, flat: Tensor) -> tuple[float, int]:
         """The `zeros`-th smallest value, or a number between it and the next one; and how many
@@ -136,7 +136,7 @@ class Selection:
 def _narrowed(inside: Tensor, place: int, size: int) -> float:
     """The `place`-th smallest of those `inside` a bracket around some of `size` values."""
     if len(inside) > _SMALL and 2 * len(inside) < size:
-        return Selection(place).cut(inside).value
+        return ThresholdFinder(place).cut(inside).value
     return float(inside.kthvalue(place).values)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tamt_ray.masks.bracket import Cut, Selection
+from tamt_ray.masks.bracket import Threshold, ThresholdFinder
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class BracketPruner(Pruner):
 
     def __init__(self, matrices: Matrices) -> None:
         super().__init__(matrices)
-        self._selections = {name: Selection(zeros) for name, zeros in matrices.zeros.items()}
+        self._selections = {name: ThresholdFinder(zeros) for name, zeros in matrices.zeros.items()}
 
     def prune(self) -> None:
         for name, selection in self._selections.items():
@@ -77,7 +77,7 @@ class BracketPruner(Pruner):
     def prune_at(self, thresholds: Mapping[str, Tensor], *, at_least: bool) -> None:
         for name, phi in thresholds.items():
             ranked = self.matrices.ranked(name)
-            self._cut(name, Cut(float(phi), 0 if at_least else ranked.numel()), ranked)
+            self._cut(name, Threshold(float(phi), 0 if at_least else ranked.numel()), ranked)
 
     def thresholds(self, *, at_least: bool) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
@@ -90,7 +90,7 @@ class BracketPruner(Pruner):
                 found[name] = ranked.masked_fill(keep, -torch.inf).max()
         return found
 
-    def _cut(self, name: str, cut: Cut, ranked: Tensor) -> None:
+    def _cut(self, name: str, cut: Threshold, ranked: Tensor) -> None:
         cut.write(self.matrices.dense[name], ranked, self.matrices.weights[name].detach())
 
 

@@ -10,7 +10,7 @@ import math
 
 from torch import Tensor
 
-from tamt_ray.masks.bracket import Selection
+from tamt_ray.masks.bracket import ThresholdFinder
 from tamt_ray.masks.pruner import BracketPruner, Matrices, Pruner, keep_by_sorting
 
 
@@ -34,7 +34,7 @@ def keep_largest(values: Tensor, zeros: int) -> Tensor:
     if not 0 <= zeros <= values.numel():
         raise ValueError(f"cannot set {zeros} of {values.numel()} weights to zero")
     if values.device.type == "cpu":
-        return Selection(zeros).cut(values).keep(values)
+        return ThresholdFinder(zeros).cut(values).keep(values)
     return keep_by_sorting(values, zeros)
 
 

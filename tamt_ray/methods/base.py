@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tamt_ray.masks.mask import Mask
     from tamt_ray.methods.trained import TrainedSearch
     from tamt_ray.search.language_model import LanguageModel
-    from tamt_ray.search.masking import Corrupted
+    from tamt_ray.search.mlm_corruption import Corrupted
     from tamt_ray.search.state import Stateful
 
 __all__ = [

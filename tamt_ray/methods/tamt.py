@@ -67,7 +67,7 @@ class TamtSearch(TrainedSearch):
     def travel(self) -> float | None:
         if self.scoring.init == "graded":
             return None
-        lr, decay_steps = self.optimizer.lr, self.training.horizon
+        lr, decay_steps = self.optimizer.lr, self.training.decay_steps
         return score_travel(lr, decay_steps, self.steps, self.scoring.threshold)
 
     def find(self, bench: Bench) -> Found:

@@ -25,7 +25,7 @@ class TrainedMethod(Method, Optimizer):
     starts_anew: ClassVar[bool] = False
     """Whether a longer trial has nothing in common with a shorter one."""
     decay_steps: Count | None = None
-    """Steps over which the learning rate falls linearly to zero; `search.horizon` by default."""
+    """Steps over which the learning rate falls linearly to zero; default `search.decay_steps`."""
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ class TrainedMethod(Method, Optimizer):
         """Return what all searches share, with the method's own schedule where it has one."""
         if self.decay_steps is None:
             return grid.training
-        return grid.training.model_copy(update={"horizon": self.decay_steps})
+        return grid.training.model_copy(update={"decay_steps": self.decay_steps})
 
     def optimizer(self) -> Optimizer:
         """Return the optimiser's own settings."""

@@ -16,10 +16,10 @@ from tamt_ray.data.seeds import derive
 from tamt_ray.objectives.base import Objective
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
-from tamt_ray.search.masking import Corrupted, Stream, join
+from tamt_ray.search.mlm_corruption import Corrupted, Stream, join
 from tamt_ray.search.optimizer import clip_gradients, make_optimizer
-from tamt_ray.search.state import Keeper, Stateful, TrainingState
-from tamt_ray.search.team import Team
+from tamt_ray.search.state import Checkpointer, Stateful, TrainingState
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.optimizer import Optimizer
 from tamt_ray.values.training import Training
 
@@ -54,8 +54,8 @@ class Engine:
         inner: Stateful,
         stream: Stream,
         settings: Settings,
-        team: Team,
-        keeper: Keeper | None = None,
+        team: ProcessGroup,
+        keeper: Checkpointer | None = None,
     ) -> None:
         """`inner` is what trains; `keeper` holds the states of a training that may be cut off and
         go on."""
@@ -92,7 +92,7 @@ class Engine:
         self._loss.train()
         begun = time.perf_counter() - self.history.seconds
         while self.step < steps:
-            rate = optimizer.lr * max(0.0, 1 - self.step / training.horizon)
+            rate = optimizer.lr * max(0.0, 1 - self.step / training.decay_steps)
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
             with phase("data"):
@@ -207,10 +207,10 @@ def train(
     inner: Stateful,
     stream: Stream,
     settings: Settings,
-    team: Team,
+    team: ProcessGroup,
     progress: Progress | None = None,
     *,
-    keeper: Keeper | None = None,
+    keeper: Checkpointer | None = None,
 ) -> History:
     """Train `inner` on the sum of `terms` to its last step; return the curves.
 

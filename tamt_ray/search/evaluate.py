@@ -11,7 +11,7 @@ from tamt_ray.masks.mask import Mask
 from tamt_ray.objectives.base import Objective, apart
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import ForwardPass, reads_of
-from tamt_ray.search.masking import corrupt, join
+from tamt_ray.search.mlm_corruption import corrupt, join
 
 
 @torch.no_grad()

@@ -10,19 +10,19 @@ from tamt_ray.data.seeds import derive
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search.engine import Progress, Settings, train
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Stream
-from tamt_ray.search.state import Keeper
-from tamt_ray.search.team import Team
+from tamt_ray.search.mlm_corruption import Stream
+from tamt_ray.search.state import Checkpointer
+from tamt_ray.search.team import ProcessGroup
 
 
 def train_head(
     model: LanguageModel,
     stream: Stream,
     settings: Settings,
-    team: Team,
+    team: ProcessGroup,
     progress: Progress | None = None,
     *,
-    keeper: Keeper | None = None,
+    keeper: Checkpointer | None = None,
 ) -> tuple[dict[str, Tensor], History]:
     """Train the head on the frozen dense encoder; return its parameters and the loss curve."""
     head = _Head(model, settings.seed)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tamt_ray.objectives.base import Objective
 from tamt_ray.search.language_model import LanguageModel, Outputs, Reads
-from tamt_ray.search.masking import Corrupted
+from tamt_ray.search.mlm_corruption import Corrupted
 
 
 def reads_of(terms: Sequence[Objective]) -> Reads:

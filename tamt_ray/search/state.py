@@ -70,7 +70,7 @@ class Stateful(Protocol):
         ...
 
 
-class Keeper(Protocol):
+class Checkpointer(Protocol):
     """Where states go while a search runs, and where one that was cut off finds its own."""
 
     def newest(self) -> str | None:

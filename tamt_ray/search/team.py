@@ -16,7 +16,7 @@ class RanksDifferError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """This worker's place among the DDP workers of a search; alone by default."""
 
     device: torch.device = torch.device("cpu")

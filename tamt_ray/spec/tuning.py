@@ -17,7 +17,7 @@ Value = bool | int | float | str
 """What a tunable setting holds."""
 
 _IN_SEARCH = "search."
-_OF_SEARCH = ("batch_size", "horizon")
+_OF_SEARCH = ("batch_size", "decay_steps")
 
 
 class Domain(Frozen):
@@ -83,7 +83,7 @@ class Tuning(Frozen):
     methods: Annotated[
         dict[Name, Annotated[dict[str, Domain], Field(min_length=1)]], Field(min_length=1)
     ]
-    """By the name of a method in `methods`: spans of its own fields, and of `search.horizon` and
+    """For each method in `methods`, ranges of its own fields, of `search.decay_steps` and of
     `search.batch_size`."""
     objective: str = "own"
     """`own`: the losses each method trains on; or the names of losses joined by ` + `, such as
@@ -119,7 +119,7 @@ def tunable(method: TrainedMethod, search: Training) -> dict[str, Value]:
     fields = {name: getattr(method, name) for name in type(method).model_fields}
     shared = {f"{_IN_SEARCH}{name}": getattr(search, name) for name in _OF_SEARCH}
     if method.decay_steps is not None:
-        del shared[f"{_IN_SEARCH}horizon"]
+        del shared[f"{_IN_SEARCH}decay_steps"]
     return {
         name: value
         for name, value in {**fields, **shared}.items()

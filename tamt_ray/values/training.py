@@ -13,7 +13,7 @@ class Training(Frozen):
     micro_batch: Count = 4
     """Blocks computed at once; workers share a batch in such pieces, so that their number does not
     change the result."""
-    horizon: Count = 27920
+    decay_steps: Count = 27920
     """Steps over which the learning rate falls linearly to zero, whatever the step limit."""
     log_every: Annotated[Count, INCIDENTAL] = 50
     """Steps between two points of the logged curves."""

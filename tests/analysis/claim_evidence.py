@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from tamt_ray.analysis.evidence import Evidence
+from tamt_ray.analysis.claims.evidence import Evidence
 
 ROLES = {name: name for name in ("random", "omp", "imp", "tamt_mlm", "tamt_kd", "tamt_mlm_kd")}
 SEEDS = (1, 2, 3)

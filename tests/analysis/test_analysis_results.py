@@ -7,9 +7,9 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
-from tamt_ray.analysis.live import LiveTables
 from tamt_ray.analysis.results import collect, collect_searches
-from tamt_ray.analysis.summary import summary as grid_summary
+from tamt_ray.analysis.stats.live import LiveTables
+from tamt_ray.analysis.stats.summary import summary as grid_summary
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.tasks.scores import Evaluation, summary
@@ -160,7 +160,7 @@ def test_live_tables_refuse_a_unit_of_another_plan(
 
 def test_tables_need_neither_torch_nor_matplotlib() -> None:
     code = (
-        "import sys, tamt_ray.analysis.live, tamt_ray.analysis.correlation\n"
+        "import sys, tamt_ray.analysis.stats.live, tamt_ray.analysis.stats.correlation\n"
         "heavy = {'torch', 'ray', 'mlflow', 'transformers', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from tamt_ray.analysis.averages import AVERAGE, averages, losses, runs
 from tamt_ray.analysis.results import collect
+from tamt_ray.analysis.stats.averages import AVERAGE, averages, losses, runs
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.sweep import Sweep
 

@@ -4,13 +4,13 @@ import polars as pl
 import pytest
 from matplotlib.figure import Figure
 
-from tamt_ray.analysis.averages import AVERAGE, averages, runs
-from tamt_ray.analysis.baselines import no_better
-from tamt_ray.analysis.material import gather
-from tamt_ray.analysis.panels import frame_scores
+from tamt_ray.analysis.figures.panels import frame_scores
+from tamt_ray.analysis.report.tables import scores_table
+from tamt_ray.analysis.report_data import gather
 from tamt_ray.analysis.results import collect
-from tamt_ray.analysis.summary import summary
-from tamt_ray.analysis.tables import scores_table
+from tamt_ray.analysis.stats.averages import AVERAGE, averages, runs
+from tamt_ray.analysis.stats.baselines import no_better
+from tamt_ray.analysis.stats.summary import summary
 from tamt_ray.plan.expand import Plan
 from tamt_ray.spec.sweep import Sweep
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
-from tamt_ray.analysis.averages import (
+from tamt_ray.analysis.results import Results, collect, collect_searches, main_rows
+from tamt_ray.analysis.stats.averages import (
     AVERAGE,
     FIVE,
     FIVE_AVERAGE,
@@ -14,9 +15,8 @@ from tamt_ray.analysis.averages import (
     losses,
     runs,
 )
-from tamt_ray.analysis.correlation import correlations, points
-from tamt_ray.analysis.results import Results, collect, collect_searches, main_rows
-from tamt_ray.analysis.summary import summary
+from tamt_ray.analysis.stats.correlation import correlations, points
+from tamt_ray.analysis.stats.summary import summary
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.load import parse_sweep
 

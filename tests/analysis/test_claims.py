@@ -16,10 +16,10 @@ from tamt_ray.analysis import (
     claims_steps,
     claims_tasks,
 )
-from tamt_ray.analysis.claims import CLAIMS, judge_claims
-from tamt_ray.analysis.effect import Design, Effect
-from tamt_ray.analysis.evidence import Evidence
-from tamt_ray.analysis.verdict import Finding, equivalent, everywhere, somewhere, within
+from tamt_ray.analysis.claims.catalogue import CLAIMS, judge_claims
+from tamt_ray.analysis.claims.evidence import Evidence
+from tamt_ray.analysis.claims.verdict import Finding, equivalent, everywhere, somewhere, within
+from tamt_ray.analysis.stats.effect import Design, Effect
 
 from .claim_evidence import (
     ABOUT,

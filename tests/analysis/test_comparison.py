@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from tamt_ray.analysis.comparison import comparisons
+from tamt_ray.analysis.stats.comparison import comparisons
 
 COLUMNS = ["model", "method", "sparsity", "mask_seed", "seed", "task", "score"]
 

@@ -9,9 +9,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tamt_ray.analysis.averages import AVERAGE
-from tamt_ray.analysis.correlation import STATISTICS, correlate, correlations, points
 from tamt_ray.analysis.results import collect
+from tamt_ray.analysis.stats.averages import AVERAGE
+from tamt_ray.analysis.stats.correlation import STATISTICS, correlate, correlations, points
 from tamt_ray.methods.imp import Imp
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.sweep import Sweep

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamt_ray.analysis.averages import averages
-from tamt_ray.analysis.effect import Cells, Design, Effect, design, effect, paired
+from tamt_ray.analysis.stats.averages import averages
+from tamt_ray.analysis.stats.effect import Cells, Design, Effect, design, effect, paired
 
 Spread = tuple[float, float, float]
 """Standard deviations of masks, of fine-tuning seeds, and of single runs."""

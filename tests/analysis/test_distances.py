@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamt_ray.analysis import distances as module
-from tamt_ray.analysis.distances import MASK, distances
+from tamt_ray.analysis.artifacts import ArtifactReader
 from tamt_ray.analysis.results import collect_searches
-from tamt_ray.analysis.shelf import Shelf
+from tamt_ray.analysis.stats import distances as module
+from tamt_ray.analysis.stats.distances import MASK, distances
 from tamt_ray.masks.bits import Bits
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.load import parse_sweep
@@ -34,8 +34,8 @@ class Reader:
         self.read[unit] += 1
         return bits(KEPT[str(self.plan.units[unit].labels["method"])])
 
-    def shelf(self, known: pl.DataFrame | None = None) -> Shelf:
-        return Shelf(self.bits, lambda _: None, known)
+    def shelf(self, known: pl.DataFrame | None = None) -> ArtifactReader:
+        return ArtifactReader(self.bits, lambda _: None, known)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_checkpoints_and_shared_masks(grid_text: Callable, fill_grid: Callable) 
         for unit, record in fill_grid(plan).items()
     }
     rng = np.random.default_rng(0)
-    shelf = Shelf(lambda _: bits(int(rng.integers(1, 256))), lambda _: None)
+    shelf = ArtifactReader(lambda _: bits(int(rng.integers(1, 256))), lambda _: None)
     found = distances(collect_searches(plan, records), records, shelf)
     # At 10 % IMP is OMP: one mask, under the name that comes first.
     shallow = found.filter(pl.col("sparsity") == 0.1)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tamt_ray.analysis.effect import Design, effect, holm, paired
-from tamt_ray.analysis.trend import per_doubling
+from tamt_ray.analysis.stats.effect import Design, effect, holm, paired
+from tamt_ray.analysis.stats.trend import per_doubling
 
 
 def test_pairs_by_seed_and_broadcasts_the_single_mask() -> None:

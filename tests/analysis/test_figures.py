@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tamt_ray.analysis.averages import averages, runs
-from tamt_ray.analysis.correlation import correlations, points
-from tamt_ray.analysis.figures import main_results, pretraining_vs_downstream, to_png, to_svg
-from tamt_ray.analysis.layout import add_legend, method_handles
-from tamt_ray.analysis.palette import method_styles
-from tamt_ray.analysis.panels import spread_out
+from tamt_ray.analysis.figures.layout import add_legend, method_handles
+from tamt_ray.analysis.figures.main import main_results, pretraining_vs_downstream, to_png, to_svg
+from tamt_ray.analysis.figures.palette import method_styles
+from tamt_ray.analysis.figures.panels import spread_out
 from tamt_ray.analysis.results import Results, collect
+from tamt_ray.analysis.stats.averages import averages, runs
+from tamt_ray.analysis.stats.correlation import correlations, points
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.sweep import Sweep
 

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from tamt_ray.analysis.figures import to_png, to_svg
-from tamt_ray.analysis.material import Material, gather
-from tamt_ray.analysis.palette import method_styles
-from tamt_ray.analysis.paper_figures import PaperFigure, paper_figures
-from tamt_ray.analysis.published import read_published
+from tamt_ray.analysis.claims.published import read_published
+from tamt_ray.analysis.figures.main import to_png, to_svg
+from tamt_ray.analysis.figures.palette import method_styles
+from tamt_ray.analysis.figures.paper_figures import PaperFigure, paper_figures
+from tamt_ray.analysis.report_data import ReportData, gather
 from tamt_ray.analysis.results import main_rows
 from tamt_ray.plan.expand import expand
 from tamt_ray.spec.load import parse_sweep
@@ -27,8 +27,8 @@ tamt_kd,0.7,61.9,74.3,4.05,9.2,0.125,0.276
 
 
 @pytest.fixture(scope="module")
-def material_of(grid_text: Callable[..., str], fill_grid: Callable) -> Callable[..., Material]:
-    def build(**changes: object) -> Material:
+def material_of(grid_text: Callable[..., str], fill_grid: Callable) -> Callable[..., ReportData]:
+    def build(**changes: object) -> ReportData:
         small = {"tasks": ("cola", "stsb"), "sparsities": (0.6, 0.7), "checkpoints": (1000,)}
         sweep = parse_sweep(grid_text(**{**small, **changes}))
         plan = expand(sweep)
@@ -38,7 +38,7 @@ def material_of(grid_text: Callable[..., str], fill_grid: Callable) -> Callable[
 
 
 @pytest.fixture(scope="module")
-def material(material_of: Callable[..., Material]) -> Material:
+def material(material_of: Callable[..., ReportData]) -> ReportData:
     """Two models, two tasks, one of them with less data too, and everything that can be added."""
     bare = material_of(models=("bert", "roberta"), reduced={"cola": (5000, 1000)})
     return replace(
@@ -50,7 +50,7 @@ def material(material_of: Callable[..., Material]) -> Material:
 
 
 @pytest.fixture(scope="module")
-def found(material: Material) -> list[PaperFigure]:
+def found(material: ReportData) -> list[PaperFigure]:
     return paper_figures(material)
 
 
@@ -98,7 +98,7 @@ def _histories(searches: pl.DataFrame) -> dict[str, pl.DataFrame]:
     }  # fmt: skip
 
 
-def drawn(material: Material) -> dict[str, Figure]:
+def drawn(material: ReportData) -> dict[str, Figure]:
     return {figure.name: figure.figure for figure in paper_figures(material)}
 
 
@@ -144,7 +144,7 @@ def mean(table: pl.DataFrame, name: str = "mean", **where: object) -> float:
     ],
 )
 def test_a_small_sweep_shows_what_it_has(
-    material_of: Callable[..., Material], changes: Mapping[str, object], names: list[str]
+    material_of: Callable[..., ReportData], changes: Mapping[str, object], names: list[str]
 ) -> None:
     assert list(drawn(material_of(**changes))) == names
 
@@ -164,13 +164,13 @@ def test_a_whole_sweep_shows_all(found: list[PaperFigure]) -> None:
     assert all(figure.title and figure.caption.endswith(".") for figure in found)
 
 
-def test_nothing_measured_leaves_the_frames_of_the_main_figures(material: Material) -> None:
+def test_nothing_measured_leaves_the_frames_of_the_main_figures(material: ReportData) -> None:
     empty = gather(material.sweep, material.plan, {}, {})
     assert set(drawn(empty)) == {"main_results", "pruning_alone", "models_compared"}
 
 
 def test_pruning_alone_shows_scores_and_losses(
-    material: Material, figures: dict[str, Figure]
+    material: ReportData, figures: dict[str, Figure]
 ) -> None:
     figure = figures["pruning_alone"]
     omp = material.losses.filter(model="bert", method="omp")
@@ -181,7 +181,7 @@ def test_pruning_alone_shows_scores_and_losses(
 
 
 def test_score_over_iterations_and_over_seconds(
-    material: Material, figures: dict[str, Figure]
+    material: ReportData, figures: dict[str, Figure]
 ) -> None:
     figure = figures["search_cost_by_task_70"]
     imp = main_rows(material.results.downstream, ["checkpoint"]).filter(
@@ -208,7 +208,7 @@ def test_random_start_is_dashed_beside_the_start_from_omp(figures: dict[str, Fig
     assert strokes[0].get_ydata()[1] > strokes[1].get_ydata()[1]
 
 
-def test_training_sizes_end_with_all_data(material: Material, figures: dict[str, Figure]) -> None:
+def test_training_sizes_end_with_all_data(material: ReportData, figures: dict[str, Figure]) -> None:
     axes = panel(figures["training_sizes"], "cola, 70 %")
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1k", "5k", "all"]
     dense = material.results.downstream.filter(model="bert", method="full", task="cola")
@@ -220,7 +220,7 @@ def test_training_sizes_end_with_all_data(material: Material, figures: dict[str,
     assert "stsb" not in texts(figures["training_sizes"])
 
 
-def test_models_have_dashes_of_their_own(material: Material, figures: dict[str, Figure]) -> None:
+def test_models_have_dashes_of_their_own(material: ReportData, figures: dict[str, Figure]) -> None:
     axes = panel(figures["models_compared"], "cola (%)")
     strokes = {
         tuple(line.get_ydata()): line.get_linestyle()
@@ -234,7 +234,7 @@ def test_models_have_dashes_of_their_own(material: Material, figures: dict[str, 
 
 
 def test_losses_against_scores_with_published_boxes(
-    material: Material, figures: dict[str, Figure]
+    material: ReportData, figures: dict[str, Figure]
 ) -> None:
     axes = panel(figures["losses_by_sparsity_bert"], "70 %")
     box = ([4.05, 9.2, 9.2, 4.05, 4.05], [61.9, 61.9, 74.3, 74.3, 61.9])
@@ -254,7 +254,7 @@ def test_losses_against_scores_with_published_boxes(
 
 
 def test_small_plots_place_points_by_their_values(
-    material: Material, figures: dict[str, Figure]
+    material: ReportData, figures: dict[str, Figure]
 ) -> None:
     (axes,) = figures["kd_loss_by_task_bert"].axes
     imp = material.points.filter(
@@ -281,7 +281,7 @@ def test_small_plots_place_points_by_their_values(
 
 
 def test_a_method_far_from_all_others_is_written_into_the_corner(
-    material_of: Callable[..., Material],
+    material_of: Callable[..., ReportData],
 ) -> None:
     material = material_of(sparsities=(0.3,), checkpoints=(), intervals=())
     figures = drawn(material)
@@ -313,7 +313,7 @@ def test_curves_of_searches(figures: dict[str, Figure]) -> None:
     assert any(np.allclose(y, [0.5, 0.4]) for _, y in lines(losses))
 
 
-def test_same_records_same_bytes(material_of: Callable[..., Material]) -> None:
+def test_same_records_same_bytes(material_of: Callable[..., ReportData]) -> None:
     first, second = (drawn(material_of(sparsities=(0.7,), intervals=())) for _ in range(2))
     for name in ("mlm_loss_by_task", "search_cost"):
         assert to_png(first[name]) == to_png(second[name])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tamt_ray.analysis.published import PublishedError, read_published
+from tamt_ray.analysis.claims.published import PublishedError, read_published
 
 HEAD = "method,sparsity,avg_low,avg_high,mlm_loss_low,mlm_loss_high,kd_loss_low,kd_loss_high"
 ROW = "omp,0.5,79.1,79.3,4.51,4.51,0.255,0.255"

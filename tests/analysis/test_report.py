@@ -9,16 +9,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tamt_ray.analysis import report as module
-from tamt_ray.analysis.averages import AVERAGE
-from tamt_ray.analysis.claims import CLAIMS
-from tamt_ray.analysis.closing import configuration
-from tamt_ray.analysis.distances import MASK
-from tamt_ray.analysis.html import Html, tag
-from tamt_ray.analysis.material import gather
-from tamt_ray.analysis.opening import opening
-from tamt_ray.analysis.report import build_report
-from tamt_ray.analysis.shelf import Shelf
+from tamt_ray.analysis.artifacts import ArtifactReader
+from tamt_ray.analysis.claims.catalogue import CLAIMS
+from tamt_ray.analysis.report.closing import configuration
+from tamt_ray.analysis.report.html import Html, tag
+from tamt_ray.analysis.report.opening import opening
+from tamt_ray.analysis.report.page import build_report
+from tamt_ray.analysis.report.page import page as module
+from tamt_ray.analysis.report_data import gather
+from tamt_ray.analysis.stats.averages import AVERAGE
+from tamt_ray.analysis.stats.distances import MASK
 from tamt_ray.masks.bits import Bits
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.load import load_sweep, parse_sweep
@@ -253,7 +253,7 @@ def test_everything_a_sweep_can_show(grid: tuple[Sweep, Plan, dict]) -> None:
         for unit, record in records.items()
     }
     curve = pl.DataFrame({"step": [50, 100], "name": ["mlm_loss"] * 2, "value": [5.0, 4.0]})
-    shelf = Shelf(lambda unit: Bits.of({"w": bytes([int(unit[:2], 16)])}, {"w": (2, 4)}),
+    shelf = ArtifactReader(lambda unit: Bits.of({"w": bytes([int(unit[:2], 16)])}, {"w": (2, 4)}),
                   lambda _: curve)  # fmt: skip
     files = build_report(sweep, plan, records, None, shelf)
     text = " ".join(Page(files["report.html"].decode()).text.split())
@@ -266,7 +266,7 @@ def test_everything_a_sweep_can_show(grid: tuple[Sweep, Plan, dict]) -> None:
     assert {"figures/mask_distances.png", "figures/training_sizes.png", "figures/search_cost.png",
             "tables/distances.parquet"} < set(files)  # fmt: skip
     known = pl.read_parquet(io.BytesIO(files["tables/distances.parquet"]))
-    again = build_report(sweep, plan, records, None, Shelf(_never, lambda _: curve, known))
+    again = build_report(sweep, plan, records, None, ArtifactReader(_never, lambda _: curve, known))
     assert again == files
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamt_ray.analysis.search_cost import Curve, saving, search_costs
+from tamt_ray.analysis.stats.search_cost import Curve, saving, search_costs
 
 
 def curve(points: dict[float, float], seconds: float = 2.0, noise: float = 0.0) -> Curve:

@@ -4,22 +4,22 @@ from collections.abc import Callable
 
 import pytest
 
-from tamt_ray.analysis.closing import caveats
-from tamt_ray.analysis.material import Material, gather
-from tamt_ray.analysis.settings import (
+from tamt_ray.analysis.report.closing import caveats
+from tamt_ray.analysis.report.settings import (
     datasets_table,
     iterations_table,
     methods_table,
     times_table,
     travels_table,
 )
+from tamt_ray.analysis.report_data import ReportData, gather
 from tamt_ray.methods.tamt import score_travel
 from tamt_ray.plan.expand import expand
 from tamt_ray.spec.load import parse_sweep
 
 
 @pytest.fixture(scope="module")
-def material(grid_text: Callable, fill_grid: Callable) -> Material:
+def material(grid_text: Callable, fill_grid: Callable) -> ReportData:
     """Two sparsities, with checkpoints and a further prune interval."""
     text = grid_text(("bert",), ("mnli", "squad"), (0.5, 0.7), (1000,), (500,), {"mnli": (900,)})
     sweep = parse_sweep(text)
@@ -33,7 +33,7 @@ def cells(html: str, method: str) -> list[str]:
     return [cell.split("</td>")[0] for cell in row.split("<td>")[1:]]
 
 
-def test_iterations_are_those_of_the_paper(material: Material) -> None:
+def test_iterations_are_those_of_the_paper(material: ReportData) -> None:
     """As in the paper: IMP 2792 · (10 s − 1), TAMT by its table; checkpoints are not among them."""
     html = iterations_table(material)
     assert cells(html, "imp") == ["11,168", "16,752"]
@@ -41,7 +41,7 @@ def test_iterations_are_those_of_the_paper(material: Material) -> None:
     assert "random" not in html.replace("kd_from_random", "")
 
 
-def test_times_are_means_over_masks(material: Material) -> None:
+def test_times_are_means_over_masks(material: ReportData) -> None:
     """0.13 s an iteration of IMP and 0.15 of TAMT, as the records were made."""
     html = times_table(material)
     assert cells(html, "imp") == ["24 min 12 s ± 0 s", "36 min 18 s ± 0 s"]
@@ -57,11 +57,11 @@ def test_score_travel_by_hand() -> None:
     assert score_travel(2e-5, 27_920, 17_000, 0.01) == pytest.approx(24, abs=0.5)
 
 
-def test_short_travels_are_marked(grid_text: Callable, material: Material) -> None:
+def test_short_travels_are_marked(grid_text: Callable, material: ReportData) -> None:
     html = travels_table(material)
     assert cells(html, "tamt_mlm")[1] == "59.1 φ"
     assert "missing" not in html.split("<tbody>")[1]
-    text = grid_text(("bert",), ("mnli",), (0.7,), (1000,)) + "search: {horizon: 400}\n"
+    text = grid_text(("bert",), ("mnli",), (0.7,), (1000,)) + "search: {decay_steps: 400}\n"
     sweep = parse_sweep(text)
     short = gather(sweep, expand(sweep), {}, {})
     assert '<td class="missing">1 φ</td>' in travels_table(short)
@@ -69,7 +69,7 @@ def test_short_travels_are_marked(grid_text: Callable, material: Material) -> No
     assert "less than 10 φ" not in caveats(material)
 
 
-def test_recipes_and_data_sets(material: Material) -> None:
+def test_recipes_and_data_sets(material: ReportData) -> None:
     methods = methods_table(material)
     assert "lr 5e-05, β 0.9/0.999, ε 1e-08, decay 0, clip 1" in methods
     assert "from omp, φ 0.01, α 2, S ≥ φ, S ranked every step" in methods

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from tamt_ray.analysis.results import Results, collect
-from tamt_ray.analysis.trajectories import searched_lengths, trajectories
+from tamt_ray.analysis.stats.trajectories import searched_lengths, trajectories
 from tamt_ray.plan.expand import expand
 from tamt_ray.spec.load import parse_sweep
 

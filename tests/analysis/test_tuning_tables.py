@@ -24,7 +24,7 @@ METHODS: list[object] = [
 TUNE = {
     "sparsity": 0.75, "trials": 3, "rungs": [20, 60],
     "methods": {
-        "imp": {"lr": {"log": [1e-5, 1e-2]}, "search.horizon": {"log": [60, 30000]}},
+        "imp": {"lr": {"log": [1e-5, 1e-2]}, "search.decay_steps": {"log": [60, 30000]}},
         "stale": {"lr": {"log": [1e-5, 1e-2]}, "bias_correction": {"choice": [True, False]}},
     },
 }  # fmt: skip
@@ -39,9 +39,9 @@ def outcomes() -> list[Outcome]:
             for steps, loss in zip((20, 60), losses, strict=False)
         )
 
-    first = {"lr": 5e-5, "search.horizon": 27920}
-    better = {"lr": 1.2345678e-3, "search.horizon": 90}
-    worse = {"lr": 1e-2, "search.horizon": 60}
+    first = {"lr": 5e-5, "search.decay_steps": 27920}
+    better = {"lr": 1.2345678e-3, "search.decay_steps": 90}
+    worse = {"lr": 1e-2, "search.decay_steps": 60}
     own = {"lr": 2e-5, "bias_correction": False}
     omp = {"mlm_loss": 8.0, "kd_loss": 0.5, "predicted_tokens": 9.0}
     return [
@@ -71,7 +71,7 @@ def test_the_table_compares_the_best_with_the_sweeps_own_values_and_with_omp() -
     imp, stale = best_frame(outcomes()).rows(named=True)
     assert (imp["best"], imp["own values"], imp["omp"]) == ("7.2500", "7.5000", "8.0000")
     assert (imp["trials"], imp["to the end"]) == ("3/3", "2")
-    assert imp["best values"] == "lr 0.00123, search.horizon 90"
+    assert imp["best values"] == "lr 0.00123, search.decay_steps 90"
     assert (stale["best"], stale["own values"], stale["omp"]) == ("0.3000", "–", "–")
     assert (stale["objective"], stale["trials"]) == ("kd_loss", "2/3")
 
@@ -88,7 +88,7 @@ def test_what_is_pasted_is_the_method_with_the_best_values_for_the_tuned_length(
     found = {"lr": 3e-4, "bias_correction": True, "steps": {0.5: 40, 0.75: 60}}
     assert stale == before[1].model_copy(update=found)
     assert "rerank" not in text, "what the recipe implies is not repeated"
-    assert "# with search.horizon 90" in text
+    assert "# with search.decay_steps 90" in text
     assert "# mlm_loss 7.2500 after 60 steps at 0.75 (OMP 8.0000)\n" in text
     assert "# kd_loss 0.3000 after 60 steps at 0.75\n" in text
 

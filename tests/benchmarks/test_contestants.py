@@ -17,7 +17,7 @@ from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
-from tamt_ray.search.masking import Corrupted, join
+from tamt_ray.search.mlm_corruption import Corrupted, join
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.values.scoring import Scoring
 

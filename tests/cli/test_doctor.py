@@ -8,9 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tamt_ray.cli.app import app
-from tamt_ray.execution import doctor
-from tamt_ray.execution.cluster import ClusterError
-from tamt_ray.execution.diagnosis import Checked
+from tamt_ray.execution.cluster.connection import ClusterError, doctor
+from tamt_ray.execution.cluster.diagnosis import Checked
 
 FINE = Checked("versions", "cluster", True, "python 3.11.7")
 BAD = Checked("store", "10.0.0.5", False, "s3://b: [denied]", "give this node the credentials")

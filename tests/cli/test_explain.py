@@ -37,7 +37,7 @@ def test_every_setting_names_its_origin(file: Path) -> None:
     assert found["lr"] == ["lr", "0.001", "sweep", "file"]
     assert found["rerank_every"] == ["rerank_every", "100", "recipe", "released_code"]
     assert found["scale"] == ["scale", "2.0", "recipe", "paper"]
-    assert found["horizon"] == ["horizon", "27920", "default"]
+    assert found["decay_steps"] == ["decay_steps", "27920", "default"]
 
 
 def test_the_same_as_json(file: Path) -> None:
@@ -48,7 +48,7 @@ def test_the_same_as_json(file: Path) -> None:
     method = parts["method tamt_kd (tamt_kd, recipe released_code)"]
     assert method["lr"] == {"value": 0.001, "from": "sweep file"}
     assert method["rerank_every"] == {"value": 100, "from": "recipe released_code"}
-    assert parts["search"]["horizon"] == {"value": 27920, "from": "default"}
+    assert parts["search"]["decay_steps"] == {"value": 27920, "from": "default"}
     assert len(said("--matrices")["tiny"]) == 3
 
 

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from tamt_ray.execution.work import Workbench
+from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.plan.expand import expand
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.store.store import Store
 
@@ -32,7 +32,7 @@ def found(tmp_path: Path, weights: Path) -> Path:
     """A sweep whose OMP mask is found."""
     file = tmp_path / "real.yaml"
     file.write_text(SWEEP.format(store=tmp_path / "results").replace("dir:m", f"dir:{weights}"))
-    bench = Workbench(Store(str(tmp_path / "results")), Team(torch.device("cpu")), "here")
+    bench = UnitRunner(Store(str(tmp_path / "results")), ProcessGroup(torch.device("cpu")), "here")
     bench.perform(by_path(expand(load_sweep(file)), OMP))
     return file
 

@@ -6,10 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from tamt_ray.cli.app import app
-from tamt_ray.execution.logs import log_path
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.load import load_sweep
+from tamt_ray.store.logs import log_path
 from tamt_ray.store.record import Failure
 from tamt_ray.store.store import Store
 

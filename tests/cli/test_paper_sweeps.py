@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tamt_ray.analysis.report import build_report
-from tamt_ray.cli.opened import Opened
+from tamt_ray.analysis.report.page import build_report
+from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.results import report_files
-from tamt_ray.execution.work import Workbench
+from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.methods.base import Method
 from tamt_ray.methods.imp import Imp
 from tamt_ray.methods.tamt import Tamt
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.spec.sweep import Sweep
@@ -80,7 +80,7 @@ def shrunk(sweep: Sweep, files: Path, models: Path) -> Sweep:
         update={
             "models": {name: Model(source=f"dir:{models}/{name}") for name in sweep.models},
             "corpus": corpus,
-            "search": Training(batch_size=2, micro_batch=2, horizon=20, log_every=1),
+            "search": Training(batch_size=2, micro_batch=2, decay_steps=20, log_every=1),
             "methods": tuple(map(_few_steps, sweep.methods)),
             "execution": Execution(),
             "sparsities": (0.5, 0.75),
@@ -138,14 +138,14 @@ def paper(sweeps: dict[str, Sweep]) -> Sweep:
 def store(paper: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """The union, computed once."""
     store = Store(str(tmp_path_factory.mktemp("store")))
-    bench = Workbench(store, Team(), "here")
+    bench = UnitRunner(store, ProcessGroup(), "here")
     for unit in expand(paper).units.values():
         bench.perform(unit)
     return store
 
 
-def opened(sweep: Sweep, plan: Plan, store: Store) -> Opened:
-    return Opened(Path("s.yaml"), sweep, plan, store, {}, {}).again(store)
+def opened(sweep: Sweep, plan: Plan, store: Store) -> SweepContext:
+    return SweepContext(Path("s.yaml"), sweep, plan, store, {}, {}).again(store)
 
 
 def test_the_union_holds_every_unit_of_its_parts_once(

@@ -31,7 +31,7 @@ WAIT = """
         time.sleep(0.02)
 """
 CAUGHT = """
-    from tamt_ray.execution.broken import BrokenOffError
+    from tamt_ray.execution.interruption import BrokenOffError
     from tamt_ray.execution.signals import caught_signals
     with caught_signals() as signals:
         Path("ready").touch()

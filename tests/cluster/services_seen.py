@@ -6,7 +6,8 @@ import sys
 
 import ray
 
-from tamt_ray.execution.cluster import connected, on_head
+from tamt_ray.execution.actors import on_head
+from tamt_ray.execution.cluster.connection import connected
 
 NAMES = ("TAMT_MIRROR", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES")
 

@@ -99,7 +99,7 @@ def sweep_of(s3: int, mlflow: str) -> dict[str, Any]:
             "train": table("text", "train"), "validation": table("text", "validation"),
             "block_size": 16,
         },
-        "search": {"batch_size": 4, "micro_batch": 2, "horizon": 20, "log_every": 2},
+        "search": {"batch_size": 4, "micro_batch": 2, "decay_steps": 20, "log_every": 2},
         "methods": ["omp", {"method": "tamt_mlm", "steps": 6, "lr": 5e-3}],
         "sparsities": [0.5],
         "mask_seeds": [1],

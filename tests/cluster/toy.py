@@ -36,7 +36,7 @@ def write_toy(sweep: Path, shared: Path, seen_as: Path, model: Path, seeds: int 
             "validation": {"source": f"{source}/validation.txt"},
             "block_size": 16,
         },
-        "search": {"batch_size": 4, "micro_batch": 2, "horizon": 300, "log_every": 100},
+        "search": {"batch_size": 4, "micro_batch": 2, "decay_steps": 300, "log_every": 100},
         "methods": [{"method": m, "steps": 300} for m in ("tamt_mlm", "tamt_kd")],
         "sparsities": [0.5],
         "mask_seeds": [1],

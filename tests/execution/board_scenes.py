@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from tamt_ray.execution.board_actor import BoardActor
-from tamt_ray.execution.messages import (
+from tamt_ray.execution.scheduler.actor import BoardActor
+from tamt_ray.execution.scheduler.messages import (
     Event,
     Offer,
     Worker,

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tamt_ray.chaos import Process, processes
-from tamt_ray.execution import board_actor
+from tamt_ray.execution.scheduler import actor as board_actor
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,7 +57,7 @@ def toy(tmp_path: Path, model_dir: Path) -> dict[str, object]:
             "validation": {"source": f"dir:{tmp_path / 'validation.txt'}"},
             "block_size": 16,
         },
-        "search": {"batch_size": 4, "micro_batch": 2, "horizon": 20, "log_every": 2},
+        "search": {"batch_size": 4, "micro_batch": 2, "decay_steps": 20, "log_every": 2},
         "methods": [
             "random", "omp", {"method": "imp", "step": 0.25, "steps": 4},
             {"method": "tamt_mlm", "steps": 6, "lr": 5e-3},
@@ -154,7 +154,10 @@ def at_a_step(module):
     module.Engine._backward = struck
 
 
-PATCHES = {"tamt_ray.execution.work": at_the_beginning, "tamt_ray.search.engine": at_a_step}
+PATCHES = {
+    "tamt_ray.execution.worker.unit_runner": at_the_beginning,
+    "tamt_ray.search.engine": at_a_step,
+}
 
 
 class Finder(importlib.abc.MetaPathFinder):

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 import tamt_ray
 from tamt_ray.api import Results
 from tamt_ray.cli.app import app
-from tamt_ray.execution.work import Workbench
+from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
@@ -30,7 +30,10 @@ def made(toy: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     toy["methods"] = ["omp", {"method": "tamt_kd", "steps": 3, "lr": 5e-3}]
     file = tmp_path / "toy.yaml"
     file.write_text(yaml.safe_dump(toy))
-    plan, bench = expand(Sweep.model_validate(toy)), Workbench(Store(toy["store"]), Team(), "here")
+    plan, bench = (
+        expand(Sweep.model_validate(toy)),
+        UnitRunner(Store(toy["store"]), ProcessGroup(), "here"),
+    )
     units = list(plan.units.values())
     last = [unit for unit in units if unit.kind == "finetune"][-1]
     return file, plan, {unit.id: bench.perform(unit) for unit in units if unit is not last}

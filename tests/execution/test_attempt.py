@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tamt_ray.execution import attempt
-from tamt_ray.execution.attempt import Attempt, committed
-from tamt_ray.execution.logs import read_logs
-from tamt_ray.execution.messages import Offer, Order, Worker
+from tamt_ray.execution.scheduler.messages import Offer, Worker, WorkerCommand
+from tamt_ray.execution.worker import attempt
+from tamt_ray.execution.worker.attempt import Attempt, committed
 from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.unit import Unit
+from tamt_ray.store.logs import read_logs
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 
@@ -26,8 +26,8 @@ class Board:
     def __init__(self) -> None:
         self.landed_records: list[Record] = []
 
-    def beat(self, *_: object) -> Order:
-        return Order.GO_ON
+    def beat(self, *_: object) -> WorkerCommand:
+        return WorkerCommand.GO_ON
 
     def landed(self, _: str, record: Record) -> None:
         self.landed_records.append(record)

@@ -8,11 +8,17 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from tamt_ray.execution import autoscaler, requests
-from tamt_ray.execution.autoscaler import Autoscaler, describe_bundles, nodes_to_come, wanted
-from tamt_ray.execution.board import Demand
-from tamt_ray.execution.placement import GangSize, Node, Slots
-from tamt_ray.execution.requests import Requests
+from tamt_ray.execution.cluster.autoscaler import (
+    Autoscaler,
+    describe_bundles,
+    nodes_to_come,
+    wanted,
+)
+from tamt_ray.execution.cluster.capacity_requests import Requests
+from tamt_ray.execution.cluster.connection import autoscaler
+from tamt_ray.execution.cluster.connection import capacity_requests as requests
+from tamt_ray.execution.scheduler.board import Demand
+from tamt_ray.execution.scheduler.placement import GangSize, Node, Slots
 from tamt_ray.spec.execution import Execution, SearchLane
 
 EIGHT: list[Node] = [{"CPU": 8.0, "GPU": 1.0}] * 8

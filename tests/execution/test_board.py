@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamt_ray.execution.board import Board, Lane, State, lane_of
+from tamt_ray.execution.scheduler.board import Board, Lane, State, lane_of
 from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import Unit

@@ -5,18 +5,18 @@ import time
 
 import pytest
 
-from tamt_ray.execution import board_actor
-from tamt_ray.execution.board import State
-from tamt_ray.execution.faults import Fault
-from tamt_ray.execution.messages import (
+from tamt_ray.execution.scheduler import actor as board_actor
+from tamt_ray.execution.scheduler.board import State
+from tamt_ray.execution.scheduler.faults import Fault
+from tamt_ray.execution.scheduler.messages import (
     Failed,
     Idle,
     Landed,
     Lost,
     Offer,
-    Order,
     Progressed,
     Started,
+    WorkerCommand,
 )
 
 from .board_scenes import (
@@ -39,7 +39,7 @@ def test_a_lost_worker_s_unit_comes_back_after_a_pause_and_then_is_set_aside() -
     async def scene() -> None:
         actor = await opened(ONE)
         assert await offered(actor, "a") is ONE
-        assert await actor.started("a", ONE.id, 0, HERE) is Order.GO_ON
+        assert await actor.started("a", ONE.id, 0, HERE) is WorkerCommand.GO_ON
         begin = time.monotonic()
         assert await actor.lost("a", Fault.DIED) == 1
         assert await offered(actor, "b", 15.0) is ONE
@@ -148,7 +148,7 @@ def test_a_unit_without_progress_is_taken_from_all_its_workers(
         assert await offered(actor, "b") is TWO
         for step in range(1, 8):
             await asyncio.sleep(0.1)
-            assert await actor.beat("a", ONE.id, 0, step, 9, HERE) is Order.GO_ON
+            assert await actor.beat("a", ONE.id, 0, step, 9, HERE) is WorkerCommand.GO_ON
         assert killed == []
         while not killed:
             await actor.beat("a", ONE.id, 0, 7, 9, HERE)
@@ -173,14 +173,14 @@ def test_work_leaves_a_node_that_will_be_taken_away() -> None:
         await actor.started("a", ONE.id, 0, HERE)
         await actor.started("a", ONE.id, 1, THERE)
         await actor.drain(frozenset({"node-2"}))
-        assert await actor.beat("a", ONE.id, 0, 1, 9, HERE) is Order.SAVE
+        assert await actor.beat("a", ONE.id, 0, 1, 9, HERE) is WorkerCommand.SAVE
         assert await offered(actor, "b") is TWO
-        assert await actor.started("b", TWO.id, 0, THERE) is Order.SAVE
-        assert await actor.beat("b", TWO.id, 0, 1, 9, THERE) is Order.DROP
+        assert await actor.started("b", TWO.id, 0, THERE) is WorkerCommand.SAVE
+        assert await actor.beat("b", TWO.id, 0, 1, 9, THERE) is WorkerCommand.DROP
         await actor.failed("a", 0, failure(ONE), Fault.NODE)
         assert await offered(actor, "c") is ONE
         assert await offered(actor, "d") is TWO
-        assert await actor.started("c", ONE.id, 0, HERE) is Order.GO_ON
+        assert await actor.started("c", ONE.id, 0, HERE) is WorkerCommand.GO_ON
 
     play(scene)
 
@@ -193,10 +193,10 @@ def test_the_end_of_a_run() -> None:
         await offered(actor, "a")
         await actor.started("a", ONE.id, 0, HERE)
         await actor.stop(save=False)
-        assert await actor.beat("a", ONE.id, 0, 1, 9, HERE) is Order.GO_ON
+        assert await actor.beat("a", ONE.id, 0, 1, 9, HERE) is WorkerCommand.GO_ON
         assert await actor.take("fleet", "b", 5.0) is Idle.FINISHED
         await actor.stop(save=True)
-        assert await actor.beat("a", ONE.id, 0, 2, 9, HERE) is Order.STOP
+        assert await actor.beat("a", ONE.id, 0, 2, 9, HERE) is WorkerCommand.STOP
         await actor.failed("a", 0, failure(ONE), Fault.STOP)
         assert await actor.lost("a", Fault.STOP) is None
         assert not any(isinstance(event, Failed) for event in await heard(actor))

@@ -4,18 +4,18 @@ import asyncio
 
 import pytest
 
-from tamt_ray.execution import board_actor
-from tamt_ray.execution.board_actor import BoardActor
-from tamt_ray.execution.faults import Fault
-from tamt_ray.execution.messages import (
+from tamt_ray.execution.scheduler import actor as board_actor
+from tamt_ray.execution.scheduler.actor import BoardActor
+from tamt_ray.execution.scheduler.faults import Fault
+from tamt_ray.execution.scheduler.messages import (
     Failed,
     Idle,
     Known,
     Landed,
     Lost,
     Offer,
-    Order,
     Started,
+    WorkerCommand,
 )
 
 from .board_scenes import (
@@ -47,14 +47,14 @@ def test_a_new_board_learns_from_the_workers_what_they_hold() -> None:
         await asyncio.sleep(0.05)
         assert not waiting.done(), "a call to a board that knows nothing waits"
         await actor.open(plan_of(ONE, TWO), [], [], 3.0)
-        assert await waiting is Order.GO_ON
+        assert await waiting is WorkerCommand.GO_ON
         assert await actor.take("fleet", "new") is Idle.WAIT
         assert await offered(actor, "new", 10.0) is TWO
         assert await actor.take("fleet", "newer") is Idle.WAIT, "the old worker is at work"
-        assert await actor.beat("stray", TWO.id, 0, 1, 2, THERE) is Order.DROP
-        assert await actor.started("stray", TWO.id, 0, THERE) is Order.DROP
+        assert await actor.beat("stray", TWO.id, 0, 1, 2, THERE) is WorkerCommand.DROP
+        assert await actor.started("stray", TWO.id, 0, THERE) is WorkerCommand.DROP
         await actor.landed("old", record(ONE))
-        assert await actor.beat("old", ONE.id, 0, 100, 100, HERE) is Order.DROP
+        assert await actor.beat("old", ONE.id, 0, 100, 100, HERE) is WorkerCommand.DROP
         await actor.landed("new", record(TWO))
         assert await actor.take("fleet", "new") is Idle.FINISHED
         assert [type(event) for event in await heard(actor)] == [Landed, Landed]
@@ -87,7 +87,7 @@ def test_a_new_board_is_told_what_was_held_and_how_often_it_failed() -> None:
         again = await new.take("fleet", "d", 3.0)
         assert isinstance(again, Offer)
         assert (again.unit, again.attempt, again.wider) == (TWO, 2, False)
-        assert await new.beat("c", ONE.id, 0, 7, 9, HERE) is Order.GO_ON
+        assert await new.beat("c", ONE.id, 0, 7, 9, HERE) is WorkerCommand.GO_ON
         await new.lost("c", Fault.MEMORY)
         (failed,) = [event for event in await heard(new) if isinstance(event, Failed)]
         assert failed.failure.id == ONE.id
@@ -108,12 +108,12 @@ def test_what_the_board_wrote_off_no_sign_of_life_brings_back() -> None:
         await actor.started("gang", ONE.id, 1, THERE)
         await actor.failed("gang", 1, failure(ONE), Fault.MEMORY)
         await asyncio.sleep(1.2)
-        assert await actor.beat("gang", ONE.id, 0, 3, 9, HERE) is Order.DROP
+        assert await actor.beat("gang", ONE.id, 0, 3, 9, HERE) is WorkerCommand.DROP
         await actor.lost("gang", Fault.MEMORY)
         offer = await actor.take("fleet", "gang", 3.0)
         assert isinstance(offer, Offer)
         assert (offer.unit, offer.attempt) == (ONE, 2)
-        assert await actor.started("gang", ONE.id, 0, HERE) is Order.GO_ON
+        assert await actor.started("gang", ONE.id, 0, HERE) is WorkerCommand.GO_ON
         assert not any(isinstance(event, Failed) for event in await heard(actor))
 
     play(scene)
@@ -147,7 +147,7 @@ def test_what_a_new_board_was_told_wrongly_does_not_hold_up_the_run() -> None:
         known = Known((Started(ONE.id, 1, "here", "a"), Started(TWO.id, 1, "there", "b")))
         three = tune(3)
         await actor.open(plan_of(ONE, TWO, three), [], [], 0.2, known=known)
-        assert await actor.beat("a", three.id, 0, 1, 9, HERE) is Order.GO_ON
+        assert await actor.beat("a", three.id, 0, 1, 9, HERE) is WorkerCommand.GO_ON
         await asyncio.sleep(0.5)
         back = {(await offered(actor, "c")).id, (await offered(actor, "d")).id}
         assert back == {ONE.id, TWO.id}
@@ -160,10 +160,10 @@ def test_every_rank_of_a_gang_tells_a_new_board_where_it_is() -> None:
 
     async def scene() -> None:
         actor = await opened(ONE, patience=1.0, pause=60.0)
-        assert await actor.beat("gang", ONE.id, 1, 5, 9, THERE) is Order.GO_ON
-        assert await actor.beat("gang", ONE.id, 0, 5, 9, HERE) is Order.GO_ON
+        assert await actor.beat("gang", ONE.id, 1, 5, 9, THERE) is WorkerCommand.GO_ON
+        assert await actor.beat("gang", ONE.id, 0, 5, 9, HERE) is WorkerCommand.GO_ON
         await actor.drain(frozenset({THERE.node}))
-        assert await actor.beat("gang", ONE.id, 0, 6, 9, HERE) is Order.SAVE
+        assert await actor.beat("gang", ONE.id, 0, 6, 9, HERE) is WorkerCommand.SAVE
 
     play(scene)
 

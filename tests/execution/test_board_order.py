@@ -2,7 +2,7 @@
 
 import pytest
 
-from tamt_ray.execution.board import Board
+from tamt_ray.execution.scheduler.board import Board
 from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.cost import Prices, gpu_seconds
 from tamt_ray.plan.unit import Unit

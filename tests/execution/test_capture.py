@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tamt_ray.execution.capture import Capture, tail
-from tamt_ray.execution.logs import LOG_BYTES, log_path, read_logs
+from tamt_ray.execution.worker.output import Capture, tail
+from tamt_ray.store.logs import LOG_BYTES, log_path, read_logs
 from tamt_ray.store.store import Store
 
 SCRIPT = """
 import ctypes, logging, os, signal, sys
-from tamt_ray.execution.capture import Capture
+from tamt_ray.execution.worker.output import Capture
 capture = Capture()
 print("before")
 print(capture.path, file=sys.stderr, flush=True)

@@ -8,8 +8,8 @@ import pytest
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.glimpse import glimpse
-from tamt_ray.execution.checkup import Answers, Probe, look, versions
-from tamt_ray.execution.diagnosis import (
+from tamt_ray.execution.cluster.checkup import Answers, Probe, look, versions
+from tamt_ray.execution.cluster.diagnosis import (
     about_devices,
     about_disks,
     about_exchange,
@@ -19,7 +19,7 @@ from tamt_ray.execution.diagnosis import (
     about_versions,
     silent,
 )
-from tamt_ray.execution.exchange import Exchange, ExchangeError
+from tamt_ray.execution.gang.allreduce import Exchange, ExchangeError
 from tamt_ray.store.files import Files
 from tamt_ray.values.table import Table
 

@@ -27,7 +27,7 @@ def test_the_first_signal_saves_and_the_second_ends_at_once(
     143, long before the grace period is over. Started again, it goes on from there; SIGINT twice:
     gone at once, with all that worked for it."""
     toy["methods"] = [{"method": "tamt_mlm", "steps": 1_000_000}]
-    toy["search"]["horizon"] = 1_000_000
+    toy["search"]["decay_steps"] = 1_000_000
     toy["execution"] = {"grace": 100}
     states = Path(str(toy["store"])) / "states"
 

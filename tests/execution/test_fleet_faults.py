@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tamt_ray.chaos import Process, processes
-from tamt_ray.execution.logs import read_logs
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.store.logs import read_logs
 from tamt_ray.store.store import Store
 
 pytestmark = pytest.mark.faults

@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tamt_ray.execution import fleet
-from tamt_ray.execution.errors import fault_of
-from tamt_ray.execution.faults import Fault, LeavingError
-from tamt_ray.execution.fleet import FleetWorker
-from tamt_ray.execution.messages import Idle, Offer, Order
+from tamt_ray.execution.fleet.fleet import FleetWorker, fleet
+from tamt_ray.execution.scheduler.errors import fault_of
+from tamt_ray.execution.scheduler.faults import Fault, LeavingError
+from tamt_ray.execution.scheduler.messages import Idle, Offer, WorkerCommand
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 
@@ -25,7 +24,7 @@ class Case:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *more: Offer | Idle) -> None:
         self.more = list(more)
-        self.orders = [Order.GO_ON] * 9
+        self.orders = [WorkerCommand.GO_ON] * 9
         self.seconds = 1.0
         self.done: list[int] = []
         self.landed_there: list[tuple[str, Record]] = []
@@ -60,7 +59,7 @@ class Case:
     def arrived(self, holder: str, worker: object) -> None:
         assert (holder, worker) == ("trial-7", "here")
 
-    def announce(self) -> Order:
+    def announce(self) -> WorkerCommand:
         return self.orders.pop(0)
 
     def carry_out(self, perform: Callable[[object], object]) -> None:
@@ -105,8 +104,8 @@ def test_a_long_unit_is_a_trial_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     assert case.done == [0]
 
 
-@pytest.mark.parametrize("order", [Order.STOP, Order.DROP])
-def test_until_a_unit_is_not_its_own(monkeypatch: pytest.MonkeyPatch, order: Order) -> None:
+@pytest.mark.parametrize("order", [WorkerCommand.STOP, WorkerCommand.DROP])
+def test_until_a_unit_is_not_its_own(monkeypatch: pytest.MonkeyPatch, order: WorkerCommand) -> None:
     case = Case(monkeypatch, *OFFERS[1:])
     case.orders[1] = order
     case.worker.step()
@@ -115,7 +114,7 @@ def test_until_a_unit_is_not_its_own(monkeypatch: pytest.MonkeyPatch, order: Ord
 
 def test_a_node_that_is_to_go_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(monkeypatch, *OFFERS[1:])
-    case.orders[1] = Order.SAVE
+    case.orders[1] = WorkerCommand.SAVE
     with pytest.raises(LeavingError):
         case.worker.step()
     assert case.done == [0]

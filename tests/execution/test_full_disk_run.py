@@ -30,7 +30,7 @@ def test_the_run_ends_with_a_clear_word_and_goes_on_with_room(
     """What was finished before stays, nothing counts as failed, and the same command goes on."""
     toy["store"] = str(disk / "results")
     toy["methods"] = ["omp", {"method": "tamt_mlm", "steps": 400}]
-    toy["search"]["horizon"] = 400
+    toy["search"]["decay_steps"] = 400
     sweep = Sweep.model_validate(toy)
     plan, store = expand(sweep), Store(sweep.store)
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from tamt_ray.execution.logs import read_logs
-from tamt_ray.execution.work import Workbench
+from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.plan.expand import expand
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.store.logs import read_logs
 from tamt_ray.store.store import Store
 
 pytestmark = pytest.mark.faults
@@ -54,7 +54,7 @@ def test_a_gang_survives_a_rank_that_sleeps_and_a_unit_that_crashes_it(
     assert searches["tamt_mlm"].id in done
     assert searches["omp"].id in done
     mask = done[searches["tamt_mlm_kd"].id].artifacts["mask.safetensors"]
-    alone = Workbench(Store(str(tmp_path / "alone")), Team(), "here")
+    alone = UnitRunner(Store(str(tmp_path / "alone")), ProcessGroup(), "here")
     assert mask == alone.perform(searches["tamt_mlm_kd"]).artifacts["mask.safetensors"]
     failures = store.failures(plan.units)
     assert failures.keys() == {searches["tamt_kd"].id}

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tamt_ray.execution import gangs as gangs_module
-from tamt_ray.execution.board import Demand
-from tamt_ray.execution.gangs import Gangs
-from tamt_ray.execution.placement import GangSize, Node, Slots, gang_size, room_for, width
+from tamt_ray.execution.gang.gang import gangs as gangs_module
+from tamt_ray.execution.gang.gangs import Gangs
+from tamt_ray.execution.scheduler.board import Demand
+from tamt_ray.execution.scheduler.placement import GangSize, Node, Slots, gang_size, room_for, width
 from tamt_ray.spec.execution import Execution, SearchLane
 
 EIGHT: Node = {"CPU": 64.0, "GPU": 8.0}

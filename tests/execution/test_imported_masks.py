@@ -14,11 +14,11 @@ from tamt_ray.analysis.results import collect, collect_searches
 from tamt_ray.analysis.roles import roles
 from tamt_ray.execution.preflight import PreflightError, check
 from tamt_ray.execution.sources import changes
-from tamt_ray.execution.work import Workbench
+from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.unit import Unit
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
@@ -54,7 +54,7 @@ def of(plan: Plan, kind: str, method: str) -> list[Unit]:
     return [u for u in plan.units.values() if u.kind == kind and u.labels.get("method") == method]
 
 
-def write_random_masks(plan: Plan, store: Store, folder: Path, bench: Workbench) -> None:
+def write_random_masks(plan: Plan, store: Store, folder: Path, bench: UnitRunner) -> None:
     """The random masks as files of flags, as another program might have found them."""
     for unit in of(plan, "search", "random"):
         mask = mask_from_bytes(store.artifact(bench.perform(unit), "mask.safetensors"))
@@ -67,7 +67,7 @@ def test_an_imported_mask_is_as_good_as_the_same_one_found_here(
 ) -> None:
     """Same losses and same scores to the bit, and the file's digest in the record."""
     made, plan, store = sweep()
-    bench = Workbench(store, Team(torch.device("cpu")), "here")
+    bench = UnitRunner(store, ProcessGroup(torch.device("cpu")), "here")
     write_random_masks(plan, store, tmp_path / "masks", bench)
     known = check(made, plan.files)
     files = sorted((tmp_path / "masks").iterdir())
@@ -101,7 +101,7 @@ def test_tables_say_nothing_of_what_it_cost_and_claims_leave_it_out(
     sweep: Callable[..., Made], tmp_path: Path
 ) -> None:
     made, plan, store = sweep(name="mine")
-    bench = Workbench(store, Team(torch.device("cpu")), "here")
+    bench = UnitRunner(store, ProcessGroup(torch.device("cpu")), "here")
     write_random_masks(plan, store, tmp_path / "masks", bench)
     records = {unit.id: bench.perform(unit) for unit in of(plan, "search", "mine")}
     rows = collect_searches(plan, records).filter(method="mine")

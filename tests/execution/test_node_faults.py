@@ -45,7 +45,7 @@ def test_work_moves_from_nodes_that_go(
     nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
     cluster.wait_for_nodes()
     toy["methods"] = [{"method": "tamt_mlm", "steps": 3000}]
-    toy["search"] |= {"horizon": 3000, "log_every": 1000}
+    toy["search"] |= {"decay_steps": 3000, "log_every": 1000}
     toy["finetune_seeds"] = list(range(4))
     toy["tasks"]["words"]["epochs"] = 30
     toy["execution"] = {"retries": 0}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamt_ray.execution.placement import (
+from tamt_ray.execution.scheduler.placement import (
     GangSize,
     InfeasibleError,
     Node,

@@ -9,9 +9,15 @@ from ray.train import WorkerGroupError
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.history import NonFiniteLossError
-from tamt_ray.execution.errors import KilledForMemoryError, fault_of
-from tamt_ray.execution.faults import Fault, LeavingError
-from tamt_ray.execution.policy import NODE_LOSSES, GiveUp, Past, Retry, decide
+from tamt_ray.execution.scheduler.errors import KilledForMemoryError, fault_of
+from tamt_ray.execution.scheduler.faults import Fault, LeavingError
+from tamt_ray.execution.scheduler.retry_policy import (
+    NODE_LOSSES,
+    AttemptHistory,
+    GiveUp,
+    Retry,
+    decide,
+)
 from tamt_ray.store.trouble import DamagedError, LeaseLostError, UnwritableError
 
 NODE_GONE = (
@@ -81,7 +87,7 @@ def test_the_class_of_a_gang_is_that_of_the_worker_that_began_it() -> None:
 
 def attempts(*ends: tuple[Fault, int], retries: int = 3) -> list[Retry | GiveUp]:
     """The decision after each of the attempts that ended so, at the given step."""
-    past, decisions = Past(), []
+    past, decisions = AttemptHistory(), []
     for fault, step in ends:
         past = past.met(fault, step)
         decisions.append(decide(past, fault, retries))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tamt_ray.execution.capture import Capture
 from tamt_ray.execution.scratch import Scratch, sweep
+from tamt_ray.execution.worker.output import Capture
 
 KILLED = """
 import os, signal
-from tamt_ray.execution.capture import Capture
+from tamt_ray.execution.worker.output import Capture
 from tamt_ray.execution.scratch import Scratch
 (Scratch("fleet").path / "file").write_text("x")
 Capture(), Capture()

@@ -12,7 +12,7 @@ import ray
 from ray._private.state import state
 from ray.cluster_utils import Cluster
 
-from tamt_ray.execution.spot import DrainError, Metadata, await_notice, drain
+from tamt_ray.execution.cluster.spot import DrainError, Metadata, await_notice, drain
 
 
 class Service(ThreadingHTTPServer):

@@ -20,7 +20,7 @@ StartDriver = RunningDriver = Any
 def at_work(toy: Toy, start_driver: StartDriver, tmp_path: Path) -> RunningDriver:
     """A driver whose search of a million steps has begun."""
     toy["methods"] = [{"method": "tamt_mlm", "steps": 1_000_000}]
-    toy["search"]["horizon"] = 1_000_000
+    toy["search"]["decay_steps"] = 1_000_000
     (tmp_path / "tmp").mkdir()
     temporary = {"TMPDIR": str(tmp_path / "tmp"), "RAY_TMPDIR": "/tmp"}
     driver = start_driver(toy, "--only", "search/*", **temporary)

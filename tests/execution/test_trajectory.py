@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import yaml
 
-from tamt_ray.execution.bench import UnitBench
-from tamt_ray.execution.keeping import Cadence
-from tamt_ray.execution.work import Workbench
+from tamt_ray.execution.worker.bench import UnitBench
+from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy
+from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.methods.tamt import TamtSearch
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.unit import Unit
 from tamt_ray.search.engine import Settings
-from tamt_ray.search.masking import Stream
-from tamt_ray.search.team import Team
+from tamt_ray.search.mlm_corruption import Stream
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.store.store import Store
 from tamt_ray.values.text import Text
@@ -39,8 +39,8 @@ def chain(toy: dict[str, Any]) -> list[Unit]:
     return searches(planned(toy, method))
 
 
-def bench(folder: Path, saving: Cadence | None = None) -> Workbench:
-    return Workbench(Store(str(folder)), Team(), "here", saving)
+def bench(folder: Path, saving: CheckpointPolicy | None = None) -> UnitRunner:
+    return UnitRunner(Store(str(folder)), ProcessGroup(), "here", saving)
 
 
 def states(folder: Path, unit: Unit) -> list[int]:
@@ -104,9 +104,9 @@ def test_an_earlier_step_asked_for_later_starts_anew(chain: list[Unit], tmp_path
 def test_states_are_dropped_where_they_are_not_wanted(chain: list[Unit], tmp_path: Path) -> None:
     store = tmp_path / "store"
     for unit in chain[:2]:
-        bench(store, Cadence(leave_last=False)).perform(unit)
+        bench(store, CheckpointPolicy(leave_last=False)).perform(unit)
         assert states(store, unit), "the next link needs it"
-    bench(store, Cadence(leave_last=False)).perform(chain[2])
+    bench(store, CheckpointPolicy(leave_last=False)).perform(chain[2])
     assert states(store, chain[2]) == []
 
 
@@ -143,7 +143,7 @@ def test_imp_without_rewinding_hands_on_its_weights(
     monkeypatch.setattr(UnitBench, "stream", watched)
     store = Store(str(tmp_path / "store"))
     records = {
-        kind: [Workbench(store, Team(), "here").perform(unit) for unit in units]
+        kind: [UnitRunner(store, ProcessGroup(), "here").perform(unit) for unit in units]
         for kind, units in (("rewound", rewound), ("trained_on", trained_on))
     }
     first, second = records["trained_on"]

@@ -4,23 +4,23 @@ import asyncio
 
 import pytest
 
-from tamt_ray.execution import trust as trust_module
-from tamt_ray.execution.board_actor import BoardActor
-from tamt_ray.execution.faults import Fault
-from tamt_ray.execution.messages import Failed, Lost, Order
-from tamt_ray.execution.trust import Trust
+from tamt_ray.execution.scheduler import node_health as trust_module
+from tamt_ray.execution.scheduler.actor import BoardActor
+from tamt_ray.execution.scheduler.faults import Fault
+from tamt_ray.execution.scheduler.messages import Failed, Lost, WorkerCommand
+from tamt_ray.execution.scheduler.node_health import NodeHealth
 
 from .board_scenes import HERE, THERE, failure, heard, offered, opened, play, record, tune
 
 pytestmark = pytest.mark.usefixtures("gone")
 
 
-def lose(trust: Trust, node: str, *units: str, fault: Fault = Fault.DIED) -> list[Fault]:
+def lose(trust: NodeHealth, node: str, *units: str, fault: Fault = Fault.DIED) -> list[Fault]:
     return [trust.met([node], unit, fault) for unit in units]
 
 
 def test_the_third_unit_is_the_nodes_fault_and_the_next_waits() -> None:
-    trust = Trust()
+    trust = NodeHealth()
     trust.landed(["good"])
     assert lose(trust, "bad", "a", "b") == [Fault.DIED] * 2
     assert trust.pause("bad") == 0
@@ -34,14 +34,14 @@ def test_the_third_unit_is_the_nodes_fault_and_the_next_waits() -> None:
 
 
 def test_a_unit_that_crashes_wherever_it_runs_says_nothing_of_its_node() -> None:
-    trust = Trust()
+    trust = NodeHealth()
     trust.landed(["good"])
     assert lose(trust, "node", *["same"] * 40) == [Fault.DIED] * 40
     assert trust.pause("node") == 0
 
 
 def test_one_record_restores_it() -> None:
-    trust = Trust()
+    trust = NodeHealth()
     trust.landed(["good"])
     lose(trust, "bad", *"abcde")
     trust.landed(["bad"])
@@ -52,7 +52,7 @@ def test_one_record_restores_it() -> None:
 def test_where_no_other_node_has_done_well_lately_it_may_be_the_units(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    trust, now = Trust(), 100.0
+    trust, now = NodeHealth(), 100.0
     monkeypatch.setattr(trust_module.time, "monotonic", lambda: now)
     for node in ("one", "two"):
         assert lose(trust, node, *"abcdefghi") == [Fault.DIED] * 9
@@ -64,7 +64,7 @@ def test_where_no_other_node_has_done_well_lately_it_may_be_the_units(
 
 
 def test_errors_of_units_count_for_nothing() -> None:
-    trust = Trust()
+    trust = NodeHealth()
     trust.landed(["good"])
     for fault in (Fault.ERROR, Fault.MEMORY, Fault.NODE, Fault.STOP):
         assert lose(trust, "bad", *"abcdefghi", fault=fault) == [fault] * 9
@@ -80,11 +80,11 @@ def test_units_outlive_a_node_that_fails_them_all(monkeypatch: pytest.MonkeyPatc
         units = [tune(seed) for seed in range(1, 6)]
         actor: BoardActor = await opened(*units)
         first = await offered(actor, "g")
-        assert await actor.started("g", first.id, 0, HERE) is Order.GO_ON
+        assert await actor.started("g", first.id, 0, HERE) is WorkerCommand.GO_ON
         await actor.landed("g", record(first))
         for number in range(3):
             unit = await offered(actor, f"b{number}")
-            assert await actor.started(f"b{number}", unit.id, 0, THERE) is Order.GO_ON
+            assert await actor.started(f"b{number}", unit.id, 0, THERE) is WorkerCommand.GO_ON
             await actor.lost(f"b{number}", Fault.DIED)
         told = [event for event in await heard(actor) if isinstance(event, Lost)]
         assert [event.fault for event in told] == [Fault.DIED] * 2 + [Fault.SHUNNED]
@@ -94,10 +94,10 @@ def test_units_outlive_a_node_that_fails_them_all(monkeypatch: pytest.MonkeyPatc
         while last.id not in taken:
             unit = await offered(actor, "g", 10.0)
             taken.add(unit.id)
-            assert await actor.started("g", unit.id, 0, HERE) is Order.GO_ON
+            assert await actor.started("g", unit.id, 0, HERE) is WorkerCommand.GO_ON
             await actor.landed("g", record(unit))
         assert not waiting.done()
-        assert await waiting is Order.DROP
+        assert await waiting is WorkerCommand.DROP
 
     play(scene)
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from tamt_ray.execution.tuning_bench import TrialBench
-from tamt_ray.execution.work import Workbench
+from tamt_ray.execution.tuning.bench import TrialBench
+from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.tuning import studies
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.store import Store
 
@@ -30,17 +30,17 @@ def test_a_trial_ends_where_the_sweep_with_its_values_ends(
     toy |= {"tasks": {}, "methods": [{**method, "lr": 0.5, **steps}], "mask_seeds": [3]}
     tune = {
         "sparsity": 0.5, "trials": 2, "rungs": [2, 6], "seed": 3,
-        "methods": {name: {"lr": {"log": [1e-4, 1]}, "search.horizon": {"uniform": [6, 30]}}},
+        "methods": {name: {"lr": {"log": [1e-4, 1]}, "search.decay_steps": {"uniform": [6, 30]}}},
     }  # fmt: skip
     (study,) = studies(Sweep.model_validate({**toy, "tune": tune}))
-    values = {"lr": method["lr"], "search.horizon": 9}
+    values = {"lr": method["lr"], "search.decay_steps": 9}
     store = Store(str(toy["store"]))
-    climbed = list(TrialBench(study, store, Team()).climb(values))  # pyright: ignore
+    climbed = list(TrialBench(study, store, ProcessGroup()).climb(values))  # pyright: ignore
     assert [rung.steps for rung in climbed] == [2, 6]
 
     toy["methods"] = [{**method, **steps}]
-    toy["search"]["horizon"] = 9
-    bench = Workbench(store, Team(), "here")
+    toy["search"]["decay_steps"] = 9
+    bench = UnitRunner(store, ProcessGroup(), "here")
     records = [bench.perform(unit) for unit in expand(Sweep.model_validate(toy)).units.values()]
     assert climbed[-1].losses == {
         name: pytest.approx(records[-1].metrics[name], rel=1e-6) for name in ("mlm_loss", "kd_loss")
@@ -54,7 +54,7 @@ def test_the_rate_and_the_threshold_of_distillation_are_one_setting(toy: Toy) ->
     spans = {"lr": {"log": [1e-4, 1]}, "threshold": {"log": [1e-3, 1]}}
     tune = {"sparsity": 0.5, "trials": 2, "rungs": [3, 6], "methods": {"tamt_kd": spans}}
     (study,) = studies(Sweep.model_validate({**toy, "tune": tune}))
-    bench = TrialBench(study, Store(str(toy["store"])), Team())
+    bench = TrialBench(study, Store(str(toy["store"])), ProcessGroup())
     once, twice, faster = (
         [rung.losses for rung in bench.climb({"lr": lr, "threshold": threshold})]
         for lr, threshold in ((5e-3, 0.01), (1e-2, 0.02), (1e-2, 0.01))

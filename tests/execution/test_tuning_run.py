@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tamt_ray.execution.tuning_trials import known_trials, open_storage
+from tamt_ray.execution.tuning.trials import known_trials, open_storage
 from tamt_ray.plan.tuning import studies
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.store import Store

@@ -8,8 +8,8 @@ import ray
 from optuna.storages import BaseStorage, JournalStorage
 from ray.tune.search import Searcher
 
-from tamt_ray.execution.tuning_journal import StoreJournal
-from tamt_ray.execution.tuning_search import (
+from tamt_ray.execution.tuning.journal import StoreJournal
+from tamt_ray.execution.tuning.search import (
     Halving,
     Heard,
     LostTrials,
@@ -17,7 +17,7 @@ from tamt_ray.execution.tuning_search import (
     result_of,
     result_of_end,
 )
-from tamt_ray.execution.tuning_trials import Draw, Trials, known_trials, open_storage
+from tamt_ray.execution.tuning.trials import Draw, Trials, known_trials, open_storage
 from tamt_ray.plan.tuning import Rung, Study, Trial, studies
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.store import Store
@@ -41,7 +41,7 @@ def make_study(trials: int = 4) -> Study:
                         "tamt_kd": {
                             "lr": {"log": [1e-5, 1e-2]},
                             "ranking": {"choice": ["signed", "magnitude"]},
-                            "search.horizon": {"uniform": [18, 30000]},
+                            "search.decay_steps": {"uniform": [18, 30000]},
                         }
                     },
                 },
@@ -83,10 +83,10 @@ def test_the_first_trial_has_the_sweeps_own_values(storage: BaseStorage) -> None
     trials = opened(storage)
     first, second = trials.draw(), trials.draw()
     assert first.own
-    assert first.values == {"lr": 1e-3, "ranking": "signed", "search.horizon": 27920}
+    assert first.values == {"lr": 1e-3, "ranking": "signed", "search.decay_steps": 27920}
     assert not second.own
     assert 1e-5 <= float(second.values["lr"]) <= 1e-2
-    assert isinstance(second.values["search.horizon"], int)
+    assert isinstance(second.values["search.decay_steps"], int)
 
 
 def test_an_ended_trial_is_kept_and_never_drawn_again(storage: BaseStorage) -> None:

@@ -28,7 +28,7 @@ def test_a_paused_driver_that_wakes_stops(
     first one is woken: it ends with 3 and says who runs the sweep now. The second one ends well,
     and every record is its own."""
     toy["methods"] = [{"method": "tamt_mlm", "steps": 400}]
-    toy["search"]["horizon"] = 400
+    toy["search"]["decay_steps"] = 400
     sweep = Sweep.model_validate(toy)
     plan, store = expand(sweep), Store(sweep.store)
     leases = tmp_path / "results" / "leases" / "toy"

@@ -7,7 +7,7 @@ import pytest
 
 BODY = """
 import ctypes, time
-from tamt_ray.execution.watchdog import watched_over
+from tamt_ray.execution.worker.watchdog import watched_over
 
 with watched_over(1.0) as alive:
     {body}

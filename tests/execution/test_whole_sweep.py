@@ -14,10 +14,10 @@ import ray
 from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
-from tamt_ray.execution.work import Workbench
+from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.plan.expand import expand
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.store import Store
 
@@ -144,7 +144,7 @@ def test_the_number_of_workers_changes_no_mask(toy: Toy, tamt: Tamt, tmp_path: P
 
     plan, together = expand(Sweep.model_validate(toy)), Store(str(toy["store"]))
     alone = Store(str(tmp_path / "alone"))
-    bench = Workbench(alone, Team(), "here")
+    bench = UnitRunner(alone, ProcessGroup(), "here")
     for unit in plan.units.values():
         if unit.kind == "search":
             pair = [

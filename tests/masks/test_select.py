@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamt_ray.masks import bracket
-from tamt_ray.masks.bracket import Selection
+from tamt_ray.masks.bracket import ThresholdFinder
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.select import keep_largest, zeros_at
 
@@ -116,7 +116,7 @@ def test_what_a_selection_remembers_changes_nothing(
     values = np.round(values, 2) if rounded else values
     weights = torch.from_numpy(draw.normal(size=values.shape).astype(np.float32))
     zeros = zeros_at(sparsity, values.size)
-    selection = Selection(zeros)
+    selection = ThresholdFinder(zeros)
     for move in ["not at all", *moves, "not at all"]:
         values = STEPS[move](draw, values)
         tensor = torch.from_numpy(values.astype(np.float32))
@@ -131,7 +131,7 @@ def test_a_selection_looks_near_the_last_cut_first(monkeypatch: pytest.MonkeyPat
     """Values that move a little cost no second guess; values that jump do."""
     draw = np.random.default_rng(3)
     values = torch.from_numpy(draw.normal(size=40_000).astype(np.float32))
-    selection = Selection(28_000)
+    selection = ThresholdFinder(28_000)
     selection.cut(values)
     guesses = 0
     sort = torch.Tensor.sort
@@ -165,7 +165,7 @@ def test_scores_in_two_heaps_are_only_counted(monkeypatch: pytest.MonkeyPatch) -
     scores = np.zeros(40_000, dtype=np.float32)
     scores[draw.permutation(40_000)[28_000:]] = 0.02
     drift = draw.normal(size=40_000).astype(np.float32) * 2e-4
-    selection, spent = Selection(28_000), []
+    selection, spent = ThresholdFinder(28_000), []
     for _ in range(60):
         looks.clear()
         keep = selection.cut(torch.from_numpy(scores)).keep(torch.from_numpy(scores))

@@ -10,7 +10,7 @@ from torch import Tensor
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search.language_model import Outputs
-from tamt_ray.search.masking import Corrupted
+from tamt_ray.search.mlm_corruption import Corrupted
 
 NOTHING = torch.empty(0)
 

@@ -27,7 +27,7 @@ TEXT = {"column": "text", "form": "blocks", "block_size": 512, "limit": None,
         "mlm_probability": 0.15, "one_token": False}  # fmt: skip
 TRAIN = {"table": {"source": "dir:a.txt", **TABLE}, **TEXT}
 VALIDATION = {"table": {"source": "dir:b.txt", **TABLE}, **TEXT}
-TRAINING = {"batch_size": 16, "micro_batch": 4, "horizon": 27920, "log_every": 50,
+TRAINING = {"batch_size": 16, "micro_batch": 4, "decay_steps": 27920, "log_every": 50,
             "precision": "float32", "gradients": "float32", "compile": False}  # fmt: skip
 OPTIMIZER = {
     "lr": 5e-5, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0, "bias_correction": True,
@@ -239,7 +239,8 @@ DECIDES: list[tuple[Edit, set[str]]] = [
     (put("corpus: {", "corpus: {max_validation_blocks: 9, "), ALL_EVALUATIONS),
     (put("corpus: {", "corpus: {column: words, "), BY_TRAINING_TEXT),
     *((more(f"search: {{{word}}}"), follow(*TRAINED)) for word in (
-        "batch_size: 32", "micro_batch: 2", "horizon: 100", "precision: tf32", "compile: true")),
+        "batch_size: 32", "micro_batch: 2", "decay_steps: 100", "precision: tf32",
+        "compile: true")),
     (put("steps: 7", "steps: 8"), follow("imp")),
     (put('"dir:m"', '"dir:m", pooler: true'), follow(*METHODS) | ALL_EVALUATIONS),
     (put('"dir:m"', '"dir:m", prune: ["*dense*"]'), follow(*METHODS) | ALL_EVALUATIONS),
@@ -298,7 +299,7 @@ def test_what_decides_a_result_changes_that_unit_and_what_reads_it(
         put("sparsities: [0.2]", "sparsities: [0.20]"),
         more("execution: {search: {workers: 2, gangs: 3, cpus: 2}, finetune: {gpus: 0.5}}"),
         more("execution: {retries: 0}"),
-        more("search: {horizon: 27_920, batch_size: 16}"),
+        more("search: {decay_steps: 27_920, batch_size: 16}"),
         more("search: {log_every: 7}"),
         put("stsb: {", "stsb: {metric: spearman, "),
         put("squad: {", "squad: {metric: exact_match, "),

@@ -33,6 +33,26 @@ MAY_IMPORT["cli"] = {*MAY_IMPORT}
 IN_FUNCTIONS: dict[str, set[str]] = {"methods": {"search", "masks", "data"}}
 """What a room may import where it computes and for type checkers, but not when it is loaded."""
 
+INNER: dict[str, list[set[str]]] = {
+    "execution": [
+        {"actors", "interruption", "scratch"},
+        {"scheduler"},
+        {"worker"},
+        {"gang", "fleet"},
+        {"cluster"},
+        {"aggregator", "lanes", "preflight", "profile", "signals", "sources"},
+        {"tuning", "driver"},
+    ],
+    "analysis": [
+        {"results", "artifacts", "roles", "tuning"},
+        {"stats"},
+        {"report_data"},
+        {"claims", "figures"},
+        {"report"},
+    ],
+}
+"""Layers of the two large rooms, lowest first: a module imports its own room and lower layers."""
+
 PLUG_INS = ("methods", "objectives", "tasks")
 LIVES_IN: dict[str, set[str]] = {
     "ray": {"execution"},
@@ -112,6 +132,22 @@ def test_a_room_imports_only_what_lies_below(room: str) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("room", INNER)
+def test_a_layer_imports_only_its_own_room_and_what_lies_below(room: str) -> None:
+    height = {name: level for level, names in enumerate(INNER[room]) for name in names}
+    here = {path.stem for path in (PACKAGE / room).iterdir() if not path.stem.startswith("__")}
+    assert here == height.keys()
+    wrong: list[str] = []
+    for path in (PACKAGE / room).rglob("*.py"):
+        own = path.relative_to(PACKAGE / room).parts[0].removesuffix(".py")
+        for name, _ in imports(path):
+            if name.startswith(f"tamt_ray.{room}."):
+                other = name.split(".")[2]
+                if other != own and height[other] >= height[own]:
+                    wrong.append(f"{path.relative_to(PACKAGE)}: {name}")
+    assert wrong == []
+
+
 @pytest.mark.parametrize("library", LIVES_IN)
 def test_a_library_stays_in_its_rooms(library: str) -> None:
     wrong = [
@@ -163,7 +199,7 @@ def test_the_front_door_opens_on_the_command_line_only() -> None:
     }
 
 
-@pytest.mark.parametrize("actor", ["board_actor", "aggregator"])
+@pytest.mark.parametrize("actor", ["scheduler.actor", "aggregator"])
 def test_actors_that_compute_nothing_load_nothing_to_compute_with(actor: str) -> None:
     """They stand within a second, again where they were lost, and fit on a small head node."""
     code = f"import sys, tamt_ray.execution.{actor}; sys.exit('torch' in sys.modules)"

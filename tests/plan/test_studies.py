@@ -14,7 +14,7 @@ def sweep(**changes: object) -> Sweep:
             "name": "small",
             "models": {"mini": {"source": "dir:m", "head": {"steps": 5}}},
             "corpus": {"train": text, "validation": text},
-            "search": {"horizon": 400},
+            "search": {"decay_steps": 400},
             "methods": [
                 {"method": "imp", "step": 0.35, "steps": 10},
                 {"method": "tamt_mlm_kd", "steps": {"0.7": 180}, "lr": 1e-3, "checkpoints": [20]},
@@ -27,7 +27,7 @@ def sweep(**changes: object) -> Sweep:
                 "methods": {
                     "imp": {"lr": {"log": [1e-5, 1e-3]}},
                     "tamt_mlm_kd": {"lr": {"log": [1e-5, 1e-2]},
-                                    "search.horizon": {"uniform": [100, 500]}},
+                                    "search.decay_steps": {"uniform": [100, 500]}},
                 },
             },
             **changes,
@@ -55,9 +55,9 @@ def test_a_study_may_grow_and_its_findings_may_be_taken_over_without_a_new_one()
         {"method": "imp", "step": 0.35, "steps": 99},
         {"method": "tamt_mlm_kd", "steps": 7, "lr": 5e-3},
     ]
-    taken_over = both(sweep(methods=better, search={"horizon": 300}))[1]
+    taken_over = both(sweep(methods=better, search={"decay_steps": 300}))[1]
     assert taken_over.id == tamt.id
-    assert taken_over.own_values == {"lr": 5e-3, "search.horizon": 300}
+    assert taken_over.own_values == {"lr": 5e-3, "search.decay_steps": 300}
 
 
 def test_whatever_changes_a_trial_makes_another_study() -> None:
@@ -70,7 +70,7 @@ def test_whatever_changes_a_trial_makes_another_study() -> None:
             tuned(objective="kd_loss"),
             tuned(methods={"imp": {"lr": {"log": [1e-5, 1e-3]}},
                            "tamt_mlm_kd": {"lr": {"log": [1e-5, 1e-2]}}}),
-            sweep(search={"horizon": 400, "batch_size": 8}),
+            sweep(search={"decay_steps": 400, "batch_size": 8}),
             sweep(pretrain_eval={"seed": 9}),
             sweep(methods=[{"method": "imp", "step": 0.35},
                            {"method": "tamt_mlm_kd", "steps": 180, "lr": 1e-3, "scale": 3}]),
@@ -80,11 +80,11 @@ def test_whatever_changes_a_trial_makes_another_study() -> None:
 
 
 def test_a_trial_is_the_very_search_that_a_sweep_with_its_values_would_run() -> None:
-    (config,) = both(sweep())[1].searches({"lr": 2e-3, "search.horizon": 150}, 61)
+    (config,) = both(sweep())[1].searches({"lr": 2e-3, "search.decay_steps": 150}, 61)
     assert isinstance(config, TamtSearch)
     pasted = sweep(
         methods=[{"method": "tamt_mlm_kd", "steps": 61, "lr": 2e-3}],
-        search={"horizon": 150}, mask_seeds=[4], tune=None,
+        search={"decay_steps": 150}, mask_seeds=[4], tune=None,
     )  # fmt: skip
     expected = [u.config for u in expand(pasted).units.values() if u.kind == "search"]
     assert [config] == expected
@@ -116,7 +116,7 @@ def test_the_best_trial_is_one_that_went_to_the_end() -> None:
 
     def trial(number: int, state: str, loss: float, lr: float = 0.1) -> Trial:
         rung = Rung(61, {"mlm_loss": loss, "kd_loss": 1.0}, at=0.0)
-        values = {"lr": lr, "search.horizon": 400}
+        values = {"lr": lr, "search.decay_steps": 400}
         return Trial(number, state, values, (rung,), 0.0, 1.0)  # pyright: ignore
 
     trials = (

@@ -16,10 +16,10 @@ from tamt_ray.search import tamt
 from tamt_ray.search.engine import Progress, Settings, train
 from tamt_ray.search.imp import Subnetwork, prune_trained
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Corrupted, Stream
-from tamt_ray.search.state import Keeper
+from tamt_ray.search.mlm_corruption import Corrupted, Stream
+from tamt_ray.search.state import Checkpointer
 from tamt_ray.search.tamt import MaskedWeights
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.optimizer import Optimizer
 from tamt_ray.values.scoring import Scoring
 from tamt_ray.values.training import Training
@@ -46,10 +46,10 @@ def train_mask(
     scoring: Scoring,
     stream: Stream,
     settings: Settings,
-    team: Team,
+    team: ProcessGroup,
     progress: Progress | None = None,
     *,
-    keeper: Keeper | None = None,
+    keeper: Checkpointer | None = None,
 ) -> tuple[Mask, History]:
     """Return the mask after `settings.steps` steps, and the loss curves."""
     weights = masked_weights(model, terms, sparsity, scoring, settings.seed)
@@ -63,10 +63,10 @@ def train_level(
     sparsity: float,
     stream: Stream,
     settings: Settings,
-    team: Team,
+    team: ProcessGroup,
     *,
     start: Mapping[str, Tensor] | None = None,
-    keeper: Keeper | None = None,
+    keeper: Checkpointer | None = None,
 ) -> tuple[Mask, History, dict[str, Tensor]]:
     """Return the mask of one level of IMP, the loss curves and the trained weights."""
     subnetwork = Subnetwork(model, below, start)
@@ -76,7 +76,7 @@ def train_level(
 
 def settings(steps: int, lr: float, seed: int = 1, **changes: object) -> Settings:
     """Four blocks a step in two micro-batches; every step logged."""
-    training = {"batch_size": 4, "micro_batch": 2, "horizon": HORIZON, "log_every": 1}
+    training = {"batch_size": 4, "micro_batch": 2, "decay_steps": HORIZON, "log_every": 1}
     optimizer = {"lr": lr, "clip": CLIP}
     for name, value in changes.items():
         (optimizer if name in Optimizer.model_fields else training)[name] = value

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import AutoModelForMaskedLM
 
-from tamt_ray.search.masking import Corrupted
+from tamt_ray.search.mlm_corruption import Corrupted
 
 IGNORE = -100
 """The label of a position that transformers' loss leaves out."""
@@ -62,7 +62,7 @@ class Rules:
 PAPER = Rules()
 
 
-class Selection:
+class ThresholdFinder:
     """One matrix's mask from step to step: φ chosen now and then by sorting, standing between."""
 
     def __init__(self, zeros: int, rules: Rules) -> None:
@@ -228,7 +228,7 @@ class Reference:
         zeros: dict[str, int],
         *,
         lr: float,
-        horizon: int,
+        decay_steps: int,
         clip: float,
         first: dict[str, Tensor] | None = None,
         rules: Rules = PAPER,
@@ -248,7 +248,7 @@ class Reference:
         optimizer, trace = AdamW(clip, (0.9, 0.999), 1e-8, early=rules.early_eps), Trace()
         if rules.bert_adam:
             optimizer = BertAdam(clip, (0.9, 0.999), 1e-6, rules.decay)
-        selections = {name: Selection(zeros[name], rules) for name in scores}
+        selections = {name: ThresholdFinder(zeros[name], rules) for name in scores}
         masks = start
         for step, batch in enumerate(batches):
             replaced = {**self.straight_through(scores, masks), **head}
@@ -259,7 +259,7 @@ class Reference:
             total = torch.stack([losses[term] for term in terms]).sum()
             gradients = torch.autograd.grad(total, list(moved.values()))
             optimizer.step(
-                moved, dict(zip(moved, gradients, strict=True)), lr * (1 - step / horizon)
+                moved, dict(zip(moved, gradients, strict=True)), lr * (1 - step / decay_steps)
             )
             trace.losses.append({term: losses[term].item() for term in terms})
             trace.norms.append(optimizer.norm)
@@ -277,7 +277,7 @@ class Reference:
         zeros: dict[str, int],
         *,
         lr: float,
-        horizon: int,
+        decay_steps: int,
         clip: float,
         start: dict[str, Tensor] | None = None,
         early_eps: bool = False,
@@ -297,7 +297,7 @@ class Reference:
             loss = self.losses({**masked, **tied}, batch)["mlm_loss"]
             gradients = torch.autograd.grad(loss, list(weights.values()))
             optimizer.step(
-                weights, dict(zip(weights, gradients, strict=True)), lr * (1 - step / horizon)
+                weights, dict(zip(weights, gradients, strict=True)), lr * (1 - step / decay_steps)
             )
             trace.losses.append({"mlm_loss": loss.item()})
             trace.norms.append(optimizer.norm)

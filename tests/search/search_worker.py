@@ -18,9 +18,9 @@ from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search.engine import Settings, train
 from tamt_ray.search.imp import Subnetwork, prune_trained
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Stream
+from tamt_ray.search.mlm_corruption import Stream
 from tamt_ray.search.tamt import MaskedWeights
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.optimizer import Optimizer
 from tamt_ray.values.scoring import Scoring
@@ -30,12 +30,12 @@ STEPS = 8
 METHODS = ("kd", "mlm_kd", "imp", "documents", "short")
 
 
-def search_all(team: Team, model: Path, corpus: str, results: Path) -> None:
+def search_all(team: ProcessGroup, model: Path, corpus: str, results: Path) -> None:
     """One search after the other in one gang; writes masks and loss curves."""
     text = Corpus.model_validate_json(corpus)
     blocks = load_blocks(text.training(), f"dir:{model}")
     # Five blocks in five pieces: one worker has three of them.
-    training = Training(batch_size=5, micro_batch=1, horizon=20, log_every=1)
+    training = Training(batch_size=5, micro_batch=1, decay_steps=20, log_every=1)
     stream = Stream(blocks, 5, 7, 0.15)
     optimizer = Optimizer(lr=0.0037, clip=0.5)
     terms = {"mlm_kd": (Mlm(), Kd()), "documents": (Kd(teacher_dropout=True),)}
@@ -77,7 +77,7 @@ def main() -> None:
         "gloo", init_method=f"file://{rendezvous}", rank=int(rank), world_size=2
     )
     try:
-        search_all(Team(rank=int(rank), size=2), Path(model), corpus, Path(results))
+        search_all(ProcessGroup(rank=int(rank), size=2), Path(model), corpus, Path(results))
     finally:
         distributed.destroy_process_group()
 

@@ -20,8 +20,8 @@ from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero
 from tamt_ray.masks.matrices import UnsupportedModelError
 from tamt_ray.search.engine import Settings
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Stream
-from tamt_ray.search.team import Team
+from tamt_ray.search.mlm_corruption import Stream
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.tasks.classification import Classification
 from tamt_ray.values.model import Model
 from tamt_ray.values.optimizer import Optimizer
@@ -223,13 +223,15 @@ def test_both_ways_of_training_a_mask_run(published: SimpleNamespace) -> None:
     model = LanguageModel(published.path)
     first = Mask.by_magnitude(model.dense, 0.5)
     decoder = model.decoder.weight.clone()
-    mask, history = train_mask(model, terms_of("mlm_kd"), 0.5, Scoring(), stream, settings, Team())
+    mask, history = train_mask(
+        model, terms_of("mlm_kd"), 0.5, Scoring(), stream, settings, ProcessGroup()
+    )
     assert set(mask) == published.matrices
     assert not all(torch.equal(mask[name], first[name]) for name in mask)
     assert torch.equal(model.decoder.weight, decoder)
     assert {"mlm_loss", "kd_loss"} <= {point.name for point in history.points}
     model = LanguageModel(published.path)
-    trained, _, weights = train_level(model, first, 0.6, stream, settings, Team())
+    trained, _, weights = train_level(model, first, 0.6, stream, settings, ProcessGroup())
     assert all(not (trained[name] & ~first[name]).any() for name in first)
     # Tied in training: what the head reads is what the input reads, there through the mask.
     assert not torch.equal(model.decoder.weight, decoder)

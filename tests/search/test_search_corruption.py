@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tamt_ray.data.tokens import Blocks, Documents, Special
-from tamt_ray.search.masking import Corrupted, Stream, corrupt, join
+from tamt_ray.search.mlm_corruption import Corrupted, Stream, corrupt, join
 
 VOCABULARY = 1000
 SPECIAL = Special(2, 3, 4, 0, frozenset({0, 1, 2, 3, 4}), VOCABULARY)

@@ -15,7 +15,7 @@ from tamt_ray.plan.config import PAPER_TERMS
 from tamt_ray.search import evaluate
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Corrupted, join
+from tamt_ray.search.mlm_corruption import Corrupted, join
 
 from .search_reference import Reference
 

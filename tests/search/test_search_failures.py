@@ -11,8 +11,8 @@ from tamt_ray.data.history import NonFiniteLossError
 from tamt_ray.data.tokens import Blocks
 from tamt_ray.masks.mask import Mask
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Stream
-from tamt_ray.search.team import Team
+from tamt_ray.search.mlm_corruption import Stream
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.scoring import Scoring
 
 from .search_probes import Watching, settings, terms_of, train_level, train_mask
@@ -46,7 +46,7 @@ def test_the_first_bad_step_is_named_at_most_ten_steps_later(
             Scoring(),
             stream,
             setting,
-            Team(),
+            ProcessGroup(),
             lambda n, _: reports.append(n),
         )
     assert caught.value.step == bad
@@ -68,7 +68,9 @@ def test_a_bad_last_step_is_found_though_no_tenth(
 
     stream = Watching(train_blocks(noisy), 2, 5, 0.15, look=poison)
     with pytest.raises(NonFiniteLossError) as caught:
-        train_mask(model, terms_of("mlm"), 0.5, Scoring(), stream, settings(3, 1e-3), Team())
+        train_mask(
+            model, terms_of("mlm"), 0.5, Scoring(), stream, settings(3, 1e-3), ProcessGroup()
+        )
     assert caught.value.step == 3
 
 
@@ -79,6 +81,6 @@ def test_weights_that_overflow_end_imp(
     below = Mask.by_magnitude(model.dense, 0.1)
     stream = Stream(train_blocks(bert), 4, 5, 0.15)
     with pytest.raises(NonFiniteLossError) as caught:
-        train_level(model, below, 0.3, stream, settings(4, 1e38), Team())
+        train_level(model, below, 0.3, stream, settings(4, 1e38), ProcessGroup())
     # The first loss is θ0's and finite; one step of that size is enough.
     assert caught.value.step == 2

@@ -16,7 +16,7 @@ from tamt_ray.data.blocks import load_blocks
 from tamt_ray.data.history import History
 from tamt_ray.data.seeds import derive
 from tamt_ray.data.tokens import Blocks, Documents
-from tamt_ray.execution.bench import UnitBench
+from tamt_ray.execution.worker.bench import UnitBench
 from tamt_ray.masks.mask import Mask
 from tamt_ray.methods.base import Grid
 from tamt_ray.methods.registry import method_entry
@@ -24,8 +24,8 @@ from tamt_ray.methods.tamt import Tamt
 from tamt_ray.plan.config import PAPER_TERMS
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Stream, corrupt, join
-from tamt_ray.search.team import Team
+from tamt_ray.search.mlm_corruption import Stream, corrupt, join
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.model import Model
 from tamt_ray.values.optimizer import Optimizer
@@ -111,14 +111,19 @@ def subnetwork(
             setting = settings(STEPS, **{**IMP.model_dump(), "early_eps": early})
             if recipe == "released_code":
                 mask, _, start = train_level(
-                    load(), Mask.by_magnitude(model.dense, 0.3), 0.4, stream, setting, Team()
+                    load(),
+                    Mask.by_magnitude(model.dense, 0.3),
+                    0.4,
+                    stream,
+                    setting,
+                    ProcessGroup(),
                 )
-            return train_level(model, mask, 0.5, stream, setting, Team(), start=start)[:2]
+            return train_level(model, mask, 0.5, stream, setting, ProcessGroup(), start=start)[:2]
         case _:
-            training = Training(batch_size=4, micro_batch=2, horizon=HORIZON, log_every=1)
+            training = Training(batch_size=4, micro_batch=2, decay_steps=HORIZON, log_every=1)
             grid = Grid("toy", Model(source=source), 1, None, corpus, training, (0.5,), (1,))
             (asked,) = tamt(recipe, method).searches(grid)
-            found = asked.search.find(UnitBench(grid.model, Team(), no_artifact))
+            found = asked.search.find(UnitBench(grid.model, ProcessGroup(), no_artifact))
             assert found.history is not None
             return found.mask, found.history
 
@@ -147,7 +152,7 @@ def by_reference(
         case "imp":
             fewer = {640: 256, 256: 102, 512: 205}  # 256, 102.4, 204.8
             fewest = {640: 192, 256: 77, 512: 154}  # 192, 76.8, 153.6
-            rates: dict[str, Any] = {"lr": IMP.lr, "horizon": HORIZON, "clip": IMP.clip}
+            rates: dict[str, Any] = {"lr": IMP.lr, "decay_steps": HORIZON, "clip": IMP.clip}
             if recipe == "paper":
                 below = {n: prune_smallest(w.abs(), fewer[w.numel()]) for n, w in weights.items()}
                 return reference.train_level(below, batches, half, **rates)
@@ -167,7 +172,7 @@ def by_reference(
                 batches = [join(drawn.batch(step)) for step in range(STEPS)]
             given = tamt(recipe, method)
             return reference.train_mask(
-                terms, batches, half, lr=given.lr, horizon=HORIZON, clip=given.clip, rules=rules
+                terms, batches, half, lr=given.lr, decay_steps=HORIZON, clip=given.clip, rules=rules
             )
 
 

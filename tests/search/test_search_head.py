@@ -10,8 +10,8 @@ from tamt_ray.data.tokens import Blocks
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.head import train_head
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Stream
-from tamt_ray.search.team import Team
+from tamt_ray.search.mlm_corruption import Stream
+from tamt_ray.search.team import ProcessGroup
 
 from .conftest import MakeModel
 from .search_probes import same, settings, state, terms_of
@@ -42,8 +42,8 @@ def test_a_trained_head_predicts_better_on_a_frozen_encoder(
     before = state(model)
     untrained = mlm_loss(model, validation_blocks(headless))
     stream = Stream(train_blocks(headless), 16, 1, 0.15)
-    setting = settings(80, 3e-2, batch_size=16, micro_batch=16, horizon=80)
-    head, history = train_head(model, stream, setting, Team())
+    setting = settings(80, 3e-2, batch_size=16, micro_batch=16, decay_steps=80)
+    head, history = train_head(model, stream, setting, ProcessGroup())
     after = state(model)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == {f"head.{name}" for name in head}
@@ -66,7 +66,7 @@ def test_a_seed_gives_the_same_head(
     for number, seed in enumerate((1, 1, 2)):
         torch.manual_seed(number)  # transformers fills in the missing head from here.
         stream = Stream(train_blocks(headless), 4, 1, 0.15)
-        heads.append(train_head(load(headless), stream, settings(2, 1e-3, seed), Team())[0])
+        heads.append(train_head(load(headless), stream, settings(2, 1e-3, seed), ProcessGroup())[0])
     assert same(heads[0], heads[1])
     assert not same(heads[0], heads[2])
 
@@ -75,7 +75,7 @@ def test_the_head_starts_by_handing_the_hidden_states_on(
     headless: Path, load: LoadModel, train_blocks: LoadBlocks
 ) -> None:
     stream = Stream(train_blocks(headless), 4, 1, 0.15)
-    head, _ = train_head(load(headless), stream, settings(0, 1e-3), Team())
+    head, _ = train_head(load(headless), stream, settings(0, 1e-3), ProcessGroup())
     dense = head["predictions.transform.dense.weight"]
     assert float((dense - torch.eye(16)).abs().max()) < 0.1
     assert head["predictions.transform.LayerNorm.weight"].tolist() == [1.0] * 16

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from tamt_ray.data.tokens import Blocks
-from tamt_ray.execution.work import Workbench
+from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.masks.mask import Mask, pruned_nonzero
 from tamt_ray.methods.imp import ImpSearch
 from tamt_ray.plan.unit import Unit
 from tamt_ray.search import imp
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Stream, join
-from tamt_ray.search.team import Team
+from tamt_ray.search.mlm_corruption import Stream, join
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.store.store import Store
 from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.model import Model
@@ -61,9 +61,9 @@ def test_a_level_equals_the_reference(
     expected = reference.train_level(
         {name: below[name.removeprefix(reference.prefix)] for name in reference.matrices},
         [join(stream.batch(step)) for step in range(steps)],
-        expected_zeros(reference.matrices, 0.4), lr=LR, horizon=HORIZON, clip=CLIP,
+        expected_zeros(reference.matrices, 0.4), lr=LR, decay_steps=HORIZON, clip=CLIP,
     )  # fmt: skip
-    mask, history, _ = train_level(model, below, 0.4, stream, settings(steps, LR), Team())
+    mask, history, _ = train_level(model, below, 0.4, stream, settings(steps, LR), ProcessGroup())
     assert same(dict(mask), reference.short(expected.masks[0]))
     # OMP would have taken others: the training counts.
     assert not same(dict(mask), dict(Mask.by_magnitude(model.dense, 0.4)))
@@ -90,7 +90,7 @@ def test_single_precision_finds_the_same_mask_up_to_a_tiny_fraction(
     for model in (load(bert), doubled(load(bert))):
         stream = Stream(train_blocks(bert), 4, 5, 0.15)
         below = Mask.by_magnitude(model.dense, 0.3)
-        found.append(train_level(model, below, 0.4, stream, settings(10, LR), Team())[0])
+        found.append(train_level(model, below, 0.4, stream, settings(10, LR), ProcessGroup())[0])
     single, double = found
     differing = sum(int((single[name] != double[name]).sum()) for name in single)
     assert differing <= single.weights // 1000
@@ -114,7 +114,7 @@ def test_what_is_pruned_stays_zero_and_the_decoder_stays_dense_while_it_trains(
 
     stream = Watching(train_blocks(noisy), 4, 5, 0.15, look=look)
     setting = settings(4, LR, weight_decay=0.1)
-    train_level(model, below, 0.5, stream, setting, Team())
+    train_level(model, below, 0.5, stream, setting, ProcessGroup())
     look(4)
     # It starts from θ0 ⊙ M bit for bit, and then every weight trains.
     for name, value in theta.items():
@@ -132,7 +132,9 @@ def test_levels_are_nested_and_exact(
     stream = Stream(train_blocks(noisy), 4, 5, 0.15)
     mask = Mask.by_magnitude(load(noisy).dense, 0.1)
     for sparsity in (0.3, 0.4, 0.5):
-        above, *_ = train_level(load(noisy), mask, sparsity, stream, settings(3, LR), Team())
+        above, *_ = train_level(
+            load(noisy), mask, sparsity, stream, settings(3, LR), ProcessGroup()
+        )
         assert nested(above, mask)
         assert zeros(above) == expected_zeros(mask, sparsity)
         mask = above
@@ -144,7 +146,7 @@ def test_no_steps_prune_by_the_magnitude_of_theta_0(
     model = load(bert)
     stream = Stream(train_blocks(bert), 4, 5, 0.15)
     below = Mask.by_magnitude(model.dense, 0.1)
-    mask, *_ = train_level(model, below, 0.4, stream, settings(0, LR), Team())
+    mask, *_ = train_level(model, below, 0.4, stream, settings(0, LR), ProcessGroup())
     assert same(dict(mask), dict(Mask.by_magnitude(model.dense, 0.4)))
 
 
@@ -156,7 +158,7 @@ def test_pruned_weights_go_first_even_where_survivors_are_zero(
         weight.data.zero_()
     below = Mask.at_random(model.dense, 0.3, 1)
     stream = Stream(train_blocks(bert), 4, 5, 0.15)
-    mask, *_ = train_level(model, below, 0.4, stream, settings(0, LR), Team())
+    mask, *_ = train_level(model, below, 0.4, stream, settings(0, LR), ProcessGroup())
     assert nested(mask, below)
     assert zeros(mask) == expected_zeros(model.dense, 0.4)
 
@@ -169,7 +171,9 @@ def test_a_seed_gives_the_same_level_bit_for_bit_and_another_seed_another(
         model = load(noisy)
         below = Mask.by_magnitude(model.dense, 0.1)
         stream = Stream(train_blocks(noisy), 4, seed, 0.15)
-        mask, *_ = train_level(model, below, 0.5, stream, settings(4, LR, seed=seed), Team())
+        mask, *_ = train_level(
+            model, below, 0.5, stream, settings(4, LR, seed=seed), ProcessGroup()
+        )
         runs.append((dict(mask), state(model)))
     assert same(runs[0][0], runs[1][0])
     assert same(runs[0][1], runs[1][1])
@@ -196,7 +200,7 @@ def test_what_the_units_of_a_chain_hand_on(
 
     monkeypatch.setattr(imp, "Subnetwork", Watched)
     store = Store(str(tmp_path / "results"))
-    bench = Workbench(store, Team(), "here")
+    bench = UnitRunner(store, ProcessGroup(), "here")
     common = {
         "model": Model(source=f"dir:{noisy}"), "text": corpus.training(), "seed": 1, "steps": 3,
         "rewind": rewind,

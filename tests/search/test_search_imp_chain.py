@@ -10,8 +10,8 @@ from torch import Tensor
 from tamt_ray.data.tokens import Blocks
 from tamt_ray.masks.mask import Mask
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Stream, join
-from tamt_ray.search.team import Team
+from tamt_ray.search.mlm_corruption import Stream, join
+from tamt_ray.search.team import ProcessGroup
 
 from .conftest import MakeModel
 from .search_probes import CLIP, HORIZON, Watching, doubled, same, settings, state, train_level
@@ -44,18 +44,18 @@ def test_without_rewinding_every_level_equals_the_reference(
     rewound = mask
     for sparsity in (0.2, 0.3):
         expected = reference.train_level(
-            below, batches, zeros[sparsity], lr=LR, horizon=HORIZON, clip=CLIP, start=theirs
+            below, batches, zeros[sparsity], lr=LR, decay_steps=HORIZON, clip=CLIP, start=theirs
         )
         below, theirs = expected.masks[0], expected.weights
         model = doubled(load(encoder))
         mask, history, ours = train_level(
-            model, mask, sparsity, stream, settings(STEPS, LR), Team(), start=ours
+            model, mask, sparsity, stream, settings(STEPS, LR), ProcessGroup(), start=ours
         )
         assert same(dict(mask), reference.short(below))
         losses = [point.value for point in history.points if point.name == "mlm_loss"]
         assert losses == pytest.approx([loss["mlm_loss"] for loss in expected.losses], rel=1e-9)
         rewound, *_ = train_level(
-            doubled(load(encoder)), rewound, sparsity, stream, settings(STEPS, LR), Team()
+            doubled(load(encoder)), rewound, sparsity, stream, settings(STEPS, LR), ProcessGroup()
         )
     # The second level began elsewhere than at θ0.
     assert not same(dict(mask), dict(rewound))
@@ -82,7 +82,7 @@ def test_a_level_goes_on_with_the_data_of_the_one_below(
         """Nothing moves with a rate of 0, so they differ by the data and the dropout alone."""
         steps = 2 * STEPS - stream.first
         _, history, _ = train_level(
-            load(noisy), dense, 0.2, stream, settings(steps, 1e-12), Team()
+            load(noisy), dense, 0.2, stream, settings(steps, 1e-12), ProcessGroup()
         )  # fmt: skip
         return [point.value for point in history.points if point.name == "mlm_loss"]
 
@@ -95,7 +95,7 @@ def test_the_trained_weights_are_all_parameters_once(
     model = load(bert)
     stream = Stream(train_blocks(bert), 4, 5, 0.15)
     below = Mask.by_magnitude(model.dense, 0.3)
-    _, _, weights = train_level(model, below, 0.4, stream, settings(2, LR), Team())
+    _, _, weights = train_level(model, below, 0.4, stream, settings(2, LR), ProcessGroup())
     everything = dict(model.named_parameters())
     (left_out,) = everything.keys() - weights.keys()
     # The input embedding is E ⊙ M; E itself is the decoder's.
@@ -113,7 +113,7 @@ def test_a_level_starts_from_what_it_is_given_under_the_new_mask(
     stream = Stream(train_blocks(bert), 4, 5, 0.15)
     first = load(bert)
     below = Mask.by_magnitude(first.dense, 0.1)
-    mask, _, weights = train_level(first, below, 0.3, stream, settings(3, LR), Team())
+    mask, _, weights = train_level(first, below, 0.3, stream, settings(3, LR), ProcessGroup())
     kept = {name: weight.clone() for name, weight in weights.items()}
     model = load(bert)
     seen: list[dict[str, Tensor]] = []
@@ -123,7 +123,7 @@ def test_a_level_starts_from_what_it_is_given_under_the_new_mask(
             seen.append(state(model))
 
     watching = Watching(train_blocks(bert), 4, 5, 0.15, look=look)
-    train_level(model, mask, 0.4, watching, settings(1, LR), Team(), start=weights)
+    train_level(model, mask, 0.4, watching, settings(1, LR), ProcessGroup(), start=weights)
     for name, value in kept.items():
         short = name.removeprefix("body.")
         expected = value * mask[short] if short in mask else value
@@ -141,7 +141,7 @@ def test_another_models_weights_are_refused(
     mask = Mask.by_magnitude(load(bert).dense, 0.1)
     other = {name: value.detach() for name, value in load(roberta).named_parameters()}
     with pytest.raises(ValueError, match="the level below are another model's"):
-        train_level(load(bert), mask, 0.3, stream, settings(1, LR), Team(), start=other)
+        train_level(load(bert), mask, 0.3, stream, settings(1, LR), ProcessGroup(), start=other)
 
 
 def test_a_level_is_a_function_of_theta_0_and_the_mask_below(
@@ -150,15 +150,15 @@ def test_a_level_is_a_function_of_theta_0_and_the_mask_below(
     """However that mask was found: with rewinding nothing else of the levels below is left."""
     stream = Stream(train_blocks(noisy), 4, 5, 0.15)
     below = Mask.by_magnitude(load(noisy).dense, 0.1)
-    mask, *_ = train_level(load(noisy), below, 0.2, stream, settings(3, LR), Team())
+    mask, *_ = train_level(load(noisy), below, 0.2, stream, settings(3, LR), ProcessGroup())
     copy = Mask({name: keep.clone() for name, keep in mask.items()})
     # A level trained in between moves nothing that the next one reads.
     first = load(noisy)
     theta = state(first)
-    train_level(load(noisy), below, 0.2, stream, settings(5, 2 * LR, seed=8), Team())
+    train_level(load(noisy), below, 0.2, stream, settings(5, 2 * LR, seed=8), ProcessGroup())
     assert same(state(load(noisy)), theta)
     found = [
-        train_level(model, given, 0.3, stream, settings(3, LR), Team())
+        train_level(model, given, 0.3, stream, settings(3, LR), ProcessGroup())
         for model, given in ((first, mask), (load(noisy), copy))
     ]
     assert same(dict(found[0][0]), dict(found[1][0]))
@@ -176,14 +176,14 @@ def test_an_embedding_that_is_not_pruned_trains_tied(bert: Path, train_blocks: L
     model = LanguageModel(bert, prune=("encoder.*",))
     stream = Stream(train_blocks(bert), 4, 5, 0.15)
     below = Mask.by_magnitude(model.dense, 0.1)
-    mask, _, weights = train_level(model, below, 0.2, stream, settings(3, LR), Team())
+    mask, _, weights = train_level(model, below, 0.2, stream, settings(3, LR), ProcessGroup())
     assert len(mask) == 12
     trained = model.body.get_parameter(model.embedding)
     assert torch.equal(trained, model.decoder.weight)
     before = LanguageModel(bert).dense[model.embedding]
     assert not torch.equal(trained, before)
     again = LanguageModel(bert, prune=("encoder.*",))
-    train_level(again, mask, 0.3, stream, settings(0, LR), Team(), start=weights)
+    train_level(again, mask, 0.3, stream, settings(0, LR), ProcessGroup(), start=weights)
     assert torch.equal(again.body.get_parameter(again.embedding), trained)
 
 
@@ -197,7 +197,7 @@ def test_the_poolers_matrix_is_ranked_by_theta_0(
     mask = Mask.by_magnitude(model.dense, 0.1)
     for sparsity in (0.2, 0.3):
         model = LanguageModel(path, pooler=True)
-        mask, *_ = train_level(model, mask, sparsity, stream, settings(3, LR), Team())
+        mask, *_ = train_level(model, mask, sparsity, stream, settings(3, LR), ProcessGroup())
         omp = Mask.by_magnitude(model.dense, sparsity)
         assert torch.equal(mask["pooler.dense.weight"], omp["pooler.dense.weight"])
         assert not same(dict(mask), dict(omp))

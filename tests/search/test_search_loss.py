@@ -16,7 +16,7 @@ from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import ForwardPass, SearchLoss
-from tamt_ray.search.masking import Corrupted
+from tamt_ray.search.mlm_corruption import Corrupted
 
 from .search_probes import states, teacher_states, terms_of
 

@@ -12,8 +12,8 @@ from tamt_ray.search import language_model
 from tamt_ray.search.engine import Engine, train
 from tamt_ray.search.head import train_head
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Stream
-from tamt_ray.search.team import Team
+from tamt_ray.search.mlm_corruption import Stream
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.scoring import Scoring
 from tests.conftest import NoWaiting
 
@@ -68,7 +68,7 @@ def test_mask_training(
     weights = masked_weights(model, objective, 0.7, scoring, 1)
     setting = settings(3, 1e-3, **(BERT_ADAM if scoring is RELEASED else {}))
     with NoWaiting():
-        train(model, objective, weights, Stream(text, 4, 5, 0.15), setting, Team(meta))
+        train(model, objective, weights, Stream(text, 4, 5, 0.15), setting, ProcessGroup(meta))
     assert steps == [1, 2, 3]
 
 
@@ -77,7 +77,7 @@ def test_training_of_a_head(
 ) -> None:
     stream = Stream(train_blocks(noisy), 4, 5, 0.15)
     with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
-        train_head(model, stream, settings(3, 1e-3), Team(meta))  # The head, at the end.
+        train_head(model, stream, settings(3, 1e-3), ProcessGroup(meta))  # The head, at the end.
     assert steps == [1, 2, 3]
 
 
@@ -87,7 +87,9 @@ def test_training_of_a_level(
     stream = Stream(train_blocks(noisy), 4, 5, 0.15)
     below = Mask.at_random(model.dense, 0.5, 1)
     with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
-        train_level(model, below, 0.6, stream, settings(3, 1e-3), Team(meta))  # Its weights.
+        train_level(
+            model, below, 0.6, stream, settings(3, 1e-3), ProcessGroup(meta)
+        )  # Its weights.
     assert steps == [1, 2, 3]
 
 
@@ -97,4 +99,4 @@ def test_a_look_at_a_loss_would_be_seen(
     objective, stream = terms_of("mlm"), Stream(train_blocks(noisy), 4, 5, 0.15)
     weights = masked_weights(model, objective, 0.7, EXACT, 1)
     with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
-        train(model, objective, weights, stream, settings(3, 1e-3), Team(meta))
+        train(model, objective, weights, stream, settings(3, 1e-3), ProcessGroup(meta))

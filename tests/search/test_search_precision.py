@@ -9,8 +9,8 @@ import torch
 from tamt_ray.data.tokens import Blocks
 from tamt_ray.search.engine import Engine, train
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Corrupted, Stream
-from tamt_ray.search.team import Team
+from tamt_ray.search.mlm_corruption import Corrupted, Stream
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.scoring import Scoring
 
 from .search_probes import masked_weights, settings, terms_of, train_mask
@@ -33,7 +33,7 @@ def test_bfloat16_is_float32_within_a_tolerance(
         model = load(bert)
         weights = masked_weights(model, terms_of(terms), 0.5, Scoring(), 1)
         first = weights.mask()
-        history = train(model, terms_of(terms), weights, stream, setting, Team())
+        history = train(model, terms_of(terms), weights, stream, setting, ProcessGroup())
         masks.append(weights.mask())
         curves.append([p.value for p in history.points if p.name == "loss"])
         assert {str(s.dtype) for s in weights.scores.values()} == {"torch.float32"}
@@ -66,7 +66,9 @@ def test_tf32_is_on_in_the_passes_and_nowhere_else(
             Stream(train_blocks(bert), 4, 5, 0.15),
             settings(2, LR, precision=precision),
         )
-        mask, _ = train_mask(load(bert), terms_of("mlm"), 0.5, Scoring(), stream, setting, Team())
+        mask, _ = train_mask(
+            load(bert), terms_of("mlm"), 0.5, Scoring(), stream, setting, ProcessGroup()
+        )
         masks.append(mask)
         assert torch.get_float32_matmul_precision() == "highest"
         assert not matmul.allow_tf32
@@ -92,7 +94,7 @@ def test_a_compiled_encoder_finds_the_same_masks_but_for_rounding(
         setting = settings(STEPS, LR, compile=compiled)
         weights = masked_weights(model, terms_of("mlm"), 0.5, Scoring(), 1)
         first = weights.mask()
-        history = train(model, terms_of("mlm"), weights, stream, setting, Team())
+        history = train(model, terms_of("mlm"), weights, stream, setting, ProcessGroup())
         masks.append(weights.mask())
         curves.append([p.value for p in history.points if p.name == "loss"])
     assert curves[1][0] == pytest.approx(curves[0][0], rel=1e-6)

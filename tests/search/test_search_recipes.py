@@ -10,9 +10,9 @@ from torch import Tensor
 from tamt_ray.data.tokens import Blocks, Documents
 from tamt_ray.masks.mask import Mask
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Stream, join
+from tamt_ray.search.mlm_corruption import Stream, join
 from tamt_ray.search.tamt import MaskedWeights
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.scoring import Scoring
 
 from .conftest import MakeModel
@@ -66,12 +66,12 @@ def test_every_step_equals_the_reference(
         [f"{term}_loss" for term in terms.split("_")],
         [join(stream.batch(step)) for step in range(steps)],
         {n: ZEROS[w.numel()] for n, w in reference.matrices.items()},
-        lr=LR, horizon=HORIZON, clip=CLIP, rules=rules,
+        lr=LR, decay_steps=HORIZON, clip=CLIP, rules=rules,
     )  # fmt: skip
     seen = record(monkeypatch)
     model = doubled(load(bert))
     mask, history = train_mask(
-        model, terms_of(terms), 0.7, scoring, stream, settings(steps, LR), Team()
+        model, terms_of(terms), 0.7, scoring, stream, settings(steps, LR), ProcessGroup()
     )
     densities = {p.step: p.value for p in history.points if p.name == "density"}
     total = sum(weight.numel() for weight in model.dense.values())
@@ -108,7 +108,7 @@ def test_distillation_of_the_released_code_equals_the_reference(
     reference = Reference(bert)
     expected = reference.train_mask(
         ["kd_loss"], batches, {n: ZEROS[w.numel()] for n, w in reference.matrices.items()},
-        lr=5e-4, horizon=HORIZON, clip=1e-3,
+        lr=5e-4, decay_steps=HORIZON, clip=1e-3,
         rules=Rules(every=4, early=True, above=True, bert_adam=True, decay=0.01, pads=True),
     )  # fmt: skip
     seen = record(monkeypatch)
@@ -116,7 +116,7 @@ def test_distillation_of_the_released_code_equals_the_reference(
     before = state(model)
     mask, history = train_mask(
         model, terms_of("kd", pads=True), 0.7, RELEASED_KD, stream,
-        settings(steps, 5e-4, **BERT_ADAM), Team(),
+        settings(steps, 5e-4, **BERT_ADAM), ProcessGroup(),
     )  # fmt: skip
     assert max(expected.norms) > 1e-3
     losses = [p.value for p in history.points if p.name == "kd_loss"]
@@ -243,7 +243,7 @@ def test_the_pooler_keeps_its_first_mask(
     model = LanguageModel(path, pooler=True)
     stream = Stream(train_blocks(path), 4, 5, 0.15)
     setting = settings(5, LR, weight_decay=0.5)
-    mask, history = train_mask(model, terms_of("kd"), 0.7, scoring, stream, setting, Team())
+    mask, history = train_mask(model, terms_of("kd"), 0.7, scoring, stream, setting, ProcessGroup())
     first = (
         Mask.by_magnitude(model.dense, 0.7)
         if scoring.init == "omp"
@@ -264,7 +264,9 @@ def test_only_the_matrices_that_are_named_are_masked_and_trained(
     model = LanguageModel(bert, prune=("*.query.weight", "*.key.weight"))
     before = state(model)
     stream = Stream(train_blocks(bert), 4, 5, 0.15)
-    mask, _ = train_mask(model, terms_of("kd"), 0.7, Scoring(), stream, settings(3, LR), Team())
+    mask, _ = train_mask(
+        model, terms_of("kd"), 0.7, Scoring(), stream, settings(3, LR), ProcessGroup()
+    )
     assert len(mask) == 4
     after = state(model)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -282,7 +284,7 @@ def test_micro_batches_of_unequal_length_are_shares_of_one_mean(
         found.append(
             train_mask(
                 doubled(load(bert)), terms_of("mlm_kd", pads=pads), 0.7, RELEASED_KD, stream,
-                settings(4, LR, micro_batch=size), Team(),
+                settings(4, LR, micro_batch=size), ProcessGroup(),
             )
         )  # fmt: skip
     (first, curve), (second, other) = found
@@ -300,7 +302,7 @@ def test_dropout_in_the_teacher_is_its_own_draw_of_seed_and_step(
         stream = Stream(train_blocks(noisy), 4, 5, 0.15)
         _, history = train_mask(
             load(noisy), terms_of("mlm_kd", teacher_dropout=dropout), 0.0, Scoring(), stream,
-            settings(1, LR, seed=seed), Team(),
+            settings(1, LR, seed=seed), ProcessGroup(),
         )  # fmt: skip
         return {p.name: p.value for p in history.points}
 

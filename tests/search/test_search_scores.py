@@ -11,9 +11,9 @@ from tamt_ray.masks.mask import Mask
 from tamt_ray.search.engine import train
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
-from tamt_ray.search.masking import Stream, join
+from tamt_ray.search.mlm_corruption import Stream, join
 from tamt_ray.search.tamt import MaskedWeights
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.scoring import Scoring
 
 from .search_probes import (
@@ -89,12 +89,12 @@ def test_every_step_equals_the_reference(
     zeros = {n: ZEROS[sparsity][w.numel()] for n, w in reference.matrices.items()}
     expected = reference.train_mask(
         TERMS[terms], [join(stream.batch(step)) for step in range(steps)], zeros,
-        lr=LR, horizon=HORIZON, clip=CLIP,
+        lr=LR, decay_steps=HORIZON, clip=CLIP,
     )  # fmt: skip
     seen = record(monkeypatch)
     model = doubled(load(encoder))
     mask, history = train_mask(
-        model, terms_of(terms), sparsity, Scoring(), stream, settings(steps, LR), Team()
+        model, terms_of(terms), sparsity, Scoring(), stream, settings(steps, LR), ProcessGroup()
     )
     assert len(seen.scores) == steps + 1
     for step in range(steps):
@@ -127,7 +127,7 @@ def test_from_a_random_mask_equals_the_reference(
     zeros = {n: ZEROS[0.7][w.numel()] for n, w in reference.matrices.items()}
     expected = reference.train_mask(
         ["kd_loss"], [join(stream.batch(step)) for step in range(4)], zeros,
-        lr=LR, horizon=HORIZON, clip=CLIP,
+        lr=LR, decay_steps=HORIZON, clip=CLIP,
         first={name: first[name.removeprefix(reference.prefix)] for name in zeros},
     )  # fmt: skip
     model = doubled(load(bert))
@@ -138,7 +138,7 @@ def test_from_a_random_mask_equals_the_reference(
         Scoring(init="random"),
         stream,
         settings(4, LR, seed=11),
-        Team(),
+        ProcessGroup(),
     )
     assert same(dict(mask), reference.short(expected.masks[-1]))
 
@@ -152,7 +152,9 @@ def test_micro_batches_do_not_change_what_is_computed(
         model = doubled(load(bert))
         stream = Stream(train_blocks(bert), 4, 5, 0.15)
         setting = settings(4, LR, micro_batch=size)
-        found.append(train_mask(model, terms_of("mlm_kd"), 0.7, Scoring(), stream, setting, Team()))
+        found.append(
+            train_mask(model, terms_of("mlm_kd"), 0.7, Scoring(), stream, setting, ProcessGroup())
+        )
     (first, curve), (second, other) = found
     assert same(dict(first), dict(second))
     assert [p.step for p in curve.points] == [p.step for p in other.points]
@@ -171,7 +173,7 @@ def test_the_model_is_the_masked_one_with_the_exact_zeros_after_every_step(
     theta = {name: weight.clone() for name, weight in model.dense.items()}
     stream = Stream(train_blocks(noisy), 4, 5, 0.15)
     mask, _ = train_mask(
-        model, terms_of(terms), sparsity, Scoring(), stream, settings(5, LR), Team()
+        model, terms_of(terms), sparsity, Scoring(), stream, settings(5, LR), ProcessGroup()
     )
     assert len(seen.effective) == 6
     for scores, effective in zip(seen.scores, seen.effective, strict=True):
@@ -203,7 +205,7 @@ def test_the_last_gradients_are_gone_before_the_next_ones_come(
         return forward(loss, *given)  # pyright: ignore
 
     monkeypatch.setattr(SearchLoss, "forward", looking)
-    train(model, terms, weights, stream, settings(2, LR), Team())
+    train(model, terms, weights, stream, settings(2, LR), ProcessGroup())
     assert held == [0] * 4, "two steps of two micro-batches"
     assert all(score.grad is not None for score in scores.values())
 
@@ -217,7 +219,9 @@ def test_rows_of_words_never_seen_keep_their_scores(
     assert len(unseen) > 4
     seen = record(monkeypatch)
     model = load(bert)
-    mask, _ = train_mask(model, terms_of("mlm"), 0.9, Scoring(), stream, settings(4, LR), Team())
+    mask, _ = train_mask(
+        model, terms_of("mlm"), 0.9, Scoring(), stream, settings(4, LR), ProcessGroup()
+    )
     name = model.embedding
     assert torch.equal(seen.scores[0][name][unseen], seen.scores[-1][name][unseen])
     assert not torch.equal(seen.scores[0][name][read], seen.scores[-1][name][read])
@@ -268,7 +272,7 @@ def test_no_steps_give_the_first_mask(
     before = state(model.head)
     stream = Stream(train_blocks(noisy), 4, 5, 0.15)
     mask, history = train_mask(
-        model, terms_of(terms), 0.7, Scoring(), stream, settings(0, LR), Team()
+        model, terms_of(terms), 0.7, Scoring(), stream, settings(0, LR), ProcessGroup()
     )
     assert same(dict(mask), dict(Mask.by_magnitude(model.dense, 0.7)))
     assert history.points == []
@@ -282,7 +286,7 @@ def test_only_the_matrices_and_the_head_move(
     model = load(encoder)
     before = state(model)
     stream = Stream(train_blocks(encoder), 4, 5, 0.15)
-    train_mask(model, terms_of(terms), 0.5, Scoring(), stream, settings(3, LR), Team())
+    train_mask(model, terms_of(terms), 0.5, Scoring(), stream, settings(3, LR), ProcessGroup())
     after = state(model)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     masked = {f"body.{name}" for name in model.matrices}
@@ -305,7 +309,7 @@ def test_a_seed_gives_the_same_search_bit_for_bit_and_another_seed_another(
         stream = Stream(train_blocks(noisy), 4, seed, 0.15)
         setting = settings(4, LR, seed=seed)
         mask, history = train_mask(
-            model, terms_of("mlm_kd"), 0.5, Scoring(), stream, setting, Team()
+            model, terms_of("mlm_kd"), 0.5, Scoring(), stream, setting, ProcessGroup()
         )
         curve = [(p.step, p.name, p.value) for p in history.points]
         runs.append((dict(mask), seen.scores[-1], state(model.head), curve))
@@ -323,7 +327,13 @@ def test_dropout_is_drawn_anew_for_every_seed(
     stream = Stream(train_blocks(noisy), 4, 5, 0.15)
     losses = [
         train_mask(
-            load(noisy), terms_of("kd"), 0.5, Scoring(), stream, settings(1, LR, seed=seed), Team()
+            load(noisy),
+            terms_of("kd"),
+            0.5,
+            Scoring(),
+            stream,
+            settings(1, LR, seed=seed),
+            ProcessGroup(),
         )[1]
         for seed in (1, 2)
     ]

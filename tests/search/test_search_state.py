@@ -13,9 +13,9 @@ from tamt_ray.masks.mask import Mask
 from tamt_ray.objectives.base import Objective
 from tamt_ray.search.head import train_head
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.masking import Stream
+from tamt_ray.search.mlm_corruption import Stream
 from tamt_ray.search.state import TrainingState, state_from_bytes
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.scoring import Scoring
 
 from .search_probes import settings, terms_of, train_level, train_mask
@@ -30,7 +30,7 @@ class CutOffError(Exception):
 
 
 @dataclass
-class Shelf:
+class ArtifactReader:
     """Keeps states as bytes; cuts the search off after the step `cut`, once its state is kept."""
 
     cut: int | None = None
@@ -55,7 +55,7 @@ class Shelf:
             raise CutOffError
 
 
-Search = Callable[[Shelf, int], tuple[Mask | None, History]]
+Search = Callable[[ArtifactReader, int], tuple[Mask | None, History]]
 """Runs a search of so many steps with a shelf."""
 
 TAMT: dict[str, tuple[tuple[Objective, ...], Scoring]] = {
@@ -83,11 +83,11 @@ def search(
     """The search named by the test's `method`, on a model with dropout."""
     method: str = request.getfixturevalue("method")
 
-    def run(shelf: Shelf, steps: int) -> tuple[Mask | None, History]:
+    def run(shelf: ArtifactReader, steps: int) -> tuple[Mask | None, History]:
         model = load(noisy)
         released = method == "drifting_kd"
         text = train_documents(noisy) if released else train_blocks(noisy)
-        stream, team = Stream(text, 4, 1, 0.15), Team()
+        stream, team = Stream(text, 4, 1, 0.15), ProcessGroup()
         setting = settings(
             steps, LR, bias_correction=not released, weight_decay=0.01 if released else 0.0
         )
@@ -103,7 +103,7 @@ def search(
     return run
 
 
-def end(shelf: Shelf, step: int) -> dict[str, torch.Tensor]:
+def end(shelf: ArtifactReader, step: int) -> dict[str, torch.Tensor]:
     return dict(state_from_bytes(shelf.kept[step]).tensors)
 
 
@@ -114,11 +114,11 @@ def curves(history: History) -> list[tuple[int, str, float]]:
 @pytest.mark.parametrize("method", METHODS)
 def test_cut_after_every_step(method: str, search: Search) -> None:
     """Bit for bit: values, moments, thresholds, mask and curves."""
-    undisturbed = Shelf()
+    undisturbed = ArtifactReader()
     mask, history = search(undisturbed, STEPS)
     expected = end(undisturbed, STEPS)
     for step in range(1, STEPS):
-        shelf = Shelf(cut=step)
+        shelf = ArtifactReader(cut=step)
         with pytest.raises(CutOffError):
             search(shelf, STEPS)
         assert list(shelf.kept) == [step]
@@ -136,9 +136,9 @@ def test_cut_after_every_step(method: str, search: Search) -> None:
 @pytest.mark.parametrize("method", ["tamt_mlm", "tamt_kd", "drifting"])
 def test_a_longer_search_goes_on_from_a_finished_one(method: str, search: Search) -> None:
     """A checkpoint is a search of its own: the same mask as that of a search that ends there."""
-    whole = Shelf()
+    whole = ArtifactReader()
     longer, history = search(whole, STEPS)
-    shelf = Shelf()
+    shelf = ArtifactReader()
     search(shelf, 3)
     again, went_on = search(shelf, STEPS)
     assert longer is not None
@@ -150,16 +150,23 @@ def test_a_longer_search_goes_on_from_a_finished_one(method: str, search: Search
 def test_seconds_add_up(
     noisy: Path, load: LoadModel, train_blocks: Callable[[Path], Blocks]
 ) -> None:
-    shelf = Shelf(cut=2)
+    shelf = ArtifactReader(cut=2)
     stream = Stream(train_blocks(noisy), 4, 1, 0.15)
     with pytest.raises(CutOffError):
-        train_mask(load(noisy), terms_of("mlm"), 0.5, Scoring(), stream, settings(3, LR), Team(),
-                   keeper=shelf)  # fmt: skip
+        train_mask(load(noisy), terms_of("mlm"), 0.5, Scoring(), stream, settings(3, LR),
+                   ProcessGroup(), keeper=shelf)  # fmt: skip
     before = state_from_bytes(shelf.kept[2])
     shelf.kept[2] = TrainingState(
         before.step, before.seconds + 1000, before.tensors, before.points
     ).to_bytes()
     _, history = train_mask(
-        load(noisy), terms_of("mlm"), 0.5, Scoring(), stream, settings(3, LR), Team(), keeper=shelf
+        load(noisy),
+        terms_of("mlm"),
+        0.5,
+        Scoring(),
+        stream,
+        settings(3, LR),
+        ProcessGroup(),
+        keeper=shelf,
     )
     assert 1000 < history.seconds < 1100

@@ -10,7 +10,7 @@ import torch
 
 from tamt_ray.data.tokens import Special
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 
 WORKER = """
 import sys
@@ -47,7 +47,7 @@ def test_one_bit_is_seen_by_all(tmp_path: Path) -> None:
 
 
 def test_who_is_alone_differs_from_nobody() -> None:
-    Team().check_same([torch.tensor(torch.nan)], 10)
+    ProcessGroup().check_same([torch.tensor(torch.nan)], 10)
 
 
 def test_tokens_of_another_vocabulary_are_refused_before_a_gpu_meets_them(bert: Path) -> None:

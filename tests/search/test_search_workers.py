@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from tamt_ray.search.team import Team
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.corpus import Corpus
 
 from .search_worker import METHODS, STEPS, search_all
@@ -31,7 +31,7 @@ def test_two_workers_find_what_one_finds(noisy: Path, corpus: Corpus, tmp_path: 
         for rank in (0, 1)
     ]
     try:
-        search_all(Team(), noisy, corpus.model_dump_json(), alone)
+        search_all(ProcessGroup(), noisy, corpus.model_dump_json(), alone)
         assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
     finally:
         for worker in workers:

@@ -63,7 +63,7 @@ def test_the_file_that_the_mistakes_are_put_into_is_good() -> None:
         ("sparsities: [0.5]", "sparsities: [0.5]\nexecution:\n  finetune:\n    gpu: 1", 17,
          "execution.finetune.gpu", "gpus"),
         ("sparsities: [0.5]", "sparsities: [0.5]\nsearch: {horizn: 9}", 15, "search.horizn",
-         "horizon"),
+         "decay_steps"),
     ],
 )  # fmt: skip
 def test_unknown_keys(old: str, new: str, line: int, key: str, nearest: str) -> None:

@@ -27,7 +27,7 @@ corpus:
   validation: {<<: *text, part: tail, tail: 0.2}
 methods: [omp, {method: tamt_kd, name: kd, lr: 5e-5, eps: 1E-7, steps: {0.5: 1000, 0.25: 10}}]
 sparsities: [0.5, 0.25]
-search: {horizon: 1_000}
+search: {decay_steps: 1_000}
 """
 
 
@@ -64,7 +64,7 @@ def test_main_results_are_the_grid_of_the_paper() -> None:
         )
         assert (method.threshold, method.scale) == (0.01, 2.0)
     search = sweep.search
-    assert (search.batch_size, search.horizon) == (16, 27920)
+    assert (search.batch_size, search.decay_steps) == (16, 27920)
     kinds = {name: type(task) for name, task in sweep.tasks.items()}
     assert kinds == {
         **dict.fromkeys(("cola", "sst2", "mnli", "mrpc", "rte"), Classification),
@@ -89,7 +89,7 @@ def test_numbers_in_exponent_notation_are_numbers() -> None:
     assert isinstance(method, Tamt)
     assert method.lr == 0.00005
     assert sweep.methods[1].eps == 0.0000001  # pyright: ignore[reportAttributeAccessIssue]
-    assert sweep.search.horizon == 1000
+    assert sweep.search.decay_steps == 1000
 
 
 def test_a_date_is_a_word() -> None:

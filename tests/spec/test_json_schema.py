@@ -103,5 +103,5 @@ def test_every_value_is_explained_to_the_editor() -> None:
     """Docstrings under fields become descriptions; a sample of those people look for."""
     definitions = json.loads(sweep_schema())["$defs"]
     assert "threshold" in definitions["Tamt"]["properties"]
-    for owner, name in (("Training", "horizon"), ("Model", "pooling"), ("Table", "header")):
+    for owner, name in (("Training", "decay_steps"), ("Model", "pooling"), ("Table", "header")):
         assert definitions[owner]["properties"][name]["description"]

@@ -14,7 +14,7 @@ models:
 corpus:
   train: {source: "dir:a.txt"}
   validation: {source: "dir:b.txt"}
-search: {horizon: 400}
+search: {decay_steps: 400}
 methods:
   - omp
   - {method: imp, step: 0.35, steps: 10}
@@ -28,7 +28,7 @@ tune:
   methods:
     imp: {lr: {log: [1e-5, 1e-3]}}
     tamt_kd: {lr: {log: [1e-5, 1e-2]}, scale: {uniform: [1.1, 4]}}
-    both: {ranking: {choice: [signed, magnitude]}, search.horizon: {log: [200, 2000]}}
+    both: {ranking: {choice: [signed, magnitude]}, search.decay_steps: {log: [200, 2000]}}
 """
 
 
@@ -67,8 +67,8 @@ def test_a_good_section_is_read() -> None:
          "20: `tune.methods.tamt_kd.lr`: the sweep's own `lr` is 0.001, and the first trial has "
          "it; widen what is given here or change the method"),
         ("[200, 2000]", "[200.5, 2000]",
-         "21: `tune.methods.both.search.horizon`: `search.horizon` is a whole number, and so are "
-         "the ends of its range"),
+         "21: `tune.methods.both.search.decay_steps`: `search.decay_steps` is a whole number, and "
+         "so are the ends of its range"),
         ("{choice: [signed, magnitude]}", "{uniform: [0, 1]}",
          "21: `tune.methods.both.ranking`: `ranking` takes a `choice: […]`, no range"),
         ("[signed, magnitude]", "[signed, magnitud]",
@@ -123,9 +123,9 @@ def test_values_reach_the_method_and_the_shared_settings() -> None:
     assert isinstance(method, Tamt)
     own = tunable(method, sweep.search)
     assert own["lr"] == 1e-3
-    assert own["search.horizon"] == 400
+    assert own["search.decay_steps"] == 400
     assert not {"steps", "name", "method", "recipe", "checkpoints", "betas"} & own.keys()
-    tuned, search = with_values(method, sweep.search, {"lr": 0.5, "search.horizon": 7})
-    assert (tuned.lr, search.horizon) == (0.5, 7)
+    tuned, search = with_values(method, sweep.search, {"lr": 0.5, "search.decay_steps": 7})
+    assert (tuned.lr, search.decay_steps) == (0.5, 7)
     assert tuned.model_copy(update={"lr": 1e-3}) == method
-    assert search.model_copy(update={"horizon": 400}) == sweep.search
+    assert search.model_copy(update={"decay_steps": 400}) == sweep.search

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tamt_ray.execution.tuning_trials import Trials, known_trials, open_storage
+from tamt_ray.execution.tuning.trials import Trials, known_trials, open_storage
 from tamt_ray.plan.tuning import Rung, Study, studies
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.lease import Lease, Pace

@@ -86,7 +86,7 @@ def test_defaults_are_left_out_and_whatever_differs_from_them_is_not() -> None:
     assert canonical(Table(source="dir:a")) == '{"source":"dir:a"}'
     assert canonical(Table(source="dir:a", tail=0.1)) == '{"source":"dir:a"}'
     assert canonical(Table(source="dir:a", header=False)) == '{"header":false,"source":"dir:a"}'
-    assert canonical(Training(horizon=9)) == '{"horizon":9}'
+    assert canonical(Training(decay_steps=9)) == '{"decay_steps":9}'
 
 
 def test_incidental_fields_are_left_out() -> None:

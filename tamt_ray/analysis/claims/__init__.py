@@ -1,0 +1,1 @@
+"""The paper's statements and the tests that decide them."""

@@ -1,0 +1,244 @@
+"""The paper's statements in words, each with the function that tests it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import polars as pl
+
+from tamt_ray.analysis.claims import losses, masks, models, scores, sizes, steps, tasks
+from tamt_ray.analysis.claims.evidence import Evidence, Family
+from tamt_ray.analysis.claims.verdict import Finding
+
+
+class Rule(Enum):
+    """When a statement counts as supported or contradicted; the value says it in words."""
+
+    ALL_ABOVE = (
+        "“all above 0”. Supported: every 95 % interval lies above 0. Contradicted: one difference "
+        "lies below 0 with p < 0.05, Holm's correction over the sparsities and methods that are "
+        "there."
+    )
+    BELOW = "“below 0”. Supported: the 95 % interval lies below 0. Contradicted: above."
+    SOMEWHERE = (
+        "“somewhere above 0”. Supported: one difference lies above 0 with p < 0.05, Holm's "
+        "correction over the sparsities that are there. Contradicted: every 95 % interval lies "
+        "below 0."
+    )
+    EQUAL = (
+        "“within ±1 point”, for statements that a difference is small. Supported: every 95 % "
+        "interval lies within ±1 point. Contradicted: one difference is larger than 1 point with "
+        "p < 0.05, Holm's correction. Within ±2 points is said beside an open verdict."
+    )
+    ABOVE_ONE = (
+        "“above 1”. Supported: the interval lies above 1 for one of TAMT's objectives, 95 % for "
+        "all of them together. Contradicted: it lies below 1, or IMP's best is never reached, "
+        "for every one."
+    )
+    BELOW_ONE = (
+        "“below 1”. Supported: the interval lies below 1, or IMP's best is never reached. "
+        "Contradicted: it lies above 1."
+    )
+    ABOUT = (
+        "“about”. Supported: the interval lies within a factor 2 of the paper's value. "
+        "Contradicted: it lies wholly outside, or IMP's best is never reached."
+    )
+    INSIDE = (
+        "“inside”. Supported: the 95 % interval lies inside the range. Contradicted: it lies "
+        "wholly outside."
+    )
+    PEAK = (
+        "“peak”. Supported: the advantage at one size in between exceeds those at both ends, "
+        "p < 0.05 over all sizes. Contradicted: each of them falls below an end."
+    )
+
+    @property
+    def title(self) -> str:
+        """What stands in quotes."""
+        return self.value[1 : self.value.index("”")]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, where it is made, what is measured, and by which rule it is judged."""
+
+    statement: str
+    where: str
+    statistic: str
+    rule: Rule
+    test: Callable[[Evidence], Finding]
+    family: Family | None = None
+    """The model of the paper that it is about; None: both."""
+    elsewhere: bool = False
+    """Whether it is tested on the other kind of model, too."""
+
+
+_RANK = (
+    "Spearman's ρ over subnetworks by their ranks among those of a sparsity, groups of one method "
+    "and sparsity resampled"
+)
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim("Random pruning is below all the rest (in the paper far below).", "Fig. 1, 3, 4",
+          "other − random, points", Rule.ALL_ABOVE, scores.random_is_worst),
+    Claim("At 50 % all but random keep 90 % of the dense model.", "Fig. 3",
+          "score − 0.9 × dense, points", Rule.ALL_ABOVE, scores.keeps_ninety_percent,
+          "bert"),
+    Claim("At 30 % all but random keep 90 % of the dense model.", "Fig. 4",
+          "score − 0.9 × dense, points", Rule.ALL_ABOVE, scores.keeps_ninety_percent,
+          "roberta"),
+    Claim("TAMT-MLM is better than IMP at 60–90 %.", "Fig. 3, 4",
+          "TAMT-MLM − IMP, points", Rule.ALL_ABOVE, scores.tamt_mlm_beats_imp),
+    Claim("TAMT-KD is better than IMP at 60–90 %.", "Fig. 3",
+          "TAMT-KD − IMP, points", Rule.ALL_ABOVE, scores.tamt_kd_beats_imp, "bert"),
+    Claim("TAMT-MLM+KD is better than IMP at 60–90 %.", "Fig. 3, 4",
+          "TAMT-MLM+KD − IMP, points", Rule.ALL_ABOVE, scores.tamt_mlm_kd_beats_imp),
+    Claim("TAMT-MLM+KD is about as good as TAMT-MLM.", "Fig. 3",
+          "TAMT-MLM+KD − TAMT-MLM, points", Rule.EQUAL, scores.mlm_kd_is_about_mlm,
+          "bert"),
+    Claim("TAMT-MLM+KD is slightly better than TAMT-MLM.", "Fig. 4",
+          "TAMT-MLM+KD − TAMT-MLM, points", Rule.ALL_ABOVE, scores.mlm_kd_beats_mlm,
+          "roberta"),
+    Claim("TAMT-KD is slightly better than IMP at 60–90 %.", "Fig. 4",
+          "TAMT-KD − IMP, points", Rule.ALL_ABOVE, scores.tamt_kd_beats_imp, "roberta"),
+    Claim("IMP is better than OMP at 60–90 %.", "Fig. 3, 4",
+          "IMP − OMP, points", Rule.ALL_ABOVE, scores.imp_beats_omp),
+    Claim("IMP declines more mildly than OMP up to 90 %.", "Fig. 3, 4",
+          "OMP's decline from 50 to 90 % − IMP's, points", Rule.ALL_ABOVE,
+          scores.imp_declines_more_mildly),
+    Claim("At 90 % about half of the dense model's score is left.", "Fig. 3, 4",
+          "searched masks − 0.4 × dense and 0.6 × dense − searched masks, points", Rule.ALL_ABOVE,
+          scores.half_is_left_at_ninety),
+    Claim("RoBERTa falls below BERT.", "Fig. 11",
+          "OMP on BERT − OMP on RoBERTa, points", Rule.SOMEWHERE,
+          models.roberta_falls_below_bert, "roberta"),
+    Claim("There is no clear gain on MRPC.", "Fig. 3, 4",
+          "TAMT − IMP at 60–90 %, points", Rule.EQUAL, tasks.no_gain_on_mrpc),
+    Claim("There is no clear gain on RTE.", "Fig. 3, 4",
+          "TAMT − IMP at 60–90 %, points", Rule.EQUAL, tasks.no_gain_on_rte),
+    Claim("The gap of OMP and random widens on RTE, MNLI and SQuAD.", "Fig. 10",
+          "gap at 50 % − gap at the smallest sparsity, points", Rule.ALL_ABOVE,
+          tasks.gap_to_random_widens, "bert", True),
+    Claim("TAMT-KD is weak on RoBERTa at 70–90 %.", "Fig. 4",
+          "TAMT-MLM − TAMT-KD, points", Rule.ALL_ABOVE, scores.kd_is_weak, "roberta"),
+    Claim("MLM training lowers the KD loss too.", "Fig. 5",
+          "KD loss of OMP − TAMT-MLM", Rule.ALL_ABOVE, losses.mlm_training_lowers_kd,
+          "bert", True),
+    Claim("KD training lowers the MLM loss too.", "Fig. 5",
+          "MLM loss of OMP − TAMT-KD, nats", Rule.ALL_ABOVE, losses.kd_training_lowers_mlm,
+          "bert", True),
+    Claim("TAMT-MLM has the lowest MLM loss.", "Fig. 5",
+          "MLM loss of the others of the figure − TAMT-MLM, nats", Rule.ALL_ABOVE,
+          losses.tamt_mlm_has_lowest_mlm_loss, "bert", True),
+    Claim("TAMT-KD has the lowest KD loss.", "Fig. 5",
+          "KD loss of the others of the figure − TAMT-KD", Rule.ALL_ABOVE,
+          losses.tamt_kd_has_lowest_kd_loss, "bert", True),
+    Claim("IMP's losses lie below OMP's.", "Fig. 5",
+          "MLM and KD loss of OMP − IMP", Rule.ALL_ABOVE, losses.imp_losses_below_omp,
+          "bert", True),
+    Claim("The lower the MLM loss, the better the score.", "Fig. 5, 12",
+          _RANK, Rule.BELOW, losses.mlm_loss_foretells_score, "bert", True),
+    Claim("The lower the KD loss, the better the score.", "Fig. 5, 13",
+          _RANK, Rule.BELOW, losses.kd_loss_foretells_score, "bert", True),
+    Claim("At 50 % lower losses bring little or no improvement of the score.", "Fig. 5",
+          "searched methods − OMP, points", Rule.EQUAL, scores.little_improvement_at_fifty,
+          "bert", True),
+    Claim("At 60–80 % OMP has a worse MLM loss than random and yet a better score.", "Fig. 5",
+          "OMP − random, nats and points", Rule.ALL_ABOVE,
+          losses.omp_worse_loss_better_score, "bert", True),
+    Claim("TAMT reaches IMP's best score in fewer iterations.", "Fig. 6",
+          "IMP's iterations / TAMT's, 70 %", Rule.ABOVE_ONE, masks.fewer_iterations,
+          "bert", True),
+    Claim("These are 8.4 times fewer.", "Fig. 6",
+          "the same of the quickest objective", Rule.ABOUT, masks.iterations_ratio,
+          "bert", True),
+    Claim("TAMT reaches IMP's best score in less time.", "Fig. 6",
+          "IMP's time / TAMT's, 70 %", Rule.ABOVE_ONE, masks.less_time, "bert", True),
+    Claim("This is 8.7 times less.", "Fig. 6",
+          "the same of the quickest objective", Rule.ABOUT, masks.time_ratio, "bert", True),
+    Claim("TAMT-KD is the best at 60 %, TAMT-MLM above.", "Fig. 6, 14–16",
+          "the better − the other, points", Rule.ALL_ABOVE, scores.kd_is_best_at_sixty,
+          "bert"),
+    Claim("TAMT-KD is slower than IMP at 80 %.", "Fig. 16",
+          "IMP's iterations / TAMT-KD's, 80 %", Rule.BELOW_ONE,
+          masks.kd_is_slower_at_eighty, "bert"),
+    Claim("Scores rise with the steps of a search that starts from OMP.", "Fig. 7",
+          "points per doubling of the steps", Rule.ALL_ABOVE, steps.scores_rise_from_omp,
+          "bert", True),
+    Claim("Scores rise with the steps of a search that starts at random.", "Fig. 7",
+          "points per doubling of the steps", Rule.ALL_ABOVE,
+          steps.scores_rise_from_random, "bert", True),
+    Claim("Scores that start from OMP beat those that start at random.", "Fig. 7",
+          "mean difference over common search lengths, points", Rule.ALL_ABOVE,
+          steps.omp_init_beats_random_init, "bert", True),
+    Claim("KD masks stay near OMP, MLM masks move away.", "Fig. 8",
+          "distance to OMP of TAMT-MLM − TAMT-KD", Rule.ALL_ABOVE, masks.kd_stays_near_omp,
+          "bert", True),
+    Claim("The longer the search, the further MLM masks are from OMP; KD masks move less.",
+          "Fig. 8", "distance to OMP per doubling of the steps", Rule.ALL_ABOVE,
+          masks.mlm_masks_move_away, "bert", True),
+    Claim("IMP and TAMT-MLM are the most dissimilar pair of masks.", "Fig. 8",
+          "distance of (IMP, TAMT-MLM) − other pairs", Rule.ALL_ABOVE,
+          masks.imp_and_tamt_mlm_differ_most, "bert", True),
+    Claim("Jaccard(TAMT-MLM, IMP) is 0.75 at 60 %.", "Fig. 17",
+          "mean over all pairs of masks, 0.70 to 0.80", Rule.INSIDE,
+          masks.jaccard_at_sixty, "bert", True),
+    Claim("Jaccard(TAMT-MLM, IMP) is below 0.6 at 80 %.", "Fig. 17",
+          "mean over all pairs of masks, below 0.6", Rule.INSIDE,
+          masks.jaccard_at_eighty, "bert", True),
+    Claim("With less data for MNLI the advantage of TAMT first grows, then shrinks.", "Fig. 9",
+          "mean of TAMT − IMP at 70 %, points", Rule.PEAK, sizes.mnli_advantage_peaks,
+          "bert", True),
+    Claim("With less data for SQuAD the advantage of TAMT first grows, then shrinks.", "Fig. 9",
+          "mean of TAMT − IMP at 70 %, points", Rule.PEAK, sizes.squad_advantage_peaks,
+          "bert", True),
+)  # fmt: skip
+
+
+Judged = list[tuple[Claim, str | None, Finding]]
+"""Statements, each with the model it was tested on and what came out."""
+
+
+def judge_claims(evidence: Mapping[str, Evidence]) -> Judged:
+    """Each statement with the models it is about and what their data say.
+
+    A statement that is tested on a kind of model that the sweep lacks has None in place of a model.
+    """
+    found: Judged = []
+    for claim in CLAIMS:
+        models = [
+            name
+            for name, e in evidence.items()
+            if claim.elsewhere or claim.family in (None, e.family)
+        ]
+        found += [(claim, name, _judge(claim, evidence[name])) for name in models]
+        if not models:
+            words = "RoBERTa" if claim.family == "roberta" else "BERT"
+            found.append((claim, None, Finding("not decidable", "", f"the sweep has no {words}")))
+    return found
+
+
+def _judge(claim: Claim, evidence: Evidence) -> Finding:
+    """The finding; only the model that a statement is about can contradict it."""
+    finding = claim.test(evidence)
+    about = evidence.of_paper and claim.family in (None, evidence.family)
+    if finding.verdict == "contradicted" and not about:
+        return replace(finding, verdict="does not hold here")
+    return finding
+
+
+def claims_frame(judged: Judged) -> pl.DataFrame:
+    """One row a verdict, in the order of `judged`, all text."""
+    return pl.DataFrame(
+        {
+            "statement": [claim.statement for claim, _, _ in judged],
+            "where": [claim.where for claim, _, _ in judged],
+            "model": [model for _, model, _ in judged],
+            "statistic": [claim.statistic for claim, _, _ in judged],
+            "rule": [claim.rule.title for claim, _, _ in judged],
+            "value": [finding.value for _, _, finding in judged],
+            "verdict": [finding.verdict for _, _, finding in judged],
+            "why": [finding.why for _, _, finding in judged],
+        },
+        schema_overrides={"model": pl.String},
+    )

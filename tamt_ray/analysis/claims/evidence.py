@@ -1,0 +1,134 @@
+"""What the paper's statements are tested on, one model at a time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import polars as pl
+
+from tamt_ray.analysis.report_data import ReportData
+from tamt_ray.analysis.results import main_rows
+from tamt_ray.analysis.roles import OBJECTIVES, random_starts, roles
+from tamt_ray.analysis.stats.averages import leading_task, runs
+from tamt_ray.analysis.stats.comparison import cells
+from tamt_ray.analysis.stats.effect import Cells, Design, Effect, effect, paired
+from tamt_ray.analysis.stats.search_cost import search_costs
+from tamt_ray.plan.expand import DENSE
+
+Family = Literal["bert", "roberta"]
+PAPERS_MODELS = ("bert-base-uncased", "roberta-base")
+"""The models of the paper, as the last part of a source."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The tables of one model, and which method of the sweep stands for which of the paper's."""
+
+    family: Family
+    roles: Mapping[str, str]
+    """The sweep's name for each of the paper's methods (`roles.roles`)."""
+    random_init: Mapping[str, str]
+    """By a method that starts from OMP: the one that differs in starting from a random mask."""
+    task: str
+    """The headline: the average over tasks, or the only one."""
+    runs: pl.DataFrame
+    """(method, sparsity, mask_seed, checkpoint, seed, task, score), percent; all training data."""
+    reduced: pl.DataFrame
+    """The same on less data too: train_size in place of checkpoint, null on all of it."""
+    losses: pl.DataFrame
+    """(method, sparsity, mask_seed, checkpoint, mlm_loss, kd_loss) of each subnetwork."""
+    points: pl.DataFrame
+    """(method, sparsity, mask_seed, score, mlm_loss, kd_loss) of each subnetwork, percent."""
+    distances: pl.DataFrame
+    """Between masks (`distances.distances`)."""
+    costs: pl.DataFrame
+    """What TAMT needs for IMP's best (`search_cost.search_costs`)."""
+    leading: str = ""
+    """What stands for all tasks where the paper looks into the search, if not `task`: `points` are
+    of it, and in a union of sweeps some methods have no other average."""
+    of_paper: bool = True
+    """Whether the model is one of the paper's; only then can its statements be contradicted."""
+    bert: "Evidence | None" = None
+    """For RoBERTa: the evidence of the sweep's BERT."""
+
+    def sparsities(self, *roles: str, task: str | None = None) -> list[float]:
+        """Those at which every one of these has a score of `task`, by default the headline's."""
+        found: set[float] | None = None
+        for role in roles:
+            rows = self._scores(self.roles.get(role, ""), task or self.task)
+            here = set(rows.drop_nulls("score")["sparsity"])
+            found = here if found is None else found & here
+        return sorted(found or ())
+
+    def scores(self, role: str, sparsity: float, task: str | None = None) -> Cells:
+        """Scores of a method, or of the dense model (`full`), by (mask seed, fine-tuning seed)."""
+        at = 0.0 if role == DENSE else sparsity
+        rows = self._scores(self.roles.get(role, role), task or self.task)
+        return cells(rows.filter(pl.col("sparsity") == at))
+
+    def difference(self, a: str, b: str, sparsity: float, task: str | None = None) -> Design:
+        """Scores of a − b in points at one sparsity."""
+        return paired(self.scores(a, sparsity, task), self.scores(b, sparsity, task))
+
+    def contrast(self, a: str, b: str, sparsity: float, scale: float = 1.0) -> Effect | None:
+        """Mean of a − scale × b in points, at one sparsity; `full` stands for the dense model."""
+        return effect(paired(self.scores(a, sparsity), self.scores(b, sparsity), scale))
+
+    def loss_contrast(self, loss: str, a: str, b: str, sparsity: float) -> Effect | None:
+        """Mean of the loss of a minus that of b, over mask seeds."""
+        return effect(paired(self._losses(loss, a, sparsity), self._losses(loss, b, sparsity)))
+
+    def curves(self, method: str, sparsity: float) -> dict[int, Cells]:
+        """Scores of the leading task by the optimiser steps of the checkpoints."""
+        rows = self.runs.filter(
+            (pl.col("method") == method)
+            & (pl.col("task") == (self.leading or self.task))
+            & (pl.col("sparsity") == sparsity)
+        ).drop_nulls(["checkpoint", "score"])
+        return {
+            steps: cells(rows.filter(pl.col("checkpoint") == steps))
+            for steps in rows["checkpoint"].unique().sort().to_list()
+        }
+
+    def _losses(self, loss: str, role: str, sparsity: float) -> Cells:
+        name = self.roles.get(role, "")
+        rows = self.losses.filter((pl.col("method") == name) & (pl.col("sparsity") == sparsity))
+        return cells(main_rows(rows), loss)
+
+    def _scores(self, method: str, task: str) -> pl.DataFrame:
+        return self.runs.filter(
+            (pl.col("method") == method) & (pl.col("task") == task) & pl.col("checkpoint").is_null()
+        )
+
+
+def gather_evidence(material: ReportData) -> dict[str, Evidence]:
+    """The evidence of each model of the sweep."""
+    sweep, downstream = material.sweep, material.results.downstream
+    found = roles(sweep)
+    imp = found.get("imp")
+    pairs = [(imp, found[role]) for role in OBJECTIVES if imp and role in found]
+    # Each objective may turn out the quickest, so the intervals hold for all at once.
+    costs = search_costs(downstream, pairs, level=1 - 0.05 / max(1, len(pairs)))
+    every, reduced = runs(downstream, by="checkpoint"), runs(downstream, by="train_size")
+    task = material.tasks[0] if material.tasks else ""
+    leading = leading_task(list(sweep.tasks)) or task
+    points = material.points.filter(pl.col("task") == leading)
+    tables = {
+        "runs": every, "reduced": reduced, "losses": material.results.pretrain,
+        "points": points, "distances": material.distances, "costs": costs,
+    }  # fmt: skip
+    each = {
+        name: Evidence(
+            bert=None,
+            family="roberta" if "roberta" in f"{name} {model.source}".lower() else "bert",
+            roles=found,
+            random_init=random_starts(sweep.methods),
+            task=task,
+            leading=leading,
+            of_paper=model.source.rpartition("/")[2] in PAPERS_MODELS,
+            **{key: table.filter(pl.col("model") == name) for key, table in tables.items()},
+        )
+        for name, model in sweep.models.items()
+    }
+    bert = next((e for e in each.values() if e.family == "bert"), None)
+    return {name: replace(e, bert=bert) if e.family == "roberta" else e for name, e in each.items()}

@@ -1,0 +1,145 @@
+"""Averages over runs and over tasks, in percent; a missing run is counted, never filled in."""
+
+from collections.abc import Collection, Sequence
+
+import polars as pl
+
+from tamt_ray.analysis.results import main_rows
+from tamt_ray.analysis.stats.baselines import baseline
+from tamt_ray.analysis.stats.effect import design, effect
+
+AVERAGE = "(average)"
+"""Stands for all tasks in a `task` column; the brackets keep it apart from any task's name."""
+
+GROUP = ["model", "method", "sparsity", "task"]
+
+FIVE = ("cola", "sst2", "mnli", "stsb", "squad")
+"""The tasks that the paper averages over where it looks into the search (Fig. 5)."""
+FIVE_AVERAGE = "(average of five)"
+"""Stands for `FIVE` in a `task` column, where a sweep has more tasks than these."""
+
+
+def leading_task(tasks: Collection[str]) -> str | None:
+    """What stands for all of `tasks` where the paper looks into the search: an average or a task.
+
+    None without tasks.
+    """
+    if set(FIVE) < set(tasks):
+        return FIVE_AVERAGE
+    return AVERAGE if len(tasks) > 1 else next(iter(tasks), None)
+
+
+def runs(downstream: pl.DataFrame, by: str | None = None) -> pl.DataFrame:
+    """The score of each run in percent: (model, method, sparsity, mask_seed, seed, task).
+
+    A run of task `AVERAGE` is the mean over all tasks of its model under one (mask_seed, seed);
+    it is null unless every task has a record, and there is none where the plan leaves a task out.
+    `absent` lists the tasks without a record. `baseline`: the score of the best constant answer
+    (`baselines.baseline`), null where it is not known. The main results, or with `by`
+    ("checkpoint" or "train_size") those beyond them as well, kept apart by that column; sizes have
+    no averages, since they differ from task to task, checkpoints have that over `FIVE` too.
+    """
+    labels = ["model", "method", "sparsity", "mask_seed", "seed", *([by] if by else [])]
+    rows = main_rows(downstream, [by] if by else ()).with_columns(baseline=baseline(downstream))
+    missing = pl.col("best").is_null()
+    found = [
+        rows.select(
+            *labels,
+            "task",
+            score=pl.col("best") * 100,
+            baseline=pl.col("baseline") * 100,
+            absent=pl.when(missing)
+            .then(pl.concat_list("task"))
+            .otherwise(pl.lit([], pl.List(pl.String))),
+        )
+    ]
+    if by != "train_size":
+        found.append(_over_tasks(rows, labels, AVERAGE))
+    if by == "checkpoint" and set(FIVE) < set(rows["task"]):
+        found.append(_over_tasks(rows.filter(pl.col("task").is_in(FIVE)), labels, FIVE_AVERAGE))
+    return pl.concat([part.select(found[0].columns) for part in found])
+
+
+def _over_tasks(rows: pl.DataFrame, labels: Sequence[str], name: str) -> pl.DataFrame:
+    missing = pl.col("best").is_null()
+    tasks = rows.group_by("model").agg(tasks=pl.col("task").n_unique())
+    return (
+        rows.group_by(labels, maintain_order=True)
+        .agg(
+            task=pl.lit(name),
+            score=pl.when(~missing.any()).then(pl.col("best").mean() * 100),
+            baseline=pl.when(pl.col("baseline").is_not_null().all()).then(
+                pl.col("baseline").mean() * 100
+            ),
+            absent=pl.col("task").filter(missing),
+            found=pl.len(),
+        )
+        .join(tasks, on="model", maintain_order="left")
+        .filter(pl.col("found") == (len(FIVE) if name == FIVE_AVERAGE else pl.col("tasks")))
+    )
+
+
+def means(runs: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
+    """Mean and sample standard deviation over the runs present, a row for each `GROUP` and `by`.
+
+    `std` is null below two runs. `n` of `n_expected` runs are present; `missing_tasks` says what
+    is absent; `baseline`: the score of the best constant answer. Percent.
+    """
+    return runs.group_by(*GROUP, *by, maintain_order=True).agg(
+        mean=pl.col("score").mean(),
+        std=pl.col("score").std(ddof=1),
+        n=pl.col("score").count().cast(pl.Int64),
+        n_expected=pl.len().cast(pl.Int64),
+        missing=pl.col("score").null_count().cast(pl.Int64),
+        baseline=pl.col("baseline").max(),
+        missing_tasks=pl.col("absent").explode(empty_as_null=False).unique().sort().str.join(", "),
+    )
+
+
+def averages(runs: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
+    """`means` with a 95 % interval of the mean (`effect.effect`), `low` to `high`, in percent.
+
+    Null where one of the two kinds of seeds has a single value. For OMP and the dense model, which
+    have one mask by definition, the interval covers the fine-tuning seeds alone.
+    """
+    group = [*GROUP, *by]
+    cells: dict[tuple[object, ...], dict[tuple[int | None, int | None], float]] = {}
+    for *key, mask, seed, score in runs.select(*group, "mask_seed", "seed", "score").iter_rows():
+        found = cells.setdefault(tuple(key), {})
+        if score is not None:
+            found[mask, seed] = score
+    rows: list[tuple[object, ...]] = []
+    for key, found in cells.items():
+        known = effect(design(found)) if found else None
+        reach = None
+        if known and known.low is not None and known.high is not None:
+            reach = (known.high - known.low) / 2
+        rows.append((*key, reach))
+    schema = {**{name: runs.schema[name] for name in group}, "reach": pl.Float64}
+    reaches = pl.DataFrame(rows, schema=schema, orient="row")
+    return (
+        means(runs, by)
+        .join(reaches, on=group, how="left", maintain_order="left", nulls_equal=True)
+        .with_columns(low=pl.col("mean") - pl.col("reach"), high=pl.col("mean") + pl.col("reach"))
+        .drop("reach")
+    )
+
+
+def losses(pretrain: pl.DataFrame) -> pl.DataFrame:
+    """Mean and standard deviation over masks of both pre-training losses, for each subnetwork.
+
+    `mlm_loss` in nats a token, `kd_loss` a cosine distance; `n` of `n_expected` masks present.
+    The main results, without checkpoints.
+    """
+    return (
+        main_rows(pretrain)
+        .group_by(GROUP[:3], maintain_order=True)
+        .agg(
+            mlm_loss=pl.col("mlm_loss").mean(),
+            mlm_std=pl.col("mlm_loss").std(ddof=1),
+            kd_loss=pl.col("kd_loss").mean(),
+            kd_std=pl.col("kd_loss").std(ddof=1),
+            n=pl.col("mlm_loss").count().cast(pl.Int64),
+            n_expected=pl.len().cast(pl.Int64),
+        )
+    )

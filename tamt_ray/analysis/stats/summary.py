@@ -1,0 +1,66 @@
+"""The compact table that the command line and the tracker show."""
+
+import polars as pl
+
+from tamt_ray.analysis.results import Results
+from tamt_ray.analysis.stats.averages import AVERAGE, GROUP, losses, means, runs
+from tamt_ray.analysis.stats.baselines import no_better
+
+MISSING = "–"
+CONSTANT = "≤ constant"
+"""Beside a score: no better than the best constant answer."""
+
+
+def spread(mean: float | None, std: float | None, digits: int = 1) -> str:
+    """`81.2 ± 0.4`; without `± …` where there is one run only, an en dash where there is none."""
+    if mean is None:
+        return MISSING
+    text = f"{mean:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return text if std is None else f"{text} ± {std:.{digits}f}"
+
+
+def counted(text: str, n: int, expected: int) -> str:
+    """`text`, followed by `(n/expected)` where runs are missing."""
+    return text if n in (0, expected) else f"{text} ({n}/{expected})"
+
+
+def summary(results: Results) -> pl.DataFrame:
+    """A row for each (model, method, sparsity), in plan order, every other column ready to print.
+
+    `average %` over tasks and `<task> %`: mean ± standard deviation over runs, "(n/expected)"
+    where some are missing, "≤ constant" where a constant answer is as good; `mlm_loss` (nats),
+    `kd_loss` (cosine distance): mean ± standard deviation over masks; `runs`: complete ones, of how
+    many.
+    """
+    keys = GROUP[:3]
+    scores = {
+        (model, method, sparsity, task): row
+        for row in means(runs(results.downstream)).iter_rows(named=True)
+        for model, method, sparsity, task in [[row[name] for name in GROUP]]
+    }
+    tasks = results.downstream["task"].unique(maintain_order=True).to_list()
+    shown = {AVERAGE: "average %"} if len(tasks) > 1 else {}
+    shown |= {task: f"{task} %" for task in tasks}
+    rows: list[dict[str, object]] = []
+    for loss in losses(results.pretrain).iter_rows(named=True):
+        key = tuple(loss[name] for name in keys)
+        row: dict[str, object] = dict(zip(keys, key, strict=True))
+        for task, title in shown.items():
+            # A union of sweeps may leave a task out of some of its parts.
+            found = scores.get((*key, task))
+            row[title] = MISSING
+            if found:
+                text = spread(found["mean"], found["std"])
+                row[title] = counted(text, found["n"], found["n_expected"])
+                if no_better(found):
+                    row[title] = f"{row[title]} {CONSTANT}"
+        for name in ("mlm", "kd"):
+            text = spread(loss[f"{name}_loss"], loss[f"{name}_std"], 3)
+            row[f"{name}_loss"] = counted(text, loss["n"], loss["n_expected"])
+        if tasks:
+            whole = scores.get((*key, AVERAGE), {"n": 0, "n_expected": 0})
+            row["runs"] = f"{whole['n']}/{whole['n_expected']}"
+        rows.append(row)
+    texts = [*shown.values(), "mlm_loss", "kd_loss", *(["runs"] if tasks else [])]
+    schema = {name: results.pretrain.schema[name] for name in keys}
+    return pl.DataFrame(rows, schema={**schema, **dict.fromkeys(texts, pl.String)})

@@ -1,0 +1,38 @@
+"""Named actors on the head node, and a probe for nodes that have died."""
+
+import socket
+from typing import Any
+
+import ray
+
+NAMESPACE = "tamt"
+"""Ray namespace of every named actor."""
+
+_PROBE = 3.0
+"""Seconds within which a live node accepts a connection."""
+
+
+def is_gone(node: str) -> bool:
+    """Whether a node, by its id, has died, also where Ray has not noticed yet: it takes Ray half a
+    minute, and the processes of the node are gone before that."""
+    for known in ray.nodes():
+        if known["NodeID"] == node and known["Alive"]:
+            try:
+                where = known["NodeManagerAddress"], known["NodeManagerPort"]
+                socket.create_connection(where, timeout=_PROBE).close()
+            except OSError:
+                return True
+            return False
+    return True
+
+
+def on_head(kind: type, name: str, *, restarts: bool = False) -> Any:
+    """A named actor class without CPU, held on the head node, where it outlives spot nodes.
+
+    `restarts`: started anew, empty, whenever it is lost; calls under way are made again.
+    """
+    often = -1 if restarts else 0
+    return ray.remote(kind).options(
+        name=name, num_cpus=0, resources={"node:__internal_head__": 0.001},
+        max_restarts=often, max_task_retries=often,
+    )  # fmt: skip

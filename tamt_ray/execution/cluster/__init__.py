@@ -1,0 +1,1 @@
+"""Connect to Ray, watch its nodes, ask for more, check and submit."""

@@ -1,0 +1,176 @@
+"""Connecting to Ray: a cluster where one is named, else a local one for this sweep only."""
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private import worker as ray_worker
+from ray._private.state import state
+
+from tamt_ray.data.cache import TYPED_IN
+from tamt_ray.execution.actors import NAMESPACE
+from tamt_ray.execution.cluster.token import close_token
+from tamt_ray.execution.interruption import BrokenOffError
+from tamt_ray.execution.scheduler.placement import Node
+from tamt_ray.execution.scratch import Scratch, base_of_ray
+from tamt_ray.store.trouble import StoreError
+
+_PASSED_ON = ("TAMT_MIRROR", "TAMT_CACHE", TYPED_IN, "HF_HUB_OFFLINE", "HF_HOME")
+"""Variables on sources that every node takes over from the driver. Ray logs their values:
+credentials go another way, see `Inherited`."""
+
+# Ray lets a process that asked for no GPU see all of its node's; CUDA would take room on one.
+_NO_GPU_UNASKED = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
+
+
+_SILENT = (
+    "no Ray cluster answers at {address}: {error}; check `ray status`, the address and the token "
+    "(RAY_AUTH_TOKEN_PATH)"
+)
+
+
+_NO_START = (
+    "a local Ray does not start: {error}; close what uses up the memory or the CPUs of this "
+    "machine, and type the same command again"
+)
+
+
+_LOOK = 0.5
+"""Seconds between two looks at the servers of a local Ray."""
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot be reached."""
+
+
+class Nodes:
+    """The nodes of the cluster as last looked at."""
+
+    def __init__(self) -> None:
+        self.draining: frozenset[str] = frozenset()
+        """Ids of nodes that will be taken away."""
+        self.resources: list[Node] = []
+        """Of the nodes that stay."""
+        self.look()
+
+    def look(self) -> bool:
+        """Look again; whether anything changed."""
+        before = self.draining, self.resources
+        # The notice of a preemption: Ray Train itself reads it here, there is no public place.
+        self.draining = frozenset(state.get_draining_nodes())
+        self.resources = [
+            node["Resources"]
+            for node in ray.nodes()
+            if node["Alive"] and node["NodeID"] not in self.draining
+        ]
+        return before != (self.draining, self.resources)
+
+
+@contextmanager
+def connected(address: str | None) -> Generator[Nodes]:
+    """The nodes of the cluster while connected; a local Ray is shut down at the end.
+
+    A local Ray listens on loopback only, asks for Ray's token, has no dashboard, and its files are
+    in a folder that no other user can enter.
+    """
+    # Tune and Train give each worker a directory of its own, and other nodes know no other.
+    os.environ[TYPED_IN] = os.getcwd()
+    try:
+        with _connected(address) as nodes:
+            yield nodes
+    finally:
+        del os.environ[TYPED_IN]
+
+
+@contextmanager
+def _connected(address: str | None) -> Generator[Nodes]:
+    os.environ.update(_NO_GPU_UNASKED)
+    # A job that was submitted with the same variables is not refused for it.
+    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+    with contextlib.ExitStack() as ending:
+        if address is None:
+            folder = Scratch("ray", base_of_ray())
+            ending.callback(folder.remove)
+            _start(folder.path)
+            ending.callback(ray.shutdown)
+            ending.callback(_end_with_head())
+        else:
+            _join(address)
+            ending.callback(ray.shutdown)
+        # Ray prints long reports on lost workers and nodes to standard output, where results go.
+        # The board's events say it in a line, Ray's own logs keep all of it.
+        nowhere = ending.enter_context(Path(os.devnull).open("w"))
+        with contextlib.redirect_stdout(nowhere):
+            try:
+                yield Nodes()
+            except (BrokenOffError, StoreError):
+                # Threads of Tune and Train are still at work, and Ray ends a process with a code of
+                # its own that uses it after its end. The process ends by itself soon, and its Ray
+                # with it.
+                ending.pop_all()
+                raise
+
+
+_COMMON: Mapping[str, Any] = {
+    "namespace": NAMESPACE, "log_to_driver": False, "logging_level": "ERROR",
+}  # fmt: skip
+
+
+def _start(folder: Path) -> None:
+    """Start a local Ray below a private folder; the folders that Ray creates are open to all."""
+    try:
+        close_token()
+        ray.init(address="local", include_dashboard=False, _temp_dir=str(folder / "ray"), **_COMMON)
+    except Exception as error:
+        # Where its processes do not come up in time, Ray raises a plain Exception.
+        raise ClusterError(_NO_START.format(error=error)) from error
+
+
+def _end_with_head() -> Callable[[], None]:
+    """End this process as soon as one of the two servers of its local Ray dies.
+
+    Ray itself does so inside C++, up to a minute later. Returns a function that ends the watch,
+    to be called before Ray is shut down.
+    """
+    servers: Any = ray_worker._global_node.all_processes  # pyright: ignore[reportAttributeAccessIssue]
+    processes = [servers[kind][0].process for kind in ("raylet", "gcs_server")]
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_LOOK):
+            if any(process.poll() is not None for process in processes) and not over.is_set():
+                os._exit(1)
+
+    threading.Thread(target=watch, name="tamt-head", daemon=True).start()
+    return over.set
+
+
+def _join(address: str) -> None:
+    _check_answers(address)
+    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    passed |= _NO_GPU_UNASKED
+    try:
+        ray.init(address=address, runtime_env={"env_vars": passed}, **_COMMON)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ClusterError(_SILENT.format(address=address, error=error)) from error
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself tries for minutes before it says that nobody is there."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise ClusterError(_SILENT.format(address=address, error=error)) from error

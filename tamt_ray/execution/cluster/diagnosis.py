@@ -1,0 +1,197 @@
+"""What the doctor makes of what the nodes said, and what to do about each fault: pure functions."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tamt_ray.execution.cluster.checkup import Answers
+from tamt_ray.execution.gang.allreduce import Exchange
+
+_LEAST_FREE = 5e9
+"""Bytes below which a disk fills up within the first hours: a model, its state and a few logs."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One thing looked at."""
+
+    check: str
+    where: str
+    """A node, the driver, or the whole cluster."""
+    passed: bool
+    said: str
+    advice: str = ""
+    """What to do."""
+
+
+def about_nodes(works: Mapping[str, bool], *, local: bool) -> Checked:
+    """Whether each node has CPUs for units."""
+    if local:
+        return Checked("nodes", "cluster", True, "this machine only, no --address was given")
+    said = f"{len(works)} node{'s' * (len(works) > 1)}: {', '.join(works)}"
+    if any(works.values()):
+        return Checked("nodes", "cluster", True, said)
+    return Checked(
+        "nodes", "cluster", True, f"{said}, and none that runs units",
+        "only what is up was looked at: look again when the first worker has come",
+    )  # fmt: skip
+
+
+def silent(missing: Mapping[str, str], patience: float) -> list[Checked]:
+    """Nodes that did not answer, and why."""
+    return [
+        Checked(
+            "answer", name, False, why or f"no answer within {patience:g} s",
+            "install the same tamt-ray on it" if "No module named" in why
+            else "look at `ray status` and at /tmp/ray/session_latest/logs on it",
+        )
+        for name, why in missing.items()
+    ]  # fmt: skip
+
+
+def about_versions(versions: Mapping[str, Mapping[str, str]]) -> Checked:
+    """Whether all nodes and the driver have the same."""
+    names = list(dict.fromkeys(name for found in versions.values() for name in found))
+    told = _differing({n: {w: found.get(n, "-") for w, found in versions.items()} for n in names})
+    if not told:
+        one = next(iter(versions.values()))
+        return Checked(
+            "versions", "cluster", True, ", ".join(f"{name} {one[name]}" for name in names)
+        )
+    return Checked(
+        "versions", "cluster", False, "; ".join(told),
+        "install the same versions on every node: a result must not depend on where it was "
+        "computed",
+    )  # fmt: skip
+
+
+def about_store(uri: str, troubles: Mapping[str, str | None]) -> list[Checked]:
+    """Whether each node can write, list, read back and delete, and all see the same files."""
+    failed = [
+        Checked(
+            "store", name, False, f"{uri}: {trouble}",
+            "give this node the same credentials as the others" if "://" in uri
+            else "set `store:` to s3://… or to a file system that all nodes mount",
+        )
+        for name, trouble in troubles.items() if trouble
+    ]  # fmt: skip
+    return failed or [Checked("store", "cluster", True, f"{uri} is written and read by all nodes")]
+
+
+def about_sources(answers: Mapping[str, Answers]) -> list[Checked]:
+    """Whether every node that reads sources can, and finds the same content."""
+    read = {name: one for name, one in answers.items() if one.sources or one.unreadable}
+    by_fault: defaultdict[str, list[str]] = defaultdict(list)
+    for name, one in read.items():
+        for fault in one.unreadable.values():
+            by_fault[fault].append(name)
+    findings = [
+        Checked(
+            "sources", ", ".join(places), False, fault,
+            "set TAMT_MIRROR to a place that every node can read, or put the files there",
+        )
+        for fault, places in by_fault.items()
+    ]  # fmt: skip
+    names = {name for one in read.values() for name in one.sources}
+    told = _differing(
+        {n: {w: one.sources[n] for w, one in read.items() if n in one.sources} for n in names}
+    )
+    if told:
+        findings.append(
+            Checked(
+                "sources",
+                "cluster",
+                False,
+                "not the same everywhere: " + "; ".join(told),
+                "copy the same files to every node, or name them by TAMT_MIRROR, s3:// or pypi:",
+            )
+        )
+    if findings:
+        return findings
+    return [Checked("sources", "cluster", True, f"{len(names)} are the same everywhere")]
+
+
+def about_disks(free: Mapping[str, Mapping[str, int]]) -> list[Checked]:
+    """Whether caches and temporary directories have room."""
+    failed = [
+        Checked(
+            "disk", name, False, f"{place} has {room / 1e9:.1f} GB free",
+            "free some space, or set TAMT_CACHE (TMPDIR) to a larger disk; above 95 % Ray itself "
+            "stops",
+        )
+        for name, places in free.items() for place, room in places.items() if room < _LEAST_FREE
+    ]  # fmt: skip
+    least = min(room for places in free.values() for room in places.values())
+    return failed or [
+        Checked("disk", "cluster", True, f"at least {least / 1e9:.0f} GB free in caches and /tmp")
+    ]
+
+
+def about_devices(
+    expected: Mapping[str, int],
+    seen: Mapping[str, Sequence[str]],
+    missing: Mapping[str, str],
+) -> list[Checked]:
+    """Whether torch sees the GPUs that Ray gives away."""
+    findings = [
+        Checked(
+            "gpus", name, False, why or "its GPUs are all at work and were not looked at",
+            "look again when the sweep that has them is done",
+        )
+        for name, why in missing.items()
+    ]  # fmt: skip
+    for name, found in seen.items():
+        if len(found) != expected[name]:
+            findings.append(
+                Checked(
+                    "gpus",
+                    name,
+                    False,
+                    f"Ray counts {expected[name]} GPUs, torch sees {len(found)}",
+                    "look at `nvidia-smi` there, install a torch for its driver, or correct "
+                    "--num-gpus and `resources`",
+                )
+            )
+    if findings:
+        return findings
+    kinds = Counter(name for found in seen.values() for name in found)
+    said = ", ".join(f"{count} × {name}" for name, count in sorted(kinds.items()))
+    mixed = "fine-tunes get the share that the smallest of them needs" if len(kinds) > 1 else ""
+    return [Checked("gpus", "cluster", True, said, mixed)]
+
+
+def about_exchange(found: Exchange | Exception, *, gpus: bool = False) -> Checked:
+    """How fast gradients would travel, or why they would not."""
+    if isinstance(found, Exchange):
+        over = f"{found.processes} processes on {found.nodes} node{'s' * (found.nodes > 1)}"
+        return Checked(
+            "all-reduce", "cluster", True,
+            f"{found.backend}, {over}: {found.bytes >> 20} MiB in {1000 * found.seconds:.1f} ms, "
+            f"{found.bandwidth / 1e9:.2f} GB/s" + ("" if gpus or found.backend == "nccl"
+            else " (gloo, since there are no GPUs)"),
+        )  # fmt: skip
+    if isinstance(found, TimeoutError):
+        return Checked(
+            "all-reduce", "cluster", False, "no room for its processes, or they were not in time",
+            "look again when nothing else runs; nodes must reach each other on all ports",
+        )  # fmt: skip
+    names = "NCCL_SOCKET_IFNAME" if gpus else "GLOO_SOCKET_IFNAME"
+    return Checked(
+        "all-reduce", "cluster", False, str(found),
+        "open all ports among the nodes; a host name that means 127.0.0.1 or the wrong network "
+        f"card is mended by {names}; searches with `workers: 1` work without",
+    )  # fmt: skip
+
+
+def _differing(values: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """One line for each thing that is not the same everywhere: who has what, most common first."""
+    lines: list[str] = []
+    for name, by_place in sorted(values.items()):
+        counts = Counter(by_place.values()).most_common()
+        if len(counts) > 1:
+            told = [
+                f"{value} on {', '.join(w for w, v in by_place.items() if v == value)}"
+                for value, _ in counts
+            ]
+            lines.append(f"{name} is {' but '.join(told)}")
+    return lines

@@ -1,0 +1,104 @@
+"""`gpus: auto` for fine-tunes: which share of a GPU one needs."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import RayTaskError
+
+from tamt_ray.execution.scheduler.errors import fault_of
+from tamt_ray.execution.scheduler.faults import Fault
+from tamt_ray.execution.scheduler.placement import Node, largest_share
+from tamt_ray.execution.worker.inherited import Inherited
+from tamt_ray.finetune.finetuner import Finetuner
+from tamt_ray.spec.sweep import Sweep
+from tamt_ray.tasks.base import Task
+from tamt_ray.values.model import Model
+
+
+def measured_share(
+    sweep: Sweep, nodes: Sequence[Node], look: Callable[[], None] = lambda: None
+) -> float:
+    """GPUs of one fine-tune: what the sweep says, or 1/k so that the largest one fits everywhere.
+
+    Measured with a few batches of each model and task on one GPU of every type there is; the fleet
+    has one share for all. No smaller than the CPUs beside a GPU can use: memory that no neighbour
+    gets would lie idle. 0 where there are no GPUs. `look` is called every second meanwhile.
+    """
+    lane = sweep.execution.finetune
+    if lane.gpus != "auto":
+        return lane.gpus
+    types = gpu_types(nodes)
+    if not sweep.tasks or not types:
+        return 0.0
+    peaks: list[Any] = []
+    inherited = Inherited.of_this_process()
+    for kind in types:
+        of_type: Any = {"accelerator_type": kind} if kind else {}
+        probe = ray.remote(num_gpus=1, max_retries=3, **of_type)(_peak_share)
+        peaks += [
+            probe.remote(model, task, inherited)
+            for model in sweep.models.values()
+            for task in sweep.tasks.values()
+        ]
+    return max([*_given(peaks, look), _share_by_cpus(nodes, lane.cpus)])
+
+
+def _given(probes: list[Any], look: Callable[[], None]) -> Iterator[float]:
+    """What the probes measured. One that fails says nothing: its fine-tunes will say why."""
+    while probes:
+        done, probes = ray.wait(probes, timeout=1)
+        look()
+        for probe in done:
+            with contextlib.suppress(RayTaskError):
+                yield ray.get(probe)
+
+
+def _share_by_cpus(nodes: Sequence[Node], cpus: float) -> float:
+    """1/k with k the fine-tunes of so many `cpus` that a GPU has CPUs for where it has most."""
+    most = max(
+        math.floor(node.get("CPU", 0) / cpus + 1e-9) / node["GPU"]
+        for node in nodes
+        if node.get("GPU", 0) > 0
+    )
+    return 1 / max(1, math.ceil(most - 1e-9))
+
+
+def gpu_types(nodes: Sequence[Node]) -> list[str | None]:
+    """The types of the nodes' GPUs as Ray names them, each once; None for those it does not know.
+    Empty where there are no GPUs."""
+    prefix = "accelerator_type:"
+    found = {
+        next((name.removeprefix(prefix) for name in node if name.startswith(prefix)), None)
+        for node in nodes
+        if node.get("GPU", 0) > 0
+    }
+    return sorted(found, key=str)
+
+
+def _peak_share(model: Model, task: Task, inherited: Inherited) -> float:
+    """The share that the peak memory of a short fine-tune asks for; a whole GPU if none is seen."""
+    if not torch.cuda.is_available():
+        return 1.0
+    inherited.take()
+    short = task.model_copy(
+        update={
+            "max_train": 8 * task.batch_size,
+            "max_validation": 8 * task.batch_size,
+            "epochs": 1,
+        }
+    )
+    device = torch.device("cuda")
+    torch.cuda.reset_peak_memory_stats(device)
+    try:
+        Finetuner(device).run(model, short, 0, None)
+    except RuntimeError as error:
+        if fault_of(error) is not Fault.MEMORY:
+            raise
+        # The fleet will say so of the units that do not fit.
+        return 1.0
+    total = torch.cuda.get_device_properties(device).total_memory
+    return largest_share(torch.cuda.max_memory_reserved(device), total)

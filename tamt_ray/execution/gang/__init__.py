@@ -1,0 +1,1 @@
+"""Search gangs: DDP workers under Ray Train."""

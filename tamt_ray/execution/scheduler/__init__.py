@@ -1,0 +1,1 @@
+"""Decide which unit runs next, and track where each one runs."""

@@ -1,0 +1,353 @@
+"""The board inside one actor: gangs and fleet take from it, the driver follows its events."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import ray
+
+from tamt_ray.execution.actors import is_gone
+from tamt_ray.execution.scheduler.assignment import Assignment, failure_of, left_logs
+from tamt_ray.execution.scheduler.board import Board, Demand, Lane, State, lane_of
+from tamt_ray.execution.scheduler.faults import Fault
+from tamt_ray.execution.scheduler.messages import (
+    BEAT,
+    Event,
+    Failed,
+    Idle,
+    Known,
+    Landed,
+    Lost,
+    Offer,
+    Progressed,
+    Started,
+    Worker,
+    WorkerCommand,
+)
+from tamt_ray.execution.scheduler.node_health import NodeHealth
+from tamt_ray.execution.scheduler.retry_policy import AttemptHistory, GiveUp, Retry, decide
+from tamt_ray.plan.cost import ROUGH, Prices
+from tamt_ray.plan.expand import Plan
+from tamt_ray.store.record import Failure, Record
+from tamt_ray.store.trouble import UnwritableError
+
+
+class BoardActor:
+    """Serialises every decision; waits are events, never sleeps.
+
+    Should it die, Ray starts it anew and empty; the driver opens it again with what is in the
+    store and what it heard, and workers tell what they hold with their next sign of life.
+    """
+
+    def __init__(self, retries: int, patience: float) -> None:
+        """`patience`: seconds without progress after which a worker counts as hung.
+
+        The plan is no argument: Ray might have lost a large one when it starts the actor anew.
+        """
+        self._plan = Plan({}, ())
+        self._retries = retries
+        self._patience = patience
+        self._board = Board(self._plan)
+        self._opened = asyncio.Event()
+        self._changed = asyncio.Condition()
+        self._events: list[Event] = []
+        self._first = 0
+        self._steps: dict[str, Progressed] = {}
+        self._holds: dict[str, Assignment] = {}
+        self._taken: Counter[str] = Counter()
+        self._pasts: dict[str, AttemptHistory] = {}
+        self._wider: set[str] = set()
+        self._written_off: set[tuple[str, str]] = set()
+        """Holders with units that they will not finish, whatever signs of life still come."""
+        self._gone: Counter[str] = Counter()
+        """How often each holder was lost: a call of the one before waits for nobody."""
+        self._trusted = NodeHealth()
+        self._draining: frozenset[str] = frozenset()
+        self._stopped = self._saving = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(
+        self,
+        plan: Plan,
+        done: list[str],
+        failed: list[str],
+        pause: float,
+        prices: Prices = ROUGH,
+        known: Known | None = None,
+    ) -> None:
+        """Begin to hand out units, after a `pause` for workers that hold some already.
+
+        `known`: from the board before this one.
+        """
+        known = known or Known()
+        self._plan = plan
+        self._pasts = dict(known.pasts)
+        self._wider = {unit for unit, past in self._pasts.items() if Fault.MEMORY in past.counts}
+        attempts = {unit: past.attempts for unit, past in self._pasts.items()}
+        self._board = Board(plan, done, failed, prices, attempts)
+        for unit in known.running:
+            if self._board.claim(unit.unit):
+                self._holds[unit.holder] = Assignment(unit.unit, unit.attempt, silent=0.0)
+                self._taken[unit.holder] += 1
+        self._resume = time.monotonic() + pause
+        self._opened.set()
+        for unit in known.running:
+            self._later(pause, partial(self._missed, unit.holder, unit.unit))
+        self._later(pause, self._wake)
+        self._later(0.0, self._watch)
+
+    async def take(
+        self, lane: Lane, holder: str, wait: float = 0.0, alike: bool = False
+    ) -> Offer | Idle:
+        """The next unit for a worker, waiting for one up to `wait` seconds.
+
+        `alike`: only while none is ready that needs a larger share than such a worker has. A worker
+        that asks again has lost what it still held. A gang that waited in vain is told that it is
+        FINISHED where others are at work: its places are of use elsewhere, and for what the others
+        make ready they are there themselves, or new ones are started.
+        """
+        await self._opened.wait()
+        await self._met(holder, Fault.DIED)
+        deadline, gone = time.monotonic() + wait, self._gone[holder]
+        while True:
+            if self._stopped or self._board.finished(lane) or self._gone[holder] > gone:
+                return Idle.FINISHED
+            now = time.monotonic()
+            ready = (each for each in self._wider if self._board.state(each) is State.READY)
+            if alike and any(lane_of(self._plan.units[each]) == lane for each in ready):
+                return Idle.WAIT
+            if now >= self._resume and (unit := self._board.take(lane)):
+                attempt = self._board.attempts(unit.id)
+                self._holds[holder] = Assignment(unit.id, attempt)
+                self._written_off.discard((holder, unit.id))
+                self._taken[holder] += 1
+                return Offer(unit, attempt, unit.id in self._wider)
+            if now >= deadline:
+                return Idle.FINISHED if lane == "gang" and self._searching() else Idle.WAIT
+            async with self._changed:
+                try:
+                    await asyncio.wait_for(self._changed.wait(), deadline - now)
+                except TimeoutError:
+                    continue
+
+    async def demand(self) -> Demand:
+        """What waits for a search gang."""
+        if self._stopped or not self._opened.is_set() or time.monotonic() < self._resume:
+            return Demand((), 0, 0.0)
+        searching = self._searching()
+        tunes = self._board.queued("fleet") + len(self._holds) - searching
+        return Demand(self._board.ready("gang"), searching, self._board.left, tunes)
+
+    async def started(self, holder: str, unit_id: str, rank: int, worker: Worker) -> WorkerCommand:
+        """A worker begins, or one of its companions."""
+        await self._opened.wait()
+        if rank == 0:
+            await self._brake(holder, unit_id, worker.node)
+        order = self._order(holder, unit_id, worker)
+        if order is WorkerCommand.GO_ON:
+            hold = self._holds[holder]
+            hold.workers[rank] = worker
+            hold.silent = 0.0
+            if rank == 0:
+                await self._tell(Started(unit_id, hold.attempt, worker.place, holder))
+        elif order is WorkerCommand.SAVE:
+            await self._met(holder, Fault.NODE)
+        return order
+
+    async def _brake(self, holder: str, unit_id: str, node: str) -> None:
+        """Have a worker on a node that is not trusted wait, while others may have its unit; less
+        long than the companions of a gang do."""
+        pause = min(self._trusted.pause(node), self._patience / 4)
+        if pause and (hold := self._holds.get(holder)) and hold.unit == unit_id:
+            del self._holds[holder]
+            await self._release(unit_id)
+        until = time.monotonic() + pause
+        while not self._stopped and time.monotonic() < until:
+            await asyncio.sleep(BEAT)
+
+    async def arrived(self, holder: str, worker: Worker) -> None:
+        """The process that is to do a holder's unit is there: from now on it is watched, and its
+        end held against its node."""
+        await self._opened.wait()
+        if hold := self._holds.get(holder):
+            hold.workers.setdefault(0, worker)
+            hold.silent = 0.0
+
+    async def beat(
+        self, holder: str, unit_id: str, rank: int, step: int, steps: int, worker: Worker
+    ) -> WorkerCommand:
+        """A worker is alive and, as the first of its gang, at `step`; returns what it is to do."""
+        await self._opened.wait()
+        order = self._order(holder, unit_id, worker)
+        hold = self._holds.get(holder)
+        if order is not WorkerCommand.DROP and hold:
+            hold.workers.setdefault(rank, worker)
+            if hold.silent is None:
+                hold.silent = 0.0
+            if rank == 0 and step > hold.step:
+                hold.step, hold.silent = step, 0.0
+                self._steps[unit_id] = Progressed(unit_id, step, steps)
+        return order
+
+    async def landed(self, holder: str, record: Record) -> None:
+        """A record was committed."""
+        await self._opened.wait()
+        if hold := self._holds.get(holder):
+            self._trusted.landed(hold.nodes)
+        self._let_go(holder, record.id)
+        self._board.finish(record.id)
+        await self._tell(Landed(record))
+
+    async def failed(self, holder: str, rank: int, failure: Failure, fault: Fault) -> None:
+        """A worker raised."""
+        await self._opened.wait()
+        if (hold := self._holds.get(holder)) and hold.unit == failure.id:
+            await self._met(holder, fault, failure, rank)
+
+    async def lost(self, holder: str, fault: Fault) -> int | None:
+        """What a worker held it will not finish. Returns how many units it was handed in all, or
+        None where none will be handed out any more."""
+        await self._opened.wait()
+        self._gone[holder] += 1
+        # Its own errors it would have reported.
+        await self._met(holder, Fault.DIED if fault is Fault.ERROR else fault)
+        return None if self._stopped else self._taken[holder]
+
+    async def drain(self, nodes: frozenset[str]) -> None:
+        """These nodes, by id, will be taken away."""
+        self._draining = nodes
+
+    async def stop(self, save: bool) -> None:
+        """Hand out nothing more; `save`: what runs shall save its state and leave."""
+        self._stopped, self._saving = True, save or self._saving
+        await self._wake()
+
+    async def events(self, after: int, wait: float) -> tuple[int, list[Event]] | None:
+        """Events from number `after` on and the number to ask for next; waits for the first.
+
+        What was handed over is forgotten: there is one driver. None where the board is new and has
+        to be opened.
+        """
+        if not self._opened.is_set():
+            return None
+        del self._events[: after - self._first]
+        self._first = after
+        if not self._events:
+            # In time or not, there may be steps to tell of.
+            with contextlib.suppress(TimeoutError):
+                async with self._changed:
+                    await asyncio.wait_for(self._changed.wait(), wait)
+        steps, self._steps = list(self._steps.values()), {}
+        return after + len(self._events), [*self._events, *steps]
+
+    def _order(self, holder: str, unit_id: str, worker: Worker) -> WorkerCommand:
+        hold = self._holds.get(holder)
+        mine = (holder, unit_id) not in self._written_off
+        if (hold is None or hold.unit != unit_id) and mine and self._board.claim(unit_id):
+            # The board that handed it out is gone.
+            if hold:
+                # It was heard to hold that one before.
+                self._later(0.0, partial(self._release, hold.unit))
+            hold = self._holds[holder] = Assignment(unit_id, self._board.attempts(unit_id))
+        if hold is None or hold.unit != unit_id:
+            return WorkerCommand.DROP
+        if self._saving:
+            return WorkerCommand.STOP
+        return (
+            WorkerCommand.SAVE
+            if {worker.node, *hold.nodes} & self._draining
+            else WorkerCommand.GO_ON
+        )
+
+    async def _met(
+        self, holder: str, fault: Fault, failure: Failure | None = None, rank: int | None = None
+    ) -> None:
+        """An attempt is over without a record: the policy decides whether there is another.
+
+        The worker of `rank`, if any, told of it and keeps its log itself.
+        """
+        hold = self._holds.pop(holder, None)
+        if hold and fault is Fault.DIED:
+            lost = [await asyncio.to_thread(is_gone, node) for node in hold.nodes]
+            fault = Fault.NODE if any(lost) else fault
+        if hold is None or self._board.state(hold.unit).terminal:
+            return
+        self._written_off.add((holder, hold.unit))
+        # A full disk that all share is told of and ends the run, wherever it is met first.
+        if failure is None or failure.error != UnwritableError.__name__:
+            fault = self._trusted.met(hold.nodes, hold.unit, fault)
+        past = self._pasts.get(hold.unit, AttemptHistory()).met(fault, hold.step)
+        self._pasts[hold.unit] = past
+        # An error of its own each worker meets alive, and keeps its log.
+        lost = fault in {Fault.DIED, Fault.HUNG, Fault.NODE}
+        unit = self._plan.units[hold.unit]
+        logs = left_logs(hold, unit, rank) if lost else ()
+        match decide(past, fault, self._retries):
+            case Retry(after, wider):
+                if wider:
+                    self._wider.add(hold.unit)
+                self._later(after, partial(self._release, hold.unit))
+                await self._tell(Lost(hold.unit, hold.attempt, fault, after, past, logs))
+            case GiveUp(reason):
+                self._board.fail(hold.unit)
+                attempts = self._board.attempts(hold.unit)
+                told = failure_of(unit, attempts, fault, reason, failure)
+                await self._tell(Failed(told, logs))
+
+    async def _missed(self, holder: str, unit_id: str) -> None:
+        """Whoever held a unit under the board before this one has given no sign of life."""
+        hold = self._holds.get(holder)
+        if hold and hold.unit == unit_id and not hold.workers:
+            await self._met(holder, Fault.DIED)
+
+    async def _release(self, unit_id: str) -> None:
+        self._board.release(unit_id)
+        await self._wake()
+
+    async def _watch(self) -> None:
+        """Kill workers that got no further for longer than the patience lasts."""
+        pause = min(BEAT, self._patience / 4)
+        before = time.monotonic()
+        while True:
+            await asyncio.sleep(pause)
+            now = time.monotonic()
+            # Where this process itself was stopped, nobody could be heard.
+            passed, before = min(now - before, 2 * pause), now
+            for holder, hold in list(self._holds.items()):
+                if hold.silent is None:
+                    continue
+                hold.silent += passed
+                if hold.silent > self._patience:
+                    for worker in hold.workers.values():
+                        ray.kill(worker.actor)
+                    await self._met(holder, Fault.HUNG)
+
+    def _searching(self) -> int:
+        units = (self._plan.units[hold.unit] for hold in self._holds.values())
+        return sum(lane_of(unit) == "gang" for unit in units)
+
+    def _let_go(self, holder: str, unit_id: str) -> None:
+        self._steps.pop(unit_id, None)
+        if (hold := self._holds.get(holder)) and hold.unit == unit_id:
+            del self._holds[holder]
+
+    async def _tell(self, event: Event) -> None:
+        self._events.append(event)
+        await self._wake()
+
+    async def _wake(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _later(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        async def wait() -> None:
+            await asyncio.sleep(seconds)
+            await work()
+
+        # The loop itself holds tasks weakly.
+        task = asyncio.ensure_future(wait())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

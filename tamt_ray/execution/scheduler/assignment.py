@@ -1,0 +1,62 @@
+"""A unit in a worker's hands, and what is told of it when it is lost there."""
+
+import time
+from dataclasses import dataclass, field
+
+from tamt_ray.execution.scheduler.faults import Fault
+from tamt_ray.execution.scheduler.messages import LeftLog, Worker
+from tamt_ray.plan.unit import Unit
+from tamt_ray.store.logs import log_path
+from tamt_ray.store.record import Failure
+
+_ERRORS = {
+    Fault.MEMORY: "OutOfMemory", Fault.DIED: "WorkerDied", Fault.HUNG: "NoProgress",
+    Fault.NODE: "NodeLost", Fault.SHUNNED: "NodeFails", Fault.PLACE: "PlaceFailed",
+    Fault.ERROR: "WorkerFailed", Fault.STOP: "Stopped",
+}  # fmt: skip
+"""Names of failures that raised no exception."""
+
+
+@dataclass
+class Assignment:
+    """A unit in somebody's hands."""
+
+    unit: str
+    attempt: int
+    step: int = 0
+    silent: float | None = None
+    """Seconds since it began or got further; None before it begins, which may have to wait for
+    room on the cluster."""
+    workers: dict[int, Worker] = field(default_factory=dict)
+    """By rank."""
+
+    @property
+    def nodes(self) -> set[str]:
+        """Ids of the nodes it is worked on."""
+        return {worker.node for worker in self.workers.values()}
+
+
+def failure_of(
+    unit: Unit, attempts: int, fault: Fault, reason: str, told: Failure | None
+) -> Failure:
+    """Why a unit is set aside after so many `attempts`: what its worker told, or for want of that
+    the fault."""
+    if told and fault in {Fault.ERROR, Fault.MEMORY, Fault.PLACE}:
+        message = told.message if fault is Fault.ERROR else f"{told.message} ({reason})"
+        return told.model_copy(update={"message": message, "attempts": attempts})
+    words = f" ({told.error}: {told.message})" if told else ""
+    return Failure(
+        id=unit.id, kind=unit.kind, labels=dict(unit.labels), error=_ERRORS[fault],
+        message=f"{reason}{words}; `tamt logs` shows what it wrote",
+        traceback=told.traceback if told else "",
+        attempts=attempts, at=time.time(),
+    )  # fmt: skip
+
+
+def left_logs(hold: Assignment, unit: Unit, told: int | None) -> tuple[LeftLog, ...]:
+    """The logs of all its workers but the one of the rank that `told` and keeps its own."""
+    return tuple(
+        LeftLog(worker.node, worker.log, log_path(unit.kind, unit.id, hold.attempt, rank))
+        for rank, worker in hold.workers.items()
+        if rank != told and worker.log
+    )

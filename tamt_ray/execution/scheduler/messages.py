@@ -1,0 +1,152 @@
+"""What workers, board and driver tell each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from tamt_ray.execution.scheduler.faults import Fault
+from tamt_ray.execution.scheduler.retry_policy import AttemptHistory
+from tamt_ray.plan.unit import Unit
+from tamt_ray.store.record import Failure, Record
+
+BEAT = 2.0
+"""Seconds between two signs of life of a worker, by which it also hears its orders."""
+
+
+class Idle(Enum):
+    """Why there is no unit to run."""
+
+    WAIT = "none is ready yet"
+    FINISHED = "none will be"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A unit to do, for the `attempt`-th time in this run."""
+
+    unit: Unit
+    attempt: int
+    wider: bool = False
+    """It ran out of memory before: it gets a larger share of a machine."""
+
+
+class WorkerCommand(Enum):
+    """What a worker at work is to do."""
+
+    GO_ON = "go on"
+    SAVE = "its node will be taken away: save what can be saved and leave"
+    STOP = "the run is ending: save what can be saved and leave; what cannot be saved goes on"
+    DROP = "another worker has that unit, or it is finished"
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process at work on a unit."""
+
+    place: str
+    """Host, process and GPUs, for people."""
+    node: str
+    """Id of its node."""
+    log: str
+    """Where on that node's disk its output goes."""
+    actor: Any
+    """Handle of the actor, by which it can be killed."""
+
+
+@dataclass(frozen=True)
+class LeftLog:
+    """Output that a lost worker left on its node, and where it belongs in the store."""
+
+    node: str
+    path: str
+    to: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker began a unit; `place` is its host, process and GPUs."""
+
+    unit: str
+    attempt: int
+    place: str
+    holder: str
+    """The gang or trial that the unit was handed to."""
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A unit reached a step."""
+
+    unit: str
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A unit's record is in the store."""
+
+    record: Record
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A unit is set aside."""
+
+    failure: Failure
+    logs: tuple[LeftLog, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An attempt ended early; the unit is tried again in `after` seconds."""
+
+    unit: str
+    attempt: int
+    fault: Fault
+    after: float
+    past: AttemptHistory
+    """What the unit went through, this attempt included."""
+    logs: tuple[LeftLog, ...] = ()
+
+
+@dataclass(frozen=True)
+class Resized:
+    """Nodes came or went; `nodes` are those that are left, for people."""
+
+    nodes: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """No node for units is up, so the autoscaler was asked for these."""
+
+    nodes: str
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """The run was asked to end; the `running` units have `grace` seconds."""
+
+    running: int
+    grace: float
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a new board is told of the one before it."""
+
+    running: tuple[Started, ...] = ()
+    pasts: Mapping[str, AttemptHistory] = field(default_factory=dict)
+    """By unit."""
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """An actor was lost and stands again."""
+
+    name: str
+
+
+Event = Started | Progressed | Landed | Failed | Lost | Resized | Asked | Stopping | Rebuilt

@@ -1,0 +1,1 @@
+"""Tuning studies under Ray Tune and Optuna."""

@@ -1,0 +1,1 @@
+"""Run one unit in a worker process: compute, checkpoint, commit, report."""

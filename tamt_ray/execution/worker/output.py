@@ -1,0 +1,94 @@
+"""All that this process writes, kept in a file of bounded size."""
+
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tamt_ray.execution.scratch import LOGS, lock
+from tamt_ray.store.logs import LOG_BYTES
+
+
+class Capture:
+    """Standard output, standard error and logging go to `path` within the `with` block.
+
+    They are diverted where the operating system sees them, so that what C code prints is kept too,
+    and what a killed process wrote stays on its host.
+    """
+
+    def __init__(self) -> None:
+        self._lock, name = tempfile.mkstemp(prefix=LOGS, suffix=".txt")
+        lock(self._lock)
+        self.path = Path(name)
+        self._handler = logging.StreamHandler(sys.stderr)
+        self._handler.setFormatter(
+            logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
+        )
+
+    def __enter__(self) -> Self:
+        _flush()
+        self._before = os.dup(1), os.dup(2)
+        # Appending finds the end by itself, also after `trim`.
+        ours = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        os.dup2(ours, 1)
+        os.dup2(ours, 2)
+        os.close(ours)
+        self._handler.stream = sys.stderr
+        logging.getLogger().addHandler(self._handler)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        logging.getLogger().removeHandler(self._handler)
+        _flush()
+        for ours, before in zip((1, 2), self._before, strict=True):
+            os.dup2(before, ours)
+            os.close(before)
+
+    def trim(self) -> None:
+        """Drop the older part once there is twice as much as is kept."""
+        if self.path.stat().st_size > 2 * LOG_BYTES:
+            end = tail(self.path)
+            with self.path.open("r+b") as stream:
+                stream.truncate(0)
+            with self.path.open("ab") as stream:
+                stream.write(end)
+
+    def so_far(self) -> bytes:
+        """The end of what was written until now."""
+        return tail(self.path)
+
+    def take(self) -> bytes:
+        """The end of what was written; the file is gone then."""
+        _flush()
+        found = tail(self.path)
+        self.drop()
+        return found
+
+    def drop(self) -> None:
+        """Delete the file."""
+        self.path.unlink()
+        os.close(self._lock)
+
+
+def tail(path: Path) -> bytes:
+    """The last `LOG_BYTES` of a file, from the beginning of a line where something is left out."""
+    with path.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - LOG_BYTES))
+        found = stream.read(LOG_BYTES)
+    if size <= LOG_BYTES:
+        return found
+    return b"[...]\n" + found.partition(b"\n")[2]
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
