@@ -62,7 +62,7 @@ def test_the_file_that_the_mistakes_are_put_into_is_good() -> None:
          "tasks.stsb.validation.0.encodng", "encoding"),
         ("sparsities: [0.5]", "sparsities: [0.5]\nexecution:\n  finetune:\n    gpu: 1", 17,
          "execution.finetune.gpu", "gpus"),
-        ("sparsities: [0.5]", "sparsities: [0.5]\nsearch: {decay_stps: 9}", 15, "search.horizn",
+        ("sparsities: [0.5]", "sparsities: [0.5]\nsearch: {decay_stps: 9}", 15, "search.decay_stps",
          "decay_steps"),
     ],
 )  # fmt: skip
