@@ -118,8 +118,8 @@ def test_no_data_no_verdict(claim: Callable[[Evidence], Finding]) -> None:
 
 def test_the_model_decides_where_ninety_percent_is_asked_for() -> None:
     roberta = replace(ninety(0.3)(1), family="roberta")
-    assert scores.keeps_ninety_percent(roberta).verdict == "supported"
-    assert scores.keeps_ninety_percent(ninety(0.3)(1)).verdict == "not decidable"
+    assert claims_scores.keeps_ninety_percent(roberta).verdict == "supported"
+    assert claims_scores.keeps_ninety_percent(ninety(0.3)(1)).verdict == "not decidable"
 
 
 def test_statements_about_a_model_are_asked_of_that_model() -> None:
@@ -151,13 +151,13 @@ def test_one_seed_gives_no_verdict(lonely: str, sign: int) -> None:
     """However large the difference is."""
     evidence = above("tamt_mlm", "imp")(sign)
     single = replace(evidence, runs=evidence.runs.filter(pl.col(lonely) == 1))
-    finding = scores.tamt_mlm_beats_imp(single)
+    finding = claims_scores.tamt_mlm_beats_imp(single)
     assert finding.verdict == "not decidable"
     words = {"seed": "one fine-tuning seed", "mask_seed": "one mask seed"}[lonely]
     assert finding.why == f"{words}: everywhere"
     costly = costs("iterations", QUICKER)(sign)
     unknown = costly.costs.with_columns(reached=pl.lit(None, pl.Float64))
-    finding = masks.fewer_iterations(replace(costly, costs=unknown))
+    finding = claims_masks.fewer_iterations(replace(costly, costs=unknown))
     assert finding.verdict == "not decidable"
     assert finding.why == "one mask seed or one fine-tuning seed"
 
@@ -168,29 +168,29 @@ def test_kd_too_far_to_reach_imp_is_slower() -> None:
         *(pl.lit(None, pl.Float64).alias(f"iterations_{n}") for n in ("ratio", "low", "high")),
         reached=pl.lit(0.01),
     )
-    finding = masks.kd_is_slower_at_eighty(replace(evidence, costs=never))
+    finding = claims_masks.kd_is_slower_at_eighty(replace(evidence, costs=never))
     assert finding.verdict == "supported"
 
 
 def test_more_than_sixty_percent_left_is_not_half() -> None:
     """60 of 80 points are above the range; OMP and random pruning are not asked."""
-    finding = scores.half_is_left_at_ninety(half_left(-1))
+    finding = claims_scores.half_is_left_at_ninety(half_left(-1))
     assert finding.why == "below 0: 0.6 × dense − imp"
 
 
 def test_advantage_by_training_size() -> None:
     """55 and ten more in between, less IMP's 50; all of the data comes last."""
-    found = sizes.advantages("mnli", peaks("mnli")(1))
+    found = claims_sizes.advantages("mnli", peaks("mnli")(1))
     means = {size: np.mean([*values.values()]) for size, values in found.items()}
     assert list(means) == [1000, 5000, 10_000, None]
     assert list(means.values()) == pytest.approx([5, 15, 15, 5], abs=0.1)
-    assert sizes.advantages("squad", peaks("mnli")(1)) == {}
+    assert claims_sizes.advantages("squad", peaks("mnli")(1)) == {}
 
 
 def test_gaps_of_two_tasks_do_not_stand_for_a_third() -> None:
     evidence = widening(1)
     two = replace(evidence, runs=evidence.runs.filter(pl.col("task") != "squad"))
-    assert tasks.gap_to_random_widens(two).why == "not tested: squad"
+    assert claims_tasks.gap_to_random_widens(two).why == "not tested: squad"
 
 
 def test_small_is_within_a_point() -> None:
@@ -220,7 +220,7 @@ def test_one_place_is_enough_somewhere() -> None:
 def test_of_many_differences_the_smallest_is_shown() -> None:
     scores = {(role, s): 50.0 + 10 * (role != "random") for role in ROLES for s in (0.5, 0.7)}
     scores["imp", 0.7] = 55.0
-    found = scores.random_is_worst(replace(EMPTY, runs=runs_table(scores, 0.1)))
+    found = claims_scores.random_is_worst(replace(EMPTY, runs=runs_table(scores, 0.1)))
     assert found.verdict == "supported"
     assert found.value.startswith("least of 10: imp, 70\N{NO-BREAK SPACE}%: +")
 
@@ -228,7 +228,7 @@ def test_of_many_differences_the_smallest_is_shown() -> None:
 def test_time_on_two_devices_does_not_compare() -> None:
     evidence = costs("seconds", QUICKER)(1)
     mixed = evidence.costs.with_columns(device=pl.lit("cpu / gpu"))
-    finding = masks.less_time(replace(evidence, costs=mixed))
+    finding = claims_masks.less_time(replace(evidence, costs=mixed))
     assert finding.verdict == "not decidable"
     assert "different devices" in finding.why
 
@@ -299,6 +299,6 @@ def test_both_starts_are_compared_by_the_average_that_both_have() -> None:
         EMPTY, task="(average)", runs=pl.DataFrame(rows, schema=schema, orient="row"),
         random_init={"tamt_mlm": "tamt_mlm_random"},
     )  # fmt: skip
-    claim = steps.omp_init_beats_random_init
+    claim = claims_steps.omp_init_beats_random_init
     assert claim(evidence).verdict == "not decidable"
     assert claim(replace(evidence, leading="(average of five)")).verdict == "supported"
