@@ -65,7 +65,7 @@ def test_a_union_takes_values_of_its_own_and_no_others(tmp_path: Path) -> None:
         ("methods.mien.lr=1", "`methods` has no entry 'mien'; did you mean `mine`?"),
         ("methods.3=omp", "`methods` has no entry '3'; valid are: omp, imp, mine"),
         ("name.of=it", "`name` is 'small' and has no keys"),
-        ("tasks.t.kind=guess", "unknown kind 'guess' in `tasks.t`; valid are: "),
+        ("tasks.t.kind=guess", "unknown kind 'guess' in `tasks.t`; did you mean "),
         ("sparsities=[0.5", "expected ',' or ']', but got '<stream end>'"),
         ("search.batch_size", "write it as KEY=VALUE, as in --set search.batch_size=8"),
         (".=1", "write it as KEY=VALUE, as in --set search.batch_size=8"),
