@@ -84,7 +84,7 @@ def _execute(
 
     sweep, plan, store = opened.sweep, opened.plan, opened.store
     try:
-        changed = changes(plan.units, opened.records, check(sweep, plan.files))
+        changed = changes(plan.units, opened.records, check(sweep, plan.files, plan.texts))
     except PreflightError as error:
         talk.print(f"{opened.file}: {error}", style="red", markup=False, soft_wrap=True)
         return 2

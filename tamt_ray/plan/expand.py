@@ -20,6 +20,7 @@ from tamt_ray.spec.sweep import DENSE, Sweep
 from tamt_ray.tasks.base import Task
 from tamt_ray.values.identity import Identities
 from tamt_ray.values.model import Model
+from tamt_ray.values.text import Text
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,16 @@ class Plan:
             (unit.cell.method, unit.config)
             for unit in self.units.values()
             if isinstance(unit.config, Search) and unit.config.files
+        )
+
+    @property
+    def texts(self) -> frozenset[tuple[str, Text]]:
+        """The texts that units train or are measured on, behind the source of their model."""
+        return frozenset(
+            (unit.config.model.source, value)
+            for unit in self.units.values()
+            for value in vars(unit.config).values()
+            if isinstance(value, Text)
         )
 
     @property
