@@ -2,16 +2,17 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from tamt_ray.analysis.stats.live import LiveTables, Snapshot
+from tamt_ray.analysis.tuning import best_frame, snippet
 from tamt_ray.cli.opened import Say, SweepContext, held, open_sweep, put_aside
 from tamt_ray.cli.report_mark import is_current
 from tamt_ray.cli.tables import failure_lines, frame_table
-from tamt_ray.cli.tune import carry_out_tuning
+from tamt_ray.cli.tune import found_by
 from tamt_ray.data.cache import cache_dir, text_digest
 from tamt_ray.execution.cluster.loopback import listen_on_loopback
 from tamt_ray.plan.cost import prices
@@ -38,8 +39,12 @@ def carry_out(opened: SweepContext, request: Request, talk: Console, out: Consol
 
     Ray is imported only where something is missing.
     """
-    if opened.sweep.tune:
-        return carry_out_tuning(opened, request, talk, out)
+    if opened.survey:
+        drawn = sum(len(outcome.trials) for outcome in opened.survey.outcomes)
+        talk.print(
+            f"{opened.sweep.name}: {len(opened.survey.outcomes)} studies, {drawn} trials drawn, "
+            f"{opened.survey.to_propose} to draw"
+        )
     talk.print(
         f"{opened.sweep.name}: {len(opened.plan.units)} units, {len(opened.records)} done, "
         f"{opened.missing} to run"
@@ -78,11 +83,12 @@ def _execute(
     from tamt_ray.execution.driver import Call, Ledger, run
     from tamt_ray.execution.interruption import BrokenOffError
     from tamt_ray.execution.preflight import PreflightError, check
+    from tamt_ray.execution.proposer import Proposer
     from tamt_ray.execution.scheduler.messages import Event
     from tamt_ray.execution.scheduler.placement import InfeasibleError
     from tamt_ray.execution.sources import changes
 
-    sweep, plan, store = opened.sweep, opened.plan, opened.store
+    sweep, plan, store = opened.grid, opened.plan, opened.store
     try:
         changed = changes(plan.units, opened.records, check(sweep, plan.files))
     except PreflightError as error:
@@ -118,7 +124,8 @@ def _execute(
                 lease.raise_if_lost()
                 progress.watch(event)
 
-            snapshot = run(sweep, plan, store, ledger, tracker, call, watch)
+            proposer = Proposer(opened.sweep, store, opened.diverged) if opened.survey else None
+            snapshot = run(sweep, plan, store, ledger, tracker, call, watch, proposer)
     except (ClusterError, InfeasibleError) as error:
         talk.print(str(error), style="red", markup=False, soft_wrap=True)
         return 3
@@ -128,6 +135,9 @@ def _execute(
     except (StoreError, OSError) as error:
         tracker.close(SHORT_WORDS)
         raise BrokenOffError(3 if isinstance(error, LeaseLostError) else 1, str(error)) from error
+    if opened.survey:
+        opened = replace(opened, retry_failed=False).again(store)
+        ledger, plan = Ledger(opened.records, opened.failures), opened.plan
     if stale := outdated(plan.units, ledger.records):
         for damage in stale:
             del ledger.records[damage.id]
@@ -144,7 +154,8 @@ def _execute(
             f"`tamt sync-mlflow {opened.file}` sends them",
             style="yellow", soft_wrap=True,
         )  # fmt: skip
-    return 1 if len(ledger.records) < len(plan.units) else 0
+    left = opened.survey.to_propose if opened.survey else 0
+    return 1 if left or len(ledger.records) < len(plan.units) else 0
 
 
 def _told(talk: Console) -> Say:
@@ -186,11 +197,16 @@ def _show(
     if opened.part:
         snapshot = _tables(open_sweep(opened.file))
     if as_json:
-        body = {
+        body: dict[str, object] = {
             "done": dict(snapshot.done), "total": dict(snapshot.total),
             "failed": sorted(opened.failures), "report": report,
         }  # fmt: skip
+        if opened.survey:
+            body["studies"] = {o.study.path: found_by(o) for o in opened.survey.outcomes}
         sys.stdout.write(json.dumps(body) + "\n")
+    elif opened.survey:
+        out.print(frame_table(best_frame(opened.survey.outcomes)))
+        out.print(f"\n{snippet(opened.survey.outcomes)}", end="", markup=False, highlight=False)
     else:
         out.print(frame_table(snapshot.summary))
     for line in failure_lines(opened.failures):

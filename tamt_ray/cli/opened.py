@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tamt_ray.cli.speech import warn
 from tamt_ray.plan.expand import AmbiguityError, Plan, expand
 from tamt_ray.plan.status import Decision, decide, only
+from tamt_ray.plan.tuning import DIVERGED, Survey, TuningPlan, trial_sweep
 from tamt_ray.spec.load import SpecError, load_sweep
 from tamt_ray.spec.plugins import refused
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.damage import Damage
 from tamt_ray.store.lease import Lease
+from tamt_ray.store.proposals import read_proposals
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.store import Store
 
@@ -36,19 +38,53 @@ class SweepContext:
     retry_failed: bool = False
     """Whether units that failed count as never tried."""
 
+    survey: Survey | None = None
+    """The trials so far, in a sweep with `tune:`; `plan` has what was proposed of them."""
+    diverged: dict[str, Failure] = field(default_factory=dict)
+    """Failures that are outcomes of trials; their units are not in the plan."""
+
+    @property
+    def grid(self) -> Sweep:
+        """The sweep that the plan is the grid of."""
+        return trial_sweep(self.sweep, self.survey) if self.survey else self.sweep
+
     @property
     def missing(self) -> int:
-        """Units that a run would compute."""
+        """Units that a run would compute, and trials that it would draw."""
         decisions = decide(self.plan, self.records, self.failures)
-        return sum(d in {Decision.RUN, Decision.WAIT} for d in decisions.values())
+        to_draw = self.survey.to_propose if self.survey else 0
+        return to_draw + sum(d in {Decision.RUN, Decision.WAIT} for d in decisions.values())
 
     def again(self, store: Store) -> "SweepContext":
         """The same as `store` has it now."""
+        if self.sweep.tune:
+            return self._tuning_again(store)
         found = store.look(self.plan.units)
         failures = {} if self.retry_failed else found.failures
         return replace(
             self, store=store, records=found.records, failures=failures, damaged=found.damaged
         )
+
+    def _tuning_again(self, store: Store) -> "SweepContext":
+        tuning = TuningPlan(self.sweep)
+        proposals = {
+            study.id: read_proposals(store, self.sweep.name, study) for study in tuning.studies
+        }
+        found = store.look(tuning.possible(proposals))
+        failures = {
+            unit_id: failure
+            for unit_id, failure in found.failures.items()
+            if failure.error == DIVERGED or not self.retry_failed
+        }
+        survey = tuning.survey(proposals, found.records, failures)
+        units = survey.plan.units
+        return replace(
+            self, store=store, survey=survey, plan=survey.plan,
+            records={i: record for i, record in found.records.items() if i in units},
+            failures={i: failure for i, failure in failures.items() if i in units},
+            diverged={i: failure for i, failure in failures.items() if i not in units},
+            damaged=tuple(damage for damage in found.damaged if damage.id in units),
+        )  # fmt: skip
 
 
 def open_sweep(
@@ -58,8 +94,10 @@ def open_sweep(
     for plugin in refused():
         warn(str(plugin))
     sweep = load_sweep(file)
+    if sweep.tune and pattern:
+        raise SpecError(f"{file}: a tuning draws its own units; leave --only out")
     try:
-        plan = expand(sweep)
+        plan = Plan({}, ()) if sweep.tune else expand(sweep)
     except AmbiguityError as error:
         raise SpecError(f"{file}: {error}") from error
     if pattern:

@@ -15,6 +15,7 @@ from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.messages import (
     Asked,
     Event,
+    Extended,
     Failed,
     Landed,
     Lost,
@@ -86,6 +87,11 @@ class Progress:
                 self._places[unit_id] = place
             case Progressed(unit_id, step, steps) if unit_id in self._running:
                 self._running[unit_id] = f"{step}/{steps}"
+            case Extended(plan):
+                new = [unit for unit in plan.units.values() if unit.id not in self._plan.units]
+                self._plan = plan
+                self._total.update(unit.kind for unit in new)
+                self._left += sum(map(self._prices.seconds, new))
             case Landed(record):
                 self._close(record.id)
                 self._done[record.kind] += 1

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tamt_ray.plan.config import Kind, Search, UnitConfig
+from tamt_ray.values.config import Lane
 from tamt_ray.values.identity import identity
 
 
@@ -11,9 +12,9 @@ from tamt_ray.values.identity import identity
 class Unit:
     """One piece of work: what it is, and how this sweep names it.
 
-    Labels are the sweep's own words (model, method, task) and never enter the identity; nor does
-    `after`, the unit of the same trajectory with the next fewer steps, whose training goes on here
-    from the step `begin`, and `goes_on`, whether another unit goes on with this one's.
+    Only `config` enters the identity. Labels are the sweep's own words (model, method, task);
+    `after` is the unit of the same trajectory with the next fewer steps, whose training goes on
+    here from the step `begin`; `goes_on`: another unit goes on with this one's.
     """
 
     config: UnitConfig
@@ -21,6 +22,8 @@ class Unit:
     after: str | None = None
     begin: int = 0
     goes_on: bool = False
+    runs_in: Lane | None = None
+    """Lane, where it is not that of its kind."""
     id: str = ""
     """64 hex digits; found from the config where it is not given."""
 
@@ -32,6 +35,12 @@ class Unit:
     def kind(self) -> Kind:
         """Which of the four kinds."""
         return self.config.kind
+
+    @property
+    def lane(self) -> Lane:
+        """Where it runs: trained searches in gangs, everything else in the fleet, unless the plan
+        says otherwise."""
+        return self.runs_in or self.config.lane
 
     @property
     def parents(self) -> tuple[str, ...]:

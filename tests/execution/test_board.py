@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamt_ray.execution.scheduler.board import Board, Lane, State, lane_of
+from tamt_ray.execution.scheduler.board import Board, Lane, State
 from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import Unit
@@ -94,7 +94,7 @@ def work(plan: Plan, board: Board, workers: dict[Lane, int], draw: random.Random
         moved = False
         for lane in draw.sample(LANES, 2):
             while len(running[lane]) < workers[lane] and (unit := board.take(lane)):
-                assert lane_of(unit) == lane
+                assert unit.lane == lane
                 assert all(board.state(parent) is State.DONE for parent in unit.parents)
                 started.append(unit.id)
                 running[lane].append(unit.id)
@@ -299,7 +299,7 @@ def test_lanes_by_kind() -> None:
         "kind": "head", "model": MODEL, "text": TEXT, "training": {"steps": 1},
     }))  # fmt: skip
     omp = Unit(parse_config({"kind": "search", "method": "omp", "model": MODEL, "sparsity": 0.5}))
-    assert [lane_of(unit) for unit in (head, level(0), omp, measured(0), tuned(0))] == [
+    assert [unit.lane for unit in (head, level(0), omp, measured(0), tuned(0))] == [
         "gang", "gang", "fleet", "fleet", "fleet",
     ]  # fmt: skip
 

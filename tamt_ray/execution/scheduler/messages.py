@@ -7,6 +7,7 @@ from typing import Any
 
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.retry_policy import AttemptHistory
+from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Failure, Record
 
@@ -126,6 +127,13 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Extended:
+    """The sweep has further units: `plan` is all of it."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True)
 class Stopping:
     """The run was asked to end; the `running` units have `grace` seconds."""
 
@@ -149,4 +157,6 @@ class Rebuilt:
     name: str
 
 
-Event = Started | Progressed | Landed | Failed | Lost | Resized | Asked | Stopping | Rebuilt
+Event = (
+    Started | Progressed | Landed | Failed | Lost | Resized | Asked | Extended | Stopping | Rebuilt
+)
