@@ -11,11 +11,11 @@ import pytest
 
 from tamt_ray.analysis.artifacts import ArtifactReader
 from tamt_ray.analysis.claims.catalogue import CLAIMS
+from tamt_ray.analysis.report import page as module
 from tamt_ray.analysis.report.closing import configuration
 from tamt_ray.analysis.report.html import Html, tag
 from tamt_ray.analysis.report.opening import opening
 from tamt_ray.analysis.report.page import build_report
-from tamt_ray.analysis.report.page import page as module
 from tamt_ray.analysis.report_data import gather
 from tamt_ray.analysis.stats.averages import AVERAGE
 from tamt_ray.analysis.stats.distances import MASK
