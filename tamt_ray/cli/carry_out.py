@@ -43,17 +43,17 @@ def carry_out(opened: SweepContext, request: Request, talk: Console, out: Consol
         drawn = sum(len(outcome.trials) for outcome in opened.survey.outcomes)
         talk.print(
             f"{opened.sweep.name}: {len(opened.survey.outcomes)} studies, {drawn} trials drawn, "
-            f"{opened.survey.to_propose} to draw"
+            f"{opened.to_draw} to draw"
         )
     talk.print(
         f"{opened.sweep.name}: {len(opened.plan.units)} units, {len(opened.records)} done, "
         f"{opened.missing} to run"
     )
-    if opened.missing == 0:
+    if not opened.missing + opened.to_draw:
         return _nothing_to_do(opened, request, talk, out)
     try:
         with held(opened, _told(talk)) as (mine, lease):
-            if mine.missing == 0:
+            if not mine.missing + mine.to_draw:
                 return _nothing_to_do(mine, request, talk, out)
             return _execute(mine, lease, request, talk, out)
     except HeldError as error:
@@ -145,7 +145,8 @@ def _execute(
         snapshot = _tables(opened)
     files = report_files(opened)
     write_report(opened, files)
-    tracker.summary(files, {"done": len(ledger.records), "failed": len(ledger.failures)})
+    numbers = {"done": len(ledger.records), "failed": len(ledger.failures)}
+    tracker.summary(files, {**numbers, **best_objectives(opened)})
     late = tracker.close(LAST_WORDS)
     _show(opened, snapshot, request.as_json, talk, out)
     if late:
@@ -154,8 +155,17 @@ def _execute(
             f"`tamt sync-mlflow {opened.file}` sends them",
             style="yellow", soft_wrap=True,
         )  # fmt: skip
-    left = opened.survey.to_propose if opened.survey else 0
-    return 1 if left or len(ledger.records) < len(plan.units) else 0
+    return 1 if opened.to_draw or len(ledger.records) < len(plan.units) else 0
+
+
+def best_objectives(opened: SweepContext) -> dict[str, float]:
+    """Return the smallest objective of each study of a tuning, by the study's name."""
+    outcomes = opened.survey.outcomes if opened.survey else ()
+    return {
+        f"{outcome.study.path}/objective": outcome.objective(best)
+        for outcome in outcomes
+        if (best := outcome.best())
+    }
 
 
 def _told(talk: Console) -> Say:

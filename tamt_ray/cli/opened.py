@@ -49,11 +49,15 @@ class SweepContext:
         return trial_sweep(self.sweep, self.survey) if self.survey else self.sweep
 
     @property
+    def to_draw(self) -> int:
+        """Trials of a tuning that a run would draw."""
+        return self.survey.to_propose if self.survey else 0
+
+    @property
     def missing(self) -> int:
-        """Units that a run would compute, and trials that it would draw."""
+        """Units that a run would compute, those of trials to be drawn not among them."""
         decisions = decide(self.plan, self.records, self.failures)
-        to_draw = self.survey.to_propose if self.survey else 0
-        return to_draw + sum(d in {Decision.RUN, Decision.WAIT} for d in decisions.values())
+        return sum(d in {Decision.RUN, Decision.WAIT} for d in decisions.values())
 
     def again(self, store: Store) -> "SweepContext":
         """The same as `store` has it now."""

@@ -14,6 +14,7 @@ from rich.text import Text
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.messages import (
     Asked,
+    Diverged,
     Event,
     Extended,
     Failed,
@@ -101,6 +102,10 @@ class Progress:
                 self._failed[failure.kind] += 1
                 unit = self._plan.units[failure.id]
                 self._say(Text(f"failed {_words(unit)}: {failure.error}: {failure.message}", "red"))
+            case Diverged(failure):
+                self._close(failure.id)
+                words = _words(self._plan.units[failure.id])
+                self._warn(f"diverged {words}: {failure.message}")
             case Lost(unit_id, attempt, fault, after):
                 self._running.pop(unit_id, None)
                 what = f"{_words(self._plan.units[unit_id])}: {fault.value}, attempt {attempt}"

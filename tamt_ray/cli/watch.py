@@ -18,7 +18,7 @@ def follow(opened: SweepContext, out: Console, every: float = 5.0) -> int:
     """
     out.print(f"{opened.sweep.name}: {_counts(opened)}; Ctrl-C leaves it running", highlight=False)
     try:
-        while opened.missing:
+        while opened.missing + opened.to_draw:
             time.sleep(every)
             before, opened = opened, _later(opened)
             for line in _news(before, opened):

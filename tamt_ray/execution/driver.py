@@ -31,6 +31,7 @@ from tamt_ray.execution.scheduler.client import BoardClient
 from tamt_ray.execution.scheduler.messages import (
     BEAT,
     Asked,
+    Diverged,
     Event,
     Extended,
     Failed,
@@ -264,7 +265,9 @@ class _Driver:
             case Failed(failure, logs):
                 self.running.pop(failure.id, None)
                 rescue(self.store, logs)
-                self._set_aside(failure)
+                diverged = self.proposer is not None and failure.error == DIVERGED
+                self._set_aside(failure, fatal=not diverged)
+                event = Diverged(failure) if diverged else event
             case Lost():
                 self.running.pop(event.unit, None)
                 self.pasts[event.unit] = event.past
@@ -278,16 +281,15 @@ class _Driver:
         self.aggregation.add(record)
         self.tracker.landed(record)
 
-    def _set_aside(self, failure: Failure) -> None:
+    def _set_aside(self, failure: Failure, *, fatal: bool) -> None:
         if failure.error == UnwritableError.__name__:
             raise BrokenOffError(1, failure.message)
         self.ledger.failures[failure.id] = failure
-        diverged = self.proposer is not None and failure.error == DIVERGED
         # A damaged mask is no failure of the unit that wanted to read it.
         if failure.error != DamagedError.__name__:
             self.store.fail(failure)
         self.tracker.failed(failure)
-        if self.call.fail_fast and not diverged:
+        if self.call.fail_fast and fatal:
             self.stopped = True
             self.board.stop(save=False)
 

@@ -100,6 +100,13 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Diverged:
+    """The loss of a trial of a tuning became no number, which is an outcome of its values."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True)
 class Lost:
     """An attempt ended early; the unit is tried again in `after` seconds."""
 
@@ -158,5 +165,15 @@ class Rebuilt:
 
 
 Event = (
-    Started | Progressed | Landed | Failed | Lost | Resized | Asked | Extended | Stopping | Rebuilt
+    Started
+    | Progressed
+    | Landed
+    | Failed
+    | Diverged
+    | Lost
+    | Resized
+    | Asked
+    | Extended
+    | Stopping
+    | Rebuilt
 )
