@@ -101,7 +101,7 @@ def open_sweep(
     if sweep.tune and pattern:
         raise SpecError(f"{file}: a tuning draws its own units; leave --only out")
     try:
-        plan = Plan({}, ()) if sweep.tune else expand(sweep)
+        plan = Plan({}, {}) if sweep.tune else expand(sweep)
     except AmbiguityError as error:
         raise SpecError(f"{file}: {error}") from error
     if pattern:

@@ -80,17 +80,9 @@ def tally(
 
 def unit_path(unit: Unit) -> str:
     """`kind/model/method/sparsity/…`, what `--only` matches."""
-    return "/".join([unit.kind, *(str(value) for value in unit.labels.values())])
+    return "/".join([unit.kind, *map(str, unit.cell.given.values())])
 
 
 def only(plan: Plan, pattern: str) -> Plan:
     """The part of a plan whose unit paths match a glob, with all that these units need."""
-    wanted: set[str] = set()
-    for unit in reversed(list(plan.units.values())):
-        if unit.id in wanted or fnmatchcase(unit_path(unit), pattern):
-            wanted.add(unit.id)
-            wanted.update(unit.needs)
-    return Plan(
-        {unit_id: unit for unit_id, unit in plan.units.items() if unit_id in wanted},
-        tuple(cell for cell in plan.cells if cell.unit in wanted),
-    )
+    return plan.part({i for i, unit in plan.units.items() if fnmatchcase(unit_path(unit), pattern)})

@@ -1,16 +1,17 @@
 """A sweep with `tune:` as units: one study per method and model, its trials ordinary searches."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from tamt_ray.methods.base import Method
 from tamt_ray.methods.omp import Omp
 from tamt_ray.methods.trained import TrainedMethod
-from tamt_ray.plan.config import PretrainEvalConfig, config_dict
-from tamt_ray.plan.expand import Cell, Plan, expand
+from tamt_ray.plan.cell import Cell
+from tamt_ray.plan.config import KINDS, Kind, PretrainEvalConfig, config_dict
+from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.tuning import Domain, Tuning, Value, tunable
@@ -91,11 +92,7 @@ class TrialUnits:
 
     def up_to(self, rung: int) -> Plan:
         """Return the part that a trial needs to be evaluated at a rung and at those below."""
-        wanted = set(self.ends[: rung + 1])
-        for unit in reversed(list(self.plan.units.values())):
-            if unit.id in wanted:
-                wanted.update(unit.needs)
-        return _part(self.plan, wanted)
+        return self.plan.part(self.ends[: rung + 1])
 
 
 @dataclass(frozen=True)
@@ -165,12 +162,16 @@ class Study:
         """Return the number that the study minimises."""
         return sum(losses[name] for name in self.losses)
 
-    def entry(self, number: int, rung: int, values: Mapping[str, Value]) -> TrainedMethod:
-        """Return the entry of `methods` that a trial stands for at a rung, with its own name."""
+    def entry(
+        self, number: int, values: Mapping[str, Value], rung: int | None = None
+    ) -> TrainedMethod:
+        """Return the entry of `methods` that a trial stands for: trained to the last rung, or to
+        another one."""
         method, _ = _with_values(self.method, self.sweep.search, values)
-        steps = self.tuning.rungs[rung]
-        on_the_way = "" if rung == self.last else f"-{steps}"
-        name = f"{self.method.name}-{number}{on_the_way}"
+        name = f"{self.method.name}-{number}"
+        if rung is not None and rung < self.last:
+            name += f"-{rung}"
+        steps = self.tuning.rungs[self.last if rung is None else rung]
         return method.trial(steps, self.tuning.sparsity).model_copy(update={"name": name})
 
     def units(self, number: int, values: Mapping[str, Value]) -> TrialUnits:
@@ -181,13 +182,17 @@ class Study:
         nothing in common.
         """
         _, search = _with_values(self.method, self.sweep.search, values)
-        entries = [self.entry(number, rung, values) for rung in range(self.last + 1)]
+        entries = [self.entry(number, values, rung) for rung in range(self.last + 1)]
         plan = _expanded(
             [self._alone(entry).model_copy(update={"search": search}) for entry in entries],
             self.sweep,
         )
-        ends = {c.labels["method"]: c.unit for c in plan.cells if c.kind == "pretrain_eval"}
-        return TrialUnits(plan, tuple(ends[entry.name] for entry in entries))
+        ends = {cell.method: end for cell, end in plan.cells["pretrain_eval"].items()}
+        on_the_way = {
+            entry.name: {"method": entries[-1].name, "checkpoint": steps}
+            for entry, steps in zip(entries[:-1], self.tuning.rungs, strict=False)
+        }
+        return TrialUnits(_renamed(plan, on_the_way), tuple(ends[entry.name] for entry in entries))
 
     def ground(self) -> Plan:
         """Return the units that trials are compared with: OMP at the sparsity and the losses of OMP
@@ -322,7 +327,7 @@ class TuningPlan:
                 trials.append(trial)
                 part = units.up_to(height)
                 if trial.state == "diverged":
-                    part = _part(part, results.keys())
+                    part = part.part(results)
                 plans.append(part)
             ground = self._ground[study.path].units
             heads = [unit.id for unit in ground.values() if unit.kind == "head"]
@@ -342,14 +347,11 @@ def trial_sweep(sweep: Sweep, survey: Survey) -> Sweep:
 
     Trials train side by side, one worker each, where the number of workers decides no result.
     """
-    planned = {cell.labels.get("method") for cell in survey.plan.cells}
     entries = {
         entry.name: entry
         for outcome in survey.outcomes
         for trial in outcome.trials
-        for rung in range(outcome.study.last + 1)
-        for entry in [outcome.study.entry(trial.number, rung, trial.values)]
-        if entry.name in planned
+        for entry in [outcome.study.entry(trial.number, trial.values)]
     }
     tuning, execution = sweep.tune, sweep.execution
     assert tuning is not None
@@ -394,13 +396,13 @@ def own_proposal(study: Study) -> Proposal:
 def merged(plans: Sequence[Plan]) -> Plan:
     """Return the units and cells of several plans, each once, in the order of the plans."""
     units: dict[str, Unit] = {}
-    cells: dict[tuple[object, ...], Cell] = {}
+    cells: dict[Kind, dict[Cell, str]] = {kind: {} for kind in KINDS}
     for plan in plans:
         for unit in plan.units.values():
             units.setdefault(unit.id, unit)
-        for cell in plan.cells:
-            cells.setdefault((cell.kind, *cell.labels.items()), cell)
-    return Plan(units, tuple(cells.values()))
+        for kind, each in plan.cells.items():
+            cells[kind] |= each
+    return Plan(units, cells)
 
 
 def _first(study: Study, proposals: Mapping[str, Sequence[Proposal]]) -> list[Proposal]:
@@ -453,6 +455,15 @@ def _expanded(parts: Sequence[Sweep], whole: Sweep) -> Plan:
     return Plan(units, plan.cells)
 
 
-def _part(plan: Plan, wanted: Collection[str]) -> Plan:
-    units = {unit.id: unit for unit in plan.units.values() if unit.id in wanted}
-    return Plan(units, tuple(cell for cell in plan.cells if cell.unit in units))
+def _renamed(plan: Plan, changes: Mapping[str, Mapping[str, Any]]) -> Plan:
+    """Return the plan with other coordinates for the cells of some methods."""
+
+    def renamed(cell: Cell) -> Cell:
+        return replace(cell, **changes.get(cell.method, {}))
+
+    units = {unit.id: replace(unit, cell=renamed(unit.cell)) for unit in plan.units.values()}
+    cells = {
+        kind: {renamed(cell): unit_id for cell, unit_id in each.items()}
+        for kind, each in plan.cells.items()
+    }
+    return Plan(units, cells)

@@ -68,7 +68,7 @@ def test_a_killed_tuning_goes_on_and_computes_nothing_twice(
 ) -> None:
     killed = start_driver(tuning(toy))
     killed.wait_for(lambda: "done   pretrain_eval tiny tamt_kd" in killed.said, 250)
-    (worker, *_) = [p for p in processes(killed.process.pid) if p.kind == "worker"]
+    (worker, *_) = [p for p in processes(killed.process.pid) if p.kind == "gang rank"]
     os.kill(worker.pid, signal.SIGKILL)
     killed.wait_for(lambda: "lost" in killed.said, 100)
     os.kill(killed.pid, signal.SIGKILL)
@@ -118,8 +118,8 @@ def test_out_of_memory_and_divergence_in_a_tuning(
 ) -> None:
     """A trial that runs out of memory is tried again; one whose loss is no number has diverged, and
     the run ends well."""
-    memory = faults.inject("memory", method="tamt_kd-1-2")
-    diverge = faults.inject("diverge", method="tamt_kd-2-2", times=9)
+    memory = faults.inject("memory", method="tamt_kd-1", checkpoint=2)
+    diverge = faults.inject("diverge", method="tamt_kd-2", checkpoint=2, times=9)
     driver = start_driver(tuning(toy), **faults.environment)
     assert driver.end(280) == 0, driver.said
     assert len(faults.struck(memory)) == 1

@@ -110,7 +110,7 @@ def test_the_rungs_of_a_training_are_checkpoints_of_one_trajectory() -> None:
     first, last = [u for u in trial.plan.units.values() if u.kind == "search"]
     assert (first.goes_on, last.after, last.begin) == (True, first.id, 20)
     assert [unit_path(trial.plan.units[end]) for end in trial.ends] == [
-        "pretrain_eval/mini/tamt_mlm_kd-3-20/0.7/4", "pretrain_eval/mini/tamt_mlm_kd-3/0.7/4",
+        "pretrain_eval/mini/tamt_mlm_kd-3/0.7/4/20", "pretrain_eval/mini/tamt_mlm_kd-3/0.7/4",
     ]  # fmt: skip
     up_to = trial.up_to(0).units
     assert {first.id, trial.ends[0]} < up_to.keys()
@@ -128,9 +128,9 @@ def test_a_rung_of_imp_is_a_chain_that_shares_its_steps_out() -> None:
 
 
 def test_the_ground_is_the_head_omp_and_two_evaluations() -> None:
-    kinds = [(u.kind, u.labels.get("method")) for u in both(sweep())[0].ground().units.values()]
+    kinds = [(u.kind, u.cell.method) for u in both(sweep())[0].ground().units.values()]
     assert kinds == [
-        ("head", None), ("search", "omp"), ("pretrain_eval", "full"), ("pretrain_eval", "omp"),
+        ("head", ""), ("search", "omp"), ("pretrain_eval", "full"), ("pretrain_eval", "omp"),
     ]  # fmt: skip
 
 
