@@ -246,11 +246,15 @@ class _Driver:
             if time.monotonic() - looked > _LOOK:
                 self._look_around()
                 looked = time.monotonic()
-            if self.proposer and (events or looked != proposed):
+            if self.proposer and self._proposing() and (events or looked != proposed):
                 self._propose(self.proposer)
                 proposed = looked
-            if not at_work and not events and not self.places.waiting:
+            if not (at_work or events or self.places.waiting or self._proposing()):
                 return
+
+    def _proposing(self) -> bool:
+        """Whether further units may be proposed."""
+        return self.proposer is not None and not (self.over or self.stopped)
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Landed) and event.record.id in self.ledger.records:
@@ -295,7 +299,7 @@ class _Driver:
 
     def _propose(self, proposer: Proposer) -> None:
         """Hand the units of further trials to the board, as many as there is room for."""
-        if self.stopped or self.deadline is not None:
+        if self.deadline is not None:
             return
         records, failures = self.ledger.records, self.ledger.failures
         survey = proposer.propose(records, failures, self.places.room)
@@ -326,7 +330,7 @@ class _Driver:
         self.board.open(
             self.plan, _ids(records, landed), _ids(failures), prices(self.plan.units, records),
             pause=2 * BEAT + 1, known=Known(tuple(self.running.values()), self.pasts),
-            more=self.proposer is not None and not self.over,
+            more=self._proposing(),
         )  # fmt: skip
         self.board.drain(self.places.nodes.draining)
         if self.deadline is not None or self.stopped:
