@@ -9,8 +9,8 @@ from rich.console import Console
 
 from tamt_ray.analysis.stats.live import LiveTables, Snapshot
 from tamt_ray.analysis.tuning import best_frame, snippet
-from tamt_ray.cli.opened import Say, SweepContext, held, open_sweep, put_aside
-from tamt_ray.cli.report_mark import is_current
+from tamt_ray.cli.opened import Say, SweepContext, held, put_aside
+from tamt_ray.cli.report_mark import is_current, whole
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import found_by
 from tamt_ray.data.cache import cache_dir, text_digest
@@ -152,7 +152,7 @@ def _execute(
     if late:
         talk.print(
             f"MLflow has not got {late} results yet ({tracker.problem}); nothing is lost: "
-            f"`tamt sync-mlflow {opened.file}` sends them",
+            f"`tamt sync-mlflow {opened.words}` sends them",
             style="yellow", soft_wrap=True,
         )  # fmt: skip
     return 1 if opened.to_draw or len(ledger.records) < len(plan.units) else 0
@@ -205,7 +205,7 @@ def _show(
 ) -> None:
     report = f"{opened.store.uri}/reports/{opened.sweep.name}/report.html"
     if opened.part:
-        snapshot = _tables(open_sweep(opened.file))
+        snapshot = _tables(whole(opened))
     if as_json:
         body: dict[str, object] = {
             "done": dict(snapshot.done), "total": dict(snapshot.total),
@@ -223,7 +223,8 @@ def _show(
         talk.print(line, style="red", markup=False, soft_wrap=True)
     if opened.failures:
         talk.print(
-            f"try them again: python -m tamt_ray.sweep {opened.file} --retry-failed", soft_wrap=True
+            f"try them again: python -m tamt_ray.sweep {opened.words} --retry-failed",
+            soft_wrap=True,
         )
     talk.print(f"report: {report}", soft_wrap=True)
     talk.print(f"runs:   {ui_command(opened.sweep)}", soft_wrap=True)
