@@ -20,6 +20,7 @@ from tamt_ray.plan.status import Decision, decide
 from tamt_ray.store.damage import outdated
 from tamt_ray.store.lease import Lease
 from tamt_ray.store.space import bytes_free, bytes_needed
+from tamt_ray.store.states import States
 from tamt_ray.store.trouble import HeldError, LeaseLostError, StoreError, UnwritableError
 from tamt_ray.tracking.place import LAST_WORDS, SHORT_WORDS, ui_command
 from tamt_ray.tracking.tracker import Tracker
@@ -138,6 +139,11 @@ def _execute(
     if opened.survey:
         opened = replace(opened, retry_failed=False).again(store)
         ledger, plan = Ledger(opened.records, opened.failures), opened.plan
+        if opened.survey and opened.survey.over and not sweep.execution.search.keep_states:
+            # Kept for the rungs above, which are not trained any more.
+            for unit in plan.units.values():
+                if unit.goes_on:
+                    States(store.files, unit.trajectory).clear()
     if stale := outdated(plan.units, ledger.records):
         for damage in stale:
             del ledger.records[damage.id]

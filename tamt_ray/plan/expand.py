@@ -48,7 +48,7 @@ class Plan:
             if unit.id in wanted or unit.id in needed:
                 needed |= {unit.id, *unit.needs}
         units = {unit_id: unit for unit_id, unit in self.units.items() if unit_id in needed}
-        cells = {
+        cells: dict[Kind, dict[Cell, str]] = {
             kind: {cell: unit_id for cell, unit_id in each.items() if unit_id in units}
             for kind, each in self.cells.items()
         }

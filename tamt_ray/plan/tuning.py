@@ -462,7 +462,7 @@ def _renamed(plan: Plan, changes: Mapping[str, Mapping[str, Any]]) -> Plan:
         return replace(cell, **changes.get(cell.method, {}))
 
     units = {unit.id: replace(unit, cell=renamed(unit.cell)) for unit in plan.units.values()}
-    cells = {
+    cells: dict[Kind, dict[Cell, str]] = {
         kind: {renamed(cell): unit_id for cell, unit_id in each.items()}
         for kind, each in plan.cells.items()
     }

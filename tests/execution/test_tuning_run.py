@@ -15,7 +15,10 @@ import yaml
 
 from tamt_ray.chaos import processes
 from tamt_ray.cli.opened import SweepContext, open_sweep
+from tamt_ray.execution.worker.bench import MASK
+from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.plan.expand import expand
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.store import Store
 
@@ -60,6 +63,20 @@ def test_a_dry_run_counts_trials_and_steps_without_heavy_imports(toy: Toy, tmp_p
     assert "pydantic" in imported, "the import log is read wrongly"
     assert not imported & {"torch", "ray", "mlflow", "transformers", "optuna"}
     assert not (tmp_path / "results").exists()
+
+
+def test_the_rate_and_the_threshold_of_distillation_are_one_setting(toy: Toy) -> None:
+    """Twice both is the same search bit for bit; twice the rate alone is another one."""
+    masks: list[str] = []
+    store = Store(str(toy["store"]))
+    for lr, threshold in ((5e-3, 0.01), (1e-2, 0.02), (1e-2, 0.01)):
+        method = {"method": "tamt_kd", "steps": 6, "lr": lr, "threshold": threshold}
+        sweep = Sweep.model_validate({**toy, "tasks": {}, "methods": [method]})
+        (search,) = [u for u in expand(sweep).units.values() if u.kind == "search"]
+        record = UnitRunner(store, ProcessGroup(), "here").perform(search)
+        masks.append(record.artifacts[MASK].sha256)
+    assert masks[0] == masks[1]
+    assert masks[0] != masks[2]
 
 
 @pytest.mark.faults
