@@ -73,7 +73,7 @@ COMPUTES_WITH: dict[str, set[str]] = {
 
 ABSTRACT = {
     "methods.base", "methods.trained", "methods.registry", "objectives.base",
-    "objectives.registry", "tasks.base", "tasks.registry", "tasks.scores", "tasks.metrics.base",
+    "objectives.registry", "tasks.base", "tasks.predictions", "tasks.registry", "tasks.scores", "tasks.metrics.base",
     "tasks.metrics.registry",
     "tasks.features.examples",
 }  # fmt: skip
