@@ -1,6 +1,7 @@
 """McNemar's exact test: which of two fine-tuned networks is right where the other one errs?"""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -61,7 +62,9 @@ def counted_answers(table: pl.DataFrame, steps: tuple[int, int]) -> Right | str:
     return (counted["exact_match"] == 1).to_numpy()
 
 
-def _pairs(downstream: pl.DataFrame, a: str, b: str) -> Iterator[tuple[dict[str, object], ...]]:
+def _pairs(
+    downstream: pl.DataFrame, a: str, b: str
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     columns = ("model", "method", "sparsity", "mask_seed", "task", "seed", "unit")
     rows = downstream.select(columns)
     others = rows.filter(pl.col("method") == b).to_dicts()
