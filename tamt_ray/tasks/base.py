@@ -14,6 +14,7 @@ from tamt_ray.tasks.metrics.registry import METRICS, metrics_of
 from tamt_ray.values.base import INCIDENTAL, Count, Frozen, Positive, fault
 from tamt_ray.values.plugin import package_of
 from tamt_ray.values.table import Table
+from tamt_ray.values.training import Precision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,6 +81,9 @@ class Task(Frozen, ABC):
     """AdamW's ε."""
     clip: Positive = 1.0
     """Largest norm of all gradients together."""
+    precision: Precision = "float32"
+    """Number format of forward and backward passes, as in `search`. Weights, losses, gradients of
+    weights and the optimiser stay in float32."""
 
     @field_validator("metric")
     @classmethod
