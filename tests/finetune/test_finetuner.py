@@ -211,6 +211,23 @@ def test_pruned_weights_stay_zero_and_kept_ones_move(
     assert curves(outcome) != curves(finetuner.run(model, decayed, 1, None))
 
 
+def test_precision_changes_a_fine_tune_by_rounding_only(
+    finetuner: Finetuner, model: Model, toy: Task, matrices: dict[str, torch.Tensor]
+) -> None:
+    """TF32 exists on GPUs only: on a CPU its curves are those of float32 to the bit."""
+    found = {}
+    mask = Mask.by_magnitude(matrices, 0.5)
+    for precision in ("float32", "tf32", "bfloat16"):
+        outcome = finetuner.run(model, toy.model_copy(update={"precision": precision}), 1, mask)
+        assert outcome.metrics["pruned_nonzero"] == 0
+        found[precision] = curves(outcome)
+    assert found["tf32"] == found["float32"]
+    assert found["bfloat16"] != found["float32"]
+    first = [next(value for _, name, value in curve if name == "loss") for curve in found.values()]
+    assert first[2] == pytest.approx(first[0], rel=0.02)
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 def test_a_moved_pruned_weight_is_an_error(
     finetuner: Finetuner, native: Model, toy: Task, matrices: dict[str, torch.Tensor],
     monkeypatch: pytest.MonkeyPatch,
