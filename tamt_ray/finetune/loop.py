@@ -68,7 +68,9 @@ def train(
                 batch = collate(data.sequences, indices, device)
             torch.manual_seed(derive("dropout", seed, step))
             with phase("forward and backward"):
-                loss = data.loss(network(batch.inputs, padded=batch.padded), batch)
+                with _autocast(task, device):
+                    found = network(batch.inputs, padded=batch.padded)
+                loss = data.loss(found.float() if _is_short(task) else found, batch)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
             with phase("clipping"):
@@ -114,7 +116,8 @@ def _evaluate(
 ) -> Evaluation:
     metrics: dict[str, float] = {}
     for number, data in enumerate(validation, start=1):
-        found = outputs(network, data, _EVALUATION_FACTOR * task.batch_size, device)
+        with _autocast(task, device):
+            found = outputs(network, data, _EVALUATION_FACTOR * task.batch_size, device)
         if not all(np.isfinite(row).all() for row in found):
             raise NonFiniteLossError(step, float("nan"))
         suffix = "" if number == 1 else f"_{number}"
@@ -123,6 +126,14 @@ def _evaluate(
             f"{name}{suffix}": kind.compute(predictions) for name, kind in task.measured.items()
         }
     return Evaluation(step, metrics)
+
+
+def _is_short(task: Task) -> bool:
+    return task.precision == "bfloat16"
+
+
+def _autocast(task: Task, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=_is_short(task))
 
 
 def _mean_loss(pending: list[Tensor], last: int) -> float:

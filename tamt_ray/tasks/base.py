@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, GetJsonSchemaHandler, field_validator
 from pydantic_core import CoreSchema, PydanticKnownError
@@ -75,6 +75,9 @@ class Task(Frozen, ABC):
     """AdamW's ε."""
     clip: Positive = 1.0
     """Largest norm of all gradients together."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the forward and backward pass; `bfloat16` is autocast, in evaluations too.
+    Weights, losses and the optimiser stay in float32."""
 
     @field_validator("metric")
     @classmethod

@@ -55,6 +55,21 @@ def scores(outcome: Finetuned, task: Task) -> dict[str, float]:
     return led_by(task.metric, outcome.metrics)
 
 
+def test_bfloat16_rounds_and_learns_the_same(
+    finetuner: Finetuner, model: Model, write_task: WriteTask, sentiment: Rows
+) -> None:
+    rows = sentiment(160, 1), sentiment(60, 2)
+    task = write_task("classification", *rows, batch_size=16, epochs=4)
+    short = task.model_copy(update={"precision": "bfloat16"})
+    exact, rounded = (
+        [value for _, name, value in curves(finetuner.run(model, each, 1, None)) if name == "loss"]
+        for each in (task, short)
+    )
+    assert exact != rounded
+    # bfloat16 has 8 bits; a step at another rate moves the loss by far more.
+    assert rounded == pytest.approx(exact, rel=0.05, abs=0.02)
+
+
 def test_a_toy_task_is_learned(
     finetuner: Finetuner, model: Model, write_task: WriteTask, sentiment: Rows
 ) -> None:
