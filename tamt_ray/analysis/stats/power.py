@@ -85,10 +85,9 @@ def power(runs: pl.DataFrame, masks: int, seeds: int, points: float = 1.0) -> pl
         found = components(paired(b, a) for a, b in combinations(methods, 2))
         if found is None:
             continue
-        rows.append(
-            {"model": model, "sparsity": sparsity, "task": task}
-            | {name: variance**0.5 for name, variance in found._asdict().items()}
-            | {"sees": detectable(found, masks, seeds) if min(masks, seeds) > 1 else None}
-            | {f"masks with {n} runs": masks_needed(found, n, points) for n in (2, 3, 5, 10)}
-        )
+        row: dict[str, object] = {"model": model, "sparsity": sparsity, "task": task}
+        row |= {name: variance**0.5 for name, variance in found._asdict().items()}
+        row["sees"] = detectable(found, masks, seeds) if min(masks, seeds) > 1 else None
+        row |= {f"masks with {n} runs": masks_needed(found, n, points) for n in (2, 3, 5, 10)}
+        rows.append(row)
     return pl.DataFrame(rows, infer_schema_length=None)
