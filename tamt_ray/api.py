@@ -76,9 +76,9 @@ class Results:
         """A row per fine-tune; `score` is null where none is there yet.
 
         `model`, `method` ("full": the dense model), `sparsity`, `mask_seed`, `checkpoint` (steps,
-        null for the main results), `task`, `train_size`, `seed`; `score` and `last`: the headline
-        `metric` at its best and at its last evaluation; every other metric at the best one;
-        `baseline/<metric>`: the best constant answer.
+        null for the main results), `task`, `role`, `train_size`, `seed`; `score` and `last`: the
+        headline `metric` at its best and at its last evaluation; every other metric at the best
+        one; `baseline/<metric>`: the best constant answer.
         """
         return self._material.results.downstream.rename({"best": "score"})
 

@@ -128,6 +128,17 @@ class Sweep(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _unlike_roles(self) -> Self:
+        filled: dict[str, str] = {}
+        for name, task in self.tasks.items():
+            if task.role and (other := filled.setdefault(task.role, name)) != name:
+                raise fault(
+                    f"{other!r} has the role {task.role!r} too; one task can stand for it",
+                    "tasks", name, "role",
+                )  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
     def _tunable(self) -> Self:
         if self.tune:
             check_tuning(self.tune, self.methods, self.search)

@@ -3,10 +3,12 @@
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import get_args
 
 import polars as pl
 
 from tamt_ray.analysis.claims.evidence import Evidence
+from tamt_ray.tasks.base import TaskRole
 
 ROLES = {name: name for name in ("random", "omp", "imp", "tamt_mlm", "tamt_kd", "tamt_mlm_kd")}
 SEEDS = (1, 2, 3)
@@ -26,7 +28,8 @@ _COSTS = {"sparsity": pl.Float64, "method": pl.String, "imp_seconds": pl.Float64
           "seconds_high": pl.Float64, "reached": pl.Float64, "device": pl.String}  # fmt: skip
 
 EMPTY = Evidence(
-    family="bert", roles=ROLES, random_init={}, task="t", runs=pl.DataFrame(schema=_RUNS),
+    family="bert", roles=ROLES, random_init={}, task="t",
+    tasks={role: role for role in get_args(TaskRole)}, runs=pl.DataFrame(schema=_RUNS),
     reduced=pl.DataFrame(schema=_RUNS), losses=pl.DataFrame(schema=_LOSSES),
     points=pl.DataFrame(schema=POINTS), distances=pl.DataFrame(schema=_DISTANCES),
     costs=pl.DataFrame(schema=_COSTS),

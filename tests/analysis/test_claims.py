@@ -131,6 +131,13 @@ def test_statements_about_a_model_are_asked_of_that_model() -> None:
     assert len({claim for claim, _, _ in alone}) == len(CLAIMS)
 
 
+def test_a_model_without_a_role_is_in_no_claim() -> None:
+    nobody = replace(EMPTY, family=None)
+    assert judge_claims({"mine": nobody}) == []
+    assert {m for _, m, _ in judge_claims({"mine": nobody, "mini": EMPTY})} == {"mini", None}
+    assert claims_tasks.no_gain_on_rte(replace(EMPTY, tasks={})).why == "no task has `role: rte`"
+
+
 @pytest.mark.parametrize(
     ("family", "of_paper", "verdict"),
     [("bert", True, "contradicted"), ("bert", False, "does not hold here"),

@@ -55,21 +55,6 @@ def scores(outcome: Finetuned, task: Task) -> dict[str, float]:
     return led_by(task.metric, outcome.metrics)
 
 
-def test_bfloat16_rounds_and_learns_the_same(
-    finetuner: Finetuner, model: Model, write_task: WriteTask, sentiment: Rows
-) -> None:
-    rows = sentiment(160, 1), sentiment(60, 2)
-    task = write_task("classification", *rows, batch_size=16, epochs=4)
-    short = task.model_copy(update={"precision": "bfloat16"})
-    exact, rounded = (
-        [value for _, name, value in curves(finetuner.run(model, each, 1, None)) if name == "loss"]
-        for each in (task, short)
-    )
-    assert exact != rounded
-    # bfloat16 has 8 bits; a step at another rate moves the loss by far more.
-    assert rounded == pytest.approx(exact, rel=0.05, abs=0.02)
-
-
 def test_a_toy_task_is_learned(
     finetuner: Finetuner, model: Model, write_task: WriteTask, sentiment: Rows
 ) -> None:
@@ -182,6 +167,23 @@ def test_pruned_weights_stay_zero_and_kept_ones_move(
         moved = trained[name] != matrices[name]
         assert moved[mask[name]].float().mean() > 0.99, name
     assert curves(outcome) != curves(finetuner.run(model, decayed, 1, None))
+
+
+def test_precision_changes_a_fine_tune_by_rounding_only(
+    finetuner: Finetuner, model: Model, toy: Task, matrices: dict[str, torch.Tensor]
+) -> None:
+    """TF32 exists on GPUs only: on a CPU its curves are those of float32 to the bit."""
+    found = {}
+    mask = Mask.by_magnitude(matrices, 0.5)
+    for precision in ("float32", "tf32", "bfloat16"):
+        outcome = finetuner.run(model, toy.model_copy(update={"precision": precision}), 1, mask)
+        assert outcome.metrics["pruned_nonzero"] == 0
+        found[precision] = curves(outcome)
+    assert found["tf32"] == found["float32"]
+    assert found["bfloat16"] != found["float32"]
+    first = [next(value for _, name, value in curve if name == "loss") for curve in found.values()]
+    assert first[2] == pytest.approx(first[0], rel=0.02)
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_a_moved_pruned_weight_is_an_error(

@@ -92,7 +92,8 @@ SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
     ),
     "pretrain_eval": (
         {"kind": "pretrain_eval", "model": MODEL, "text": VALIDATION, "objectives": [MLM, KD],
-         "evaluation": {"batch_size": 16, "seed": 0}, "mask": None, "head": None},
+         "evaluation": {"batch_size": 16, "seed": 0, "precision": "float32"},
+         "mask": None, "head": None},
         '{"evaluation":{},"kind":"pretrain_eval","model":{"source":"dir:m"},"objectives":'
         '[{"objective":"mlm"},{"objective":"kd"}],"text":{"table":{"source":"dir:b.txt"}},'
         '"version":2}',

@@ -7,8 +7,9 @@ from enum import Enum
 import polars as pl
 
 from tamt_ray.analysis.claims import losses, masks, models, scores, sizes, steps, tasks
-from tamt_ray.analysis.claims.evidence import Evidence, Family
+from tamt_ray.analysis.claims.evidence import Evidence
 from tamt_ray.analysis.claims.verdict import Finding
+from tamt_ray.values.model import ModelRole
 
 
 class Rule(Enum):
@@ -67,7 +68,7 @@ class Claim:
     statistic: str
     rule: Rule
     test: Callable[[Evidence], Finding]
-    family: Family | None = None
+    family: ModelRole | None = None
     """The model of the paper that it is about; None: both."""
     elsewhere: bool = False
     """Whether it is tested on the other kind of model, too."""
@@ -200,12 +201,14 @@ Judged = list[tuple[Claim, str | None, Finding]]
 
 
 def judge_claims(evidence: Mapping[str, Evidence]) -> Judged:
-    """Each statement with the models it is about and what their data say.
+    """Test each statement on the models that stand for those it is about.
 
-    A statement that is tested on a kind of model that the sweep lacks has None in place of a model.
+    A statement about a model that the sweep lacks has None in place of a model. Models without a
+    role are left out; with no other there are no statements.
     """
     found: Judged = []
-    for claim in CLAIMS:
+    evidence = {name: each for name, each in evidence.items() if each.family}
+    for claim in CLAIMS if evidence else ():
         models = [
             name
             for name, e in evidence.items()

@@ -168,6 +168,7 @@ class UnitRunner:
             seed=config.evaluation.seed,
             batch_size=config.evaluation.batch_size,
             device=self._team.device,
+            precision=config.evaluation.precision,
         )
         return UnitResult(losses, {}, bench.sources)
 
