@@ -16,6 +16,7 @@ from tamt_ray.finetune.batches import collate, epoch_batches, evaluation_batches
 from tamt_ray.finetune.model import Network
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import Examples
+from tamt_ray.tasks.metrics.base import Predictions
 from tamt_ray.tasks.scores import Evaluation
 from tamt_ray.values.training import Precision
 
@@ -120,16 +121,18 @@ def _evaluate(
     network: Network, validation: Sequence[Examples], task: Task, device: torch.device, step: int
 ) -> Evaluation:
     metrics: dict[str, float] = {}
+    first: Predictions | None = None
     for number, data in enumerate(validation, start=1):
         found = outputs(network, data, _EVALUATION_FACTOR * task.batch_size, device, task.precision)
         if not all(np.isfinite(row).all() for row in found):
             raise NonFiniteLossError(step, float("nan"))
         suffix = "" if number == 1 else f"_{number}"
         predictions = data.predictions(found)
+        first = first or predictions
         metrics |= {
             f"{name}{suffix}": kind.compute(predictions) for name, kind in task.measured.items()
         }
-    return Evaluation(step, metrics)
+    return Evaluation(step, metrics, first)
 
 
 def _mean_loss(pending: list[Tensor], last: int) -> float:

@@ -32,7 +32,7 @@ EMPTY = Evidence(
     tasks={role: role for role in get_args(TaskRole)}, runs=pl.DataFrame(schema=_RUNS),
     reduced=pl.DataFrame(schema=_RUNS), losses=pl.DataFrame(schema=_LOSSES),
     points=pl.DataFrame(schema=POINTS), distances=pl.DataFrame(schema=_DISTANCES),
-    costs=pl.DataFrame(schema=_COSTS),
+    costs=pl.DataFrame(schema=_COSTS), stsb_costs=pl.DataFrame(schema=_COSTS),
 )  # fmt: skip
 
 Name = tuple[str, float] | tuple[str, float, int | None]
@@ -186,7 +186,10 @@ def similar(sparsity: float, values: Mapping[int, tuple[float, float]]) -> Maker
 
 
 def costs(
-    of: str, values: Mapping[int, tuple[float, float, float]], sparsity: float = 0.7
+    of: str,
+    values: Mapping[int, tuple[float, float, float]],
+    sparsity: float = 0.7,
+    table: str = "costs",
 ) -> Maker:
     def make(sign: int) -> Evidence:
         ratio, low, high = values[sign]
@@ -195,7 +198,7 @@ def costs(
             "reached": 1.0, "device": "gpu", f"{of}_ratio": ratio, f"{of}_low": low,
             f"{of}_high": high,
         }  # fmt: skip
-        return replace(EMPTY, costs=pl.DataFrame([found], schema=_COSTS))
+        return replace(EMPTY, **{table: pl.DataFrame([found], schema=_COSTS)})
 
     return make
 

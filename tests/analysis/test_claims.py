@@ -90,6 +90,7 @@ MAKERS: dict[Callable[[Evidence], Finding], Maker] = {
     claims_masks.iterations_ratio: costs("iterations", ABOUT),
     claims_masks.time_ratio: costs("seconds", ABOUT),
     claims_masks.kd_is_slower_at_eighty: costs("iterations", SLOWER, 0.8),
+    claims_masks.kd_is_quicker_on_stsb: costs("iterations", QUICKER, 0.8, "stsb_costs"),
     claims_masks.mlm_masks_move_away: moving_away,
     claims_masks.imp_and_tamt_mlm_differ_most: furthest_pair,
 }

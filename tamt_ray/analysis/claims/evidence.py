@@ -46,6 +46,8 @@ class Evidence:
     """Between masks (`distances.distances`)."""
     costs: pl.DataFrame
     """What TAMT needs for IMP's best (`search_cost.search_costs`)."""
+    stsb_costs: pl.DataFrame
+    """The same by the scores of STS-B alone."""
     leading: str = ""
     """What stands for all tasks where the paper looks into the search, if not `task`: `points` are
     of it, and in a union of sweeps some methods have no other average."""
@@ -119,6 +121,7 @@ def gather_evidence(material: ReportData) -> dict[str, Evidence]:
     tables = {
         "runs": every, "reduced": reduced, "losses": material.results.pretrain,
         "points": points, "distances": material.distances, "costs": costs,
+        "stsb_costs": search_costs(downstream.filter(pl.col("role") == "stsb"), pairs),
     }  # fmt: skip
     each = {
         name: Evidence(
