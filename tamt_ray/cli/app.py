@@ -82,10 +82,25 @@ def run(
 
 
 @app.command()
-def plan(file: File, as_json: AsJson = False, only: Only = None, settings: Set = None) -> None:
+def plan(
+    file: File,
+    as_json: AsJson = False,
+    only: Only = None,
+    power: Annotated[
+        bool, typer.Option("--power", help="Say how many seeds it takes to see one point, from "
+                           "the variance of the runs that are done.")
+    ] = False,
+    settings: Set = None,
+) -> None:  # fmt: skip
     """Say what would run, and what it would cost."""
     with exit_on_error():
-        print_plan(open_sweep(file, only, overrides=settings), as_json)
+        opened = open_sweep(file, only, overrides=settings)
+        if power:
+            from tamt_ray.cli.power import print_power
+
+            print_power(opened, as_json)
+            return
+        print_plan(opened, as_json)
 
 
 @app.command()
@@ -237,6 +252,21 @@ def export(
         searches = [i for i, record in opened.records.items() if record.kind == "search"]
         write_out(opened, one(opened, unit, searches), to)
         out.print(str(to))
+
+
+@app.command()
+def publish(
+    file: File,
+    to: Annotated[Path, typer.Argument(help="A folder; it becomes a store of records alone.")],
+    settings: Set = None,
+) -> None:
+    """Write the records out without masks and curves, for a repository: their numbers stay, and
+    units that need a mask search it again, which must then come out the same."""
+    with exit_on_error():
+        from tamt_ray.cli.publish import publish as write
+
+        opened = open_sweep(file, overrides=settings)
+        out.print(f"{write(opened, to)} records in {to}")
 
 
 @app.command()

@@ -182,9 +182,10 @@ def put_aside(opened: SweepContext, damaged: tuple[Damage, ...] | list[Damage], 
 
 
 def _sound(opened: SweepContext, say: Say) -> SweepContext:
-    """Without the results whose files another unit is about to read and could not.
+    """Without the results whose files another unit is about to read and could not: damaged ones,
+    and published ones that came without.
 
-    A unit set aside here needs its own parents, which are then looked at in turn.
+    Such a unit needs its own parents, which are then looked at in turn.
     """
     records, checked = dict(opened.records), set[str]()
     while True:
@@ -201,5 +202,5 @@ def _sound(opened: SweepContext, say: Say) -> SweepContext:
         checked |= needed
         damaged = opened.store.verify(records[unit_id] for unit_id in needed)
         put_aside(opened, damaged, say)
-        for damage in damaged:
-            records.pop(damage.id, None)
+        for unit_id in [damage.id for damage in damaged] + [u for u in needed if records[u].bare]:
+            records.pop(unit_id, None)

@@ -63,7 +63,7 @@ def shelf_of(opened: SweepContext) -> ArtifactReader:
 
     def history(unit_id: str) -> pl.DataFrame | None:
         record = records[unit_id]
-        if _CURVES not in record.artifacts:
+        if _CURVES not in record.artifacts or record.bare:
             return None
         data = store.artifact(record, _CURVES)
         return pl.read_parquet(io.BytesIO(data), columns=["step", "name", "value"])
