@@ -216,7 +216,7 @@ class Store:
             raise DamagedError(self.uri, path, why if record.bare else "it is missing") from error
         if hashlib.sha256(data).hexdigest() != record.artifacts[name].sha256:
             raise DamagedError(
-                self.uri, path, "its content does not match the sha256 in its record"
+                self.uri, path, "it does not have the content its record vouches for"
             )
         return data
 
