@@ -1,7 +1,7 @@
 """The training loop."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,11 +16,10 @@ from tamt_ray.finetune.batches import collate, epoch_batches, evaluation_batches
 from tamt_ray.finetune.model import Network
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import Examples
+from tamt_ray.tasks.metrics.base import Predictions
 from tamt_ray.tasks.scores import Evaluation
+from tamt_ray.values.base import OnProgress
 from tamt_ray.values.training import Precision
-
-Progress = Callable[[int, int], None]
-"""Called with the steps done and the steps in all, every few steps."""
 
 _LOG_EVERY = 10
 """Steps between two looks at the loss; on a GPU each look waits for the device."""
@@ -28,7 +27,7 @@ _EVALUATION_FACTOR = 4
 """Without gradients this many times a training batch fits."""
 
 
-def train(
+def fine_tune(
     network: Network,
     data: Examples,
     validation: Sequence[Examples],
@@ -36,7 +35,7 @@ def train(
     seed: int,
     device: torch.device,
     history: History,
-    progress: Progress | None,
+    progress: OnProgress | None,
 ) -> list[Evaluation]:
     """Train in place; the evaluations in order, the last one after the last step.
 
@@ -120,16 +119,18 @@ def _evaluate(
     network: Network, validation: Sequence[Examples], task: Task, device: torch.device, step: int
 ) -> Evaluation:
     metrics: dict[str, float] = {}
+    first: Predictions | None = None
     for number, data in enumerate(validation, start=1):
         found = outputs(network, data, _EVALUATION_FACTOR * task.batch_size, device, task.precision)
         if not all(np.isfinite(row).all() for row in found):
             raise NonFiniteLossError(step, float("nan"))
         suffix = "" if number == 1 else f"_{number}"
         predictions = data.predictions(found)
+        first = first or predictions
         metrics |= {
             f"{name}{suffix}": kind.compute(predictions) for name, kind in task.measured.items()
         }
-    return Evaluation(step, metrics)
+    return Evaluation(step, metrics, first)
 
 
 def _mean_loss(pending: list[Tensor], last: int) -> float:
