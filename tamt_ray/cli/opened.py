@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tamt_ray.cli.speech import warn
-from tamt_ray.plan.expand import AmbiguityError, Plan, expand
+from tamt_ray.plan.expand import Plan, PlanError, expand
 from tamt_ray.plan.status import Decision, decide, only
 from tamt_ray.spec.load import SpecError, load_sweep
 from tamt_ray.spec.plugins import refused
@@ -60,7 +60,7 @@ def open_sweep(
     sweep = load_sweep(file)
     try:
         plan = expand(sweep)
-    except AmbiguityError as error:
+    except PlanError as error:
         raise SpecError(f"{file}: {error}") from error
     if pattern:
         plan = only(plan, pattern)

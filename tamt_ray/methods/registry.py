@@ -1,11 +1,13 @@
 """The methods that a sweep file may name."""
 
+import re
 from collections.abc import Mapping
 
 import yaml
 
 from tamt_ray.methods.base import Method, Search
 from tamt_ray.values.base import fault
+from tamt_ray.values.pattern import UNSTRUCTURED
 from tamt_ray.values.plugin import Registry, tag
 from tamt_ray.values.recipe import Recipe
 
@@ -35,7 +37,11 @@ def method_entry(entry: object, recipe: object, number: int = 0) -> object:
         return entry
     word = entry["method"]
     kind = METHODS.classes.get(word)
-    named: dict[str, object] = {"name": word, "recipe": recipe, **entry}
+    named: dict[str, object] = {
+        "name": _label(word, entry.get("pattern")),
+        "recipe": recipe,
+        **entry,
+    }
     if kind is None:
         return named
     alias = kind.aliases.get(word, {})
@@ -46,6 +52,13 @@ def method_entry(entry: object, recipe: object, number: int = 0) -> object:
                     "methods", number, key)  # fmt: skip
     named["method"] = own
     return {**alias, **_defaults(kind, {**alias, **named}), **named}
+
+
+def _label(word: str, pattern: object) -> str:
+    """Return the default name of a method: `omp_2of4` for `omp` with the pattern 2:4."""
+    if not isinstance(pattern, str) or pattern == UNSTRUCTURED:
+        return word
+    return f"{word}_{re.sub(':', 'of' if pattern[0].isdigit() else '', pattern)}"
 
 
 def _defaults(kind: type[Method], entry: Mapping[str, object]) -> Mapping[str, object]:

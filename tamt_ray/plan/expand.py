@@ -57,12 +57,17 @@ class Plan:
         return frozenset(cell.unit for cell in self.cells if cell.kind == "search")
 
 
-class AmbiguityError(ValueError):
+class PlanError(ValueError):
+    """The sweep cannot be planned; the message says why."""
+
+
+class AmbiguityError(PlanError):
     """Two units would go by the same labels."""
 
 
 def expand(sweep: Sweep) -> Plan:
-    """Every unit of the sweep. Raises AmbiguityError where parts of a union contradict."""
+    """Every unit of the sweep. Raises AmbiguityError where parts of a union contradict, and
+    PlanError where a method leaves its pattern out of its searches."""
     grid = _Grid()
     terms = measured_terms(sweep)
     for part in sweep.parts or (sweep,):
@@ -110,6 +115,11 @@ def _fill(grid: _Grid, sweep: Sweep, name: str, model: Model, terms: tuple[Objec
     for method in sweep.methods:
         for asked in method.searches(seen):
             labels = _labels(name, method.name, asked)
+            if asked.compared and asked.search.pattern != method.pattern:
+                raise PlanError(
+                    f"{method.name} makes {asked.search.pattern} masks, not {method.pattern} ones; "
+                    "its class has to pass `pattern=self.pattern` to its searches"
+                )
             unit_id = grid.add(asked.search, labels, asked.compared)
             if asked.compared:
                 subnetworks.append((unit_id, labels))
