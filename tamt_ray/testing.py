@@ -48,7 +48,7 @@ from tamt_ray.values.identity import identity
 from tamt_ray.values.plugin import HEAVY
 
 Entry = str | Mapping[str, object]
-_WORDS = 40
+_WORDS = 43
 _SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]",
             "mask_token": "[MASK]"}  # fmt: skip
 _SAME_BITS = 0.98

@@ -16,6 +16,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 _SLACK = 0.005
 """By how much a whole number of units may miss the sparsity of a comparison."""
+_LEAVE_OUT = 'leave it out with the model\'s `prune`, as in `prune: ["*layer*"]`'
 _ATTENTION = re.compile(r"(.*)\b(?:attention|attn)\.(.*)")
 _OUTPUT = re.compile(r"(?:output\.dense|out_lin|attn\.o|Wo|lin2)\.weight$")
 """Ends of the names of matrices whose columns, not rows, belong to heads or neurons."""
@@ -39,7 +40,8 @@ class _Part:
         """Return the matrix, [out, in], with the value of its unit at every weight."""
         for axis in self.within:
             units = units.unsqueeze(axis)
-        return units.expand(self.shape).reshape(sides)
+        # Weights of a neuron would share one number in memory.
+        return units.expand(self.shape).reshape(sides).contiguous()
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,9 @@ def _within_matrices(
     for name, (rows, columns) in shapes.items():
         high, wide = form.block or (1, form.of[1] if form.of else 1)
         if rows % high or columns % wide:
-            raise ValueError(f"pattern {pattern} does not divide {name}, {rows} x {columns}")
+            raise ValueError(
+                f"pattern {pattern} does not divide {name}, {rows} x {columns}; {_LEAVE_OUT}"
+            )
         if form.of:
             groups = rows * columns // wide
             yield name, _Pool((_Part(name, (groups, wide)),), groups, 1)
@@ -197,10 +201,7 @@ def _structures(shapes: Shapes, heads: int) -> Iterator[tuple[str, _Pool]]:
         elif other:
             layers.setdefault(f"{other[1]}neurons", []).append(name)
         else:
-            raise ValueError(
-                f"pattern {pattern} has no heads or neurons in {name}; leave it out with the "
-                'model\'s `prune`, as in `prune: ["*layer*"]`'
-            )
+            raise ValueError(f"pattern {pattern} has no heads or neurons in {name}; {_LEAVE_OUT}")
     for place, names in layers.items():
         outer = [name for name in names if _OUTPUT.search(name)]
         if len(outer) != 1 or len(names) < 2:
