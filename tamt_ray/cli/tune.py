@@ -14,6 +14,7 @@ from tamt_ray.cli.tables import frame_table
 from tamt_ray.plan.cost import gpu_seconds
 from tamt_ray.plan.tuning import Outcome, Study, Trial, folder_of, steps_at_most, studies
 from tamt_ray.plan.unit import Unit
+from tamt_ray.spec.load import line_of
 from tamt_ray.store.lease import Lease
 from tamt_ray.store.store import Store
 from tamt_ray.store.trouble import HeldError, LeaseLostError
@@ -126,7 +127,8 @@ def _execute(opened: SweepContext, lease: Lease, request: "Request", talk: Conso
     try:
         check(sweep.model_copy(update={"tasks": {}}))
     except PreflightError as error:
-        talk.print(f"{opened.file}: {error}", style="red", markup=False, soft_wrap=True)
+        where = line_of(opened.file, error.at) if error.at else opened.file
+        talk.print(f"{where}: {error}", style="red", markup=False, soft_wrap=True)
         return 2
     storage = open_storage(store, sweep.name)
     tracker = TuningTracker(sweep, lambda: outcomes(sweep, store, storage))

@@ -22,7 +22,14 @@ from tamt_ray.values.table import Table
 
 
 class PreflightError(ValueError):
-    """The sweep cannot run as it is written; the message names the place in the file."""
+    """The sweep cannot run as it is written; the message names the place in the file.
+
+    `at`: the keys that lead to it, where its line is known.
+    """
+
+    def __init__(self, message: str, *at: str | int) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 def check(sweep: Sweep, searches: Collection[tuple[str, Search]] = ()) -> dict[str | Table, str]:
@@ -68,7 +75,7 @@ def _check_patterns(sweep: Sweep, model: LanguageModel) -> None:
     """Raise PreflightError for a pattern that does not divide the matrices of a model."""
     shapes = {name: tuple(weight.shape) for name, weight in model.dense.items()}
     for part in sweep.parts or (sweep,):
-        for method in part.methods:
+        for number, method in enumerate(part.methods):
             if method.pattern == UNSTRUCTURED:
                 continue
             try:
@@ -76,7 +83,9 @@ def _check_patterns(sweep: Sweep, model: LanguageModel) -> None:
                 for sparsity in part.sparsities:
                     Layout(shapes, method.pattern).check(sparsity)
             except ValueError as error:
-                raise PreflightError(f"methods.{method.name}.pattern: {error}") from error
+                # The parts of a union stand in files of their own.
+                at = () if sweep.parts else ("methods", number, "pattern")
+                raise PreflightError(f"method {method.name!r}: {error}", *at) from error
 
 
 def _nothing(unit: str, name: str) -> bytes:
