@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 TABLE = {"split": None, "delimiter": None, "header": True, "encoding": "utf-8", "part": "all",
          "tail": 0.1}  # fmt: skip
 MODEL = {"source": "dir:m", "head": None, "prune": ["*"], "pooler": False, "pooling": "native",
-         "parameters": 110e6}  # fmt: skip
+         "parameters": 110e6, "role": None}  # fmt: skip
 TEXT = {"column": "text", "form": "blocks", "block_size": 512, "limit": None,
         "mlm_probability": 0.15, "one_token": False}  # fmt: skip
 TRAIN = {"table": {"source": "dir:a.txt", **TABLE}, **TEXT}
@@ -43,7 +43,7 @@ MLM = {"objective": "mlm", "weight": 1.0}
 KD = {"objective": "kd", "weight": 1.0, "pads": False, "teacher_dropout": False}
 TASK = {
     "train": {"source": "dir:s.csv", **TABLE}, "validation": [{"source": "dir:t.csv", **TABLE}],
-    "max_train": None, "max_validation": None, "reduced": {}, "weight_decay": 0.0, "eps": 1e-8,
+    "role": None, "max_train": None, "max_validation": None, "reduced": {}, "weight_decay": 0.0, "eps": 1e-8,
     "clip": 1.0, "precision": "float32",
 }  # fmt: skip
 GLUE = {
