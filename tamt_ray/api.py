@@ -198,11 +198,11 @@ class Results:
     @cached_property
     def _material(self) -> ReportData:
         opened = self._opened
-        return gather(opened.sweep, opened.plan, opened.records, opened.failures, shelf_of(opened))
+        return gather(opened.grid, opened.plan, opened.records, opened.failures, shelf_of(opened))
 
     def _search(self, method: str, sparsity: float, seed: int | None, model: str | None) -> Unit:
         """Return the one search of the main results that is meant and done."""
-        methods = [entry.name for entry in self._opened.sweep.methods]
+        methods = [entry.name for entry in self._opened.grid.methods]
         if method not in methods:
             raise LookupError(f"there is no method {method!r}{nearest(method, methods)}")
         units, records = self._opened.plan.units, self._opened.records

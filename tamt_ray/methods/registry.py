@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import get_args
 
 import yaml
 
@@ -21,6 +22,7 @@ def _names(kind: type[Method]) -> tuple[str, ...]:
     return *tag(kind, "method"), *kind.aliases
 
 
+_RECIPES: tuple[Recipe, ...] = get_args(Recipe)
 METHODS: Registry[Method] = Registry("tamt_ray.methods", "tamt_ray.methods", Method, _names)
 
 
@@ -58,11 +60,11 @@ def _label(word: str, pattern: object) -> str:
     """Return the default name of a method: `omp_2of4` for `omp` with the pattern 2:4."""
     if not isinstance(pattern, str) or pattern == UNSTRUCTURED:
         return word
-    return f"{word}_{re.sub(':', 'of' if pattern[0].isdigit() else '', pattern)}"
+    return f"{word}_{re.sub(':', 'of' if pattern[:1].isdigit() else '', pattern)}"
 
 
 def _defaults(kind: type[Method], entry: Mapping[str, object]) -> Mapping[str, object]:
-    recipe: Recipe | None = {"paper": "paper", "released_code": "released_code"}.get(  # pyright: ignore
-        str(entry["recipe"])
-    )
-    return kind.defaults(recipe, entry) if recipe else {}
+    for recipe in _RECIPES:
+        if recipe == entry["recipe"]:
+            return kind.defaults(recipe, entry)
+    return {}

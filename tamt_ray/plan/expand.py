@@ -1,6 +1,6 @@
 """The grid of a sweep as units, shared ones once, parents before children."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tamt_ray.objectives.base import Objective
@@ -43,6 +43,19 @@ class Plan:
             for unit in self.units.values()
             if isinstance(unit.config, Search) and unit.config.files
         )
+
+    def part(self, wanted: Container[str]) -> "Plan":
+        """Return the units with these ids, all that these need, and their cells."""
+        needed: set[str] = set()
+        for unit in reversed(list(self.units.values())):
+            if unit.id in wanted or unit.id in needed:
+                needed |= {unit.id, *unit.needs}
+        units = {unit_id: unit for unit_id, unit in self.units.items() if unit_id in needed}
+        cells: dict[Kind, dict[Cell, str]] = {
+            kind: {cell: unit_id for cell, unit_id in each.items() if unit_id in units}
+            for kind, each in self.cells.items()
+        }
+        return Plan(units, cells, self.select)
 
     @property
     def masks(self) -> frozenset[str]:

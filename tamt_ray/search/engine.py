@@ -18,7 +18,7 @@ from tamt_ray.objectives.base import Objective
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
 from tamt_ray.search.mlm_corruption import Corrupted, Stream, join
-from tamt_ray.search.optimizer import clip_gradients, make_optimizer
+from tamt_ray.search.optimizer import clip_gradients, make_optimizer, set_rates
 from tamt_ray.search.state import Checkpointer, Stateful, TrainingState
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.optimizer import Optimizer
@@ -79,7 +79,8 @@ class Engine:
         self._settings = settings
         self._team = team
         self._parameters = list(inner.parameters())
-        self._optimizer = make_optimizer(self._parameters, settings.optimizer)
+        head = loss.model.head_parameters().values()
+        self._optimizer = make_optimizer(self._parameters, settings.optimizer, head)
         self._recent: list[tuple[int, Tensor]] = []
 
     def run(self, progress: Progress | None = None, *, until: int | None = None) -> None:
@@ -93,9 +94,8 @@ class Engine:
         self._loss.train()
         begun = time.perf_counter() - self.history.seconds
         while self.step < steps:
-            rate = optimizer.lr * max(0.0, 1 - self.step / training.decay_steps)
-            for group in self._optimizer.param_groups:
-                group["lr"] = rate
+            share = max(0.0, 1 - self.step / training.decay_steps)
+            set_rates(self._optimizer, share)
             with phase("data"):
                 blocks = self._stream.batch(self.step)
             with phase("forward and backward"), matrix_products(training.precision):
@@ -112,7 +112,7 @@ class Engine:
             loss = torch.stack([v * self._weights[name] for name, v in terms.items()]).sum()
             self._recent.append((self.step, loss))
             if self.step == 1 or self.step % training.log_every == 0 or self.step == steps:
-                self._log(rate, {"loss": loss, **terms})
+                self._log(optimizer.lr * share, {"loss": loss, **terms})
             if self.step % _CHECK_EVERY == 0 or self.step == steps:
                 self._check_recent()
                 self._team.check_same([*self._loss.parameters(), *self._parameters], self.step)

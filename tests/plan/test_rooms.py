@@ -40,8 +40,8 @@ INNER: dict[str, list[set[str]]] = {
         {"worker"},
         {"gang", "fleet"},
         {"cluster"},
-        {"aggregator", "lanes", "preflight", "profile", "signals", "sources"},
-        {"tuning", "driver"},
+        {"aggregator", "lanes", "preflight", "profile", "proposer", "signals", "sources"},
+        {"driver"},
     ],
     "analysis": [
         {"results", "artifacts", "roles", "tuning"},
@@ -64,6 +64,7 @@ LIVES_IN: dict[str, set[str]] = {
     "typer": {"cli"},
     "rich": {"cli"},
     "matplotlib": {"analysis"},
+    "optuna": {"execution"},
 }
 """The only rooms that may import a library when they are loaded."""
 COMPUTES_WITH: dict[str, set[str]] = {
