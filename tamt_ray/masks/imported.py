@@ -13,7 +13,7 @@ from tamt_ray.masks.mask import Mask
 from tamt_ray.values.pattern import UNSTRUCTURED
 
 _SLACK = 0.005
-"""By how much the sparsity of a file may miss the one it is compared at."""
+"""Largest difference between the sparsity of a file and that of its cell."""
 _SUFFIX = "_mask"
 
 

@@ -70,7 +70,7 @@ class MaskedWeights:
         }
         self.scores = {name: nn.Parameter(scores) for name, scores in layout.spread(starts).items()}
         self._fixed = {name: keep for name, keep in first.items() if name not in self.scores}
-        """What is masked but not trained: the pooler."""
+        """Masks of matrices without trained scores: the pooler's."""
         matrices = Matrices(
             self.scores,
             self._dense,
@@ -149,7 +149,7 @@ class MaskedWeights:
         return {"density": kept / sum(weight.numel() for weight in self._dense.values())}
 
     def state(self) -> dict[str, Tensor]:
-        """What the mask depends on beside the scores: the steps done and every standing φ."""
+        """Return the mask's state beside the scores: the steps done and every current φ."""
         return {"step": torch.tensor(self._step), **self._thresholds}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
