@@ -17,7 +17,7 @@ from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.tasks.base import Task
-from tamt_ray.values.pattern import UNSTRUCTURED, Form
+from tamt_ray.values.pattern import UNSTRUCTURED, PatternForm
 from tamt_ray.values.table import Table
 
 
@@ -79,7 +79,7 @@ def _check_patterns(sweep: Sweep, model: LanguageModel) -> None:
             if method.pattern == UNSTRUCTURED:
                 continue
             try:
-                model.check_heads(Form.read(method.pattern).heads)
+                model.check_heads(PatternForm.read(method.pattern).heads)
                 for sparsity in part.sparsities:
                     Layout(shapes, method.pattern).check(sparsity)
             except ValueError as error:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from tamt_ray.masks.pruner import Matrices, Pruner
 from tamt_ray.masks.select import CountZeros, keep_largest, keep_largest_of_rows, zeros_at
-from tamt_ray.values.pattern import Form, Per, clash
+from tamt_ray.values.pattern import PatternForm, Per, clash
 
-Shapes = Mapping[str, tuple[int, ...]]
+_Shapes = Mapping[str, tuple[int, ...]]
 
 _SLACK = 0.005
 """By how much a whole number of units may miss the sparsity of a comparison."""
@@ -72,12 +72,12 @@ class Layout:
     With `per: model` all units make one group.
     """
 
-    def __init__(self, shapes: Shapes, pattern: str, per: Per = "matrix") -> None:
+    def __init__(self, shapes: _Shapes, pattern: str, per: Per = "matrix") -> None:
         """`shapes` [out, in] by name. Raises ValueError for a shape that does not divide."""
         self.pattern = pattern
         self._shapes = {name: tuple(shape) for name, shape in shapes.items()}
         self._whole = per == "model"
-        form = Form.read(pattern)
+        form = PatternForm.read(pattern)
         if complaint := clash(pattern, per):
             raise ValueError(complaint)
         self._pools = dict(
@@ -147,7 +147,7 @@ class Layout:
     def check_mask(self, mask: Mapping[str, Tensor]) -> None:
         """Raise ValueError for a mask that breaks the pattern: a unit that is not whole, or another
         number of weights than n in m."""
-        form = Form.read(self.pattern)
+        form = PatternForm.read(self.pattern)
         for name, shares in self.pool({name: keep.float() for name, keep in mask.items()}).items():
             sound = (shares == shares.round()).all()
             if form.of:
@@ -169,7 +169,7 @@ class PatternPruner(Pruner):
 
 
 def _within_matrices(
-    shapes: Shapes, form: Form, pattern: str, per: Per
+    shapes: _Shapes, form: PatternForm, pattern: str, per: Per
 ) -> Iterator[tuple[str, _Pool]]:
     """Yield the pool of each matrix, whose units lie in it."""
     for name, (rows, columns) in shapes.items():
@@ -188,7 +188,7 @@ def _within_matrices(
         yield name, _Pool((part,), rows // high if per == "row" else 1, high * wide)
 
 
-def _structures(shapes: Shapes, heads: int) -> Iterator[tuple[str, _Pool]]:
+def _structures(shapes: _Shapes, heads: int) -> Iterator[tuple[str, _Pool]]:
     """Yield the pools of heads and neurons of each layer."""
     pattern = f"heads:{heads}"
     layers: dict[str, list[str]] = {}

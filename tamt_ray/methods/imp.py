@@ -15,7 +15,7 @@ from tamt_ray.objectives.base import Objective
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.values.base import Count, Fraction
 from tamt_ray.values.identity import identity
-from tamt_ray.values.pattern import Form, at
+from tamt_ray.values.pattern import PatternForm, at
 from tamt_ray.values.recipe import Defaults, Recipe
 
 _WEIGHTS = "weights.safetensors"
@@ -119,7 +119,7 @@ class Imp(TrainedMethod):
                     f"choose a step that divides it",
                     "step",
                 )
-        form = Form.read(self.pattern)
+        form = PatternForm.read(self.pattern)
         if form.of and abs(self.step * form.of[1] - round(self.step * form.of[1])) > 1e-6:
             raise fault(
                 f"a level of {self.step} prunes no whole number of {form.of[1]} weights; pattern "

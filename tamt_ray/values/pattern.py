@@ -13,7 +13,7 @@ its rows (outputs), or all matrices."""
 
 
 @dataclass(frozen=True)
-class Form:
+class PatternForm:
     """A pattern taken apart; all fields are None for an unstructured mask."""
 
     of: tuple[int, int] | None = None
@@ -42,7 +42,7 @@ class Form:
 
 
 def _is_pattern(pattern: str) -> str:
-    Form.read(pattern)
+    PatternForm.read(pattern)
     return pattern
 
 
@@ -54,7 +54,7 @@ feed-forward layers."""
 
 def at(pattern: str, sparsity: float) -> str:
     """Return the pattern of a mask on the way to this one: 3:4 at 0.25 on the way to 2:4."""
-    form = Form.read(pattern)
+    form = PatternForm.read(pattern)
     if form.of is None:
         return pattern
     m = form.of[1]
@@ -63,7 +63,7 @@ def at(pattern: str, sparsity: float) -> str:
 
 def clash(pattern: str, per: Per) -> str | None:
     """Return the complaint about weights that a pattern cannot be ranked by; None where it can."""
-    form = Form.read(pattern)
+    form = PatternForm.read(pattern)
     if form.of and per == "model":
         return f"pattern {pattern} is ranked in groups of {form.of[1]} weights, not per model"
     if form.heads and per == "row":
@@ -76,7 +76,7 @@ def misfit(pattern: str, sparsity: float) -> str | None:
 
     Shapes are not known yet: `Layout.check` counts heads, neurons and blocks.
     """
-    form = Form.read(pattern)
+    form = PatternForm.read(pattern)
     if form.of is None:
         return None
     n, m = form.of
