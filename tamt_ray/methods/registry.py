@@ -7,7 +7,7 @@ import yaml
 
 from tamt_ray.methods.base import Method, Search
 from tamt_ray.values.base import fault
-from tamt_ray.values.plugin import Registry, tag
+from tamt_ray.values.plugin import Registry, literal_values
 from tamt_ray.values.recipe import Recipe
 
 
@@ -16,8 +16,8 @@ def _names(kind: type[Method]) -> tuple[str, ...]:
     unit = getattr(kind, "unit", None)
     if not isinstance(unit, type) or not issubclass(unit, Search):
         raise ValueError(f"{kind.__name__} needs `unit: ClassVar[type[Search]]`")
-    tag(unit, "method")
-    return *tag(kind, "method"), *kind.aliases
+    literal_values(unit, "method")
+    return *literal_values(kind, "method"), *kind.aliases
 
 
 _RECIPES: tuple[Recipe, ...] = get_args(Recipe)
@@ -41,7 +41,7 @@ def method_entry(entry: object, recipe: object, number: int = 0) -> object:
     if kind is None:
         return named
     alias = kind.aliases.get(word, {})
-    own = tag(kind, "method")[0]
+    own = literal_values(kind, "method")[0]
     for key in alias.keys() & named.keys():
         told = yaml.safe_dump(dict(alias), default_flow_style=True).strip().strip("{}")
         raise fault(f"`{word}` stands for {told}; write `method: {own}` to choose another one",

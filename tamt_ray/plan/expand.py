@@ -28,7 +28,7 @@ class Plan:
     """A sweep as units."""
 
     units: Mapping[str, Unit]
-    """By id, parents before children."""
+    """Units by id, parents before children."""
     cells: Mapping[Kind, Mapping[Cell, str]]
     """Ids of the units that fill the grid; two cells may share one. A search that only leads to
     another one is a unit without a cell here."""
@@ -78,7 +78,7 @@ def expand(sweep: Sweep) -> Plan:
 
 
 class _Grid:
-    """What was asked for so far: shared units once, and each cell once."""
+    """The units and cells so far, each once."""
 
     def __init__(self) -> None:
         self.units: dict[str, Unit] = {}

@@ -17,7 +17,7 @@ from tamt_ray.spec.tuning import Value
 DIVERGED = "NonFiniteLossError"
 """Error of a trial whose loss is no number: an outcome of its values, not a failure."""
 
-State = Literal["running", "finished", "stopped", "diverged", "failed"]
+TrialState = Literal["running", "finished", "stopped", "diverged", "failed"]
 """`finished`: evaluated at the last rung; `stopped`: at an earlier one, and not (yet) chosen to go
 on; `diverged`: by a loss that is no number; `failed`: by an error."""
 
@@ -60,7 +60,7 @@ class Trial:
 
     number: int
     values: Mapping[str, Value]
-    state: State
+    state: TrialState
     rungs: tuple[Rung, ...] = ()
     error: str = ""
 
@@ -81,7 +81,7 @@ class Outcome:
         """Trials that are still to be drawn."""
         return 0 if self.blocked else max(0, self.study.tuning.trials - len(self.trials))
 
-    def state(self, *states: State) -> list[Trial]:
+    def state(self, *states: TrialState) -> list[Trial]:
         """Return the trials in one of these states."""
         return [trial for trial in self.trials if trial.state in states]
 
@@ -258,7 +258,7 @@ def _trial(
     if failed:
         problem = problems[failed[0]]
         diverged = all(problems[unit].error == DIVERGED for unit in failed)
-        state: State = "diverged" if diverged else "failed"
+        state: TrialState = "diverged" if diverged else "failed"
         return replace(trial, state=state, error=f"{problem.error}: {problem.message}")
     if len(rungs) == len(steps):
         return replace(trial, state="finished")

@@ -30,7 +30,7 @@ else:
     TaskEntry = TASKS.entry("kind")
 
 DENSE = "full"
-"""What the unpruned model is called in every table."""
+"""Name of the unpruned model in every table."""
 
 
 def _no_repeats(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -54,7 +54,7 @@ class Sweep(Frozen):
     mlflow: str = "sqlite:///mlflow.db"
     """MLflow tracking URI; credentials come from the environment only."""
     recipe: Recipe = "paper"
-    """Where the defaults of models and methods come from; a method may name its own."""
+    """Recipe whose defaults fill in settings of models and methods; a method may name its own."""
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     """The pre-trained encoders θ0, by name."""
     corpus: Corpus

@@ -21,7 +21,7 @@ _OF_SEARCH = ("batch_size", "decay_steps")
 
 
 class Domain(Frozen):
-    """The domain of one setting, in one of three forms; both ends of a range are included.
+    """The search space of one setting, in one of three forms; both ends of a range are included.
 
     A setting that is a whole number stays one.
     """

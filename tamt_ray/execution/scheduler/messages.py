@@ -127,7 +127,7 @@ class Resized:
 
 
 @dataclass(frozen=True)
-class Asked:
+class NodesRequested:
     """No node for units is up, so the autoscaler was asked for these."""
 
     nodes: str
@@ -172,7 +172,7 @@ Event = (
     | Diverged
     | Lost
     | Resized
-    | Asked
+    | NodesRequested
     | Extended
     | Stopping
     | Rebuilt
