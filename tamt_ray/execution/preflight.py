@@ -10,17 +10,26 @@ from tamt_ray.data.table import column, load_rows, name_of
 from tamt_ray.execution.worker.bench import UnitBench
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.file import MaskFileError
+from tamt_ray.masks.layout import Layout
 from tamt_ray.masks.matrices import UnsupportedModelError
 from tamt_ray.methods.base import Search
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.tasks.base import Task
+from tamt_ray.values.pattern import UNSTRUCTURED, PatternForm
 from tamt_ray.values.table import Table
 
 
 class PreflightError(ValueError):
-    """The sweep cannot run as it is written; the message names the place in the file."""
+    """The sweep cannot run as it is written; the message names the place in the file.
+
+    `at`: the keys that lead to it, where its line is known.
+    """
+
+    def __init__(self, message: str, *at: str | int) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 def check(sweep: Sweep, searches: Collection[tuple[str, Search]] = ()) -> dict[str | Table, str]:
@@ -45,6 +54,7 @@ def check(sweep: Sweep, searches: Collection[tuple[str, Search]] = ()) -> dict[s
                 f"models.{name}: {model.source} was published without an MLM head; "
                 f"have one trained with `head: {{steps: 300}}`"
             )
+        _check_patterns(sweep, language_model)
         bench = UnitBench(model, ProcessGroup(), _nothing)
         for method, search in searches:
             if search.model == model:
@@ -59,6 +69,23 @@ def check(sweep: Sweep, searches: Collection[tuple[str, Search]] = ()) -> dict[s
     for name, task in sweep.tasks.items():
         found |= _readable(f"tasks.{name}", [task.train, *task.validation], task.columns, task)
     return found
+
+
+def _check_patterns(sweep: Sweep, model: LanguageModel) -> None:
+    """Raise PreflightError for a pattern that does not divide the matrices of a model."""
+    shapes = {name: tuple(weight.shape) for name, weight in model.dense.items()}
+    for part in sweep.parts or (sweep,):
+        for number, method in enumerate(part.methods):
+            if method.pattern == UNSTRUCTURED:
+                continue
+            try:
+                model.check_heads(PatternForm.read(method.pattern).heads)
+                for sparsity in part.sparsities:
+                    Layout(shapes, method.pattern).check(sparsity)
+            except ValueError as error:
+                # The parts of a union stand in files of their own.
+                at = () if sweep.parts else ("methods", number, "pattern")
+                raise PreflightError(f"method {method.name!r}: {error}", *at) from error
 
 
 def _nothing(unit: str, name: str) -> bytes:

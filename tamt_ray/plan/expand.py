@@ -63,12 +63,17 @@ class Plan:
         return frozenset(self.cells["search"].values())
 
 
-class AmbiguityError(ValueError):
+class PlanError(ValueError):
+    """The sweep cannot be planned; the message says why."""
+
+
+class AmbiguityError(PlanError):
     """Two units would have the same cell."""
 
 
 def expand(sweep: Sweep) -> Plan:
-    """Every unit of the sweep. Raises AmbiguityError where parts of a union contradict."""
+    """Every unit of the sweep. Raises AmbiguityError where parts of a union contradict, and
+    PlanError where a method leaves its pattern out of its searches."""
     grid = _Grid()
     terms = measured_terms(sweep)
     for part in sweep.parts or (sweep,):
@@ -103,6 +108,11 @@ def _fill(grid: _Grid, sweep: Sweep, name: str, model: Model, terms: tuple[Objec
     seen = sweep.grid(name, head)
     for method in sweep.methods:
         for asked in method.searches(seen):
+            if asked.compared and asked.search.pattern != method.pattern:
+                raise PlanError(
+                    f"{method.name} makes {asked.search.pattern} masks, not {method.pattern} ones; "
+                    "its class has to pass `pattern=self.pattern` to its searches"
+                )
             cell = Cell(name, method.name, asked.search.sparsity, asked.mask_seed, asked.checkpoint)
             unit_id = grid.add(asked.search, cell, asked.compared)
             if asked.compared:

@@ -79,3 +79,20 @@ def test_a_task_that_has_no_working_head_is_refused(
     with pytest.raises(PreflightError, match=r"models.tiny: BertModel does not work with a head"):
         check(with_model())
     check(with_model(pooling="mean"))
+
+
+def test_a_pattern_that_the_model_cannot_have_is_refused(with_model: SetModel) -> None:
+    sweep = with_model(prune=["*layer*"])
+
+    def patterned(pattern: str) -> Sweep:
+        method = sweep.methods[0].model_copy(update={"pattern": pattern})
+        return sweep.model_copy(update={"methods": (method,)})
+
+    check(patterned("2:4"))
+    for pattern, complaint in (
+        ("5x1", "pattern 5x1 does not divide encoder.layer.0"),
+        ("heads:4", "the model has 2 attention heads per layer, not 4"),
+    ):
+        with pytest.raises(PreflightError, match=complaint) as caught:
+            check(patterned(pattern))
+        assert caught.value.at == ("methods", 0, "pattern")

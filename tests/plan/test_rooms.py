@@ -74,7 +74,7 @@ COMPUTES_WITH: dict[str, set[str]] = {
 """Rooms that may import it where they compute as well; everywhere else nobody may at all."""
 
 ABSTRACT = {
-    "methods.base", "methods.trained", "methods.registry", "objectives.base",
+    "methods.base", "methods.one_shot", "methods.trained", "methods.registry", "objectives.base",
     "objectives.registry", "tasks.base", "tasks.predictions", "tasks.registry", "tasks.scores",
     "tasks.metrics.base", "tasks.metrics.registry", "tasks.features.examples",
 }  # fmt: skip
