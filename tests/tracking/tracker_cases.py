@@ -52,10 +52,9 @@ class Case:
     plan: Plan
     store: Store
     records: dict[str, Record]
-    spool: Path
 
     def tracker(self) -> Tracker:
-        return Tracker(self.sweep, self.plan, self.store, self.spool)
+        return Tracker(self.sweep, self.plan, self.store)
 
     def unit(self, **labels: object) -> Unit:
         return next(
@@ -73,7 +72,7 @@ def make_case(root: Path, uri: str) -> Case:
     for number, unit in enumerate(plan.units.values()):
         record, artifacts = finish(unit, T0 + 100 * number, number)
         records[unit.id] = store.commit(record, artifacts)
-    return Case(sweep, plan, store, records, root / "spool")
+    return Case(sweep, plan, store, records)
 
 
 def finish(unit: Unit, started: float, number: int) -> tuple[Record, dict[str, bytes]]:
