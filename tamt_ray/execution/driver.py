@@ -35,6 +35,7 @@ from tamt_ray.execution.scheduler.messages import (
     Known,
     Landed,
     Lost,
+    Progressed,
     Rebuilt,
     Resized,
     Started,
@@ -229,6 +230,9 @@ class _Driver:
         match event:
             case Started():
                 self.running[event.unit] = event
+                self.tracker.began(event.unit)
+            case Progressed():
+                self.tracker.progressed(event.unit, event.points)
             case Landed(record):
                 self.running.pop(record.id, None)
                 self._take(record)
@@ -239,6 +243,7 @@ class _Driver:
             case Lost():
                 self.running.pop(event.unit, None)
                 self.pasts[event.unit] = event.past
+                self.tracker.left(event.unit)
                 rescue(self.store, event.logs)
             case _:
                 pass

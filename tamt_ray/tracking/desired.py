@@ -163,13 +163,13 @@ def scores(head: RunHead, tuned: Sequence[Record]) -> Iterator[Point]:
     tasks: dict[str, dict[int, float]] = {}
     whole: dict[str, dict[int, float]] = {}
     for unit in head.finetunes:
-        seeds = tasks.setdefault(task_of(unit), {})
-        if "train_size" not in unit.labels:
-            whole[task_of(unit)] = seeds
+        seeds = tasks.setdefault(task_of(unit.cell), {})
+        if unit.cell.train_size is None:
+            whole[unit.cell.task] = seeds
         record = by_id.get(unit.id)
         best = led_by(_headline(unit), record.metrics).get("best") if record else None
         if best is not None:
-            seeds[int(unit.labels["seed"])] = best
+            seeds[unit.cell.seed or 0] = best
     end = max((record.started + record.seconds for record in tuned), default=0.0)
     for task, seeds in tasks.items():
         if seeds:

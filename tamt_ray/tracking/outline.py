@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from tamt_ray.plan.cell import NOWHERE, Cell
 from tamt_ray.plan.config import FinetuneConfig, HeadConfig, PretrainEvalConfig
-from tamt_ray.plan.expand import DENSE, Label, Plan
+from tamt_ray.plan.expand import DENSE, Plan
 from tamt_ray.plan.unit import Unit
 from tamt_ray.values.identity import canonical, decisive_dump, identity
 from tamt_ray.values.model import Model
@@ -79,47 +80,45 @@ def outline(plan: Plan) -> Outline:
         )
 
     for key, unit in dense.items():
-        labels = {name: unit.labels[name] for name in ("model", "method", "sparsity")}
-        tags = tags_of(key, "dense", labels) | {"tamt.role": "compared"}
-        add(key, f"{DENSE} ({labels['model']})", tags, _dense_params(unit))
+        tags = tags_of(key, "dense", unit.cell.subnetwork) | {"tamt.role": "compared"}
+        add(key, f"{DENSE} ({unit.cell.model})", tags, _dense_params(unit))
     compared = plan.masks
     for unit in plan.units.values():
-        config, labels = unit.config, unit.labels
+        config, cell = unit.config, unit.cell
         if isinstance(config, PretrainEvalConfig):
             continue
         parent: str | None = None
-        tags = tags_of(unit.id, unit.kind, labels)
+        tags = tags_of(unit.id, unit.kind, cell)
         if isinstance(config, FinetuneConfig):
             parent = config.mask or _dense_key(config.model)
             # What differs comes first: the UI shows some twenty characters.
-            name = f"{task_of(unit)} seed {labels['seed']}, {_subnetwork(labels)}"
+            name = f"{task_of(cell)} seed {cell.seed}, {_subnetwork(cell)}"
         elif isinstance(config, HeadConfig):
-            name = f"mlm-head ({labels['model']})"
+            name = f"mlm-head ({cell.model})"
         elif unit.id in compared:
-            tags["tamt.role"] = "checkpoint" if "steps" in labels else "compared"
-            name = _subnetwork(labels)
+            tags["tamt.role"] = "compared" if cell.checkpoint is None else "checkpoint"
+            name = _subnetwork(cell)
         else:
             tags["tamt.role"] = "level"
-            name = _subnetwork(labels, ", level on the way")
+            name = _subnetwork(cell, ", level on the way")
         add(unit.id, name, tags, _params(unit), unit, parent)
     return Outline(runs, key_of)
 
 
 def summary_head(sweep: str) -> RunHead:
     """Return the run of the whole sweep."""
-    tags = tags_of("summary", "summary", {})
+    tags = tags_of("summary", "summary", NOWHERE)
     return RunHead("summary", f"summary of {sweep}", tags, None, frozenset())
 
 
-def task_of(unit: Unit) -> str:
+def task_of(cell: Cell) -> str:
     """Return the task of a fine-tune, with the size of a reduced training set."""
-    rows = f" on {unit.labels['train_size']}" if "train_size" in unit.labels else ""
-    return f"{unit.labels['task']}{rows}"
+    return cell.task if cell.train_size is None else f"{cell.task} on {cell.train_size}"
 
 
-def tags_of(key: str, kind: str, labels: Mapping[str, Label]) -> dict[str, str]:
+def tags_of(key: str, kind: str, cell: Cell) -> dict[str, str]:
     """Return the tags by which a run is found."""
-    named = {f"tamt.{name}": str(value) for name, value in labels.items()}
+    named = {f"tamt.{name}": str(value) for name, value in cell.given.items()}
     return {"tamt.unit": key, "tamt.kind": kind, **named}
 
 
@@ -133,16 +132,16 @@ def _dense_key(model: Model) -> str:
     return identity({"dense": model.model_dump(mode="json", include={"source", "pooling"})})
 
 
-def _subnetwork(labels: Mapping[str, Label], more: str = "") -> str:
-    words = [str(labels["method"]), str(labels["sparsity"])]
-    words += [f"mask-seed {labels['mask_seed']}"] if "mask_seed" in labels else []
-    words += [f"after {labels['steps']} steps"] if "steps" in labels else []
-    return f"{' '.join(words)} ({labels['model']}{more})"
+def _subnetwork(cell: Cell, more: str = "") -> str:
+    words = [cell.method, str(cell.sparsity)]
+    words += [] if cell.mask_seed is None else [f"mask-seed {cell.mask_seed}"]
+    words += [] if cell.checkpoint is None else [f"after {cell.checkpoint} steps"]
+    return f"{' '.join(words)} ({cell.model}{more})"
 
 
 def _params(unit: Unit) -> dict[str, str]:
-    """Return the config with its defaults, dotted, under the sweep's own labels."""
-    return _cut(decisive_dump(unit.config)) | _labelled(unit.labels)
+    """Return the config with its defaults, dotted, and the coordinates of the unit."""
+    return _cut(decisive_dump(unit.config)) | _coordinates(unit.cell)
 
 
 def _dense_params(unit: Unit) -> dict[str, str]:
@@ -150,12 +149,12 @@ def _dense_params(unit: Unit) -> dict[str, str]:
     pruned of it or how it is evaluated might."""
     fields = {"source", "pooling"}
     dump = unit.config.model_dump(mode="json", include={"model": fields}, exclude_none=True)
-    names = ("model", "method", "sparsity")
-    return _cut(dump) | _labelled({name: unit.labels[name] for name in names})
+    return _cut(dump) | _coordinates(unit.cell.subnetwork)
 
 
-def _labelled(labels: Mapping[str, Label]) -> dict[str, str]:
-    return {"model.name" if name == "model" else name: str(value) for name, value in labels.items()}
+def _coordinates(cell: Cell) -> dict[str, str]:
+    given = cell.given.items()
+    return {"model.name" if name == "model" else name: str(value) for name, value in given}
 
 
 def _cut(dump: Mapping[str, object]) -> dict[str, str]:

@@ -25,15 +25,11 @@ _FOLDED = ("pretrain", "score", "search", AT_SPARSITY, "average over sparsity", 
 
 def view_tags(plan: Plan) -> dict[str, str]:
     """Return the tags of the experiment that hold its saved views."""
-    compared = [
-        plan.units[each].labels for each in plan.masks if "steps" not in plan.units[each].labels
-    ]
-    sparsities = sorted({float(labels["sparsity"]) for labels in compared})
-    models = {unit.labels["model"] for unit in plan.units.values()}
+    compared = [plan.units[unit_id].cell for unit_id in plan.masks]
+    sparsities = sorted({cell.sparsity for cell in compared if cell.checkpoint is None})
+    models = {unit.cell.model for unit in plan.units.values()}
     keys = ["method", *(["model.name"] if len(models) > 1 else [])]
-    tasks = dict.fromkeys(
-        str(unit.labels["task"]) for unit in plan.units.values() if unit.kind == "finetune"
-    )
+    tasks = dict.fromkeys(unit.cell.task for unit in plan.units.values() if unit.kind == "finetune")
     charts = [_bar(f"{AT_SPARSITY}/{sparsity:g}") for sparsity in sparsities]
     if len(sparsities) > 1:
         charts.append(_line(OVER_SPARSITY))
