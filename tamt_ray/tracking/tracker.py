@@ -89,11 +89,12 @@ class Tracker:
         self._views = view_tags(plan)
         self._facts = Facts()
         self._changed = threading.Condition()
-        self._stale = set(self._place)
+        self._stale = {*self._place, *([_SUMMARY] if describe else [])}
         """Keys of runs that MLflow may lack something of."""
         self._files: Mapping[str, bytes] = {}
         self._summarised = 0.0
         self._refused: dict[str, str] = {}
+        self._in_hand = set[str]()
         self._written: set[str] = set()
         self._steps = 0
         self._problem: str | None = None
@@ -169,7 +170,7 @@ class Tracker:
         with self._changed:
             self._abandoned = True
             self._changed.notify_all()
-            return len(self._stale | self._refused.keys())
+            return len(self._stale | self._in_hand | self._refused.keys())
 
     @property
     def problem(self) -> str | None:
@@ -292,6 +293,7 @@ class Tracker:
         """Bring one run to what is desired now; it stays stale if that fails."""
         with self._changed:
             self._stale.discard(key)
+            self._in_hand = {key}
         try:
             # A driver that was paused and replaced must not write beside the other one.
             self._store.ensure_held()
@@ -306,6 +308,7 @@ class Tracker:
             raise
         else:
             self._refused.pop(key, None)
+        self._in_hand = set()
 
     def _compare(self, writer: "Writer", key: str) -> bool:
         head = self._outline.runs[key]
