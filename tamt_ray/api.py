@@ -180,7 +180,7 @@ class Results:
             several = "; give `seed` or `model`" if found else ""
             raise LookupError(f"{len(found)} masks of {method} at {sparsity:g} are meant{several}")
         if found[0].id not in records:
-            raise LookupError(f"{found[0]} is not done yet: tamt status {self._opened.file}")
+            raise LookupError(f"{found[0]} is not done yet: tamt status {self._opened.words}")
         return found[0]
 
 
