@@ -310,14 +310,17 @@ def sync_mlflow(file: File, settings: Set = None) -> None:
     """Write everything the store holds to MLflow, report included; what is there already stays."""
     with exit_on_error():
         from tamt_ray.cli.results import report_files
+        from tamt_ray.cli.summary import describe, with_csv
         from tamt_ray.tracking.tracker import sync
 
         opened = open_sweep(file, overrides=settings)
         if opened.sweep.tune:
             out.print(sync_tuning(opened))
             return
-        files = report_files(opened) if opened.records else None
-        found = sync(opened.sweep, opened.plan, opened.store, opened.records, files)
+        files = with_csv(report_files(opened)) if opened.records else None
+        found = sync(
+            opened.sweep, opened.plan, opened.store, opened.records, describe(opened.plan), files
+        )
         out.print(str(found))
         raise typer.Exit(1 if found.refused else 0)
 

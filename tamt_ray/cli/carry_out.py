@@ -3,24 +3,22 @@
 import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 
 from tamt_ray.analysis.stats.live import LiveTables, Snapshot
 from tamt_ray.cli.opened import Say, SweepContext, held, put_aside
-from tamt_ray.cli.report_mark import is_current, whole
+from tamt_ray.cli.report_mark import folder_of, is_current, whole
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import carry_out_tuning
-from tamt_ray.data.cache import cache_dir, text_digest
 from tamt_ray.execution.cluster.loopback import listen_on_loopback
 from tamt_ray.plan.cost import prices
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.store.damage import outdated
 from tamt_ray.store.lease import Lease
 from tamt_ray.store.space import bytes_free, bytes_needed
-from tamt_ray.store.trouble import HeldError, LeaseLostError, StoreError, UnwritableError
-from tamt_ray.tracking.place import LAST_WORDS, SHORT_WORDS, ui_command
+from tamt_ray.store.trouble import HeldError, LeaseLostError, StoreError
+from tamt_ray.tracking.place import LAST_WORDS, SHORT_WORDS, ui_words
 from tamt_ray.tracking.tracker import Tracker
 
 
@@ -74,6 +72,7 @@ def _execute(
         listen_on_loopback()
     from tamt_ray.cli.progress import Progress
     from tamt_ray.cli.results import report_files, write_report
+    from tamt_ray.cli.summary import describe, with_csv
     from tamt_ray.execution.cluster.connection import ClusterError
     from tamt_ray.execution.driver import Call, Ledger, run
     from tamt_ray.execution.interruption import BrokenOffError
@@ -98,16 +97,10 @@ def _execute(
         return 2
     _warn_of_little_space(opened, talk)
     ledger = Ledger(opened.records, opened.failures)
-    try:
-        tracker = Tracker(sweep, plan, store, _spool(opened))
-    except OSError as error:
-        raise UnwritableError(
-            f"the MLflow spool {_spool(opened)} cannot be written: {error.strerror or error}; free "
-            "some space or correct the permissions, then type the same command again"
-        ) from error
-    tracker.start()
-    # What other sweeps computed belongs into this one's experiment too.
-    tracker.landed(*opened.records.values())
+    everything = whole(opened)
+    # The rest of the sweep and what other sweeps computed belong into the experiment too.
+    tracker = Tracker(sweep, everything.plan, store, describe(everything.plan))
+    tracker.start(everything.records, everything.failures | opened.failures)
     known = prices(plan.units, ledger.records)
     progress = Progress(plan, set(ledger.records), set(ledger.failures), known, tracker, talk)
     try:
@@ -135,12 +128,14 @@ def _execute(
         snapshot = _tables(opened)
     files = report_files(opened)
     write_report(opened, files)
-    tracker.summary(files, {"done": len(ledger.records), "failed": len(ledger.failures)})
+    tracker.report(with_csv(files))
     late = tracker.close(LAST_WORDS)
+    if tracker.link:
+        store.write(_link_file(opened), tracker.link.encode())
     _show(opened, snapshot, request.as_json, talk, out)
     if late:
         talk.print(
-            f"MLflow has not got {late} results yet ({tracker.problem}); nothing is lost: "
+            f"MLflow has not got {late} runs yet ({tracker.problem}); nothing is lost: "
             f"`tamt sync-mlflow {opened.words}` sends them",
             style="yellow", soft_wrap=True,
         )  # fmt: skip
@@ -201,13 +196,14 @@ def _show(
             soft_wrap=True,
         )
     talk.print(f"report: {report}", soft_wrap=True)
-    talk.print(f"runs:   {ui_command(opened.sweep)}", soft_wrap=True)
+    try:
+        link = opened.store.files.read(_link_file(opened)).decode(errors="replace")
+    except FileNotFoundError:
+        # MLflow was not reached yet.
+        link = ""
+    talk.print(f"runs:   {ui_words(opened.sweep, link)}", markup=False, soft_wrap=True)
 
 
-def _spool(opened: SweepContext) -> Path:
-    """A place on a disk for what MLflow has not got yet: in a local store, else in the cache of
-    this machine."""
-    local, name = opened.store.files.local, opened.sweep.name
-    if local:
-        return local / "spool" / name
-    return cache_dir() / "spool" / f"{name}-{text_digest(opened.store.uri)[:12]}"
+def _link_file(opened: SweepContext) -> str:
+    """The file that keeps the page of the runs, whose number only MLflow knows."""
+    return f"{folder_of(opened)}/mlflow.txt"

@@ -34,11 +34,21 @@ def ui_command(sweep: Sweep) -> str:
     return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
 
 
+def ui_words(sweep: Sweep, link: str) -> str:
+    """Return what to type and the page to open; `link` as `ui_link` gave it once, or empty."""
+    if not link.startswith(f"{_base(sweep)}/"):
+        return ui_command(sweep)
+    return link if _served(sweep) else f"{ui_command(sweep)}, then open {link}"
+
+
 def ui_link(sweep: Sweep, experiment: str) -> str:
     """Return the page that compares the methods, on the sweep's server or on `mlflow ui`'s."""
-    base = one_line(sweep.mlflow).rstrip("/") if _served(sweep) else _LOCAL_UI
     view = f"viewStateShareKey={METHODS}&compareRunsMode=CHART&workflowType=machine_learning"
-    return f"{base}/#/experiments/{experiment}/runs?{view}"
+    return f"{_base(sweep)}/#/experiments/{experiment}/runs?{view}"
+
+
+def _base(sweep: Sweep) -> str:
+    return one_line(sweep.mlflow).rstrip("/") if _served(sweep) else _LOCAL_UI
 
 
 def _served(sweep: Sweep) -> bool:
