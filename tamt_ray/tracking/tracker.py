@@ -177,7 +177,8 @@ class Tracker:
         """The last trouble in one line; None once MLflow answers again."""
         if self._problem:
             return self._problem
-        if self._thread.ident is not None and not self._thread.is_alive() and self._stale:
+        stopped = self._thread.ident is not None and not self._thread.is_alive()
+        if stopped and (self._stale or self._in_hand):
             return (
                 "the MLflow writer stopped unexpectedly; see its traceback, then tamt sync-mlflow"
             )
