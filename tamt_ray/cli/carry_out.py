@@ -135,7 +135,7 @@ def _execute(
     _show(opened, snapshot, request.as_json, talk, out)
     if late:
         talk.print(
-            f"MLflow has not got {late} runs yet ({tracker.problem}); nothing is lost: "
+            f"MLflow lacks up to {late} runs ({tracker.problem}); nothing is lost: "
             f"`tamt sync-mlflow {opened.words}` sends them",
             style="yellow", soft_wrap=True,
         )  # fmt: skip

@@ -156,7 +156,7 @@ class Tracker:
             self._changed.notify_all()
 
     def close(self, timeout: float) -> int:
-        """Wait at most `timeout` seconds for MLflow; return how many runs it lacks something of."""
+        """Wait at most `timeout` seconds for MLflow; return how many runs it may lack."""
         with self._changed:
             # What is still at work goes on without this process, or not at all.
             for unit_id in list(self._facts.begun):
@@ -170,7 +170,7 @@ class Tracker:
         with self._changed:
             self._abandoned = True
             self._changed.notify_all()
-            return len(self._stale | self._in_hand | self._refused.keys())
+            return sum(map(self._shown, self._stale | self._in_hand | self._refused.keys()))
 
     @property
     def problem(self) -> str | None:
@@ -210,13 +210,19 @@ class Tracker:
         present = len(self._outline.runs.keys() - self._written - self._refused.keys())
         return SyncReport(len(self._written - {_SUMMARY}), present, dict(self._refused))
 
+    def _shown(self, key: str) -> bool:
+        """Whether there is anything to show of a run."""
+        return key == _SUMMARY or desired(self._outline.runs[key], self._facts) is not None
+
     def _touch(self, unit_id: str) -> None:
         """Compare the run of a unit, and the one above it, which shows its score."""
         key = self._outline.key_of.get(unit_id)
         if key is None:
             return
         parent = self._outline.runs[key].parent
-        self._stale |= {key, _SUMMARY} if parent is None else {key, parent, _SUMMARY}
+        self._stale |= {key, parent} if parent else {key}
+        if self._describe:
+            self._stale.add(_SUMMARY)
         self._changed.notify_all()
 
     def _end_attempt(self, unit_id: str) -> None:

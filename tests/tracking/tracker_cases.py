@@ -140,7 +140,10 @@ def content(sweep: Sweep) -> dict[str, object]:
         points = [
             (point.key, point.step, point.timestamp, point.value)
             for name in run.data.metrics
-            for point in mlflow.get_metric_history(run.info.run_id, name)
+            # Which scores were shown on the way to the last one depends on the moment.
+            for point in mlflow.get_metric_history(run.info.run_id, name)[
+                -1 if name.startswith(("score/", "average ")) else 0 :
+            ]
         ]
         result[key_of[run.info.run_id]] = {
             "name": run.info.run_name,
