@@ -9,8 +9,9 @@ from tamt_ray.analysis.artifacts import ArtifactReader
 from tamt_ray.analysis.claims.published import PublishedError, read_published
 from tamt_ray.analysis.report.page import DISTANCES, build_report
 from tamt_ray.analysis.stats.distances import MASK
+from tamt_ray.analysis.tuning import snippet, trials_frame
 from tamt_ray.cli.opened import SweepContext
-from tamt_ray.cli.report_mark import OF, folder_of, report_of, whole
+from tamt_ray.cli.report_mark import OF, folder_of, report_of
 from tamt_ray.masks.bits import Bits
 from tamt_ray.masks.file import bits_from_bytes
 
@@ -19,10 +20,14 @@ _CURVES = "history.parquet"
 
 def report_files(opened: SweepContext, published: pl.DataFrame | None = None) -> dict[str, bytes]:
     """Every file of the report by relative name; always of the whole sweep."""
-    opened = whole(opened)
-    return build_report(
-        opened.sweep, opened.plan, opened.records, opened.failures, shelf_of(opened), published
+    opened = opened.whole
+    files = build_report(
+        opened.grid, opened.plan, opened.records, opened.failures, shelf_of(opened), published
     )
+    if opened.survey:
+        files["trials.csv"] = trials_frame(opened.survey.outcomes).write_csv().encode()
+        files["best.yaml"] = snippet(opened.survey.outcomes).encode()
+    return files
 
 
 def write_report(
@@ -58,7 +63,7 @@ def shelf_of(opened: SweepContext) -> ArtifactReader:
 
     def history(unit_id: str) -> pl.DataFrame | None:
         record = records[unit_id]
-        if _CURVES not in record.artifacts:
+        if _CURVES not in record.artifacts or record.bare:
             return None
         data = store.artifact(record, _CURVES)
         return pl.read_parquet(io.BytesIO(data), columns=["step", "name", "value"])

@@ -3,6 +3,7 @@
 import io
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import polars as pl
 
@@ -10,6 +11,8 @@ from tamt_ray.analysis.results import Results, collect
 from tamt_ray.analysis.stats.answer import answer
 from tamt_ray.analysis.stats.averages import AVERAGE, means, runs
 from tamt_ray.analysis.stats.summary import markdown, summary
+from tamt_ray.analysis.tuning import best_frame
+from tamt_ray.cli.opened import SweepContext
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Record
 from tamt_ray.tracking.summary import Summary
@@ -30,7 +33,24 @@ def describe(plan: Plan) -> Describe:
     return sum_up
 
 
-def with_csv(files: Mapping[str, bytes]) -> dict[str, bytes]:
+def final_summary(opened: SweepContext, files: Mapping[str, bytes]) -> Summary:
+    """Return the summary of a sweep that is over, with the files of its report."""
+    opened = opened.whole
+    summed = describe(opened.plan)(opened.records, opened.failures)
+    outcomes = opened.survey.outcomes if opened.survey else ()
+    objectives = {
+        f"{outcome.study.path}/objective": outcome.objective(best)
+        for outcome in outcomes
+        if (best := outcome.best())
+    }
+    note = markdown(best_frame(outcomes)) if outcomes else summed.note
+    return replace(
+        summed, note=note, metrics={**summed.metrics, **objectives}, files=_with_csv(files),
+        over=True,
+    )  # fmt: skip
+
+
+def _with_csv(files: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return the files of a report with a CSV file, which MLflow shows as a table, beside each
     Parquet file."""
     tables = {

@@ -1,6 +1,7 @@
 """The methods that a sweep file may name."""
 
 from collections.abc import Mapping
+from typing import get_args
 
 import yaml
 
@@ -19,6 +20,7 @@ def _names(kind: type[Method]) -> tuple[str, ...]:
     return *tag(kind, "method"), *kind.aliases
 
 
+_RECIPES: tuple[Recipe, ...] = get_args(Recipe)
 METHODS: Registry[Method] = Registry("tamt_ray.methods", "tamt_ray.methods", Method, _names)
 
 
@@ -49,7 +51,7 @@ def method_entry(entry: object, recipe: object, number: int = 0) -> object:
 
 
 def _defaults(kind: type[Method], entry: Mapping[str, object]) -> Mapping[str, object]:
-    recipe: Recipe | None = {"paper": "paper", "released_code": "released_code"}.get(  # pyright: ignore
-        str(entry["recipe"])
-    )
-    return kind.defaults(recipe, entry) if recipe else {}
+    for recipe in _RECIPES:
+        if recipe == entry["recipe"]:
+            return kind.defaults(recipe, entry)
+    return {}

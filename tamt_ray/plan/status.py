@@ -85,15 +85,4 @@ def unit_path(unit: Unit) -> str:
 
 def only(plan: Plan, pattern: str) -> Plan:
     """The part of a plan whose unit paths match a glob, with all that these units need."""
-    wanted: set[str] = set()
-    for unit in reversed(list(plan.units.values())):
-        if unit.id in wanted or fnmatchcase(unit_path(unit), pattern):
-            wanted.add(unit.id)
-            wanted.update(unit.needs)
-    return Plan(
-        {unit_id: unit for unit_id, unit in plan.units.items() if unit_id in wanted},
-        {
-            kind: {cell: unit_id for cell, unit_id in cells.items() if unit_id in wanted}
-            for kind, cells in plan.cells.items()
-        },
-    )
+    return plan.part({i for i, unit in plan.units.items() if fnmatchcase(unit_path(unit), pattern)})

@@ -52,6 +52,9 @@ class Record(Frozen):
     place: str
     """Host, process and GPUs."""
     versions: dict[str, str] = {}
+    bare: bool = False
+    """Published without its artifacts, of which only the digests are left. Its numbers count; where
+    another unit needs its files, it is computed again and must come out the same."""
 
 
 class Failure(Frozen):

@@ -108,11 +108,11 @@ def desired(head: RunHead, facts: Facts) -> DesiredRun | None:
     end = own or evaluated
     metrics: list[Point] = []
     if own and head.own:
-        metrics += _finals(own, led_by(_headline(head.own), own.metrics))
+        metrics += _finals(own, led_by(_headline(head.own), own.metrics, head.select))
     if evaluated:
         losses = {f"pretrain/{name}": value for name, value in evaluated.metrics.items()}
         metrics += _finals(evaluated, losses)
-    stamps = [_stamp(own, head.own), _stamp(evaluated)]
+    stamps = [_stamp(own, head), _stamp(evaluated)]
     tags = {"tamt.device": own.device, "tamt.place": own.place} if own else {}
     if head.evaluation and isinstance(config := head.evaluation.config, PretrainEvalConfig):
         tags["tamt.evaluation"] = canonical(config.evaluation.model_dump(mode="json"))
@@ -167,8 +167,8 @@ def scores(head: RunHead, tuned: Sequence[Record]) -> Iterator[Point]:
         if unit.cell.train_size is None:
             whole[unit.cell.task] = seeds
         record = by_id.get(unit.id)
-        best = led_by(_headline(unit), record.metrics).get("best") if record else None
-        if best is not None:
+        led = led_by(_headline(unit), record.metrics, head.select) if record else {}
+        if (best := led.get("best")) is not None:
             seeds[unit.cell.seed or 0] = best
     end = max((record.started + record.seconds for record in tuned), default=0.0)
     for task, seeds in tasks.items():
@@ -225,11 +225,12 @@ def _fenced(text: str) -> str:
     return f"{fence}\n{text}\n{fence}"
 
 
-def _stamp(record: Record | None, unit: Unit | None = None) -> str:
+def _stamp(record: Record | None, head: RunHead | None = None) -> str:
     """Return a digest that changes if a unit is computed anew or led by another metric."""
     if record is None:
         return "-"
-    return identity([record.started, record.metrics, _headline(unit) if unit else ""])[:12]
+    led = [_headline(head.own), head.select] if head and head.own else []
+    return identity([record.started, record.metrics, *led])[:12]
 
 
 def _headline(unit: Unit) -> str:

@@ -7,6 +7,7 @@ from tamt_ray.plan.cell import NOWHERE, Cell
 from tamt_ray.plan.config import FinetuneConfig, HeadConfig, PretrainEvalConfig
 from tamt_ray.plan.expand import DENSE, Plan
 from tamt_ray.plan.unit import Unit
+from tamt_ray.tasks.scores import Select
 from tamt_ray.values.identity import canonical, decisive_dump, identity
 from tamt_ray.values.model import Model
 
@@ -32,6 +33,8 @@ class RunHead:
     """The pre-training evaluation of this subnetwork."""
     finetunes: tuple[Unit, ...] = ()
     """Fine-tunes of this subnetwork; their runs are the children."""
+    select: Select = "all"
+    """The examples that choose a fine-tune's best evaluation."""
 
     @property
     def leaf(self) -> bool:
@@ -76,7 +79,16 @@ def outline(plan: Plan) -> Outline:
         units = frozenset(members.get(key, ()))
         below = tuple(tunes.get(key, ()))
         runs[key] = RunHead(
-            key, name, tags, parent, units, params, own, evaluations.get(key), below
+            key,
+            name,
+            tags,
+            parent,
+            units,
+            params,
+            own,
+            evaluations.get(key),
+            below,
+            plan.select,
         )
 
     for key, unit in dense.items():

@@ -85,13 +85,12 @@ class Tracker:
         self._store = store
         self._describe = describe
         self._outline: Outline = outline(plan)
-        self._place = {key: number for number, key in enumerate(self._outline.runs)}
         self._views = view_tags(plan)
         self._facts = Facts()
         self._changed = threading.Condition()
-        self._stale = {*self._place, *([_SUMMARY] if describe else [])}
+        self._stale = {*self._outline.runs, *([_SUMMARY] if describe else [])}
         """Keys of runs that MLflow may lack something of."""
-        self._files: Mapping[str, bytes] = {}
+        self._final: Summary | None = None
         self._summarised = 0.0
         self._refused: dict[str, str] = {}
         self._in_hand = set[str]()
@@ -148,10 +147,18 @@ class Tracker:
             self._facts.failures[failure.id] = failure
             self._touch(failure.id)
 
-    def report(self, files: Mapping[str, bytes]) -> None:
-        """The sweep is over: tables and figures for the summary run, by their path in it."""
+    def extend(self, plan: Plan) -> None:
+        """Follow `plan`, which has all units known so far, from now on."""
+        new = outline(plan)
         with self._changed:
-            self._files = files
+            self._stale |= new.runs.keys() - self._outline.runs.keys()
+            self._outline = new
+            self._changed.notify_all()
+
+    def report(self, summary: Summary) -> None:
+        """The sweep is over: the last words, tables and figures."""
+        with self._changed:
+            self._final = summary
             self._stale.add(_SUMMARY)
             self._changed.notify_all()
 
@@ -263,7 +270,9 @@ class Tracker:
                 self._changed.wait(_SUMMARY_EVERY if _SUMMARY in self._stale else None)
             if not self._closing:
                 self._changed.wait_for(lambda: self._closing, _BREATH)
-            return sorted(self._due(), key=lambda key: self._place.get(key, len(self._place)))
+            due = self._due()
+            ordered = [key for key in self._outline.runs if key in due]
+            return ordered + [key for key in due if key == _SUMMARY]
 
     def _due(self) -> set[str]:
         early = not self._closing and time.monotonic() - self._summarised < _SUMMARY_EVERY
@@ -338,14 +347,13 @@ class Tracker:
 
     def _summarise(self, writer: "Writer") -> bool:
         self._summarised = time.monotonic()
-        if self._describe is None:
-            return False
-        with self._changed:
-            records, failures = dict(self._facts.records), set(self._facts.failures)
-            files = self._files
-        summary = self._describe(records, failures)
-        if files:
-            summary = replace(summary, files=files, over=True)
+        summary = self._final
+        if summary is None:
+            if self._describe is None:
+                return False
+            with self._changed:
+                records, failures = dict(self._facts.records), set(self._facts.failures)
+            summary = self._describe(records, failures)
         written = writer.summarise(summary)
         writer.describe({"mlflow.note.content": summary.note})
         return written
@@ -370,18 +378,17 @@ def sync(
     plan: Plan,
     store: Store,
     records: Mapping[str, Record],
-    describe: Describe | None = None,
-    report: Mapping[str, bytes] | None = None,
+    summary: Summary | None = None,
 ) -> SyncReport:
     """Bring MLflow to what the store holds of the plan: `records` by unit id, and failures; and
-    the summary run to the files of `report`.
+    the summary run to `summary`.
 
     Raises TrackingError if MLflow cannot be reached.
     """
-    tracker = Tracker(sweep, plan, store, describe)
+    tracker = Tracker(sweep, plan, store)
     failures = store.failures(plan.units)
-    if report:
-        tracker.report(report)
+    if summary:
+        tracker.report(summary)
     tracker.start(records, {i: each for i, each in failures.items() if i not in records})
     return tracker.finish()
 

@@ -175,7 +175,7 @@ class Writer:
     def _curve(self, known: KnownRun, run: DesiredRun, metrics: list[Point]) -> list[Point]:
         """Return the curve of a finished unit unless MLflow has it."""
         record = run.curve
-        if record is None or _CURVES not in record.artifacts:
+        if record is None or record.bare or _CURVES not in record.artifacts:
             return []
         word, mark = known.state
         own = run.state.split()[1]

@@ -12,6 +12,8 @@ class Optimizer(Frozen):
 
     lr: Positive = 5e-5
     """At the first step; it falls linearly to zero over `decay_steps`."""
+    head_lr: Positive | None = None
+    """Rate of the MLM head alone, with the same decay; `lr` by default."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     """β₁, β₂: decay rates of Adam's first and second moment."""
     eps: Positive = 1e-8

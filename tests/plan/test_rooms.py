@@ -40,8 +40,8 @@ INNER: dict[str, list[set[str]]] = {
         {"worker"},
         {"gang", "fleet"},
         {"cluster"},
-        {"aggregator", "lanes", "preflight", "profile", "signals", "sources"},
-        {"tuning", "driver"},
+        {"aggregator", "lanes", "preflight", "profile", "proposer", "signals", "sources"},
+        {"driver"},
     ],
     "analysis": [
         {"results", "artifacts", "roles", "tuning"},
@@ -64,6 +64,7 @@ LIVES_IN: dict[str, set[str]] = {
     "typer": {"cli"},
     "rich": {"cli"},
     "matplotlib": {"analysis"},
+    "optuna": {"execution"},
 }
 """The only rooms that may import a library when they are loaded."""
 COMPUTES_WITH: dict[str, set[str]] = {
@@ -73,9 +74,8 @@ COMPUTES_WITH: dict[str, set[str]] = {
 
 ABSTRACT = {
     "methods.base", "methods.trained", "methods.registry", "objectives.base",
-    "objectives.registry", "tasks.base", "tasks.registry", "tasks.scores", "tasks.metrics.base",
-    "tasks.metrics.registry",
-    "tasks.features.examples",
+    "objectives.registry", "tasks.base", "tasks.predictions", "tasks.registry", "tasks.scores",
+    "tasks.metrics.base", "tasks.metrics.registry", "tasks.features.examples",
 }  # fmt: skip
 """What the rest of the system may know of plug-ins."""
 NAMED_BY_THE_PAPER = {

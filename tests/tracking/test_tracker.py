@@ -5,6 +5,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -236,7 +237,8 @@ def test_the_summary_run_and_the_experiment_carry_the_answer(case: Case, tmp_pat
             run.data.tags.get("mlflow.note.content") == note and run.info.status == "RUNNING"
             for run in runs(case.sweep)
         ))  # fmt: skip
-        tracker.report({"report.html": b"<p>%f" % score, "figures/a.png": b"png"})
+        files = {"report.html": b"<p>%f" % score, "figures/a.png": b"png"}
+        tracker.report(replace(describe(case.records, ()), files=files, over=True))
         assert tracker.close(60) == 0
     (run,) = [run for run in runs(case.sweep) if run.info.run_name == "summary of demo"]
     assert run.info.status == "FINISHED"

@@ -93,13 +93,10 @@ def test_sync_brings_the_report_once(case: Case, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(MlflowClient, "log_artifacts", log)
     for _ in range(2):
-        sync(
-            case.sweep, case.plan, case.store, case.records,
-            lambda records, failed: Summary("", {"done": len(records)}, len(records), 1.7e9),
-            {"report.html": b"<p>"},
-        )  # fmt: skip
+        last = Summary("", {"done": 9.0}, 9, 1.7e9, {"report.html": b"<p>"}, over=True)
+        sync(case.sweep, case.plan, case.store, case.records, last)
     assert len(uploads) == 1
-    assert named(case, "summary of demo").data.metrics == {"done": len(case.records)}
+    assert named(case, "summary of demo").data.metrics == {"done": 9.0}
 
 
 def test_of_two_empty_runs_the_one_with_children_stays(case: Case) -> None:

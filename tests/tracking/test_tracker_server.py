@@ -84,14 +84,14 @@ def test_a_server_killed_in_the_middle_and_started_again(
 ) -> None:
     case = make_case(tmp_path, server.uri)
     server.wait()
-    tracker = case.tracker(lambda records, _: Summary("", {"score": 0.5}, len(records), T0))
+    tracker = case.tracker()
     tracker.start()
     records = list(case.records.values())
     tracker.landed(*records[:6])
     until(lambda: len(runs(case.sweep)) > 2)
     server.kill()
     tracker.landed(*records[6:])
-    tracker.report({"report.html": b"<p>"})
+    tracker.report(Summary("", {"score": 0.5}, 1, T0, {"report.html": b"<p>"}, over=True))
     until(lambda: tracker.problem)
     assert str(server.port) in str(tracker.problem), "which server, in one line"
     assert "\n" not in str(tracker.problem)

@@ -8,6 +8,7 @@ from typing import Any
 from tamt_ray.data.history import Point
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.retry_policy import AttemptHistory
+from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Failure, Record
 
@@ -105,6 +106,13 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Diverged:
+    """The loss of a trial of a tuning became no number, which is an outcome of its values."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True)
 class Lost:
     """An attempt ended early; the unit is tried again in `after` seconds."""
 
@@ -132,6 +140,13 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Extended:
+    """The sweep has further units: `plan` is all of it."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True)
 class Stopping:
     """The run was asked to end; the `running` units have `grace` seconds."""
 
@@ -155,4 +170,16 @@ class Rebuilt:
     name: str
 
 
-Event = Started | Progressed | Landed | Failed | Lost | Resized | Asked | Stopping | Rebuilt
+Event = (
+    Started
+    | Progressed
+    | Landed
+    | Failed
+    | Diverged
+    | Lost
+    | Resized
+    | Asked
+    | Extended
+    | Stopping
+    | Rebuilt
+)

@@ -16,17 +16,18 @@ from tamt_ray.execution.scheduler.faults import Fault, LeavingError
 from tamt_ray.execution.scheduler.messages import BEAT, MOST_POINTS, Offer, WorkerCommand
 from tamt_ray.execution.worker.output import Capture
 from tamt_ray.execution.worker.unit_runner import Progress, failure_of
+from tamt_ray.plan.unit import Unit
 from tamt_ray.store.logs import log_path
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 from tamt_ray.store.trouble import StoreError
 
 
-def committed(store: Store, offer: Offer) -> Record | None:
+def committed(store: Store, unit: Unit) -> Record | None:
     """The record of a unit that another sweep has finished meanwhile, or whose worker was lost
     right after it had written it."""
     try:
-        return store.record(offer.unit.kind, offer.unit.id)
+        return store.record(unit.kind, unit.id)
     except (StoreError, OSError):
         return None
 
