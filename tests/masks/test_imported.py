@@ -114,5 +114,5 @@ def test_a_file_is_held_to_the_pattern_that_is_asked_for() -> None:
     for data in (mask_to_bytes(mask), save(dict(mask))):
         assert imported_mask(data, weights, 0.5, "dir:m.st", "2:4").pattern == "2:4"
         assert imported_mask(data, weights, 0.5, "dir:m.st").pattern == "unstructured"
-        with pytest.raises(MaskFileError, match="dir:m.st: w breaks the pattern 1x4"):
+        with pytest.raises(MaskFileError, match=r"dir:m\.st: w breaks the pattern 1x4"):
             imported_mask(data, weights, 0.5, "dir:m.st", "1x4")
