@@ -92,7 +92,7 @@ def _execute(
 
     sweep, plan, store = opened.grid, opened.plan, opened.store
     try:
-        changed = changes(plan.units, opened.records, check(sweep, plan.files))
+        changed = changes(plan.units, opened.records, check(sweep, plan.files, plan.texts))
     except PreflightError as error:
         where = line_of(opened.file, error.at) if error.at else opened.file
         talk.print(f"{where}: {error}", style="red", markup=False, soft_wrap=True)

@@ -83,6 +83,7 @@ NAMED_BY_THE_PAPER = {
     # The losses that every mask is measured on.
     "plan/config.py": {"objectives.kd.Kd", "objectives.mlm.Mlm"},
     # The mask that every trial is compared with.
+    "plan/study.py": {"methods.omp.Omp"},
     "plan/tuning.py": {"methods.omp.Omp"},
     # The loss of an MLM head.
     "search/head.py": {"objectives.mlm.Mlm"},
