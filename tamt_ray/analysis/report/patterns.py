@@ -44,10 +44,10 @@ def patterns_table(material: ReportData) -> Html:
 def _loss(
     row: dict[str, float | None] | None, base: dict[str, float | None] | None, loss: str
 ) -> str:
-    value = row and row[loss]
+    value = row[loss] if row else None
     if value is None:
         return MISSING
-    against = base and base[loss]
+    against = base[loss] if base else None
     if against is None or row is base:
         return f"{value:.3f}"
     return f"{value:.3f} ({value - against:+.3f})"
