@@ -13,13 +13,13 @@ from rich.text import Text
 
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.messages import (
-    Asked,
     Diverged,
     Event,
     Extended,
     Failed,
     Landed,
     Lost,
+    NodesRequested,
     Progressed,
     Rebuilt,
     Resized,
@@ -117,7 +117,7 @@ class Progress:
                 self._warn(f"the {name} actor was lost and stands again; nothing is lost with it")
             case Resized(nodes):
                 self._warn(f"the cluster is now: {nodes}")
-            case Asked(nodes):
+            case NodesRequested(nodes):
                 self._warn(f"no node for units is up; waiting for the autoscaler to add {nodes}")
             case Stopping(running, grace):
                 self._warn(

@@ -30,7 +30,6 @@ from tamt_ray.execution.scheduler.board import Demand
 from tamt_ray.execution.scheduler.client import BoardClient
 from tamt_ray.execution.scheduler.messages import (
     BEAT,
-    Asked,
     Diverged,
     Event,
     Extended,
@@ -38,6 +37,7 @@ from tamt_ray.execution.scheduler.messages import (
     Known,
     Landed,
     Lost,
+    NodesRequested,
     Progressed,
     Rebuilt,
     Resized,
@@ -179,14 +179,14 @@ class _Places:
         """Search workers that fit, those on nodes that can come included."""
         return max(1, room_for(self.size, [*self.nodes.resources, *self.autoscaler.to_come]))
 
-    def look(self, demand: Demand) -> Asked | None:
+    def look(self, demand: Demand) -> NodesRequested | None:
         """Start gangs, ask for nodes; what to tell if nothing can begin before some come."""
         self.waiting = bool(demand.paths)
         self.gangs.look(demand, self.nodes.resources)
         most = [*self.nodes.resources, *self.autoscaler.to_come]
         bundles = wanted(demand, self.lane, self.size, self.slots, most)
         if self.autoscaler.ask(bundles) and not self.slots.total and bundles:
-            return Asked(describe_bundles(bundles))
+            return NodesRequested(describe_bundles(bundles))
         return None
 
 

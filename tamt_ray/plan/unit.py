@@ -14,7 +14,7 @@ class Unit:
 
     config: UnitConfig
     cell: Cell = NOWHERE
-    """Of several cells that share the unit, the first; an empty one outside a grid."""
+    """The first cell that the unit fills; empty outside a grid."""
     after: str | None = None
     """The unit of the same trajectory with the next fewer steps, whose training goes on here."""
     begin: int = 0

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tamt_ray.chaos import Process, processes
+from benchmarks.chaos import Process, processes
 from tamt_ray.execution.scheduler import actor as board_actor
 
 

@@ -16,7 +16,7 @@ from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
-from tamt_ray.tasks.scores import Evaluation, summary
+from tamt_ray.tasks.scores import Evaluation, scores_of
 from tamt_ray.tracking.tracker import Describe, Tracker
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _metrics(unit: Unit) -> dict[str, float]:
 def scores(tuned: Unit, **values: float) -> dict[str, float]:
     """Metrics of a fine-tune with one evaluation."""
     assert isinstance(tuned.config, FinetuneConfig)
-    return summary([Evaluation(20, values)], tuned.config.task.measured)
+    return scores_of([Evaluation(20, values)], tuned.config.task.measured)
 
 
 def client(uri: str) -> "MlflowClient":
@@ -137,13 +137,16 @@ def content(sweep: Sweep) -> dict[str, object]:
     for run in found:
         tags = dict(run.data.tags)
         parent = tags.pop("mlflow.parentRunId", None)
+        # At which of several results a score was shown first depends on the moment.
+        scores = {
+            name: value
+            for name, value in run.data.metrics.items()
+            if name.startswith(("score/", "average "))
+        }
         points = [
             (point.key, point.step, point.timestamp, point.value)
-            for name in run.data.metrics
-            # Which scores were shown on the way to the last one depends on the moment.
-            for point in mlflow.get_metric_history(run.info.run_id, name)[
-                -1 if name.startswith(("score/", "average ")) else 0 :
-            ]
+            for name in run.data.metrics.keys() - scores.keys()
+            for point in mlflow.get_metric_history(run.info.run_id, name)
         ]
         result[key_of[run.info.run_id]] = {
             "name": run.info.run_name,
@@ -152,6 +155,7 @@ def content(sweep: Sweep) -> dict[str, object]:
             "tags": tags,
             "params": run.data.params,
             "points": sorted(points),
+            "scores": scores,
             "inputs": sorted(
                 (i.dataset.name, i.dataset.digest, i.tags[0].value)
                 for i in run.inputs.dataset_inputs

@@ -30,7 +30,7 @@ from tamt_ray.execution.scheduler.messages import (
     WorkerCommand,
 )
 from tamt_ray.execution.scheduler.node_health import NodeHealth
-from tamt_ray.execution.scheduler.retry_policy import AttemptHistory, GiveUp, Retry, decide
+from tamt_ray.execution.scheduler.retry_policy import AttemptHistory, GiveUp, Retry, after_fault
 from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Failure, Record
@@ -310,7 +310,7 @@ class BoardActor:
         lost = fault in {Fault.DIED, Fault.HUNG, Fault.NODE}
         unit = self._plan.units[hold.unit]
         logs = left_logs(hold, unit, rank) if lost else ()
-        match decide(past, fault, self._retries):
+        match after_fault(past, fault, self._retries):
             case Retry(after, wider):
                 if wider:
                     self._wider.add(hold.unit)

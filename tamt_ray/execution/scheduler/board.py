@@ -5,13 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
 
 from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import Unit
-
-Lane = Literal["gang", "fleet"]
+from tamt_ray.values.config import Lane
 
 
 class State(Enum):

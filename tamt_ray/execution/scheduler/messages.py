@@ -133,7 +133,7 @@ class Resized:
 
 
 @dataclass(frozen=True)
-class Asked:
+class NodesRequested:
     """No node for units is up, so the autoscaler was asked for these."""
 
     nodes: str
@@ -178,7 +178,7 @@ Event = (
     | Diverged
     | Lost
     | Resized
-    | Asked
+    | NodesRequested
     | Extended
     | Stopping
     | Rebuilt
