@@ -32,7 +32,7 @@ _SEARCHES = {
     "weights": pl.Int64, "steps": pl.Int64, "seconds": pl.Float64, **_COST,
 }  # fmt: skip
 
-Value = str | float | int | None
+_Value = str | float | int | None
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _table(
     kind: Kind,
     schema: Mapping[str, type[pl.DataType]],
 ) -> pl.DataFrame:
-    rows: list[list[Value]] = []
+    rows: list[list[_Value]] = []
     for cell, unit in plan.cells[kind].items():
         row = {**_row(plan, records, unit), **asdict(cell)}
         rows.append([row.get(name) for name in schema])
@@ -112,9 +112,9 @@ def _table(
     )
 
 
-def _row(plan: Plan, records: Mapping[str, Record], unit: str) -> dict[str, Value]:
+def _row(plan: Plan, records: Mapping[str, Record], unit: str) -> dict[str, _Value]:
     record, config = records.get(unit), plan.units[unit].config
-    found: dict[str, Value] = {**_metrics(plan, records, unit), "unit": unit}
+    found: dict[str, _Value] = {**_metrics(plan, records, unit), "unit": unit}
     if record and config.kind == "search":
         found["seconds"] = record.metrics.get("seconds", record.seconds)
     if isinstance(config, FinetuneConfig):
@@ -135,7 +135,7 @@ def _metrics(plan: Plan, records: Mapping[str, Record], unit: str) -> dict[str, 
     return record.metrics
 
 
-def _cost(plan: Plan, records: Mapping[str, Record], unit_id: str) -> dict[str, Value]:
+def _cost(plan: Plan, records: Mapping[str, Record], unit_id: str) -> dict[str, _Value]:
     search, record = plan.units[unit_id].config, records.get(unit_id)
     assert isinstance(search, Search)
     return {

@@ -11,7 +11,6 @@ from tamt_ray.cli.opened import held, open_sweep, put_aside
 from tamt_ray.cli.options import Address, AsJson, Chosen, File, Form, Only, Set
 from tamt_ray.cli.speech import exit_on_error, fail, out, plain, talk, tell, warn
 from tamt_ray.cli.supervisor import leave
-from tamt_ray.cli.tune import sync_tuning, write_tuning
 from tamt_ray.cli.views import (
     one,
     print_matrices,
@@ -116,8 +115,8 @@ def status(
     """Say what is done, what failed and why."""
     with exit_on_error():
         opened = open_sweep(file, overrides=settings)
-        if watch and (as_json or opened.sweep.tune):
-            fail(2, "--watch follows a grid, in words: leave --json or --watch out")
+        if watch and as_json:
+            fail(2, "--watch prints lines for people: leave --json out")
         if watch:
             from tamt_ray.cli.watch import follow
 
@@ -171,11 +170,6 @@ def report(
         except PublishedError as error:
             fail(2, str(error))
         opened = open_sweep(file, overrides=settings)
-        if opened.sweep.tune:
-            if published:
-                fail(2, f"a tuning has no Fig. 5 to draw values into: tamt report {opened.words}")
-            out.print(write_tuning(opened))
-            return
         out.print(write_report(opened, published=beside))
 
 
@@ -193,8 +187,6 @@ def results(
         from tamt_ray.cli.result_table import result_table
 
         opened = open_sweep(file, overrides=settings)
-        if opened.sweep.tune:
-            fail(2, f"a tuning has no scores: tamt status {opened.words}")
         sys.stdout.write(result_table(opened, form))
 
 
@@ -343,11 +335,8 @@ def sync_mlflow(file: File, settings: Set = None) -> None:
         from tamt_ray.tracking.tracker import sync
 
         opened = open_sweep(file, overrides=settings)
-        if opened.sweep.tune:
-            out.print(sync_tuning(opened))
-            return
         files = report_files(opened) if opened.records else None
-        found = sync(opened.sweep, opened.plan, opened.store, opened.records, files)
+        found = sync(opened.grid, opened.plan, opened.store, opened.records, files)
         out.print(str(found))
         raise typer.Exit(1 if found.refused else 0)
 

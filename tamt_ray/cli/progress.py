@@ -13,11 +13,13 @@ from rich.text import Text
 
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.messages import (
-    Asked,
+    Diverged,
     Event,
+    Extended,
     Failed,
     Landed,
     Lost,
+    NodesRequested,
     Progressed,
     Rebuilt,
     Resized,
@@ -86,6 +88,11 @@ class Progress:
                 self._places[unit_id] = place
             case Progressed(unit_id, step, steps) if unit_id in self._running:
                 self._running[unit_id] = f"{step}/{steps}"
+            case Extended(plan):
+                new = [unit for unit in plan.units.values() if unit.id not in self._plan.units]
+                self._plan = plan
+                self._total.update(unit.kind for unit in new)
+                self._left += sum(map(self._prices.seconds, new))
             case Landed(record):
                 self._close(record.id)
                 self._done[record.kind] += 1
@@ -95,6 +102,10 @@ class Progress:
                 self._failed[failure.kind] += 1
                 unit = self._plan.units[failure.id]
                 self._say(Text(f"failed {_words(unit)}: {failure.error}: {failure.message}", "red"))
+            case Diverged(failure):
+                self._close(failure.id)
+                words = _words(self._plan.units[failure.id])
+                self._warn(f"diverged {words}: {failure.message}")
             case Lost(unit_id, attempt, fault, after):
                 self._running.pop(unit_id, None)
                 what = f"{_words(self._plan.units[unit_id])}: {fault.value}, attempt {attempt}"
@@ -106,7 +117,7 @@ class Progress:
                 self._warn(f"the {name} actor was lost and stands again; nothing is lost with it")
             case Resized(nodes):
                 self._warn(f"the cluster is now: {nodes}")
-            case Asked(nodes):
+            case NodesRequested(nodes):
                 self._warn(f"no node for units is up; waiting for the autoscaler to add {nodes}")
             case Stopping(running, grace):
                 self._warn(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tamt_ray.analysis.report.page import DISTANCES
 from tamt_ray.cli.opened import SweepContext
-from tamt_ray.cli.report_mark import folder_of
+from tamt_ray.cli.report_mark import report_folder
 from tamt_ray.store.store import Store
 
 
@@ -14,7 +14,7 @@ def publish(opened: SweepContext, to: Path) -> int:
     return the number of records. Raises StoreError."""
     target = Store(str(to))
     opened.store.publish(opened.records.values(), target)
-    distances = f"{folder_of(opened)}/{DISTANCES}"
+    distances = f"{report_folder(opened)}/{DISTANCES}"
     with suppress(FileNotFoundError):
         target.write(distances, opened.store.files.read(distances))
     return len(opened.records)

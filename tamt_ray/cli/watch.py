@@ -18,7 +18,7 @@ def follow(opened: SweepContext, out: Console, every: float = 5.0) -> int:
     """
     out.print(f"{opened.sweep.name}: {_counts(opened)}; Ctrl-C leaves it running", highlight=False)
     try:
-        while opened.missing:
+        while opened.missing + opened.to_draw:
             time.sleep(every)
             before, opened = opened, _later(opened)
             for line in _news(before, opened):
@@ -34,6 +34,8 @@ def follow(opened: SweepContext, out: Console, every: float = 5.0) -> int:
 
 def _later(opened: SweepContext) -> SweepContext:
     """The same a while later: what was done stays done."""
+    if opened.survey:
+        return opened.again(opened.store)
     open_units = {i: u for i, u in opened.plan.units.items() if i not in opened.records}
     found = opened.store.look(open_units)
     return replace(opened, records={**opened.records, **found.records}, failures=found.failures)

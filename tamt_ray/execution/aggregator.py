@@ -25,6 +25,10 @@ class Aggregator:
         """Take a new record into account."""
         self._tables.add(record)
 
+    def extend(self, plan: Plan) -> None:
+        """Show `plan`, which has all units known so far, from now on."""
+        self._tables.extend(plan)
+
     def snapshot(self) -> Snapshot:
         """The tables as they stand."""
         return self._tables.snapshot()
@@ -45,6 +49,11 @@ class Aggregation:
     def add(self, record: Record) -> None:
         """Told without waiting."""
         self._last = self._actor.add.remote(record)
+
+    def extend(self, plan: Plan) -> None:
+        """Show `plan`, which has all units known so far; does not wait."""
+        self._plan = plan
+        self._last = self._actor.extend.remote(plan)
 
     def revived(self) -> bool:
         """Whether the actor was found dead just now, and started anew."""

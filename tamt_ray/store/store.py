@@ -31,8 +31,7 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True)
 class Holdings:
-    """What a store has of a plan. `records` are those that can be trusted, `failures` those of
-    units without such a record."""
+    """Contents of a store for one plan: sound records, and failures of the units without one."""
 
     records: dict[str, Record]
     failures: dict[str, Failure]
@@ -179,11 +178,11 @@ class Store:
         return self.look(units).records
 
     def failures(self, units: Mapping[str, Unit]) -> dict[str, Failure]:
-        """Why those of `units` that failed did so."""
+        """Return the notes of those of `units` that failed."""
         return self.look(units).failures
 
     def verify(self, records: Iterable[Record]) -> list[Damage]:
-        """What is wrong with the content of these records' artifacts; reads all of it."""
+        """Return the artifacts of these records whose content is not that of their sha256."""
         chosen = [
             (record, name) for record in records if not record.bare for name in record.artifacts
         ]
@@ -222,8 +221,11 @@ class Store:
         return data
 
     def _incomplete(self, record: Record, present: Mapping[str, int]) -> Damage | None:
-        """An artifact that is missing or has another size. The listing may be older than the
-        record, so that the file itself is asked before it is accused."""
+        """Return the damage if an artifact is missing or has another size.
+
+        The listing may be older than the record, so a suspect file is re-checked before damage is
+        reported.
+        """
         if record.bare:
             return None
         for name, artifact in record.artifacts.items():

@@ -21,7 +21,7 @@ class Optimizer(Frozen):
     weight_decay: float = Field(default=0.0, ge=0)
     """Acts on whatever trains: a TAMT search decays its scores."""
     bias_correction: bool = True
-    """Off: BertAdam."""
+    """Whether Adam corrects the bias of its moments; without it this is BertAdam."""
     early_eps: bool = False
     """Add ε before the bias correction, as the released code's AdamW does: at step t it counts as
     ε / √(1 − β₂ᵗ), at first thirty times ε."""

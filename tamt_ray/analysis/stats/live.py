@@ -31,6 +31,10 @@ class LiveTables:
         self._records: dict[str, Record] = {}
         self._snapshot: Snapshot | None = None
 
+    def extend(self, plan: Plan) -> None:
+        """Show `plan`, which has all units known so far, from now on."""
+        self._plan, self._snapshot = plan, None
+
     def add(self, record: Record) -> None:
         """Remember a record; the same one twice is the same as once.
 
