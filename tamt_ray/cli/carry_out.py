@@ -9,7 +9,7 @@ from rich.console import Console
 from tamt_ray.analysis.stats.live import LiveTables, Snapshot
 from tamt_ray.analysis.tuning import best_frame, snippet
 from tamt_ray.cli.opened import Say, SweepContext, held, put_aside
-from tamt_ray.cli.report_mark import folder_of, is_current
+from tamt_ray.cli.report_mark import is_current, report_folder
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import found_by
 from tamt_ray.execution.cluster.loopback import listen_on_loopback
@@ -229,4 +229,4 @@ def _show(
 
 def _link_file(opened: SweepContext) -> str:
     """The file that keeps the page of the runs, whose number only MLflow knows."""
-    return f"{folder_of(opened)}/mlflow.txt"
+    return f"{report_folder(opened)}/mlflow.txt"
