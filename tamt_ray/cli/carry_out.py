@@ -79,7 +79,7 @@ def _execute(
         listen_on_loopback()
     from tamt_ray.cli.progress import Progress
     from tamt_ray.cli.results import report_files, write_report
-    from tamt_ray.cli.summary import describe, final_summary
+    from tamt_ray.cli.summary import describer, final_summary
     from tamt_ray.execution.cluster.connection import ClusterError
     from tamt_ray.execution.driver import Call, Ledger, run
     from tamt_ray.execution.interruption import BrokenOffError
@@ -108,7 +108,7 @@ def _execute(
     ledger = Ledger(opened.records, opened.failures)
     everything = opened.whole
     # The rest of the sweep and what other sweeps computed belong into the experiment too.
-    tracker = Tracker(sweep, everything.plan, store, describe(everything.plan))
+    tracker = Tracker(sweep, everything.plan, store, describer(everything.plan))
     tracker.start(everything.records, everything.failures | opened.failures)
     known = prices(plan.units, ledger.records)
     progress = Progress(plan, set(ledger.records), set(ledger.failures), known, tracker, talk)

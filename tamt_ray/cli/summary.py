@@ -22,7 +22,7 @@ _LONGEST_NOTE = 7900
 """Characters that MLflow takes in the description of a run."""
 
 
-def describe(plan: Plan) -> Describe:
+def describer(plan: Plan) -> Describe:
     """Return the function that sums up the records of a plan."""
 
     def sum_up(records: Mapping[str, Record], failed: Collection[str]) -> Summary:
@@ -36,7 +36,7 @@ def describe(plan: Plan) -> Describe:
 def final_summary(opened: SweepContext, files: Mapping[str, bytes]) -> Summary:
     """Return the summary of a sweep that is over, with the files of its report."""
     opened = opened.whole
-    summed = describe(opened.plan)(opened.records, opened.failures)
+    summed = describer(opened.plan)(opened.records, opened.failures)
     outcomes = opened.survey.outcomes if opened.survey else ()
     objectives = {
         f"{outcome.study.path}/objective": outcome.objective(best)
