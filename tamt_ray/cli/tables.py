@@ -6,20 +6,23 @@ import polars as pl
 from rich.table import Table
 
 from tamt_ray.plan.config import Kind
+from tamt_ray.plan.cost import Prices, spoken
 from tamt_ray.plan.status import KindStatus
 from tamt_ray.store.record import Failure
 
 
-def plan_table(statuses: Mapping[Kind, KindStatus]) -> Table:
-    """One row a kind of unit: what is there and what is left."""
+def plan_table(statuses: Mapping[Kind, KindStatus], known: Prices) -> Table:
+    """One row per kind of unit: what is there and what is left, and how long that takes."""
     table = Table("units", box=None, pad_edge=False)
-    for column in ("total", "done", "to run", "of these waiting", "failed", "blocked", "hours"):
+    for column in ("total", "done", "to run", "waiting", "failed", "blocked", "time left"):
         table.add_column(column, justify="right")
     for kind, status in statuses.items():
         numbers = (
             status.total, status.done, status.to_run, status.waiting, status.failed, status.blocked,
         )  # fmt: skip
-        table.add_row(kind, *(f"{n:,}" for n in numbers), f"{status.gpu_hours:,.1f}")
+        left = spoken(status.gpu_hours * 3600) if status.to_run else "–"
+        rough = " (rough)" if status.to_run and known.measured and known.is_rough(kind) else ""
+        table.add_row(kind, *(f"{n:,}" for n in numbers), left + rough)
     return table
 
 

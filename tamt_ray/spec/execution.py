@@ -96,6 +96,9 @@ class Execution(Frozen):
     """What the cluster may grow by: the run asks the autoscaler for what its units need and waits
     for it. Empty: read from what `ray up` was told, where there is such a cluster; else the nodes
     that are up when the run begins must be enough to begin."""
+    price: Positive | None = None
+    """Dollars for one hour of one device: of a GPU, or of one worker where units run on CPUs. Plan
+    and status then say what the rest of the sweep costs."""
     retries: Annotated[int, Field(ge=0)] = 3
     """Restarts of a unit whose worker died or hung, counted anew whenever it got further than
     before; then it is set aside. Lost nodes are not counted."""
