@@ -7,14 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tamt_ray.analysis.stats.live import LiveTables, Snapshot
+from tamt_ray.analysis.stats.live import snapshot
 from tamt_ray.cli.opened import Say, SweepContext, held, put_aside
 from tamt_ray.cli.report_mark import is_current, whole
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import carry_out_tuning
 from tamt_ray.data.cache import cache_dir, text_digest
 from tamt_ray.execution.cluster.loopback import listen_on_loopback
-from tamt_ray.plan.cost import prices
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.store.damage import outdated
 from tamt_ray.store.lease import Lease
@@ -42,8 +41,9 @@ def carry_out(opened: SweepContext, request: Request, talk: Console, out: Consol
         return carry_out_tuning(opened, request, talk, out)
     talk.print(
         f"{opened.sweep.name}: {len(opened.plan.units)} units, {len(opened.records)} done, "
-        f"{opened.missing} to run"
-    )
+        f"{opened.missing} to run; store: {opened.store.uri}",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
     if opened.missing == 0:
         return _nothing_to_do(opened, request, talk, out)
     try:
@@ -63,7 +63,7 @@ def _nothing_to_do(opened: SweepContext, request: Request, talk: Console, out: C
         from tamt_ray.cli.results import write_report
 
         write_report(opened)
-    _show(opened, _tables(opened), request.as_json, talk, out)
+    _show(opened, request.as_json, talk, out)
     return 1 if opened.failures else 0
 
 
@@ -72,8 +72,11 @@ def _execute(
 ) -> int:
     if request.address is None:
         listen_on_loopback()
+    # Their imports take seconds.
+    talk.print("loading PyTorch and Ray")
     from tamt_ray.cli.progress import Progress
     from tamt_ray.cli.results import report_files, write_report
+    from tamt_ray.execution.activity import LiveStatus
     from tamt_ray.execution.cluster.connection import ClusterError
     from tamt_ray.execution.driver import Call, Ledger, run
     from tamt_ray.execution.interruption import BrokenOffError
@@ -83,8 +86,11 @@ def _execute(
     from tamt_ray.execution.sources import changes
 
     sweep, plan, store = opened.sweep, opened.plan, opened.store
+    progress = Progress(plan, talk)
     try:
-        changed = changes(plan.units, opened.records, check(sweep, plan.files))
+        with progress:
+            progress.stage("reading models, corpus and tasks, and fetching what is missing")
+            changed = changes(plan.units, opened.records, check(sweep, plan.files))
     except PreflightError as error:
         talk.print(f"{opened.file}: {error}", style="red", markup=False, soft_wrap=True)
         return 2
@@ -108,17 +114,19 @@ def _execute(
     tracker.start()
     # What other sweeps computed belongs into this one's experiment too.
     tracker.landed(*opened.records.values())
-    known = prices(plan.units, ledger.records)
-    progress = Progress(plan, set(ledger.records), set(ledger.failures), known, tracker, talk)
+    progress.tracker = tracker
     try:
         with progress:
-            call = Call(request.address, request.fail_fast)
+            call = Call(request.address, request.fail_fast, opened.part)
 
-            def watch(event: Event | None) -> None:
+            def watch(event: Event | LiveStatus) -> None:
                 lease.raise_if_lost()
                 progress.watch(event)
 
-            snapshot = run(sweep, plan, store, ledger, tracker, call, watch)
+            progress.stage(
+                f"joining the Ray at {request.address}" if request.address else "starting Ray"
+            )
+            run(sweep, plan, store, ledger, tracker, call, watch)
     except (ClusterError, InfeasibleError) as error:
         talk.print(str(error), style="red", markup=False, soft_wrap=True)
         return 3
@@ -132,12 +140,14 @@ def _execute(
         for damage in stale:
             del ledger.records[damage.id]
         put_aside(opened, stale, _told(talk))
-        snapshot = _tables(opened)
-    files = report_files(opened)
-    write_report(opened, files)
-    tracker.summary(files, {"done": len(ledger.records), "failed": len(ledger.failures)})
-    late = tracker.close(LAST_WORDS)
-    _show(opened, snapshot, request.as_json, talk, out)
+    with progress.closing():
+        progress.stage("writing the report")
+        files = report_files(opened)
+        write_report(opened, files)
+        tracker.summary(files, {"done": len(ledger.records), "failed": len(ledger.failures)})
+        progress.stage("sending the last results to MLflow")
+        late = tracker.close(LAST_WORDS)
+    _show(opened, request.as_json, talk, out)
     if late:
         talk.print(
             f"MLflow has not got {late} results yet ({tracker.problem}); nothing is lost: "
@@ -172,27 +182,19 @@ def _warn_of_little_space(opened: SweepContext, talk: Console) -> None:
         )
 
 
-def _tables(opened: SweepContext) -> Snapshot:
-    tables = LiveTables(opened.plan)
-    for record in opened.records.values():
-        tables.add(record)
-    return tables.snapshot()
-
-
-def _show(
-    opened: SweepContext, snapshot: Snapshot, as_json: bool, talk: Console, out: Console
-) -> None:
+def _show(opened: SweepContext, as_json: bool, talk: Console, out: Console) -> None:
     report = f"{opened.store.uri}/reports/{opened.sweep.name}/report.html"
-    if opened.part:
-        snapshot = _tables(whole(opened))
+    all_of_it = whole(opened)
+    tables = snapshot(all_of_it.plan, all_of_it.records)
     if as_json:
         body = {
-            "done": dict(snapshot.done), "total": dict(snapshot.total),
+            "done": dict(tables.done), "total": dict(tables.total),
             "failed": sorted(opened.failures), "report": report,
         }  # fmt: skip
         sys.stdout.write(json.dumps(body) + "\n")
     else:
-        out.print(frame_table(snapshot.summary))
+        out.print(frame_table(tables.summary, tables.best))
+        out.print(tables.answer.text, highlight=False)
     for line in failure_lines(opened.failures):
         talk.print(line, style="red", markup=False, soft_wrap=True)
     if opened.failures:
@@ -200,8 +202,9 @@ def _show(
             f"try them again: python -m tamt_ray.sweep {opened.words} --retry-failed",
             soft_wrap=True,
         )
-    talk.print(f"report: {report}", soft_wrap=True)
-    talk.print(f"runs:   {ui_command(opened.sweep)}", soft_wrap=True)
+    talk.print(f"store:  {opened.store.uri}", soft_wrap=True, highlight=False)
+    talk.print(f"report: {report}", soft_wrap=True, highlight=False)
+    talk.print(f"runs:   {ui_command(opened.sweep)}", soft_wrap=True, highlight=False)
 
 
 def _spool(opened: SweepContext) -> Path:

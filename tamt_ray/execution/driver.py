@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from ray.exceptions import RayError
 
-from tamt_ray.analysis.stats.live import Snapshot
+from tamt_ray.execution.activity import LiveStatus, Monitor
 from tamt_ray.execution.actors import on_head
 from tamt_ray.execution.aggregator import Aggregation
+from tamt_ray.execution.cluster.address import live_name
 from tamt_ray.execution.cluster.autoscaler import (
     Autoscaler,
     describe_bundles,
@@ -44,8 +45,8 @@ from tamt_ray.execution.scheduler.placement import GangSize, Slots, describe, fl
 from tamt_ray.execution.scheduler.retry_policy import AttemptHistory
 from tamt_ray.execution.signals import Signals, caught_signals
 from tamt_ray.execution.worker.lost_output import rescue
-from tamt_ray.plan.cost import prices
-from tamt_ray.plan.expand import Plan
+from tamt_ray.plan.cost import prices, usual_prices
+from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.spec.execution import SearchLane
 from tamt_ray.spec.sweep import Sweep
@@ -56,8 +57,8 @@ from tamt_ray.tracking.tracker import Tracker
 
 _LOOK = 1.0
 """Seconds between two looks at the nodes, and at the searches that wait for a gang."""
-Watch = Callable[[Event | None], None]
-"""Told every event, and None about once a second."""
+Watch = Callable[[Event | LiveStatus], None]
+"""Gets every event, and the state of the run about once a second."""
 
 
 @dataclass
@@ -74,6 +75,8 @@ class Call:
 
     address: str | None = None
     fail_fast: bool = False
+    part: bool = False
+    """Whether the plan is a part of the sweep's; the live tables are of all of it."""
 
 
 def run(
@@ -84,15 +87,16 @@ def run(
     tracker: Tracker,
     call: Call,
     watch: Watch,
-) -> Snapshot:
-    """Run what is missing; `ledger` grows as records land. Returns the final tables.
+) -> None:
+    """Run what is missing; `ledger` grows as records land.
 
     Raises ClusterError, InfeasibleError, LeaseLostError or BrokenOffError.
     """
     execution = sweep.execution
     decisions = decide(plan, ledger.records, ledger.failures)
     open_units = [plan.units[i] for i, d in decisions.items() if d in {Decision.RUN, Decision.WAIT}]
-    with connected(call.address) as nodes, caught_signals() as signals:
+    live = live_name(sweep.name, store.uri, store.fence.epoch if store.fence else 0)
+    with connected(call.address, live) as nodes, caught_signals() as signals:
         name = f"tamt-{uuid.uuid4().hex[:12]}"
         autoscaler = Autoscaler(nodes_to_come(execution, call.address), name)
         possible = [*nodes.resources, *autoscaler.to_come]
@@ -108,7 +112,9 @@ def run(
                 execution.retries, execution.patience
             )
         )
-        board.open(plan, ledger.records, ledger.failures, prices(plan.units, ledger.records))
+        usual = usual_prices(execution, any(node.get("GPU") for node in possible))
+        known = prices(plan.units, ledger.records, usual)
+        board.open(plan, ledger.records, ledger.failures, known)
         lanes = Lanes()
 
         def start(gang: str, size: GangSize) -> None:
@@ -128,8 +134,11 @@ def run(
                     f"{name}-board", store, slots, deterministic=execution.deterministic
                 )
             )
-        aggregation = Aggregation(f"{name}-aggregator", plan, ledger.records)
-        driver = _Driver(plan, store, ledger, tracker, call, watch, board, aggregation, places)
+        aggregation = Aggregation(live, store, expand(sweep) if call.part else plan)
+        monitor = Monitor(plan, ledger.records, ledger.failures, usual, lambda: max(1, slots.total))
+        driver = _Driver(
+            plan, store, ledger, tracker, call, watch, board, aggregation, monitor, places
+        )
         try:
             driver.follow(lanes, signals, execution.grace)
         except RayError as error:
@@ -138,7 +147,6 @@ def run(
             # What ended the run may have ended Ray too; then nobody adds nodes any more.
             with contextlib.suppress(RayError, RuntimeError):
                 autoscaler.ask([])
-        return aggregation.tables()
 
 
 @dataclass
@@ -177,6 +185,7 @@ class _Driver:
     watch: Watch
     board: BoardClient
     aggregation: Aggregation
+    monitor: Monitor
     places: _Places
     running: dict[str, Started] = field(default_factory=dict)
     """By unit."""
@@ -206,9 +215,10 @@ class _Driver:
                     self.store.ensure_held()
             for event in events:
                 self._hear(event)
-            self.watch(None)
-            if self.aggregation.revived():
+            activity = self.monitor.look()
+            if self.aggregation.exchange(activity):
                 self.watch(Rebuilt("aggregator"))
+            self.watch(LiveStatus(self.aggregation.tables, activity))
             if signals.caught:
                 # Whoever ended the run may have ended Ray's processes with it.
                 if lanes.failed():
@@ -242,6 +252,7 @@ class _Driver:
                 rescue(self.store, event.logs)
             case _:
                 pass
+        self.monitor.hear(event)
         self.watch(event)
 
     def _take(self, record: Record) -> None:
@@ -273,7 +284,7 @@ class _Driver:
             time.sleep(_LOOK)
             return
         self.board.open(
-            self.plan, _ids(records, landed), _ids(failures), prices(self.plan.units, records),
+            self.plan, _ids(records, landed), _ids(failures), self.monitor.prices,
             pause=2 * BEAT + 1, known=Known(tuple(self.running.values()), self.pasts),
         )  # fmt: skip
         self.board.drain(self.places.nodes.draining)

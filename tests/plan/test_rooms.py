@@ -40,8 +40,9 @@ INNER: dict[str, list[set[str]]] = {
         {"worker"},
         {"gang", "fleet"},
         {"cluster"},
-        {"aggregator", "lanes", "preflight", "profile", "signals", "sources"},
-        {"tuning", "driver"},
+        {"activity", "lanes", "preflight", "profile", "signals", "sources"},
+        {"aggregator"},
+        {"tuning", "driver", "observer"},
     ],
     "analysis": [
         {"results", "artifacts", "roles", "tuning"},
