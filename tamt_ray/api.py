@@ -7,19 +7,22 @@ predicted token, KD losses cosine distances, times seconds.
 import subprocess
 import sys
 import tempfile
-from functools import cached_property
+from functools import cache, cached_property
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from transformers import AutoModel, PreTrainedModel
 
 from tamt_ray.analysis.figures.paper_figures import paper_figures
 from tamt_ray.analysis.report_data import ReportData, gather
-from tamt_ray.analysis.results import collect_searches
+from tamt_ray.analysis.results import collect_searches, main_rows
 from tamt_ray.analysis.stats.averages import AVERAGE
 from tamt_ray.analysis.stats.curves import search_curves
+from tamt_ray.analysis.stats.mcnemar import counted_answers, mcnemar_table
 from tamt_ray.analysis.stats.summary import summary
 from tamt_ray.cli.opened import SweepContext, open_sweep
 from tamt_ray.cli.results import shelf_of
@@ -28,25 +31,31 @@ from tamt_ray.execution.worker.bench import MASK
 from tamt_ray.finetune.subnetwork import save_subnetwork
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.masks.mask import Mask
+from tamt_ray.plan.config import FinetuneConfig
+from tamt_ray.plan.expand import DENSE
 from tamt_ray.plan.unit import Unit
+from tamt_ray.tasks.predictions import PREDICTIONS, from_parquet
+from tamt_ray.tasks.scores import counted_steps
 from tamt_ray.values.nearest import nearest
 
-__all__ = ["Results", "RunError", "load", "run"]
+__all__ = ["RunError", "SweepResults", "load", "run"]
 
 _PERCENT = ("mean", "std", "low", "high", "baseline", "effect")
 """Columns of the report's tables that are in percent there."""
+_NOT_DONE = "this fine-tune is not done"
+_NOT_KEPT = "this fine-tune is from before predictions were kept"
 
 
 class RunError(RuntimeError):
     """A sweep could not be run; its own words say why."""
 
 
-def load(file: str | PathLike[str]) -> "Results":
+def load(file: str | PathLike[str]) -> "SweepResults":
     """Return what the store holds of a sweep. Raises SpecError or StoreError."""
-    return Results(open_sweep(Path(file)))
+    return SweepResults(open_sweep(Path(file)))
 
 
-def run(file: str | PathLike[str], *options: str) -> "Results":
+def run(file: str | PathLike[str], *options: str) -> "SweepResults":
     """Run what is missing of a sweep in a process of its own; return what the store holds then.
 
     Units that failed are no error here: they are missing in the tables. Raises RunError.
@@ -65,7 +74,7 @@ def run(file: str | PathLike[str], *options: str) -> "Results":
     return load(file)
 
 
-class Results:
+class SweepResults:
     """Results of one sweep, as the store had them when they were loaded."""
 
     def __init__(self, opened: SweepContext) -> None:
@@ -76,9 +85,9 @@ class Results:
         """A row per fine-tune; `score` is null where none is there yet.
 
         `model`, `method` ("full": the dense model), `sparsity`, `mask_seed`, `checkpoint` (steps,
-        null for the main results), `task`, `train_size`, `seed`; `score` and `last`: the headline
-        `metric` at its best and at its last evaluation; every other metric at the best one;
-        `baseline/<metric>`: the best constant answer.
+        null for the main results), `task`, `role`, `train_size`, `seed`; `score` and `last`: the
+        headline `metric` at its best and at its last evaluation; every other metric at the best
+        one; `baseline/<metric>`: the best constant answer.
         """
         return self._material.results.downstream.rename({"best": "score"})
 
@@ -114,6 +123,36 @@ class Results:
         """
         found = _fractions(self._material.comparisons)
         return found.filter(pl.col("task") == task) if found.height else found
+
+    def predictions(self, unit: str) -> pl.DataFrame:
+        """Return the answers of a fine-tune, by its `unit` in `scores`, to every example at every
+        evaluation: `example`, `half`, `step`, and `gold` and `predicted`, or `exact_match` and
+        `f1`. Raises LookupError where it is not done or has kept none."""
+        record = self._opened.records.get(unit)
+        if record is None or PREDICTIONS not in record.artifacts:
+            raise LookupError(_NOT_DONE if record is None else _NOT_KEPT)
+        return from_parquet(self._opened.store.artifact(record, PREDICTIONS))
+
+    def mcnemar(self, a: str, b: str) -> pl.DataFrame:
+        """Return McNemar's exact test of each two fine-tunes of methods `a` and `b` ("full": the
+        dense model) that share their seeds (`mcnemar.mcnemar_table`)."""
+
+        def right(unit: str) -> NDArray[np.bool_] | str:
+            config, record = self._opened.plan.units[unit].config, self._opened.records.get(unit)
+            assert isinstance(config, FinetuneConfig)
+            if record is None:
+                return _NOT_DONE
+            select = self._opened.sweep.report.select
+            steps = counted_steps(config.task.metric, record.metrics, select)
+            if steps is None or PREDICTIONS not in record.artifacts:
+                return _NOT_KEPT
+            return counted_answers(self.predictions(unit), steps)
+
+        methods = [DENSE, *(entry.name for entry in self._opened.sweep.methods)]
+        for name in (a, b):
+            if name not in methods:
+                raise LookupError(f"there is no method {name!r}{nearest(name, methods)}")
+        return mcnemar_table(main_rows(self._material.results.downstream), a, b, cache(right))
 
     def mask(
         self, method: str, sparsity: float, seed: int | None = None, model: str | None = None
@@ -159,11 +198,11 @@ class Results:
     @cached_property
     def _material(self) -> ReportData:
         opened = self._opened
-        return gather(opened.sweep, opened.plan, opened.records, opened.failures, shelf_of(opened))
+        return gather(opened.grid, opened.plan, opened.records, opened.failures, shelf_of(opened))
 
     def _search(self, method: str, sparsity: float, seed: int | None, model: str | None) -> Unit:
         """Return the one search of the main results that is meant and done."""
-        methods = [entry.name for entry in self._opened.sweep.methods]
+        methods = [entry.name for entry in self._opened.grid.methods]
         if method not in methods:
             raise LookupError(f"there is no method {method!r}{nearest(method, methods)}")
         units, records = self._opened.plan.units, self._opened.records

@@ -2,22 +2,24 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from tamt_ray.analysis.stats.live import snapshot
+from tamt_ray.analysis.tuning import best_frame, snippet
 from tamt_ray.cli.opened import Say, SweepContext, held, put_aside
-from tamt_ray.cli.report_mark import is_current, whole
+from tamt_ray.cli.report_mark import is_current
 from tamt_ray.cli.tables import failure_lines, frame_table
-from tamt_ray.cli.tune import carry_out_tuning
+from tamt_ray.cli.tune import found_by
 from tamt_ray.data.cache import cache_dir, text_digest
 from tamt_ray.execution.cluster.loopback import listen_on_loopback
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.store.damage import outdated
 from tamt_ray.store.lease import Lease
 from tamt_ray.store.space import bytes_free, bytes_needed
+from tamt_ray.store.states import States
 from tamt_ray.store.trouble import HeldError, LeaseLostError, StoreError, UnwritableError
 from tamt_ray.tracking.place import LAST_WORDS, SHORT_WORDS, ui_command
 from tamt_ray.tracking.tracker import Tracker
@@ -37,18 +39,22 @@ def carry_out(opened: SweepContext, request: Request, talk: Console, out: Consol
 
     Ray is imported only where something is missing.
     """
-    if opened.sweep.tune:
-        return carry_out_tuning(opened, request, talk, out)
+    if opened.survey:
+        drawn = sum(len(outcome.trials) for outcome in opened.survey.outcomes)
+        talk.print(
+            f"{opened.sweep.name}: {len(opened.survey.outcomes)} studies, {drawn} trials drawn, "
+            f"{opened.to_draw} to draw"
+        )
     talk.print(
         f"{opened.sweep.name}: {len(opened.plan.units)} units, {len(opened.records)} done, "
         f"{opened.missing} to run; store: {opened.store.uri}",
         soft_wrap=True, highlight=False,
     )  # fmt: skip
-    if opened.missing == 0:
+    if not opened.missing + opened.to_draw:
         return _nothing_to_do(opened, request, talk, out)
     try:
         with held(opened, _told(talk)) as (mine, lease):
-            if mine.missing == 0:
+            if not mine.missing + mine.to_draw:
                 return _nothing_to_do(mine, request, talk, out)
             return _execute(mine, lease, request, talk, out)
     except HeldError as error:
@@ -81,11 +87,12 @@ def _execute(
     from tamt_ray.execution.driver import Call, Ledger, run
     from tamt_ray.execution.interruption import BrokenOffError
     from tamt_ray.execution.preflight import PreflightError, check
+    from tamt_ray.execution.proposer import Proposer
     from tamt_ray.execution.scheduler.messages import Event
     from tamt_ray.execution.scheduler.placement import InfeasibleError
     from tamt_ray.execution.sources import changes
 
-    sweep, plan, store = opened.sweep, opened.plan, opened.store
+    sweep, plan, store = opened.grid, opened.plan, opened.store
     progress = Progress(plan, talk)
     try:
         with progress:
@@ -117,7 +124,11 @@ def _execute(
     progress.tracker = tracker
     try:
         with progress:
-            call = Call(request.address, request.fail_fast, opened.part)
+            known = opened.prices()
+            call = Call(
+                request.address, request.fail_fast, known if known.measured else None,
+                opened.whole.plan if opened.of else None,
+            )  # fmt: skip
 
             def watch(event: Event | LiveStatus) -> None:
                 lease.raise_if_lost()
@@ -126,7 +137,8 @@ def _execute(
             progress.stage(
                 f"joining the Ray at {request.address}" if request.address else "starting Ray"
             )
-            run(sweep, plan, store, ledger, tracker, call, watch)
+            proposer = Proposer(opened.sweep, store, opened.diverged) if opened.survey else None
+            run(sweep, plan, store, ledger, tracker, call, watch, proposer)
     except (ClusterError, InfeasibleError) as error:
         talk.print(str(error), style="red", markup=False, soft_wrap=True)
         return 3
@@ -136,6 +148,14 @@ def _execute(
     except (StoreError, OSError) as error:
         tracker.close(SHORT_WORDS)
         raise BrokenOffError(3 if isinstance(error, LeaseLostError) else 1, str(error)) from error
+    if opened.survey:
+        opened = replace(opened, retry_failed=False).again(store)
+        ledger, plan = Ledger(opened.records, opened.failures), opened.plan
+        if opened.survey and opened.survey.over and not sweep.execution.search.keep_states:
+            # Kept for the rungs above, which are not trained any more.
+            for unit in plan.units.values():
+                if unit.goes_on:
+                    States(store.files, unit.trajectory).clear()
     if stale := outdated(plan.units, ledger.records):
         for damage in stale:
             del ledger.records[damage.id]
@@ -144,7 +164,8 @@ def _execute(
         progress.stage("writing the report")
         files = report_files(opened)
         write_report(opened, files)
-        tracker.summary(files, {"done": len(ledger.records), "failed": len(ledger.failures)})
+        numbers = {"done": len(ledger.records), "failed": len(ledger.failures)}
+        tracker.summary(files, {**numbers, **best_objectives(opened)})
         progress.stage("sending the last results to MLflow")
         late = tracker.close(LAST_WORDS)
     _show(opened, request.as_json, talk, out)
@@ -154,7 +175,17 @@ def _execute(
             f"`tamt sync-mlflow {opened.words}` sends them",
             style="yellow", soft_wrap=True,
         )  # fmt: skip
-    return 1 if len(ledger.records) < len(plan.units) else 0
+    return 1 if opened.to_draw or len(ledger.records) < len(plan.units) else 0
+
+
+def best_objectives(opened: SweepContext) -> dict[str, float]:
+    """Return the smallest objective of each study of a tuning, by the study's name."""
+    outcomes = opened.survey.outcomes if opened.survey else ()
+    return {
+        f"{outcome.study.path}/objective": outcome.objective(best)
+        for outcome in outcomes
+        if (best := outcome.best())
+    }
 
 
 def _told(talk: Console) -> Say:
@@ -184,14 +215,18 @@ def _warn_of_little_space(opened: SweepContext, talk: Console) -> None:
 
 def _show(opened: SweepContext, as_json: bool, talk: Console, out: Console) -> None:
     report = f"{opened.store.uri}/reports/{opened.sweep.name}/report.html"
-    all_of_it = whole(opened)
-    tables = snapshot(all_of_it.plan, all_of_it.records)
+    tables = snapshot(opened.whole.plan, opened.whole.records)
     if as_json:
-        body = {
+        body: dict[str, object] = {
             "done": dict(tables.done), "total": dict(tables.total),
             "failed": sorted(opened.failures), "report": report,
         }  # fmt: skip
+        if opened.survey:
+            body["studies"] = {o.study.path: found_by(o) for o in opened.survey.outcomes}
         sys.stdout.write(json.dumps(body) + "\n")
+    elif opened.survey:
+        out.print(frame_table(best_frame(opened.survey.outcomes)))
+        out.print(f"\n{snippet(opened.survey.outcomes)}", end="", markup=False, highlight=False)
     else:
         out.print(frame_table(tables.summary, tables.best))
         out.print(tables.answer.text, highlight=False)

@@ -14,11 +14,13 @@ from tamt_ray.cli.live_view import LiveView, time_line
 from tamt_ray.execution.activity import LiveStatus
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.messages import (
-    Asked,
+    Diverged,
     Event,
+    Extended,
     Failed,
     Landed,
     Lost,
+    NodesRequested,
     Rebuilt,
     Resized,
     Started,
@@ -80,6 +82,10 @@ class Progress:
                 self._tell_best(event)
             case Started():
                 self._stage = ""
+            case Extended(plan):
+                self._plan = plan
+            case Diverged(failure):
+                self._warn(f"diverged {self._words(failure.id)}: {failure.message}")
             case Landed(record):
                 self._landed(record)
             case Failed(failure):
@@ -99,7 +105,7 @@ class Progress:
                 self._warn(f"the {name} actor was lost and stands again; nothing is lost with it")
             case Resized(nodes):
                 self._warn(f"the cluster is now: {nodes}")
-            case Asked(nodes):
+            case NodesRequested(nodes):
                 self._warn(f"no node for units is up; waiting for the autoscaler to add {nodes}")
             case Stopping(running, grace):
                 self._warn(

@@ -11,7 +11,7 @@ from tamt_ray.cli.explanation import matrices_of, matrices_table, settings_of, s
 from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import fail, out
 from tamt_ray.cli.tables import failure_lines, plan_table
-from tamt_ray.cli.tune import print_tuning
+from tamt_ray.cli.tune import hours_at_most, plan_of_studies, studies_table
 from tamt_ray.plan.config import config_dict
 from tamt_ray.plan.cost import ROUGH, Prices, spoken
 from tamt_ray.plan.status import decide, tally, unit_path
@@ -21,24 +21,29 @@ from tamt_ray.store.damage import Damage
 
 def print_plan(opened: SweepContext, as_json: bool) -> None:
     """What is done and what would run, by kind, and what it would cost."""
-    if opened.sweep.tune:
-        print_tuning(opened, as_json, out)
-        return
     known = opened.prices(ROUGH if as_json else None)
     decisions = decide(opened.plan, opened.records, opened.failures)
     statuses = tally(opened.plan, decisions, known)
     hours = sum(status.gpu_hours for status in statuses.values())
     masks = len(opened.plan.masks)
+    studies = opened.survey.outcomes if opened.survey else ()
+    hours += hours_at_most(studies, known)
     if as_json:
         units = {
             kind: {name: value for name, value in asdict(status).items() if name != "gpu_hours"}
             for kind, status in statuses.items()
         }
-        body = {"units": units, "masks": masks, "gpu_hours": round(hours, 2)}
+        body: dict[str, object] = {"units": units, "masks": masks, "gpu_hours": round(hours, 2)}
+        if studies:
+            body["studies"] = plan_of_studies(studies)
         sys.stdout.write(json.dumps(body) + "\n")
         return
+    if studies:
+        out.print(studies_table(studies))
+        out.print("of the trials drawn so far:")
     out.print(plan_table(statuses, known))
-    out.print(f"{masks} subnetworks; {_price(hours, known, opened.sweep.execution.price)}")
+    price = _price(hours, known, opened.sweep.execution.price)
+    out.print(f"{masks} subnetworks; {'at most ' if studies else ''}{price}")
     for decision, count in Counter(decisions.values()).items():
         out.print(f"{count:,}: {decision.value}", highlight=False)
     out.print(f"run it: python -m tamt_ray.sweep {opened.words}")

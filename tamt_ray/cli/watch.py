@@ -92,7 +92,7 @@ def follow(
         with asking(opened, address) as ask:
             if out.is_terminal:
                 live.start()
-            while opened.missing:
+            while opened.missing + opened.to_draw:
                 if out.is_terminal:
                     live.update(ask() or Text(), refresh=True)
                 time.sleep(every)
@@ -112,6 +112,8 @@ def follow(
 
 def _later(opened: SweepContext) -> SweepContext:
     """The same a while later: what was done stays done."""
+    if opened.survey:
+        return opened.again(opened.store)
     open_units = {i: u for i, u in opened.plan.units.items() if i not in opened.records}
     found = opened.store.look(open_units)
     return replace(opened, records={**opened.records, **found.records}, failures=found.failures)

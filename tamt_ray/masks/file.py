@@ -25,7 +25,7 @@ def mask_to_bytes(mask: Mask, origin: Mapping[str, str] | None = None) -> bytes:
     shapes = {name: list(matrix.shape) for name, matrix in mask.items()}
     metadata = {**(origin or {}), "format": FORMAT, "shapes": json.dumps(shapes, sort_keys=True)}
     # The library writes metadata in random order. Equal masks have to be equal files: two workers
-    # may commit the same unit, and one's record must vouch for the other's file.
+    # may commit the same unit, and the record of one must match the file of the other.
     header: dict[str, object] = {"__metadata__": metadata}
     end = 0
     for name, bits in packed.items():

@@ -12,7 +12,7 @@ from tamt_ray.masks.file import FORMAT, MaskFileError, mask_from_bytes
 from tamt_ray.masks.mask import Mask
 
 _SLACK = 0.005
-"""By how much the sparsity of a file may miss the one it is compared at."""
+"""Largest difference between the sparsity of a file and that of its cell."""
 _SUFFIX = "_mask"
 
 

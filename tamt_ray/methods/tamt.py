@@ -38,6 +38,8 @@ PAPER_STEPS: dict[float, int] = {
     0.2: 3000, 0.3: 6000, 0.4: 8000, 0.5: 11000, 0.6: 14000, 0.7: 17000, 0.8: 20000, 0.9: 22000,
 }  # fmt: skip
 """Steps by sparsity, as the paper has them. The released KD saves a step before each thousand."""
+SHORT_HEAD_LR = 1e-3
+"""Rate of the MLM head where scores start graded."""
 RELEASED_KD_DECAY = 42_700
 """Two epochs of the documents of WikiText-103, 16 a step."""
 
@@ -116,6 +118,9 @@ class Tamt(TrainedMethod, Scoring):
         if recipe == "paper":
             # Only the released code tells a rate for distillation.
             return {"lr": 2e-5} if alone else {}
+        if recipe == "short":
+            # One weight in a hundred per step; the head's rate is no share of anything.
+            return {"init": "graded", "lr": 0.01, **({} if alone else {"head_lr": SHORT_HEAD_LR})}
         if not alone:
             return {"comparison": "above", "rerank_every": 1000, "early_eps": True}
         return {
@@ -152,7 +157,8 @@ class Tamt(TrainedMethod, Scoring):
 
     @property
     def paper_role(self) -> str | None:
-        return self.word if self.init == "omp" and self.word in self.aliases else None
+        starts = "graded" if self.recipe == "short" else "omp"
+        return self.word if self.init == starts and self.word in self.aliases else None
 
     @property
     def start(self) -> str:
@@ -163,12 +169,15 @@ class Tamt(TrainedMethod, Scoring):
         return self.objective
 
     def check(self, grid: Grid) -> None:
-        """Refuse a sparsity without steps, a term given twice, and nothing to predict."""
+        """Refuse a sparsity without steps, a term given twice, nothing to predict, and a rate of
+        what does not train."""
         names = [term.name for term in self.objective]
         if len(set(names)) < len(names):
             raise fault("a loss term is given twice; give it once with a `weight`", "objective")
         if self.corruption == "none" and needs_head(self.objective):
             raise fault("a loss term predicts tokens, and clean text has none", "corruption")
+        if self.head_lr and not needs_head(self.objective):
+            raise fault("no loss term predicts tokens, so no MLM head trains", "head_lr")
         for sparsity in grid.sparsities:
             if self._steps(sparsity) is None:
                 raise fault(

@@ -144,6 +144,8 @@ def prices(
         return usual
     device, number = max(counts.items(), key=lambda each: (each[1], each[0]))
     ratios = {each: median(ratios) for each, ratios in found[device].items()}
+    if device == usual.device:
+        ratios = {**usual.ratios, **ratios}
     return replace(usual, device=device, measured=number, ratios=ratios)
 
 

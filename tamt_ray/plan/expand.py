@@ -1,6 +1,6 @@
 """The grid of a sweep as units, shared ones once, parents before children."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tamt_ray.objectives.base import Objective
@@ -18,6 +18,7 @@ from tamt_ray.plan.config import (
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.sweep import DENSE, Sweep
 from tamt_ray.tasks.base import Task
+from tamt_ray.tasks.scores import Select
 from tamt_ray.values.identity import Identities
 from tamt_ray.values.model import Model
 
@@ -27,10 +28,12 @@ class Plan:
     """A sweep as units."""
 
     units: Mapping[str, Unit]
-    """By id, parents before children."""
+    """Units by id, parents before children."""
     cells: Mapping[Kind, Mapping[Cell, str]]
     """Ids of the units that fill the grid; two cells may share one. A search that only leads to
     another one is a unit without a cell here."""
+    select: Select = "all"
+    """How tables read the scores of a fine-tune (`report.select`)."""
 
     @property
     def files(self) -> tuple[tuple[str, Search], ...]:
@@ -40,6 +43,19 @@ class Plan:
             for unit in self.units.values()
             if isinstance(unit.config, Search) and unit.config.files
         )
+
+    def part(self, wanted: Container[str]) -> "Plan":
+        """Return the units with these ids, all that these need, and their cells."""
+        needed: set[str] = set()
+        for unit in reversed(list(self.units.values())):
+            if unit.id in wanted or unit.id in needed:
+                needed |= {unit.id, *unit.needs}
+        units = {unit_id: unit for unit_id, unit in self.units.items() if unit_id in needed}
+        cells: dict[Kind, dict[Cell, str]] = {
+            kind: {cell: unit_id for cell, unit_id in each.items() if unit_id in units}
+            for kind, each in self.cells.items()
+        }
+        return Plan(units, cells, self.select)
 
     @property
     def masks(self) -> frozenset[str]:
@@ -58,11 +74,11 @@ def expand(sweep: Sweep) -> Plan:
     for part in sweep.parts or (sweep,):
         for name, model in part.models.items():
             _fill(grid, part, name, model, terms)
-    return Plan(_in_order(grid.units), grid.cells)
+    return Plan(_in_order(grid.units), grid.cells, sweep.report.select)
 
 
 class _Grid:
-    """What was asked for so far: shared units once, and each cell once."""
+    """The units and cells so far, each once."""
 
     def __init__(self) -> None:
         self.units: dict[str, Unit] = {}

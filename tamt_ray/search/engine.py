@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,19 +12,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tamt_ray.data.history import History, check_finite
 from tamt_ray.data.phases import phase
+from tamt_ray.data.precision import autocast, matrix_products
 from tamt_ray.data.seeds import derive
 from tamt_ray.objectives.base import Objective
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
-from tamt_ray.search.mlm_corruption import Corrupted, Stream, join
-from tamt_ray.search.optimizer import clip_gradients, make_optimizer
+from tamt_ray.search.mlm_corruption import Corrupted, Stream, stack
+from tamt_ray.search.optimizer import clip_gradients, make_optimizer, set_rates
 from tamt_ray.search.state import Checkpointer, Stateful, TrainingState
 from tamt_ray.search.team import ProcessGroup
+from tamt_ray.values.base import OnProgress
 from tamt_ray.values.optimizer import Optimizer
 from tamt_ray.values.training import Training
-
-Progress = Callable[[int, int], None]
-
 
 _CHECK_EVERY = 10
 """Steps between two looks at the loss; each look makes a GPU wait."""
@@ -78,10 +77,11 @@ class Engine:
         self._settings = settings
         self._team = team
         self._parameters = list(inner.parameters())
-        self._optimizer = make_optimizer(self._parameters, settings.optimizer)
+        head = loss.model.head_parameters().values()
+        self._optimizer = make_optimizer(self._parameters, settings.optimizer, head)
         self._recent: list[tuple[int, Tensor]] = []
 
-    def run(self, progress: Progress | None = None, *, until: int | None = None) -> None:
+    def run(self, progress: OnProgress | None = None, *, until: int | None = None) -> None:
         """Train to the last step or to `until`, from where a kept state left off.
 
         Raises NonFiniteLossError with the step.
@@ -92,12 +92,11 @@ class Engine:
         self._loss.train()
         begun = time.perf_counter() - self.history.seconds
         while self.step < steps:
-            rate = optimizer.lr * max(0.0, 1 - self.step / training.decay_steps)
-            for group in self._optimizer.param_groups:
-                group["lr"] = rate
+            share = max(0.0, 1 - self.step / training.decay_steps)
+            set_rates(self._optimizer, share)
             with phase("data"):
                 blocks = self._stream.batch(self.step)
-            with phase("forward and backward"), _matrix_products(training.precision):
+            with phase("forward and backward"), matrix_products(training.precision):
                 terms = self._backward(blocks)
             with phase("gradients of what trains"):
                 self._inner.before_step()
@@ -111,7 +110,7 @@ class Engine:
             loss = torch.stack([v * self._weights[name] for name, v in terms.items()]).sum()
             self._recent.append((self.step, loss))
             if self.step == 1 or self.step % training.log_every == 0 or self.step == steps:
-                self._log(rate, {"loss": loss, **terms})
+                self._log(optimizer.lr * share, {"loss": loss, **terms})
             if self.step % _CHECK_EVERY == 0 or self.step == steps:
                 self._check_recent()
                 self._team.check_same([*self._loss.parameters(), *self._parameters], self.step)
@@ -124,7 +123,7 @@ class Engine:
                 keeper.keep(self.state())
 
     def state(self) -> TrainingState:
-        """Where the training stands; its tensors are copies."""
+        """Return the training state; its tensors are copies."""
         tensors = {
             name: value.detach().cpu().clone() for name, value in self._inner.state().items()
         }
@@ -162,7 +161,7 @@ class Engine:
         size = self._settings.training.micro_batch
         micro_batches = [blocks[start : start + size] for start in range(0, len(blocks), size)]
         counts = [sum(each) for each in zip(*map(self._counts, blocks), strict=True)]
-        short, kind = self._settings.training.precision == "bfloat16", self._team.device.type
+        precision, device = self._settings.training.precision, self._team.device
         mine = range(self._team.rank, len(micro_batches), self._team.size)
         totals: dict[str, Tensor] = {}
         # Scores hold the last gradients too, which must not be there beside the new ones.
@@ -172,9 +171,9 @@ class Engine:
             last = number + self._team.size >= len(micro_batches)
             drawn = derive(self._settings.seed, "dropout", self._stream.first + self.step, number)
             torch.manual_seed(drawn)
-            batch = join(micro_batches[number]).to(self._team.device)
+            batch = stack(micro_batches[number]).to(self._team.device)
             with contextlib.nullcontext() if last else _unsynchronised(self._loss):
-                with torch.autocast(kind, torch.bfloat16) if short else contextlib.nullcontext():
+                with autocast(precision, device):
                     loss, terms = self._loss(batch, counts)
                 # DDP averages over workers; the loss is a share of a sum.
                 (loss * self._team.size).backward()
@@ -208,7 +207,7 @@ def train(
     stream: Stream,
     settings: Settings,
     team: ProcessGroup,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     *,
     keeper: Checkpointer | None = None,
 ) -> History:
@@ -219,26 +218,6 @@ def train(
     engine = Engine(SearchLoss(model, terms), inner, stream, settings, team, keeper)
     engine.run(progress)
     return engine.history
-
-
-@contextlib.contextmanager
-def _matrix_products(precision: str) -> Generator[None]:
-    """Those of a GPU in TF32 within the block, if that is the `precision`.
-
-    Through the setting of all devices: where only CUDA's own is set, Torch's compiler fails.
-    """
-    if precision != "tf32":
-        yield
-        return
-    cpu = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
-    before, before_on_cpu = torch.get_float32_matmul_precision(), cpu.fp32_precision
-    torch.set_float32_matmul_precision("high")
-    cpu.fp32_precision = before_on_cpu
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-        cpu.fp32_precision = before_on_cpu
 
 
 def _unsynchronised(module: nn.Module) -> contextlib.AbstractContextManager[object]:

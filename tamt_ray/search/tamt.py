@@ -61,7 +61,7 @@ class MaskedWeights:
             for name, weight in model.matrices.items()
         }
         self._fixed = {name: keep for name, keep in first.items() if name not in self.scores}
-        """What is masked but not trained: the pooler."""
+        """Masks of matrices without trained scores: the pooler's."""
         self._pruner = make_pruner(
             Matrices(
                 self.scores,
@@ -137,7 +137,7 @@ class MaskedWeights:
         return {"density": kept / sum(weight.numel() for weight in self._dense.values())}
 
     def state(self) -> dict[str, Tensor]:
-        """What the mask depends on beside the scores: the steps done and every standing φ."""
+        """Return the mask's state beside the scores: the steps done and every current φ."""
         return {"step": torch.tensor(self._step), **self._thresholds}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:

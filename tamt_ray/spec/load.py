@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from tamt_ray.spec.overrides import Location, Override, OverrideError, patched, places
+from tamt_ray.spec.overrides import Location, Override, OverrideError, locations, patched
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.union import DisagreementError, unite
 from tamt_ray.values.nearest import nearest
@@ -136,7 +136,7 @@ def _overridden(data: dict[str, object], override: Override, lines: Lines) -> di
         raise SpecError(str(error)) from error
     for depth in range(1, len(at)):
         lines.setdefault(at[:depth], override.option)
-    lines.update(dict.fromkeys(places(value, at), override.option))
+    lines.update(dict.fromkeys(locations(value, at), override.option))
     return changed
 
 

@@ -21,7 +21,7 @@ _OF_SEARCH = ("batch_size", "decay_steps")
 
 
 class Domain(Frozen):
-    """Where the values of one setting are looked for: one of the three forms.
+    """The search space of one setting: one of the three forms.
 
     Between whole numbers where the setting is one. Both ends are included.
     """

@@ -4,6 +4,10 @@ from typing import Annotated, Literal
 
 from tamt_ray.values.base import INCIDENTAL, Count, Frozen
 
+Precision = Literal["float32", "tf32", "bfloat16"]
+"""`tf32` rounds the factors of matrix products, on GPUs that can; `bfloat16` is autocast. Weights,
+losses and the optimiser stay in float32."""
+
 
 class Training(Frozen):
     """Settings that all trained searches of a sweep share."""
@@ -17,13 +21,13 @@ class Training(Frozen):
     """Steps over which the learning rate falls linearly to zero, whatever the step limit."""
     log_every: Annotated[Count, INCIDENTAL] = 50
     """Steps between two points of the logged curves."""
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """Number format of the forward and backward pass: `tf32` rounds the factors of matrix products
     on GPUs that can and does nothing elsewhere, `bfloat16` is autocast. Either finds other masks.
     Weights, scores, losses and the optimiser stay in float32."""
     gradients: Literal["float32", "bfloat16"] = "float32"
-    """In what workers send each other their gradients; `bfloat16` is half the bytes. The number of
-    workers then changes the result: it is part of what a search is, and cannot be `auto`."""
+    """Dtype of the gradient all-reduce; `bfloat16` halves the bytes. The number of workers then
+    changes the result: it enters the identity of a search and cannot be `auto`."""
     compile: bool = False
-    """Whether `torch.compile` makes kernels of the encoder: a minute at the beginning of every
-    search, and sums in another order, so that other masks are found."""
+    """Compile the encoder by `torch.compile`. It takes a minute at the start of every search
+    and sums in another order, so that the masks differ."""

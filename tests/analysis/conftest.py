@@ -14,14 +14,14 @@ from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.tasks.base import Task
-from tamt_ray.tasks.scores import Evaluation, summary
+from tamt_ray.tasks.scores import Evaluation, scores_of
 
 Score = Callable[[Cell], float]
 
 SWEEP = """
 name: small
 models:
-  mini: {source: "dir:models/mini"}
+  mini: {source: "dir:models/mini", role: bert}
 corpus:
   train: {source: "dir:corpus/a.txt"}
   validation: {source: "dir:corpus/b.txt"}
@@ -76,7 +76,7 @@ def _scores(task: Task, value: float) -> dict[str, float]:
         Evaluation(step, dict.fromkeys(task.measured, score))
         for step, score in ((50, value), (60, value - 0.01))
     ]
-    return {**summary(evaluations, task.measured), "examples": 500.0}
+    return {**scores_of(evaluations, task.measured), "examples": 500.0}
 
 
 BASE = {"full": 0.9, "random": 0.3, "omp": 0.6, "imp": 0.65, "tamt_kd": 0.7}
@@ -190,9 +190,12 @@ def _grid_text(
         )
         body += f", reduced: {{{', '.join(f'{size}: 3' for size in sizes)}}}" if sizes else ""
         form = "kind: spans" if task == "squad" else "kind: classification, text: [text]"
+        body += f", role: {task}"
         lines.append(f"  {task}: {{{form}, {body}}}")
     return GRID.format(
-        models="\n".join(f'  {name}: {{source: "dir:models/{name}"}}' for name in models),
+        models="\n".join(
+            f'  {name}: {{source: "dir:models/{name}", role: {name}}}' for name in models
+        ),
         tasks="\n".join(lines),
         sparsities=", ".join(map(str, sparsities)),
         checkpoints=", ".join(map(str, checkpoints)),

@@ -13,7 +13,7 @@ from tamt_ray.analysis.stats.summary import summary as grid_summary
 from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.tasks.scores import Evaluation, summary
+from tamt_ray.tasks.scores import Evaluation, scores_of
 
 
 def test_one_row_for_each_cell(plan: Plan, records: dict) -> None:
@@ -44,7 +44,7 @@ def test_any_metric_may_lead_when_the_table_is_made(
         Evaluation(40, {"accuracy": 0.8, "f1": 0.6, "matthews": 0.2, "accuracy_2": 0.6}),
         Evaluation(60, {"accuracy": 0.7, "f1": 0.4, "matthews": 0.0, "accuracy_2": 0.5}),
     ]
-    measured = summary(evaluations, sweep.tasks["movies"].measured)
+    measured = scores_of(evaluations, sweep.tasks["movies"].measured)
     records = {
         unit: record.model_copy(update={"metrics": measured})
         if plan.units[unit].cell.task == "movies"

@@ -1,6 +1,7 @@
 """`tamt report`: masks from the store, distances kept for the next time, published values."""
 
 import io
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tamt_ray.masks.mask import Mask
 from tamt_ray.plan.config import config_dict
 from tamt_ray.plan.expand import expand
 from tamt_ray.spec.load import load_sweep
+from tamt_ray.store.files import Files
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 
@@ -168,3 +170,19 @@ def test_a_bad_table_ends_the_call(file: Path, tmp_path: Path) -> None:
 def test_a_part_of_a_sweep_reports_the_whole(file: Path) -> None:
     files = results.report_files(open_sweep(file, "search/*/omp/*"))
     assert pl.read_parquet(io.BytesIO(files["tables/pretrain.parquet"])).height == 4
+
+
+def test_the_store_is_read_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One listing and one read per record, with `--only` and a report to write as well."""
+    listings, reads = list[str](), Counter[str]()
+    sizes, read = Files.sizes, Files.read
+    monkeypatch.setattr(Files, "sizes", lambda s, name: listings.append(name) or sizes(s, name))
+    monkeypatch.setattr(Files, "read", lambda s, name: reads.update([name]) or read(s, name))
+    records = len(expand(load_sweep(file)).units)
+    for words in (["status", file], ["run", file], ["run", file, "--only", "search/*/omp/*"]):
+        listings.clear()
+        reads.clear()
+        assert call(*words).exit_code == 0
+        assert listings == ["units"]
+        assert sum(name.endswith("record.json") for name in reads) == records
+        assert {n for name, n in reads.items() if name.startswith("units/")} == {1}

@@ -31,8 +31,8 @@ VALIDATION = {"table": {"source": "dir:b.txt", **TABLE}, **TEXT}
 TRAINING = {"batch_size": 16, "micro_batch": 4, "decay_steps": 27920, "log_every": 50,
             "precision": "float32", "gradients": "float32", "compile": False}  # fmt: skip
 OPTIMIZER = {
-    "lr": 5e-5, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0, "bias_correction": True,
-    "early_eps": False, "clip": 1.0, "clip_per": "all",
+    "lr": 5e-5, "head_lr": None, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0,
+    "bias_correction": True, "early_eps": False, "clip": 1.0, "clip_per": "all",
 }  # fmt: skip
 SCORING = {
     "init": "omp", "threshold": 0.01, "scale": 2.0, "ranking": "signed", "comparison": "at_least",
@@ -43,7 +43,7 @@ KD = {"objective": "kd", "weight": 1.0, "pads": False, "teacher_dropout": False}
 TASK = {
     "train": {"source": "dir:s.csv", **TABLE}, "validation": [{"source": "dir:t.csv", **TABLE}],
     "max_train": None, "max_validation": None, "reduced": {}, "weight_decay": 0.0, "eps": 1e-8,
-    "clip": 1.0,
+    "clip": 1.0, "precision": "float32",
 }  # fmt: skip
 GLUE = {
     **TASK, "text": ["s"], "label": "label", "lr": 2e-5, "batch_size": 32, "epochs": 3,
@@ -92,7 +92,8 @@ SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
     ),
     "pretrain_eval": (
         {"kind": "pretrain_eval", "model": MODEL, "text": VALIDATION, "objectives": [MLM, KD],
-         "evaluation": {"batch_size": 16, "seed": 0}, "mask": None, "head": None},
+         "evaluation": {"batch_size": 16, "seed": 0, "precision": "float32"},
+         "mask": None, "head": None},
         '{"evaluation":{},"kind":"pretrain_eval","model":{"source":"dir:m"},"objectives":'
         '[{"objective":"mlm"},{"objective":"kd"}],"text":{"table":{"source":"dir:b.txt"}},'
         '"version":2}',
@@ -247,15 +248,16 @@ DECIDES: list[tuple[Edit, set[str]]] = [
     (put('"dir:m"', '"dir:m", pooler: true'), follow(*METHODS) | ALL_EVALUATIONS),
     (put('"dir:m"', '"dir:m", prune: ["*dense*"]'), follow(*METHODS) | ALL_EVALUATIONS),
     *((put("steps: 7", f"steps: 7, {word}"), follow("imp")) for word in (
-        "lr: 1e-4", "decay_steps: 99", "early_eps: true", "rewind: false",
+        "lr: 1e-4", "head_lr: 1e-3", "decay_steps: 99", "early_eps: true", "rewind: false",
         "weight_decay: 0.1", "eps: 1e-6", "clip: 2",
         "clip_per: tensor", "bias_correction: false", "betas: [0.9, 0.98]")),
     (put("steps: 7", "steps: 7, step: 0.05"), follow("imp")),
     *((put("steps: 40", word), follow("tamt_mlm")) for word in (
-        "steps: 41", "steps: 40, lr: 1e-4", "steps: 40, init: random",
+        "steps: 41", "steps: 40, lr: 1e-4", "steps: 40, head_lr: 1e-3", "steps: 40, init: random",
         "steps: 40, threshold: 0.02", "steps: 40, scale: 3", "steps: 40, ranking: magnitude",
         "steps: 40, comparison: above", "steps: 40, rerank_every: 9", "steps: 40, eps: 1e-6",
-        "steps: 40, rerank_early: true", "steps: 40, recipe: released_code")),
+        "steps: 40, rerank_early: true", "steps: 40, recipe: released_code",
+        "steps: 40, recipe: short")),
     *((put("steps: 50", word), follow("tamt_kd")) for word in (
         "steps: 50, text: documents", "steps: 50, corruption: mlm",
         "steps: 50, corruption: one_token", "steps: 50, decay_steps: 99",
@@ -269,7 +271,7 @@ DECIDES: list[tuple[Edit, set[str]]] = [
     *(task("stsb", word) for word in (
         "lr: 1e-4", "batch_size: 8", "epochs: 5", "max_length: 64",
         "eval_every: 10", "label: score", "max_train: 10", "max_validation: 10", "eps: 1e-6",
-        "weight_decay: 0.1", "clip: 5")),
+        "weight_decay: 0.1", "clip: 5", "precision: bfloat16")),
     *(task("squad", word) for word in (
         "doc_stride: 64", "n_best: 5", "max_answer: 20", "max_query: 32")),
     *(task("movies", word) for word in ("classes: 3", "cut: {above: 1, below: 0}")),

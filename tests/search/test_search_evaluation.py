@@ -15,7 +15,8 @@ from tamt_ray.plan.config import PAPER_TERMS
 from tamt_ray.search import evaluate
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.mlm_corruption import Corrupted, join
+from tamt_ray.search.mlm_corruption import Corrupted, stack
+from tamt_ray.values.training import Precision
 
 from .search_reference import Reference
 
@@ -26,11 +27,16 @@ Drawn = defaultdict[float, list[Corrupted]]
 
 
 def measure(
-    model: LanguageModel, mask: Mask | None, blocks: Blocks, batch_size: int = 8, seed: int = 0
+    model: LanguageModel,
+    mask: Mask | None,
+    blocks: Blocks,
+    batch_size: int = 8,
+    seed: int = 0,
+    precision: Precision = "float32",
 ) -> dict[str, float]:
     return pretraining_losses(
         model, mask, blocks, PAPER_TERMS, probability=0.15, seed=seed, batch_size=batch_size,
-        device=torch.device("cpu"),
+        device=torch.device("cpu"), precision=precision,
     )  # fmt: skip
 
 
@@ -65,7 +71,7 @@ def test_mlm_is_transformers_own_on_the_same_corrupted_text_and_distillation_rea
         for name, weight in reference.matrices.items()
     }
     assert len(drawn[0.15]) == len(validation_blocks(encoder).ids) > 20
-    everything = join(drawn[0.15])
+    everything = stack(drawn[0.15])
     with torch.no_grad():
         expected = {name: float(v) for name, v in reference.losses(replaced, everything).items()}
         whole = {**replaced, reference.decoder: replaced[reference.embedding]}
@@ -74,7 +80,7 @@ def test_mlm_is_transformers_own_on_the_same_corrupted_text_and_distillation_rea
     assert found["predicted_tokens"] == len(everything.labels)
     if mask:
         assert abs(found["mlm_loss"] - masked_decoder) > 1e-2
-        clean = join(drawn[0.0])
+        clean = stack(drawn[0.0])
         assert torch.equal(clean.ids, validation_blocks(encoder).ids.long())
         with torch.no_grad():
             distance = float(reference.losses(replaced, clean)["kd_loss"])
@@ -99,6 +105,20 @@ def test_the_batch_size_changes_nothing(
         assert other["predicted_tokens"] == found[0]["predicted_tokens"]
 
 
+def test_precision_changes_losses_by_rounding_only(
+    noisy: Path, load: LoadModel, validation_blocks: LoadBlocks
+) -> None:
+    """TF32 exists on GPUs only: on a CPU its losses are those of float32 to the bit."""
+    found = {}
+    for precision in ("float32", "tf32", "bfloat16"):
+        model = load(noisy)
+        mask = Mask.by_magnitude(model.dense, 0.5)
+        found[precision] = measure(model, mask, validation_blocks(noisy), precision=precision)
+    assert found["tf32"] == found["float32"]
+    assert found["bfloat16"] != found["float32"]
+    assert found["bfloat16"] == pytest.approx(found["float32"], rel=0.02)
+
+
 def test_every_subnetwork_predicts_the_same_tokens(
     bert: Path, load: LoadModel, validation_blocks: LoadBlocks, drawn: Drawn
 ) -> None:
@@ -109,13 +129,13 @@ def test_every_subnetwork_predicts_the_same_tokens(
         drawn.clear()
         torch.manual_seed(number)
         measure(load(bert), mask, validation_blocks(bert), batch_size=number + 2)
-        seen.append(join(drawn[0.15]))
+        seen.append(stack(drawn[0.15]))
     for other in seen[1:]:
         assert torch.equal(other.ids, seen[0].ids)
         assert torch.equal(other.chosen, seen[0].chosen)
     drawn.clear()
     measure(load(bert), None, validation_blocks(bert), seed=1)
-    assert not torch.equal(join(drawn[0.15]).chosen, seen[0].chosen)
+    assert not torch.equal(stack(drawn[0.15]).chosen, seen[0].chosen)
 
 
 def test_the_dense_model_is_at_no_distance_from_itself(

@@ -83,7 +83,7 @@ def _scores(material: ReportData) -> Iterator[PaperFigure]:
 
 def _losses(material: ReportData) -> Iterator[PaperFigure]:
     points = material.points.drop_nulls("score")
-    task = leading_task(list(material.sweep.tasks))
+    task = leading_task(material.sweep.tasks)
     if task is None or points.filter(pl.col("task") == task).is_empty():
         return
     caption = (
@@ -119,7 +119,7 @@ def _losses(material: ReportData) -> Iterator[PaperFigure]:
 
 
 def _lengths(material: ReportData) -> Iterator[PaperFigure]:
-    task = leading_task(list(material.sweep.tasks))
+    task = leading_task(material.sweep.tasks)
     if task is None:
         return
     table = trajectories(material.results).filter(pl.col("n") > 0)

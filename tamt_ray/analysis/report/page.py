@@ -22,6 +22,7 @@ from tamt_ray.analysis.report.answers import (
 from tamt_ray.analysis.report.closing import caveats, configuration, sources
 from tamt_ray.analysis.report.html import Html, contents, folded, join, section, tag
 from tamt_ray.analysis.report.opening import in_short, opening
+from tamt_ray.analysis.report.selection import selection_table
 from tamt_ray.analysis.report.settings import (
     datasets_table,
     iterations_table,
@@ -175,6 +176,7 @@ def _sections(
         "Settings": join(
             [datasets_table(material), methods_table(material), travels_table(material)]
         ),
+        "Choice of the best evaluation": selection_table(material),
         "How far to trust this": caveats(material),
         "Sources": sources(material),
         "The sweep": configuration(material),

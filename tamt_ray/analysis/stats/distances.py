@@ -48,9 +48,12 @@ def distances(
     groups = present.unique(["model", "sparsity", "unit"], keep="first", maintain_order=True)
     for (model, sparsity), group in groups.group_by("model", "sparsity", maintain_order=True):
         masks = {unit: records[unit].artifacts[MASK].sha256 for unit in group["unit"]}
-        found = known | dict(_compared(masks, known, shelf))
+        there = {unit: mask for unit, mask in masks.items() if not records[unit].bare}
+        found = known | dict(_compared(there, known, shelf))
         sides = [_side(row, masks[row["unit"]]) for row in group.iter_rows(named=True)]
         for (a, of_a), (b, of_b) in combinations(sides, 2):
+            if (of_a[-1], of_b[-1]) not in found:
+                continue  # Of a mask that was published as its digest alone.
             rows.append((model, sparsity, a, b, *of_a, *of_b, *found[of_a[-1], of_b[-1]]))
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 

@@ -4,7 +4,6 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -34,16 +33,17 @@ from tamt_ray.search.team import ProcessGroup
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.states import States
 from tamt_ray.store.store import Store, StoreError
+from tamt_ray.tasks.predictions import PREDICTIONS
+from tamt_ray.values.base import OnProgress
 from tamt_ray.values.optimizer import Optimizer
 from tamt_ray.values.training import Training
 
 HISTORY = "history.parquet"
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What a computation gives: numbers, files and what was read."""
+    """Numbers, files and sources of a computation."""
 
     metrics: dict[str, float]
     artifacts: dict[str, bytes]
@@ -66,7 +66,7 @@ class UnitRunner:
         self._finetuner = Finetuner(team.device)
         self._inputs: dict[str, str] = {}
 
-    def perform(self, unit: Unit, progress: Progress | None = None) -> Record:
+    def perform(self, unit: Unit, progress: OnProgress | None = None) -> Record:
         """Compute a unit and commit its record. All workers of a team call it together; the first
         one writes. Raises whatever the computation raises, and then nothing is written."""
         started, begin = time.time(), time.perf_counter()
@@ -105,14 +105,14 @@ class UnitRunner:
         states = States(self._store.files, unit.trajectory)
         return StoreKeeper(states, last, self._saving, leave_last=goes_on)
 
-    def _compute(self, unit: Unit, keeper: StoreKeeper, progress: Progress | None) -> UnitResult:
+    def _compute(self, unit: Unit, keeper: StoreKeeper, progress: OnProgress | None) -> UnitResult:
         config = unit.config
         if isinstance(config, FinetuneConfig):
             outcome = self._finetuner.run(
                 config.model, config.task, config.seed, self._mask(config.mask), progress
             )
-            history = {HISTORY: outcome.history.to_parquet()}
-            return UnitResult(outcome.metrics, history, outcome.sources)
+            artifacts = {HISTORY: outcome.history.to_parquet(), PREDICTIONS: outcome.predictions}
+            return UnitResult(outcome.metrics, artifacts, outcome.sources)
         bench = UnitBench(config.model, self._team, self._artifact, progress, keeper)
         match config:
             case HeadConfig():
@@ -168,6 +168,7 @@ class UnitRunner:
             seed=config.evaluation.seed,
             batch_size=config.evaluation.batch_size,
             device=self._team.device,
+            precision=config.evaluation.precision,
         )
         return UnitResult(losses, {}, bench.sources)
 
@@ -195,7 +196,7 @@ def device_name(team: ProcessGroup) -> str:
     return f"{team.size} x CPU {platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def failure_of(unit: Unit, error: BaseException, attempts: int) -> Failure:
+def failure_record(unit: Unit, error: BaseException, attempts: int) -> Failure:
     """The record of a failed unit."""
     return Failure(
         id=unit.id,

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tamt_ray.data.table import Rows, column
 from tamt_ray.data.transfer import send
-from tamt_ray.tasks.features.examples import Batch, Indices, Sequences, subset
+from tamt_ray.tasks.features.examples import Batch, Indices, PackedSequences, subset
 from tamt_ray.tasks.features.labels import labels
 from tamt_ray.tasks.metrics.base import Predictions
 from tamt_ray.tasks.sentences import SentenceTask
@@ -26,7 +26,7 @@ _CHUNK = 10_000
 class Sentences:
     """Sentences or pairs, each with a class or a number."""
 
-    sequences: Sequences
+    sequences: PackedSequences
     targets: Tensor
     """[sequences]: int64 classes or float32 numbers."""
     classes: int
@@ -44,15 +44,15 @@ class Sentences:
         return self.sequences.nbytes + self.targets.nbytes
 
     def pack(self) -> dict[str, Tensor]:
-        """What was made of the texts, as tensors."""
+        """Return the features as tensors."""
         return {**self.sequences.pack(), "targets": self.targets}
 
     @classmethod
     def unpack(
         cls, tensors: Mapping[str, Tensor], task: SentenceTask, fingerprint: str
     ) -> "Sentences":
-        """What `pack` gave."""
-        return cls(Sequences.unpack(tensors), tensors["targets"], task.outputs, fingerprint)
+        """Return the features that `pack` stored."""
+        return cls(PackedSequences.unpack(tensors), tensors["targets"], task.outputs, fingerprint)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy, or the squared error of a regression; outputs are [batch, classes]."""
@@ -103,7 +103,7 @@ def sentences(
 
 def tokenise(
     tokenizer: PreTrainedTokenizerBase, texts: list[list[str]], max_length: int
-) -> Sequences:
+) -> PackedSequences:
     """Each sentence or pair with its special tokens, the longer part of a pair cut first."""
     ids: list[NDArray[np.int32]] = []
     types: list[NDArray[np.uint8]] = []
@@ -123,7 +123,7 @@ def tokenise(
         if "token_type_ids" in encoded:
             segments: list[list[int]] = encoded["token_type_ids"]
             types.append(np.fromiter(chain.from_iterable(segments), dtype=np.uint8))
-    return Sequences(
+    return PackedSequences(
         ids=np.concatenate(ids),
         types=np.concatenate(types) if types else None,
         starts=np.cumsum(lengths, dtype=np.int64),

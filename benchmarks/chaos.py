@@ -1,4 +1,4 @@
-"""A sweep under random kills: `python -m tamt_ray.chaos FILE`. Linux only.
+"""A sweep under random kills: `python -m benchmarks.chaos FILE`. Linux only.
 
 Runs the sweep twice into stores of its own: undisturbed, and with a process killed every few
 seconds: fine-tune workers, gang ranks, the board, the aggregator, Train's controllers, and those
@@ -297,7 +297,7 @@ def _read(path: Path, size: int = -1) -> bytes:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tamt_ray.chaos", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
     parser.add_argument("file", type=Path, help="a sweep file")
     parser.add_argument("--rounds", type=int, default=20, help="how many kills")
     parser.add_argument("--seed", type=int, default=0, help="what is killed when")
