@@ -9,7 +9,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from tamt_ray.execution.activity import LiveStatus
 from tamt_ray.execution.actors import NAMESPACE
-from tamt_ray.execution.cluster.address import published
+from tamt_ray.execution.cluster.address import known_address
 from tamt_ray.execution.cluster.connection import ClusterError, visiting
 
 _PATIENCE = 20.0
@@ -27,7 +27,7 @@ def observed(name: str, address: str | None) -> Generator[Callable[[], LiveStatu
     Without an `address` the Ray of this machine that has the aggregator is looked for. Both raise
     UnreachableError.
     """
-    where = address or published(name)
+    where = address or known_address(name)
     if where is None:
         raise UnreachableError("it runs on another machine, or under another TMPDIR or user")
     try:

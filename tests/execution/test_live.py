@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.chaos import processes
 from tamt_ray.analysis.stats.live import snapshot
-from tamt_ray.chaos import processes
 from tamt_ray.execution.activity import Activity, Monitor
 from tamt_ray.execution.aggregator import Aggregator
 from tamt_ray.execution.cluster import address
-from tamt_ray.execution.cluster.address import live_name, publish, published
+from tamt_ray.execution.cluster.address import known_address, live_name, write_address
 from tamt_ray.execution.scheduler.messages import Landed, Progressed, Started
 from tamt_ray.execution.scratch import Scratch
 from tamt_ray.plan.config import config_dict
@@ -144,22 +144,22 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_local_ray_is_found_by_the_name_of_its_sweep_while_it_is_in_use(base: Path) -> None:
     name = live_name("small", "/results", 3)
     scratch = Scratch("ray", base)
-    publish(scratch.path, name, "127.0.0.1:6379")
-    assert published(name) == "127.0.0.1:6379"
-    assert published(live_name("small", "/results", 4)) is None
-    assert published(live_name("small", "/elsewhere", 3)) is None
+    write_address(scratch.path, name, "127.0.0.1:6379")
+    assert known_address(name) == "127.0.0.1:6379"
+    assert known_address(live_name("small", "/results", 4)) is None
+    assert known_address(live_name("small", "/elsewhere", 3)) is None
     # As after SIGKILL: the folder stays, nobody holds its lock.
     os.close(scratch._lock)
-    assert published(name) is None
+    assert known_address(name) is None
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o707])
 def test_a_folder_that_others_can_enter_is_passed_over(mode: int, base: Path) -> None:
     """Whoever is connected to gets Ray's token."""
     scratch = Scratch("ray", base)
-    publish(scratch.path, "it", "127.0.0.1:6379")
+    write_address(scratch.path, "it", "127.0.0.1:6379")
     scratch.path.chmod(mode)
-    assert published("it") is None
+    assert known_address("it") is None
     scratch.remove()
 
 
@@ -171,15 +171,15 @@ def test_a_folder_that_others_can_enter_is_passed_over(mode: int, base: Path) ->
 def test_nonsense_and_addresses_elsewhere_are_passed_over(content: str, base: Path) -> None:
     scratch = Scratch("ray", base)
     (scratch.path / "sweep.json").write_text(content)
-    assert published("it") is None
+    assert known_address("it") is None
     scratch.remove()
 
 
 def test_links_are_not_followed(base: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = Scratch("ray", tmp_path_factory.mktemp("elsewhere"))
-    publish(elsewhere.path, "it", "127.0.0.1:6379")
+    write_address(elsewhere.path, "it", "127.0.0.1:6379")
     (base / "tamt-ray-link").symlink_to(elsewhere.path)
-    assert published("it") is None
+    assert known_address("it") is None
     elsewhere.remove()
 
 

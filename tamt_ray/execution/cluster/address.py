@@ -25,12 +25,12 @@ def live_name(sweep: str, store: str, epoch: int) -> str:
     return f"tamt-{sweep}-{place}-{epoch}-aggregator"
 
 
-def publish(folder: Path, name: str, address: str) -> None:
+def write_address(folder: Path, name: str, address: str) -> None:
     """Write the address of the Ray in a private folder."""
     (folder / _FILE).write_text(json.dumps({"name": name, "address": address}))
 
 
-def published(name: str) -> str | None:
+def known_address(name: str) -> str | None:
     """The address of the local Ray in which the aggregator of that name runs, if there is one."""
     for path in base_of_ray().glob("tamt-ray-*"):
         try:

@@ -15,7 +15,7 @@ from ray._private.state import state
 
 from tamt_ray.data.cache import TYPED_IN
 from tamt_ray.execution.actors import NAMESPACE
-from tamt_ray.execution.cluster.address import publish
+from tamt_ray.execution.cluster.address import write_address
 from tamt_ray.execution.cluster.token import close_token
 from tamt_ray.execution.interruption import BrokenOffError
 from tamt_ray.execution.scheduler.placement import Node
@@ -77,7 +77,7 @@ class Nodes:
 def connected(address: str | None, name: str | None = None) -> Generator[Nodes]:
     """The nodes of the cluster while connected; a local Ray is shut down at the end.
 
-    Other processes of this user find a local Ray by `name` (`address.published`).
+    Other processes of this user find a local Ray by `name` (`address.known_address`).
 
     A local Ray listens on loopback only, asks for Ray's token, has no dashboard, and its files are
     in a folder that no other user can enter.
@@ -108,7 +108,7 @@ def _connected(address: str | None, name: str | None) -> Generator[Nodes]:
             ending.callback(ray.shutdown)
             ending.callback(_end_with_head())
             if name:
-                publish(folder.path, name, ray.get_runtime_context().gcs_address)
+                write_address(folder.path, name, ray.get_runtime_context().gcs_address)
         else:
             _join(address)
             ending.callback(ray.shutdown)
