@@ -16,6 +16,7 @@ from tamt_ray.cli.tune import found_by
 from tamt_ray.data.cache import cache_dir, text_digest
 from tamt_ray.execution.cluster.loopback import listen_on_loopback
 from tamt_ray.plan.status import Decision, decide
+from tamt_ray.spec.load import line_of
 from tamt_ray.store.damage import outdated
 from tamt_ray.store.lease import Lease
 from tamt_ray.store.space import bytes_free, bytes_needed
@@ -97,9 +98,10 @@ def _execute(
     try:
         with progress:
             progress.stage("reading models, corpus and tasks, and fetching what is missing")
-            changed = changes(plan.units, opened.records, check(sweep, plan.files))
+            changed = changes(plan.units, opened.records, check(sweep, plan.files, plan.texts))
     except PreflightError as error:
-        talk.print(f"{opened.file}: {error}", style="red", markup=False, soft_wrap=True)
+        where = line_of(opened.file, error.at, opened.overrides) if error.at else opened.file
+        talk.print(f"{where}: {error}", style="red", markup=False, soft_wrap=True)
         return 2
     if changed:
         talk.print(

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from tamt_ray.cli.speech import warn
 from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.cost import Prices, Timing, prices, usual_prices
-from tamt_ray.plan.expand import AmbiguityError, Plan, expand
+from tamt_ray.plan.expand import Plan, PlanError, expand
 from tamt_ray.plan.status import Decision, decide, only
 from tamt_ray.plan.tuning import DIVERGED, Survey, TuningPlan, trial_sweep
 from tamt_ray.plan.unit import Unit
@@ -174,7 +174,7 @@ def open_sweep(
         raise SpecError(f"{file}: a tuning draws its own units; leave --only out")
     try:
         plan = Plan({}, {}) if sweep.tune else expand(sweep)
-    except AmbiguityError as error:
+    except PlanError as error:
         raise SpecError(f"{file}: {error}") from error
     store = Store(sweep.store)
     opened = SweepContext(file, sweep, plan, store, {}, {}, overrides=overrides).again(store)
