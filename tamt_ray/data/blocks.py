@@ -1,7 +1,5 @@
 """Text for the pre-training objectives, packed into blocks of tokens."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -12,7 +10,7 @@ from tamt_ray.data.derived import Tensors, derived
 from tamt_ray.data.documents import load_documents
 from tamt_ray.data.table import Rows, load_rows
 from tamt_ray.data.tokenization import (
-    BATCH,
+    batched,
     cache_key,
     joined,
     special_tokens,
@@ -62,7 +60,8 @@ def _pack(rows: Rows, text: Text, words: PreTrainedTokenizerBase, special: Speci
     wanted = None if text.limit is None else text.limit * inner
     pieces: list[np.ndarray] = []
     total = 0
-    for texts in _batches(texts_of(rows, text.column)):
+    words_only = (each for each in texts_of(rows, text.column) if each and not each.isspace())
+    for texts in batched(words_only, len):
         piece = joined(tokenised(words, texts))
         pieces.append(piece)
         total += len(piece)
@@ -74,19 +73,3 @@ def _pack(rows: Rows, text: Text, words: PreTrainedTokenizerBase, special: Speci
     ids[:, 0], ids[:, -1] = special.cls, special.sep
     ids[:, 1:-1] = stream.reshape(count, inner)
     return ids
-
-
-def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
-    """Lists of about `BATCH` characters together, without texts of white space."""
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        if not text or text.isspace():
-            continue
-        batch.append(text)
-        size += len(text)
-        if size >= BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
