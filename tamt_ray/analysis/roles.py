@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tamt_ray.methods.base import Method
 from tamt_ray.methods.trained import TrainedMethod
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.values.pattern import UNSTRUCTURED
 
 OBJECTIVES = ("tamt_mlm", "tamt_kd", "tamt_mlm_kd")
 
@@ -13,11 +14,11 @@ def roles(sweep: Sweep) -> dict[str, str]:
     """Return the sweep's name for each method of the paper that it has.
 
     If several have one role, prefer the first of the sweep's own recipe. Methods without a role
-    (`Method.paper_role`) stand for none.
+    (`Method.paper_role`) stand for none, nor do masks under a pattern.
     """
     found: dict[str, str] = {}
     for method in sorted(sweep.methods, key=lambda method: method.recipe != sweep.recipe):
-        if method.paper_role:
+        if method.paper_role and method.pattern == UNSTRUCTURED:
             found.setdefault(method.paper_role, method.name)
     return found
 

@@ -17,6 +17,7 @@ from tamt_ray.data.cache import cache_dir, text_digest
 from tamt_ray.execution.cluster.loopback import listen_on_loopback
 from tamt_ray.plan.cost import prices
 from tamt_ray.plan.status import Decision, decide
+from tamt_ray.spec.load import line_of
 from tamt_ray.store.damage import outdated
 from tamt_ray.store.lease import Lease
 from tamt_ray.store.space import bytes_free, bytes_needed
@@ -91,9 +92,10 @@ def _execute(
 
     sweep, plan, store = opened.grid, opened.plan, opened.store
     try:
-        changed = changes(plan.units, opened.records, check(sweep, plan.files))
+        changed = changes(plan.units, opened.records, check(sweep, plan.files, plan.texts))
     except PreflightError as error:
-        talk.print(f"{opened.file}: {error}", style="red", markup=False, soft_wrap=True)
+        where = line_of(opened.file, error.at) if error.at else opened.file
+        talk.print(f"{where}: {error}", style="red", markup=False, soft_wrap=True)
         return 2
     if changed:
         talk.print(

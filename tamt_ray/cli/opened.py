@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tamt_ray.cli.speech import warn
-from tamt_ray.plan.expand import AmbiguityError, Plan, expand
+from tamt_ray.plan.expand import Plan, PlanError, expand
 from tamt_ray.plan.status import Decision, decide, only
 from tamt_ray.plan.tuning import DIVERGED, Survey, TuningPlan, trial_sweep
 from tamt_ray.spec.load import SpecError, load_sweep
@@ -153,7 +153,7 @@ def open_sweep(
         raise SpecError(f"{file}: a tuning draws its own units; leave --only out")
     try:
         plan = Plan({}, {}) if sweep.tune else expand(sweep)
-    except AmbiguityError as error:
+    except PlanError as error:
         raise SpecError(f"{file}: {error}") from error
     store = Store(sweep.store)
     opened = SweepContext(file, sweep, plan, store, {}, {}, overrides=overrides).again(store)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from tamt_ray.plan.cost import Prices
-from tamt_ray.plan.tuning import Outcome, Study, steps_at_most
+from tamt_ray.plan.study import Study, steps_at_most
+from tamt_ray.plan.tuning import Outcome
 
 
 def plan_of_studies(outcomes: Sequence[Outcome]) -> dict[str, dict[str, int]]:

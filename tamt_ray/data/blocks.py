@@ -1,5 +1,7 @@
 """Text for the pre-training objectives, packed into blocks of tokens."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -7,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.derived import Tensors, derived
-from tamt_ray.data.documents import load_documents
+from tamt_ray.data.documents import check_document, load_documents
 from tamt_ray.data.table import Rows, load_rows
 from tamt_ray.data.tokenization import (
     batched,
@@ -20,6 +22,9 @@ from tamt_ray.data.tokenization import (
 from tamt_ray.data.tokens import Blocks, Special, Tokens
 from tamt_ray.values.text import Text
 
+_FEW = 10_000
+"""Characters tokenised at a time to find the first block."""
+
 
 def load_text(text: Text, source: str) -> Tokens:
     """Return the sequences of a text for the tokenizer of the model at `source`.
@@ -27,6 +32,24 @@ def load_text(text: Text, source: str) -> Tokens:
     Raises SourceError as `load_blocks` and `load_documents` do.
     """
     return (load_documents if text.form == "documents" else load_blocks)(text, source)
+
+
+def check_fills(text: Text, source: str) -> None:
+    """Raise SourceError, as `load_text` does, where a text gives no sequence.
+
+    Reads the text no further than its first sequence, and keeps nothing.
+    """
+    checkpoint = load_checkpoint(source)
+    rows, words = load_rows(text.table), tokenizer(checkpoint)
+    if text.form == "documents":
+        check_document(text, rows, words)
+        return
+    missing = text.block_size - 2
+    for texts in _batches(rows, text.column, _FEW):
+        missing -= sum(map(len, tokenised(words, texts)))
+        if missing <= 0:
+            return
+    raise _too_short(text)
 
 
 def load_blocks(text: Text, source: str) -> Blocks:
@@ -44,10 +67,7 @@ def load_blocks(text: Text, source: str) -> Blocks:
     def make() -> Tensors:
         ids = _pack(rows, text, tokenizer(checkpoint), special)
         if len(ids) == 0:
-            raise SourceError(
-                f"{text.table.source}: the text in column {text.column!r} does not fill one block "
-                f"of {text.block_size} tokens; set a smaller `block_size`"
-            )
+            raise _too_short(text)
         return {"ids": torch.from_numpy(ids)}
 
     found = derived("blocks", cache_key(rows, checkpoint, text), make)
@@ -60,8 +80,7 @@ def _pack(rows: Rows, text: Text, words: PreTrainedTokenizerBase, special: Speci
     wanted = None if text.limit is None else text.limit * inner
     pieces: list[np.ndarray] = []
     total = 0
-    words_only = (each for each in texts_of(rows, text.column) if each and not each.isspace())
-    for texts in batched(words_only, len):
+    for texts in _batches(rows, text.column):
         piece = joined(tokenised(words, texts))
         pieces.append(piece)
         total += len(piece)
@@ -73,3 +92,16 @@ def _pack(rows: Rows, text: Text, words: PreTrainedTokenizerBase, special: Speci
     ids[:, 0], ids[:, -1] = special.cls, special.sep
     ids[:, 1:-1] = stream.reshape(count, inner)
     return ids
+
+
+def _too_short(text: Text) -> SourceError:
+    return SourceError(
+        f"{text.table.source}: the text in column {text.column!r} does not fill one block of "
+        f"{text.block_size} tokens; set a smaller `block_size`"
+    )
+
+
+def _batches(rows: Rows, name: str, characters: int | None = None) -> Iterator[list[str]]:
+    """Yield the texts of a column in batches, without texts of white space."""
+    texts = (text for text in texts_of(rows, name) if text and not text.isspace())
+    return batched(texts, len, characters)

@@ -52,10 +52,7 @@ def load_documents(text: Text, source: str) -> Documents:
         pairs = _pairs(rows, text.column, words, text.block_size - 2 - between)
         found = _stored(islice(pairs, text.limit))
         if len(found["ends"]) == 0:
-            raise SourceError(
-                f"{text.table.source}: no document in column {text.column!r} begins with a "
-                f"paragraph of {_SHORTEST} tokens"
-            )
+            raise _no_document(text)
         return found
 
     found = derived("blocks", cache_key(rows, checkpoint, text), make)
@@ -63,6 +60,19 @@ def load_documents(text: Text, source: str) -> Documents:
         found["tokens"], found["ends"], found["first"], text.block_size, between,
         special_tokens(checkpoint),
     )  # fmt: skip
+
+
+def check_document(text: Text, rows: Rows, words: PreTrainedTokenizerBase) -> None:
+    """Raise SourceError where a text has no document; reads no further than the first one."""
+    if next(_pairs(rows, text.column, words, text.block_size), None) is None:
+        raise _no_document(text)
+
+
+def _no_document(text: Text) -> SourceError:
+    return SourceError(
+        f"{text.table.source}: no document in column {text.column!r} begins with a paragraph of "
+        f"{_SHORTEST} tokens"
+    )
 
 
 def _stored(pairs: Iterator[Pair]) -> Tensors:

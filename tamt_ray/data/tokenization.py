@@ -68,14 +68,17 @@ def joined(rows: list[list[int]]) -> np.ndarray:
     return np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int32)
 
 
-def batched(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-    """Yield lists of about `BATCH` characters together."""
+def batched(
+    items: Iterable[T], size: Callable[[T], int], characters: int | None = None
+) -> Iterator[list[T]]:
+    """Yield lists of about so many characters together, `BATCH` by default."""
+    enough = characters or BATCH
     batch: list[T] = []
     total = 0
     for item in items:
         batch.append(item)
         total += size(item)
-        if total >= BATCH:
+        if total >= enough:
             yield batch
             batch, total = [], 0
     if batch:

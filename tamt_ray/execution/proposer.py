@@ -13,17 +13,8 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tamt_ray.data.seeds import derive
-from tamt_ray.plan.tuning import (
-    Outcome,
-    Problem,
-    Proposal,
-    Result,
-    Study,
-    Survey,
-    Trial,
-    TuningPlan,
-    own_proposal,
-)
+from tamt_ray.plan.study import Proposal, Study, own_proposal
+from tamt_ray.plan.tuning import Outcome, Problem, Result, Survey, Trial, TuningPlan
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.tuning import Domain, Value
 from tamt_ray.store.proposals import keep_proposal, read_proposals

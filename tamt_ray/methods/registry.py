@@ -1,5 +1,6 @@
 """The methods that a sweep file may name."""
 
+import re
 from collections.abc import Mapping
 from typing import get_args
 
@@ -7,6 +8,7 @@ import yaml
 
 from tamt_ray.methods.base import Method, Search
 from tamt_ray.values.base import fault
+from tamt_ray.values.pattern import UNSTRUCTURED
 from tamt_ray.values.plugin import Registry, literal_values
 from tamt_ray.values.recipe import Recipe
 
@@ -37,7 +39,11 @@ def method_entry(entry: object, recipe: object, number: int = 0) -> object:
         return entry
     word = entry["method"]
     kind = METHODS.classes.get(word)
-    named: dict[str, object] = {"name": word, "recipe": recipe, **entry}
+    named: dict[str, object] = {
+        "name": _label(word, entry.get("pattern")),
+        "recipe": recipe,
+        **entry,
+    }
     if kind is None:
         return named
     alias = kind.aliases.get(word, {})
@@ -48,6 +54,13 @@ def method_entry(entry: object, recipe: object, number: int = 0) -> object:
                     "methods", number, key)  # fmt: skip
     named["method"] = own
     return {**alias, **_defaults(kind, {**alias, **named}), **named}
+
+
+def _label(word: str, pattern: object) -> str:
+    """Return the default name of a method: `omp_2of4` for `omp` with the pattern 2:4."""
+    if not isinstance(pattern, str) or pattern == UNSTRUCTURED:
+        return word
+    return f"{word}_{re.sub(':', 'of' if pattern[:1].isdigit() else '', pattern)}"
 
 
 def _defaults(kind: type[Method], entry: Mapping[str, object]) -> Mapping[str, object]:

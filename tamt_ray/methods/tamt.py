@@ -13,6 +13,7 @@ from tamt_ray.methods.trained import TrainedMethod, TrainedSearch
 from tamt_ray.objectives.base import Objective, corruption_for, needs_head, passes
 from tamt_ray.objectives.registry import OBJECTIVES
 from tamt_ray.values.base import Count, Frozen
+from tamt_ray.values.pattern import UNSTRUCTURED
 from tamt_ray.values.recipe import Defaults, Recipe
 from tamt_ray.values.scoring import Scoring
 from tamt_ray.values.text import Corruption, TextForm
@@ -78,7 +79,12 @@ class TamtSearch(TrainedSearch):
 
         model = bench.model(self.head)
         weights = MaskedWeights(
-            model, self.sparsity, self.scoring, self.seed, head=needs_head(self.objective)
+            model,
+            self.sparsity,
+            self.scoring,
+            self.seed,
+            self.pattern,
+            head=needs_head(self.objective),
         )
         history = bench.train(self, model, self.objective, weights)
         return Found(weights.mask(), history)
@@ -176,6 +182,12 @@ class Tamt(TrainedMethod, Scoring):
             raise fault("a loss term is given twice; give it once with a `weight`", "objective")
         if self.corruption == "none" and needs_head(self.objective):
             raise fault("a loss term predicts tokens, and clean text has none", "corruption")
+        if self.pattern != UNSTRUCTURED and (self.comparison, self.rerank_every) != ("at_least", 1):
+            raise fault(
+                f"pattern {self.pattern} has no threshold to keep between two choices; set "
+                "`comparison: at_least` and `rerank_every: 1`",
+                "pattern",
+            )
         if self.head_lr and not needs_head(self.objective):
             raise fault("no loss term predicts tokens, so no MLM head trains", "head_lr")
         for sparsity in grid.sparsities:
@@ -198,8 +210,8 @@ class Tamt(TrainedMethod, Scoring):
             for steps in (last, *(step for step in self.checkpoints if step != last)):
                 search = TamtSearch(
                     model=grid.model, text=text, training=training, optimizer=optimizer,
-                    objective=self.objective, scoring=scoring, sparsity=sparsity, seed=seed,
-                    steps=steps, head=head, workers=grid.workers,
+                    objective=self.objective, scoring=scoring, sparsity=sparsity,
+                    pattern=self.pattern, seed=seed, steps=steps, head=head, workers=grid.workers,
                 )  # fmt: skip
                 yield Asked(search, seed, None if steps == last else steps)
 

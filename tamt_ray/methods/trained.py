@@ -18,7 +18,9 @@ from tamt_ray.values.training import Training
 class TrainedMethod(Method, Optimizer):
     """A method that trains on text, whose settings a `tune:` section can look for."""
 
-    not_tuned: ClassVar[frozenset[str]] = frozenset({"method", "name", "recipe", "steps"})
+    not_tuned: ClassVar[frozenset[str]] = frozenset(
+        {"method", "name", "recipe", "pattern", "steps"}
+    )
     """Fields that are no settings, and the length: the rungs say how long a trial is."""
     only_choices: ClassVar[frozenset[str]] = frozenset()
     """Settings without values between two others."""

@@ -21,6 +21,7 @@ from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.scores import Select
 from tamt_ray.values.identity import Identities
 from tamt_ray.values.model import Model
+from tamt_ray.values.text import Text
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,32 @@ class Plan:
         return Plan(units, cells, self.select)
 
     @property
+    def texts(self) -> frozenset[tuple[str, Text]]:
+        """The texts that units train or are measured on, behind the source of their model."""
+        return frozenset(
+            (unit.config.model.source, value)
+            for unit in self.units.values()
+            for value in vars(unit.config).values()
+            if isinstance(value, Text)
+        )
+
+    @property
     def masks(self) -> frozenset[str]:
         """Ids of the searches whose masks are compared."""
         return frozenset(self.cells["search"].values())
 
 
-class AmbiguityError(ValueError):
+class PlanError(ValueError):
+    """The sweep cannot be planned; the message says why."""
+
+
+class AmbiguityError(PlanError):
     """Two units would have the same cell."""
 
 
 def expand(sweep: Sweep) -> Plan:
-    """Every unit of the sweep. Raises AmbiguityError where parts of a union contradict."""
+    """Every unit of the sweep. Raises AmbiguityError where parts of a union contradict, and
+    PlanError where a method leaves its pattern out of its searches."""
     grid = _Grid()
     terms = measured_terms(sweep)
     for part in sweep.parts or (sweep,):
@@ -103,6 +119,11 @@ def _fill(grid: _Grid, sweep: Sweep, name: str, model: Model, terms: tuple[Objec
     seen = sweep.grid(name, head)
     for method in sweep.methods:
         for asked in method.searches(seen):
+            if asked.compared and asked.search.pattern != method.pattern:
+                raise PlanError(
+                    f"{method.name} makes {asked.search.pattern} masks, not {method.pattern} ones; "
+                    "its class has to pass `pattern=self.pattern` to its searches"
+                )
             cell = Cell(name, method.name, asked.search.sparsity, asked.mask_seed, asked.checkpoint)
             unit_id = grid.add(asked.search, cell, asked.compared)
             if asked.compared:

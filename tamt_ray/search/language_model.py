@@ -98,6 +98,12 @@ class LanguageModel(nn.Module):
         if special.vocabulary > known:
             raise ValueError(f"the tokenizer has {special.vocabulary} tokens; the model {known}")
 
+    def check_heads(self, heads: int | None) -> None:
+        """Raises ValueError for another number of attention heads than the model has."""
+        ours = self._config.num_attention_heads
+        if heads not in {None, ours}:
+            raise ValueError(f"the model has {ours} attention heads per layer, not {heads}")
+
     def head_parameters(self) -> dict[str, nn.Parameter]:
         """Return the head's trained parameters: transform, LayerNorm and output bias."""
         return {

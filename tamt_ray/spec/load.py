@@ -42,6 +42,13 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     return parse_sweep(_text(path), str(path), overrides)
 
 
+def line_of(path: Path, at: Location) -> str:
+    """Return `file:line` of a place in a sweep file that loads, or of what holds it."""
+    lines: Lines = {}
+    _extended(_text(path), lines, Chain((path,), []))
+    return lines[_place(at, lines)]
+
+
 def parse_sweep(text: str, name: str = "<sweep>", overrides: Sequence[str] = ()) -> Sweep:
     """The sweep in YAML `text`; `name` stands for the file in complaints."""
     return _sweep(text, Chain((Path(name),), []), overrides)

@@ -19,6 +19,7 @@ from tamt_ray.values.address import instead_of_secret
 from tamt_ray.values.base import Fraction, Frozen, Name, fault
 from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.model import Model
+from tamt_ray.values.pattern import misfit
 from tamt_ray.values.recipe import Recipe, model_entry
 from tamt_ray.values.training import Training
 
@@ -181,6 +182,9 @@ class Sweep(Frozen):
             for model in self.models:
                 try:
                     method.check(self.grid(model, None))
+                    for sparsity in self.sparsities:
+                        if complaint := misfit(method.pattern, sparsity):
+                            raise fault(complaint, "pattern")
                 except PydanticCustomError as error:
                     found = error.context or {}
                     raise fault(found["complaint"], "methods", number, *found["at"]) from error

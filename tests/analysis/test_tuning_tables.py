@@ -6,7 +6,8 @@ import yaml
 from tamt_ray.analysis.tuning import best_frame, snippet, trials_frame
 from tamt_ray.methods.imp import Imp
 from tamt_ray.methods.tamt import Tamt
-from tamt_ray.plan.tuning import Outcome, Rung, Trial, studies
+from tamt_ray.plan.study import studies
+from tamt_ray.plan.tuning import Outcome, Rung, Trial
 from tamt_ray.spec.sweep import Sweep
 
 BASE: dict[str, object] = {

@@ -119,7 +119,7 @@ def test_less_than_a_block_is_a_source_error(
 def test_a_corpus_without_the_column_or_without_text_is_refused(
     model: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(SourceError, match="the columns are: text"):
+    with pytest.raises(SourceError, match="valid are: text"):
         load_blocks(text(tmp_path, TEXTS, column="words"), f"dir:{model}")
     pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "numbers.parquet")
     numbers = {"source": f"dir:{tmp_path}/numbers.parquet"}

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tamt_ray.execution.proposer import Proposer, draw
-from tamt_ray.plan.tuning import Outcome, Rung, Study, Survey, Trial, studies
+from tamt_ray.plan.study import Study, studies
+from tamt_ray.plan.tuning import Outcome, Rung, Survey, Trial
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.tuning import Value
 from tamt_ray.store.proposals import read_proposals

@@ -74,7 +74,7 @@ COMPUTES_WITH: dict[str, set[str]] = {
 """Rooms that may import it where they compute as well; everywhere else nobody may at all."""
 
 ABSTRACT = {
-    "methods.base", "methods.trained", "methods.registry", "objectives.base",
+    "methods.base", "methods.one_shot", "methods.trained", "methods.registry", "objectives.base",
     "objectives.registry", "tasks.base", "tasks.predictions", "tasks.registry", "tasks.scores",
     "tasks.metrics.base", "tasks.metrics.registry", "tasks.features.examples",
 }  # fmt: skip
@@ -83,6 +83,7 @@ NAMED_BY_THE_PAPER = {
     # The losses that every mask is measured on.
     "plan/config.py": {"objectives.kd.Kd", "objectives.mlm.Mlm"},
     # The mask that every trial is compared with.
+    "plan/study.py": {"methods.omp.Omp"},
     "plan/tuning.py": {"methods.omp.Omp"},
     # The loss of an MLM head.
     "search/head.py": {"objectives.mlm.Mlm"},

@@ -7,16 +7,8 @@ from tamt_ray.methods.base import Search
 from tamt_ray.methods.imp import ImpSearch
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.status import unit_path
-from tamt_ray.plan.tuning import (
-    Outcome,
-    Proposal,
-    Study,
-    Survey,
-    TrialUnits,
-    TuningPlan,
-    steps_at_most,
-    studies,
-)
+from tamt_ray.plan.study import Proposal, Study, TrialUnits, steps_at_most, studies
+from tamt_ray.plan.tuning import Outcome, Survey, TuningPlan
 from tamt_ray.spec.sweep import Sweep
 
 

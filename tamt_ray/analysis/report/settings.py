@@ -49,10 +49,10 @@ def methods_table(material: ReportData) -> Html:
     """Hyper-parameters of the searches."""
     training, corpus = material.sweep.search, material.sweep.corpus
     rows = [
-        [m.name, m.word, m.recipe, *(words or MISSING for words in m.settings())]
+        [m.name, m.word, m.recipe, m.pattern, *(words or MISSING for words in m.settings())]
         for m in material.sweep.methods
     ]
-    head = ["method", "kind", "recipe", "optimiser", "mask"]
+    head = ["method", "kind", "recipe", "pattern", "optimiser", "mask"]
     caption = (
         f"Searches read {_source(corpus.train)} in blocks of {corpus.block_size} tokens, "
         f"{training.batch_size} a step; the learning rate falls to zero over "

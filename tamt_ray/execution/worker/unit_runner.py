@@ -140,6 +140,11 @@ class UnitRunner:
 
     def _search(self, search: Search, bench: UnitBench) -> UnitResult:
         found = search.find(bench)
+        if found.mask.pattern != search.pattern:
+            raise ValueError(
+                f"{search.label} found a mask that is {found.mask.pattern}, not {search.pattern}; "
+                "it has to pass `pattern=self.pattern` to `Mask`"
+            )
         metrics = {
             "zeros": float(found.mask.zeros),
             "weights": float(found.mask.weights),
