@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tamt_ray.analysis.stats.live import LiveTables, Snapshot
+from tamt_ray.analysis.stats.live import snapshot
 from tamt_ray.analysis.tuning import best_frame, snippet
 from tamt_ray.cli.opened import Say, SweepContext, held, put_aside
 from tamt_ray.cli.report_mark import is_current
@@ -15,7 +15,6 @@ from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import found_by
 from tamt_ray.data.cache import cache_dir, text_digest
 from tamt_ray.execution.cluster.loopback import listen_on_loopback
-from tamt_ray.plan.cost import prices
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.spec.load import line_of
 from tamt_ray.store.damage import outdated
@@ -49,8 +48,9 @@ def carry_out(opened: SweepContext, request: Request, talk: Console, out: Consol
         )
     talk.print(
         f"{opened.sweep.name}: {len(opened.plan.units)} units, {len(opened.records)} done, "
-        f"{opened.missing} to run"
-    )
+        f"{opened.missing} to run; store: {opened.store.uri}",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
     if not opened.missing + opened.to_draw:
         return _nothing_to_do(opened, request, talk, out)
     try:
@@ -70,7 +70,7 @@ def _nothing_to_do(opened: SweepContext, request: Request, talk: Console, out: C
         from tamt_ray.cli.results import write_report
 
         write_report(opened)
-    _show(opened, _tables(opened), request.as_json, talk, out)
+    _show(opened, request.as_json, talk, out)
     return 1 if opened.failures else 0
 
 
@@ -79,8 +79,11 @@ def _execute(
 ) -> int:
     if request.address is None:
         listen_on_loopback()
+    # Their imports take seconds.
+    talk.print("loading PyTorch and Ray")
     from tamt_ray.cli.progress import Progress
     from tamt_ray.cli.results import report_files, write_report
+    from tamt_ray.execution.activity import LiveStatus
     from tamt_ray.execution.cluster.connection import ClusterError
     from tamt_ray.execution.driver import Call, Ledger, run
     from tamt_ray.execution.interruption import BrokenOffError
@@ -91,10 +94,13 @@ def _execute(
     from tamt_ray.execution.sources import changes
 
     sweep, plan, store = opened.grid, opened.plan, opened.store
+    progress = Progress(plan, talk)
     try:
-        changed = changes(plan.units, opened.records, check(sweep, plan.files, plan.texts))
+        with progress:
+            progress.stage("reading models, corpus and tasks, and fetching what is missing")
+            changed = changes(plan.units, opened.records, check(sweep, plan.files, plan.texts))
     except PreflightError as error:
-        where = line_of(opened.file, error.at) if error.at else opened.file
+        where = line_of(opened.file, error.at, opened.overrides) if error.at else opened.file
         talk.print(f"{where}: {error}", style="red", markup=False, soft_wrap=True)
         return 2
     if changed:
@@ -117,18 +123,24 @@ def _execute(
     tracker.start()
     # What other sweeps computed belongs into this one's experiment too.
     tracker.landed(*opened.records.values())
-    known = prices(plan.units, ledger.records)
-    progress = Progress(plan, set(ledger.records), set(ledger.failures), known, tracker, talk)
+    progress.tracker = tracker
     try:
         with progress:
-            call = Call(request.address, request.fail_fast)
+            known = opened.prices()
+            call = Call(
+                request.address, request.fail_fast, known if known.measured else None,
+                opened.whole.plan if opened.of else None,
+            )  # fmt: skip
 
-            def watch(event: Event | None) -> None:
+            def watch(event: Event | LiveStatus) -> None:
                 lease.raise_if_lost()
                 progress.watch(event)
 
+            progress.stage(
+                f"joining the Ray at {request.address}" if request.address else "starting Ray"
+            )
             proposer = Proposer(opened.sweep, store, opened.diverged) if opened.survey else None
-            snapshot = run(sweep, plan, store, ledger, tracker, call, watch, proposer)
+            run(sweep, plan, store, ledger, tracker, call, watch, proposer)
     except (ClusterError, InfeasibleError) as error:
         talk.print(str(error), style="red", markup=False, soft_wrap=True)
         return 3
@@ -150,13 +162,15 @@ def _execute(
         for damage in stale:
             del ledger.records[damage.id]
         put_aside(opened, stale, _told(talk))
-        snapshot = _tables(opened)
-    files = report_files(opened)
-    write_report(opened, files)
-    numbers = {"done": len(ledger.records), "failed": len(ledger.failures)}
-    tracker.summary(files, {**numbers, **best_objectives(opened)})
-    late = tracker.close(LAST_WORDS)
-    _show(opened, snapshot, request.as_json, talk, out)
+    with progress.closing():
+        progress.stage("writing the report")
+        files = report_files(opened)
+        write_report(opened, files)
+        numbers = {"done": len(ledger.records), "failed": len(ledger.failures)}
+        tracker.summary(files, {**numbers, **best_objectives(opened)})
+        progress.stage("sending the last results to MLflow")
+        late = tracker.close(LAST_WORDS)
+    _show(opened, request.as_json, talk, out)
     if late:
         talk.print(
             f"MLflow has not got {late} results yet ({tracker.problem}); nothing is lost: "
@@ -201,22 +215,12 @@ def _warn_of_little_space(opened: SweepContext, talk: Console) -> None:
         )
 
 
-def _tables(opened: SweepContext) -> Snapshot:
-    tables = LiveTables(opened.plan)
-    for record in opened.records.values():
-        tables.add(record)
-    return tables.snapshot()
-
-
-def _show(
-    opened: SweepContext, snapshot: Snapshot, as_json: bool, talk: Console, out: Console
-) -> None:
+def _show(opened: SweepContext, as_json: bool, talk: Console, out: Console) -> None:
     report = f"{opened.store.uri}/reports/{opened.sweep.name}/report.html"
-    if opened.of:
-        snapshot = _tables(opened.whole)
+    tables = snapshot(opened.whole.plan, opened.whole.records)
     if as_json:
         body: dict[str, object] = {
-            "done": dict(snapshot.done), "total": dict(snapshot.total),
+            "done": dict(tables.done), "total": dict(tables.total),
             "failed": sorted(opened.failures), "report": report,
         }  # fmt: skip
         if opened.survey:
@@ -226,7 +230,8 @@ def _show(
         out.print(frame_table(best_frame(opened.survey.outcomes)))
         out.print(f"\n{snippet(opened.survey.outcomes)}", end="", markup=False, highlight=False)
     else:
-        out.print(frame_table(snapshot.summary))
+        out.print(frame_table(tables.summary, tables.best))
+        out.print(tables.answer.text, highlight=False)
     for line in failure_lines(opened.failures):
         talk.print(line, style="red", markup=False, soft_wrap=True)
     if opened.failures:
@@ -234,8 +239,9 @@ def _show(
             f"try them again: python -m tamt_ray.sweep {opened.words} --retry-failed",
             soft_wrap=True,
         )
-    talk.print(f"report: {report}", soft_wrap=True)
-    talk.print(f"runs:   {ui_command(opened.sweep)}", soft_wrap=True)
+    talk.print(f"store:  {opened.store.uri}", soft_wrap=True, highlight=False)
+    talk.print(f"report: {report}", soft_wrap=True, highlight=False)
+    talk.print(f"runs:   {ui_command(opened.sweep)}", soft_wrap=True, highlight=False)
 
 
 def _spool(opened: SweepContext) -> Path:
