@@ -5,7 +5,7 @@ from rich.console import Console
 
 from tamt_ray.analysis.results import collect
 from tamt_ray.analysis.stats.averages import averages, runs
-from tamt_ray.analysis.stats.summary import cells, markdown, summary
+from tamt_ray.analysis.stats.summary import markdown, printed_rows, summary
 from tamt_ray.analysis.tuning import best_frame, trials_frame
 from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.options import Form
@@ -50,7 +50,8 @@ def _numbers(opened: SweepContext) -> pl.DataFrame:
 def _latex(table: pl.DataFrame) -> str:
     """Return a tabular with the rules of booktabs."""
     head, *rows = [
-        ["".join(_SPECIAL.get(sign, sign) for sign in cell) for cell in row] for row in cells(table)
+        ["".join(_SPECIAL.get(sign, sign) for sign in cell) for cell in row]
+        for row in printed_rows(table)
     ]
     columns = "".join("l" if name in {"model", "method"} else "r" for name in table.columns)
     lines = [" & ".join(row) + r" \\" for row in rows]
