@@ -24,38 +24,26 @@ _LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add generated pages, and the files that pages link to."""
-    made = {
-        "index.md": site_links(ROOT / "README.md"),
-        "reference.md": keys(json.loads(sweep_schema())),
-        "commands.md": commands(),
-        "CHANGELOG.md": site_links(ROOT / "CHANGELOG.md"),
-        "CONTRIBUTING.md": site_links(ROOT / "CONTRIBUTING.md"),
-        "examples/README.md": site_links(ROOT / "examples" / "README.md"),
-    }
-    for name, content in made.items():
-        files.append(File.generated(config, name, content=content))
-    known = {file.src_uri for file in files}
-    for page in [*(ROOT / "docs").glob("*.md"), *(ROOT / name for name in _OUTSIDE)]:
-        for target in sorted(_linked(page) - known):
-            known.add(target)
-            content = (ROOT / target).read_bytes()
-            files.append(File.generated(config, target, content=content))
+    files.append(File.generated(config, "reference.md", content=keys(json.loads(sweep_schema()))))
+    files.append(File.generated(config, "commands.md", content=commands()))
+    pages = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"]
+    known = set[Path]()
+    while pages:
+        page = pages.pop()
+        if not page.is_relative_to(ROOT / "docs"):
+            is_page = page.suffix == ".md"
+            content = rewritten(page.read_text(), page) if is_page else page.read_bytes()
+            files.append(File.generated(config, _on_site(page), content=content))
+        if page.suffix == ".md":
+            pages += sorted(_linked(page) - known)
+            known |= _linked(page)
     return files
-
-
-_OUTSIDE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "examples/README.md")
-"""Pages that lie outside docs/."""
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Point the links of pages in docs/ to the copies."""
     source = ROOT / "docs" / page.file.src_uri
     return rewritten(markdown, source) if source.is_file() else markdown
-
-
-def site_links(page: Path) -> str:
-    """Return a page that lies outside docs/ with its links as the site has them."""
-    return rewritten(page.read_text(), page)
 
 
 def rewritten(markdown: str, page: Path) -> str:
@@ -82,14 +70,14 @@ def _on_site(place: Path) -> str:
     return "index.md" if path == "README.md" else path.removeprefix("docs/")
 
 
-def _linked(page: Path) -> set[str]:
-    """Return the files of the repository outside docs/ that a page links to."""
-    found = set[str]()
+def _linked(page: Path) -> set[Path]:
+    """Return the files outside docs/ that a page links to, other than those that start the site."""
+    found = set[Path]()
     for _, link in _LINK.findall(page.read_text()):
         place = (page.parent / link.partition("#")[0]).resolve()
         if "://" not in link and place.is_file() and not place.is_relative_to(ROOT / "docs"):
-            found.add(place.relative_to(ROOT).as_posix())
-    return found - {"README.md"}
+            found.add(place)
+    return found - {ROOT / "README.md", ROOT / "CHANGELOG.md"}
 
 
 def commands() -> str:
