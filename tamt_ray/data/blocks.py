@@ -12,7 +12,7 @@ from tamt_ray.data.derived import Tensors, derived
 from tamt_ray.data.documents import check_document, load_documents
 from tamt_ray.data.table import Rows, load_rows
 from tamt_ray.data.tokenization import (
-    BATCH,
+    batched,
     cache_key,
     joined,
     special_tokens,
@@ -45,7 +45,7 @@ def check_fills(text: Text, source: str) -> None:
         check_document(text, rows, words)
         return
     missing = text.block_size - 2
-    for texts in _batches(texts_of(rows, text.column), _FEW):
+    for texts in _batches(rows, text.column, _FEW):
         missing -= sum(map(len, tokenised(words, texts)))
         if missing <= 0:
             return
@@ -80,7 +80,7 @@ def _pack(rows: Rows, text: Text, words: PreTrainedTokenizerBase, special: Speci
     wanted = None if text.limit is None else text.limit * inner
     pieces: list[np.ndarray] = []
     total = 0
-    for texts in _batches(texts_of(rows, text.column), BATCH):
+    for texts in _batches(rows, text.column):
         piece = joined(tokenised(words, texts))
         pieces.append(piece)
         total += len(piece)
@@ -101,17 +101,7 @@ def _too_short(text: Text) -> SourceError:
     )
 
 
-def _batches(texts: Iterator[str], characters: int) -> Iterator[list[str]]:
-    """Lists of about so many characters together, without texts of white space."""
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        if not text or text.isspace():
-            continue
-        batch.append(text)
-        size += len(text)
-        if size >= characters:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+def _batches(rows: Rows, name: str, characters: int | None = None) -> Iterator[list[str]]:
+    """Yield the texts of a column in batches, without texts of white space."""
+    texts = (text for text in texts_of(rows, name) if text and not text.isspace())
+    return batched(texts, len, characters)

@@ -14,7 +14,7 @@ from tamt_ray.data.derived import Tensors, derived
 from tamt_ray.data.seeds import derive
 from tamt_ray.data.table import Rows, load_rows
 from tamt_ray.data.tokenization import (
-    BATCH,
+    batched,
     cache_key,
     joined,
     special_tokens,
@@ -96,7 +96,8 @@ def _pairs(rows: Rows, name: str, words: PreTrainedTokenizerBase, room: int) -> 
     """Yield the sequences of all documents, of at most `room` tokens without special ones."""
     equals = words.get_vocab().get("=")
     number = 0
-    for texts in _batches(_runs(_lines(texts_of(rows, name)))):
+    runs = _runs(_lines(texts_of(rows, name)))
+    for texts in batched(runs, lambda run: sum(map(len, run))):
         tokens = iter(tokenised(words, [line for run in texts for line in run]))
         for run in texts:
             document = list(islice(tokens, len(run)))
@@ -158,17 +159,3 @@ def _runs(lines: Iterator[str]) -> Iterator[list[str]]:
             run = []
     if run:
         yield run
-
-
-def _batches(runs: Iterator[list[str]]) -> Iterator[list[list[str]]]:
-    """Yield lists of about `BATCH` characters together."""
-    batch: list[list[str]] = []
-    size = 0
-    for run in runs:
-        batch.append(run)
-        size += sum(map(len, run))
-        if size >= BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
