@@ -1,11 +1,13 @@
 """Records as tables: one row for each point of the grid, empty where no record exists yet."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import polars as pl
 
 from tamt_ray.methods.base import Search
+from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.config import FinetuneConfig, Kind, PretrainEvalConfig
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Record
@@ -80,6 +82,13 @@ def _with_others(
 def collect_searches(plan: Plan, records: Mapping[str, Record]) -> pl.DataFrame:
     """A row for each mask the grid asks for: zeros, training steps, wall seconds, device."""
     return _table(plan, records, "search", _SEARCHES)
+
+
+def by_cell(table: pl.DataFrame, *names: str) -> Iterator[tuple[Cell, pl.DataFrame]]:
+    """Yield the rows of each cell, told apart by some of its coordinates, in table order."""
+    for values, rows in table.group_by(*names, maintain_order=True):
+        coordinates: dict[str, Any] = dict(zip(names, values, strict=True))
+        yield Cell(**coordinates), rows
 
 
 def main_rows(table: pl.DataFrame, keep: Collection[str] = ()) -> pl.DataFrame:

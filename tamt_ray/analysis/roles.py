@@ -30,6 +30,17 @@ def cost_pairs(sweep: Sweep) -> list[tuple[str, str]]:
     return [(imp, m.name) for m in trained if imp and m.paper_role != "imp"]
 
 
+def unstructured_twins(methods: Sequence[Method]) -> dict[str, str]:
+    """Return, by each method under a pattern, the one that differs in its pattern alone."""
+    return {
+        one.name: other.name
+        for one in methods
+        for other in methods
+        if one.pattern != UNSTRUCTURED
+        and other == one.model_copy(update={"pattern": UNSTRUCTURED, "name": other.name})
+    }
+
+
 def random_starts(methods: Sequence[Method]) -> dict[str, str]:
     """Return, by each method that starts from OMP, the one that differs in a random start alone."""
     return {

@@ -111,6 +111,7 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Stay, and say what lands; Ctrl-C leaves.")
     ] = False,
+    address: Address = None,
 ) -> None:
     """Say what is done, what failed and why."""
     with exit_on_error():
@@ -120,10 +121,15 @@ def status(
         if watch:
             from tamt_ray.cli.watch import follow
 
-            raise typer.Exit(follow(opened, out))
+            raise typer.Exit(follow(opened, out, address))
         print_plan(opened, as_json)
         if not as_json:
+            from tamt_ray.cli.watch import print_state
+
             print_troubles(opened)
+            if not opened.sweep.tune:
+                print_state(opened, out, address)
+            out.print(f"store: {opened.store.uri}", highlight=False)
 
 
 @app.command()
@@ -332,13 +338,42 @@ def sync_mlflow(file: File, settings: Set = None) -> None:
     """Write everything the store holds to MLflow, report included; what is there already stays."""
     with exit_on_error():
         from tamt_ray.cli.results import report_files
-        from tamt_ray.tracking.tracker import sync
+        from tamt_ray.cli.summary import final_summary
+        from tamt_ray.tracking.sync import sync
 
         opened = open_sweep(file, overrides=settings)
-        files = report_files(opened) if opened.records else None
-        found = sync(opened.grid, opened.plan, opened.store, opened.records, files)
+        found = sync(
+            opened.grid, opened.plan, opened.store, opened.records,
+            final_summary(opened, report_files(opened)) if opened.records else None,
+        )  # fmt: skip
         out.print(str(found))
         raise typer.Exit(1 if found.refused else 0)
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("my.yaml"),
+    model: Annotated[str | None, typer.Option(help="minilm, bert, hf:<repo> …")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Tasks, with commas between.")] = None,
+    methods: Annotated[str | None, typer.Option(help="Methods, with commas between.")] = None,
+    budget: Annotated[str | None, typer.Option(help="minutes, hours or paper.")] = None,
+) -> None:
+    """Write a minimal sweep whose lines are explained: answer four questions, or give options."""
+    with exit_on_error():
+        from tamt_ray.cli.init import QUESTIONS, InitError, ask, write_sweep
+
+        given = {"model": model, "tasks": tasks, "methods": methods, "budget": budget}
+        try:
+            answers = {name: ask(name, given[name], sys.stdin.isatty()) for name in QUESTIONS}
+            write_sweep(file, answers)
+        except InitError as error:
+            fail(2, str(error))
+        out.print(str(file))
+        talk.print(
+            f"look at it: {file}\nits price:  python -m tamt_ray.sweep {file} --dry-run\n"
+            f"run it:     python -m tamt_ray.sweep {file}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 @app.command(name="new-method")

@@ -6,10 +6,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from tamt_ray.cli.speech import warn
+from tamt_ray.plan.config import parse_config
+from tamt_ray.plan.cost import Prices, Timing, prices, usual_prices
 from tamt_ray.plan.expand import Plan, PlanError, expand
 from tamt_ray.plan.status import Decision, decide, only
 from tamt_ray.plan.tuning import DIVERGED, Survey, TuningPlan, trial_sweep
+from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.load import SpecError, load_sweep
 from tamt_ray.spec.plugins import refused
 from tamt_ray.spec.sweep import Sweep
@@ -38,6 +43,8 @@ class SweepContext:
     """The whole sweep, if this is the part of it that `--only` chose."""
     retry_failed: bool = False
     """Whether units that failed count as never tried."""
+    others: tuple[str, ...] = ()
+    """Records of units that are not in the plan, by their path in the store."""
     overrides: tuple[str, ...] = ()
     """`KEY=VALUE` of each `--set`; they are part of the sweep."""
 
@@ -50,6 +57,19 @@ class SweepContext:
     def words(self) -> str:
         """The file and its `--set` options, for a command to type."""
         return words_of(self.file, self.overrides)
+
+    def prices(self, usual: Prices | None = None) -> Prices:
+        """Prices by what was measured; `usual` where nothing was, by default this machine's."""
+        timings: dict[str, Timing] = dict(self.whole.records)
+        units = dict(self.whole.plan.units)
+        for record in self.store.others(self.others):
+            try:
+                units[record.id] = Unit(parse_config(record.config), id=record.id)
+            except (ValidationError, KeyError):
+                # It was computed by a method that is not installed here, or by another version.
+                continue
+            timings[record.id] = record
+        return prices(units, timings, usual or usual_prices(self.sweep.execution))
 
     @property
     def grid(self) -> Sweep:
@@ -74,8 +94,9 @@ class SweepContext:
         found = store.look(self.plan.units, self.records)
         failures = {} if self.retry_failed else found.failures
         return replace(
-            self, store=store, records=found.records, failures=failures, damaged=found.damaged
-        )
+            self, store=store, records=found.records, failures=failures, damaged=found.damaged,
+            others=found.others,
+        )  # fmt: skip
 
     def _tuning_again(self, store: Store) -> "SweepContext":
         tuning = TuningPlan(self.sweep)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from ray.exceptions import RayError
 
-from tamt_ray.analysis.stats.live import Snapshot
+from tamt_ray.execution.activity import LiveStatus, Monitor
 from tamt_ray.execution.actors import on_head
 from tamt_ray.execution.aggregator import Aggregation
+from tamt_ray.execution.cluster.address import live_name
 from tamt_ray.execution.cluster.autoscaler import (
     Autoscaler,
     describe_bundles,
@@ -38,6 +39,7 @@ from tamt_ray.execution.scheduler.messages import (
     Landed,
     Lost,
     NodesRequested,
+    Progressed,
     Rebuilt,
     Resized,
     Started,
@@ -55,7 +57,7 @@ from tamt_ray.execution.scheduler.retry_policy import AttemptHistory
 from tamt_ray.execution.signals import Signals, caught_signals
 from tamt_ray.execution.worker.attempt import committed
 from tamt_ray.execution.worker.lost_output import rescue
-from tamt_ray.plan.cost import prices
+from tamt_ray.plan.cost import Prices, prices, usual_prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.plan.tuning import DIVERGED, merged
@@ -68,8 +70,8 @@ from tamt_ray.tracking.tracker import Tracker
 
 _LOOK = 1.0
 """Seconds between two looks at the nodes, and at the searches that wait for a gang."""
-Watch = Callable[[Event | None], None]
-"""Told every event, and None about once a second."""
+Watch = Callable[[Event | LiveStatus], None]
+"""Gets every event, and the state of the run about once a second."""
 
 
 @dataclass
@@ -86,6 +88,10 @@ class Call:
 
     address: str | None = None
     fail_fast: bool = False
+    measured: Prices | None = None
+    """Prices by what the store holds, of other sweeps too; None where it holds nothing."""
+    whole: Plan | None = None
+    """The plan of the whole sweep, if this run is about a part; the live tables show all of it."""
 
 
 def run(
@@ -97,16 +103,16 @@ def run(
     call: Call,
     watch: Watch,
     proposer: Proposer | None = None,
-) -> Snapshot:
+) -> None:
     """Run what is missing, and what a `proposer` adds to the plan; `ledger` grows as records land.
-    Returns the final tables.
 
     Raises ClusterError, InfeasibleError, LeaseLostError or BrokenOffError.
     """
     execution = sweep.execution
     decisions = decide(plan, ledger.records, ledger.failures)
     open_units = [plan.units[i] for i, d in decisions.items() if d in {Decision.RUN, Decision.WAIT}]
-    with connected(call.address) as nodes, caught_signals() as signals:
+    live = live_name(sweep.name, store.uri, store.fence.epoch if store.fence else 0)
+    with connected(call.address, live) as nodes, caught_signals() as signals:
         name = f"tamt-{uuid.uuid4().hex[:12]}"
         autoscaler = Autoscaler(nodes_to_come(execution, call.address), name)
         possible = [*nodes.resources, *autoscaler.to_come]
@@ -122,10 +128,10 @@ def run(
                 execution.retries, execution.patience
             )
         )
-        board.open(
-            plan, ledger.records, ledger.failures, prices(plan.units, ledger.records),
-            more=proposer is not None,
-        )  # fmt: skip
+        gpus = any(node.get("GPU") for node in possible)
+        usual = call.measured or usual_prices(execution, gpus)
+        known = prices(plan.units, ledger.records, usual)
+        board.open(plan, ledger.records, ledger.failures, known, more=proposer is not None)
         lanes = Lanes()
 
         def start(gang: str, size: GangSize) -> None:
@@ -145,9 +151,20 @@ def run(
                     f"{name}-board", store, slots, deterministic=execution.deterministic
                 )
             )
-        aggregation = Aggregation(f"{name}-aggregator", plan, ledger.records)
+        aggregation = Aggregation(live, store, call.whole or plan)
+        monitor = Monitor(plan, ledger.records, ledger.failures, usual, lambda: max(1, slots.total))
         driver = _Driver(
-            plan, store, ledger, tracker, call, watch, board, aggregation, places, proposer
+            plan,
+            store,
+            ledger,
+            tracker,
+            call,
+            watch,
+            board,
+            aggregation,
+            monitor,
+            places,
+            proposer,
         )
         try:
             driver.follow(lanes, signals, execution.grace)
@@ -157,7 +174,6 @@ def run(
             # What ended the run may have ended Ray too; then nobody adds nodes any more.
             with contextlib.suppress(RayError, RuntimeError):
                 autoscaler.ask([])
-        return aggregation.tables()
 
 
 @dataclass
@@ -201,6 +217,7 @@ class _Driver:
     watch: Watch
     board: BoardClient
     aggregation: Aggregation
+    monitor: Monitor
     places: _Places
     proposer: Proposer | None = None
     running: dict[str, Started] = field(default_factory=dict)
@@ -233,9 +250,10 @@ class _Driver:
                     self.store.ensure_held()
             for event in events:
                 self._hear(event)
-            self.watch(None)
-            if self.aggregation.revived():
+            activity = self.monitor.look()
+            if self.aggregation.exchange(activity):
                 self.watch(Rebuilt("aggregator"))
+            self.watch(LiveStatus(self.aggregation.tables, activity))
             if signals.caught:
                 # Whoever ended the run may have ended Ray's processes with it.
                 if lanes.failed():
@@ -263,6 +281,9 @@ class _Driver:
         match event:
             case Started():
                 self.running[event.unit] = event
+                self.tracker.began(event.unit)
+            case Progressed():
+                self.tracker.progressed(event.unit, event.points)
             case Landed(record):
                 self.running.pop(record.id, None)
                 self._take(record)
@@ -275,9 +296,11 @@ class _Driver:
             case Lost():
                 self.running.pop(event.unit, None)
                 self.pasts[event.unit] = event.past
+                self.tracker.left(event.unit)
                 rescue(self.store, event.logs)
             case _:
                 pass
+        self.monitor.hear(event)
         self.watch(event)
 
     def _take(self, record: Record) -> None:
@@ -310,6 +333,7 @@ class _Driver:
         self.watch(Extended(self.plan))
         self.tracker.extend(self.plan)
         self.aggregation.extend(self.plan)
+        self.monitor.plan = self.plan
         # Another sweep may have computed some of them.
         there = [record for unit in new if (record := committed(self.store, unit))]
         self.board.extend(self.plan, [record.id for record in there], more=not self.over)
@@ -328,7 +352,7 @@ class _Driver:
             time.sleep(_LOOK)
             return
         self.board.open(
-            self.plan, _ids(records, landed), _ids(failures), prices(self.plan.units, records),
+            self.plan, _ids(records, landed), _ids(failures), self.monitor.prices,
             pause=2 * BEAT + 1, known=Known(tuple(self.running.values()), self.pasts),
             more=self._proposing(),
         )  # fmt: skip

@@ -1,11 +1,13 @@
 """Everything that can be known to be wrong before compute is spent."""
 
 from collections.abc import Collection, Sequence
+from operator import itemgetter
 
 import torch
 
+from tamt_ray.data.blocks import check_fills
 from tamt_ray.data.cache import SourceError
-from tamt_ray.data.checkpoint import load_checkpoint
+from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, pad_id, tokenizer
 from tamt_ray.data.table import column, load_rows, name_of
 from tamt_ray.execution.worker.bench import UnitBench
 from tamt_ray.finetune.model import Encoder
@@ -19,6 +21,7 @@ from tamt_ray.spec.sweep import Sweep
 from tamt_ray.tasks.base import Task
 from tamt_ray.values.pattern import UNSTRUCTURED, PatternForm
 from tamt_ray.values.table import Table
+from tamt_ray.values.text import Text
 
 
 class PreflightError(ValueError):
@@ -32,11 +35,16 @@ class PreflightError(ValueError):
         self.at = at
 
 
-def check(sweep: Sweep, searches: Collection[tuple[str, Search]] = ()) -> dict[str | Table, str]:
+def check(
+    sweep: Sweep,
+    searches: Collection[tuple[str, Search]] = (),
+    texts: Collection[tuple[str, Text]] = (),
+) -> dict[str | Table, str]:
     """Return the fingerprint of every model and file, by its source, and of every table.
 
-    Fetches and opens them all, finds the matrices, tries what `searches` read from files and every
-    task's head on its model, and looks through the rows of every task. Raises PreflightError.
+    Fetches and opens them all, finds the matrices, tries the tokenizer, what `searches` read from
+    files and every task's head on its model, looks through the rows of every task, and reads each
+    of `texts`, with the source of its model, as far as its first sequence. Raises PreflightError.
     """
     found: dict[str | Table, str] = {}
     for name, model in sweep.models.items():
@@ -44,8 +52,11 @@ def check(sweep: Sweep, searches: Collection[tuple[str, Search]] = ()) -> dict[s
             checkpoint = load_checkpoint(model.source)
             language_model = LanguageModel(checkpoint.path, prune=model.prune, pooler=model.pooler)
             encoder = Encoder(checkpoint, torch.device("cpu"))
+            _check_tokenizer(checkpoint, encoder.body.config.vocab_size)
             for task in sweep.tasks.values():
                 encoder.try_out(model, task)
+            read = [text for source, text in texts if source == model.source]
+            _check_lengths(sweep, read, encoder.longest())
         except (SourceError, UnsupportedModelError, OSError, ValueError) as error:
             raise PreflightError(f"models.{name}: {error}") from error
         found[model.source] = checkpoint.fingerprint
@@ -66,9 +77,45 @@ def check(sweep: Sweep, searches: Collection[tuple[str, Search]] = ()) -> dict[s
     found |= _readable(
         "corpus", [sweep.corpus.train, sweep.corpus.validation], [sweep.corpus.column]
     )
+    for source, text in texts:
+        try:
+            check_fills(text, source)
+        except SourceError as error:
+            raise PreflightError(f"corpus: {error}") from error
     for name, task in sweep.tasks.items():
         found |= _readable(f"tasks.{name}", [task.train, *task.validation], task.columns, task)
     return found
+
+
+def _check_tokenizer(checkpoint: Checkpoint, rows: int) -> None:
+    """`rows`: tokens that the embedding has. Raises SourceError and ValueError."""
+    words = tokenizer(checkpoint)
+    pad_id(words)
+    vocabulary = words.get_vocab()
+    token, last = max(vocabulary.items(), key=itemgetter(1), default=("", -1))
+    if last < 0:
+        raise ValueError("the tokenizer has no token; is its vocabulary empty?")
+    if last >= rows:
+        raise ValueError(
+            f"the tokenizer gives {token!r} the id {last}, the embedding has {rows} rows; take the "
+            "tokenizer that was published with the model"
+        )
+
+
+def _check_lengths(sweep: Sweep, texts: Collection[Text], longest: int | None) -> None:
+    """`longest`: tokens that the model reads. Raises ValueError."""
+    if longest is None:
+        return
+    if any(text.block_size > longest for text in texts):
+        raise ValueError(
+            f"it reads {longest} tokens at most; set `corpus.block_size: {longest}` or less"
+        )
+    for name, task in sweep.tasks.items():
+        if task.max_length > longest:
+            raise ValueError(
+                f"it reads {longest} tokens at most; set `tasks.{name}.max_length: {longest}` or "
+                "less"
+            )
 
 
 def _check_patterns(sweep: Sweep, model: LanguageModel) -> None:

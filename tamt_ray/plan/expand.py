@@ -21,6 +21,7 @@ from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.scores import Select
 from tamt_ray.values.identity import Identities
 from tamt_ray.values.model import Model
+from tamt_ray.values.text import Text
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,16 @@ class Plan:
             for kind, each in self.cells.items()
         }
         return Plan(units, cells, self.select)
+
+    @property
+    def texts(self) -> frozenset[tuple[str, Text]]:
+        """The texts that units train or are measured on, behind the source of their model."""
+        return frozenset(
+            (unit.config.model.source, value)
+            for unit in self.units.values()
+            for value in vars(unit.config).values()
+            if isinstance(value, Text)
+        )
 
     @property
     def masks(self) -> frozenset[str]:

@@ -96,6 +96,9 @@ class Execution(Frozen):
     """Node types that the cluster may add: the run asks the autoscaler for the nodes its units need
     and waits for them. Empty: read from the cluster file of `ray up`, if there is one; else the
     nodes that are up at the start must suffice."""
+    price: Positive | None = None
+    """Dollars for one hour of one device: of a GPU, or of one worker where units run on CPUs. Plan
+    and status then say what the rest of the sweep costs."""
     retries: Annotated[int, Field(ge=0)] = 3
     """Restarts of a unit whose worker died or hung, counted anew whenever it got further than
     before; then it is set aside. Lost nodes are not counted."""

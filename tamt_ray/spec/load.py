@@ -42,10 +42,13 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     return parse_sweep(_text(path), str(path), overrides)
 
 
-def line_of(path: Path, at: Location) -> str:
-    """Return `file:line` of a place in a sweep file that loads, or of what holds it."""
+def line_of(path: Path, at: Location, overrides: Sequence[str] = ()) -> str:
+    """Return `file:line` of a place in a sweep file that loads, or of what holds it; the option
+    where a `--set` gave it."""
     lines: Lines = {}
-    _extended(_text(path), lines, Chain((path,), []))
+    data = _extended(_text(path), lines, Chain((path,), []))
+    for override in map(Override, overrides):
+        data = _overridden(data, override, lines)
     return lines[_place(at, lines)]
 
 

@@ -72,6 +72,16 @@ def ensure_held(files: Files, fence: Fence) -> None:
         )
 
 
+def at_work(files: Files, sweep: str) -> tuple[int, Holder] | None:
+    """Epoch and driver of the newest claim on a sweep; None where it was given back, or where its
+    process is known to be gone. It may still be dead."""
+    claims = _claims(files, sweep)
+    claim = _parse(_read(files, claims[-1])) if claims else None
+    if claim is None or claim.released or (claim.process and claim.process.is_gone()):
+        return None
+    return _epoch(claims[-1]), claim
+
+
 class Lease:
     """The hold of this process on a sweep, from `acquire` to the end of the `with` block."""
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,6 +36,8 @@ class Holdings:
     records: dict[str, Record]
     failures: dict[str, Failure]
     damaged: tuple[Damage, ...]
+    others: tuple[str, ...] = ()
+    """Paths of the records of other plans."""
 
 
 class Store:
@@ -171,7 +173,21 @@ class Store:
         for damage in outdated(units, records):
             del records[damage.id]
             damaged.append(damage)
-        return Holdings(records, failures, tuple(damaged))
+        mine = {_at(unit.kind, unit.id, "record.json") for unit in units.values()}
+        others = (path for path in present if path.endswith("/record.json") and path not in mine)
+        return Holdings(records, failures, tuple(damaged), tuple(others))
+
+    def others(self, paths: Sequence[str], most: int = 100) -> list[Record]:
+        """Some records of other plans, by their path, evenly drawn; damaged ones are left out."""
+        chosen = sorted(paths)[:: max(1, -(-len(paths) // most))]
+
+        def read(path: str) -> Record | None:
+            try:
+                return self._unseal(path, Record)
+            except DamagedError:
+                return None
+
+        return [record for _, record in self._each(read, chosen) if record]
 
     def done(self, units: Mapping[str, Unit]) -> dict[str, Record]:
         """Records of those of `units` that are finished."""

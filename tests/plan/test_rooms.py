@@ -41,8 +41,9 @@ INNER: dict[str, list[set[str]]] = {
         {"worker"},
         {"gang", "fleet"},
         {"cluster"},
-        {"aggregator", "lanes", "preflight", "profile", "proposer", "signals", "sources"},
-        {"driver"},
+        {"activity", "lanes", "preflight", "profile", "proposer", "signals", "sources"},
+        {"aggregator"},
+        {"driver", "observer"},
     ],
     "analysis": [
         {"results", "artifacts", "roles", "tuning"},

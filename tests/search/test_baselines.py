@@ -15,7 +15,7 @@ from tamt_ray.methods.wanda import WandaSearch
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search.engine import train
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.mlm_corruption import Stream, join
+from tamt_ray.search.mlm_corruption import Stream, stack
 from tamt_ray.search.movement import MovedWeights
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.testing import Entry, check_method
@@ -124,7 +124,7 @@ def test_movement_equals_the_reference(
         masked = {n: w * (keep[n] + scores[n] - scores[n].detach()) if n in keep else w
                   for n, w in values.items()}  # fmt: skip
         tied = {reference.decoder: values[reference.embedding], **reference._decoder_bias(values)}
-        loss = reference.losses({**masked, **tied}, join(stream.batch(step)))["mlm_loss"]
+        loss = reference.losses({**masked, **tied}, stack(stream.batch(step)))["mlm_loss"]
         moved = {**values, **{f"scores of {name}": score for name, score in scores.items()}}
         # The decoder's use of E passes through no mask, and the scores get E's input gradient only.
         gradients = torch.autograd.grad(loss, list(moved.values()))

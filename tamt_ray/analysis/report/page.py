@@ -22,6 +22,7 @@ from tamt_ray.analysis.report.answers import (
 from tamt_ray.analysis.report.closing import caveats, configuration, sources
 from tamt_ray.analysis.report.html import Html, contents, folded, join, section, tag
 from tamt_ray.analysis.report.opening import in_short, opening
+from tamt_ray.analysis.report.patterns import patterns_table
 from tamt_ray.analysis.report.selection import selection_table
 from tamt_ray.analysis.report.settings import (
     datasets_table,
@@ -171,6 +172,7 @@ def _sections(
         "Less training data": join(
             [places["Less training data"], reduced_table(material), advantages_table(evidence)]
         ),
+        "Patterns": patterns_table(material),
         "Masks": join([places["Masks"], masks_table(material)]),
         "How the searches went": places["How the searches went"],
         "Settings": join(

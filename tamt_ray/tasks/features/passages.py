@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from tamt_ray.data.checkpoint import pad_id
 from tamt_ray.data.table import Rows
 from tamt_ray.data.transfer import send
 from tamt_ray.tasks.features.examples import Batch, PackedSequences, subset
 from tamt_ray.tasks.features.questions import Question, questions
-from tamt_ray.tasks.features.sentences import pad_id
 from tamt_ray.tasks.features.spans import best_span
 from tamt_ray.tasks.features.template import Template
 from tamt_ray.tasks.metrics.base import Predictions

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from tamt_ray.data.checkpoint import pad_id
 from tamt_ray.data.table import Rows, column
 from tamt_ray.data.transfer import send
 from tamt_ray.tasks.features.examples import Batch, Indices, PackedSequences, subset
-from tamt_ray.tasks.features.labels import labels
+from tamt_ray.tasks.features.labels import check_variety, labels
 from tamt_ray.tasks.metrics.base import Predictions
 from tamt_ray.tasks.sentences import SentenceTask
 
@@ -131,17 +132,14 @@ def tokenise(
     )
 
 
-def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id of the padding token. Raises ValueError where the tokenizer has none."""
-    value = tokenizer.pad_token_id
-    if not isinstance(value, int):
-        raise ValueError(f"{tokenizer.name_or_path}: the tokenizer has no padding token")
-    return value
-
-
 def check_rows(task: SentenceTask, rows: Rows) -> None:
-    """Raise ValueError or SourceError for rows without text or without a label of the task."""
-    _read(task, rows)
+    """Raise ValueError or SourceError for rows without text, without a label of the task, or with
+    one label or one empty text only."""
+    kept, values, columns = _read(task, rows)
+    check_variety(values, task)
+    for name, texts in zip(task.text, columns, strict=True):
+        if not any(texts[row].strip() for row in kept):
+            raise ValueError(f"every text in column {name!r} is empty")
 
 
 def _read(task: SentenceTask, rows: Rows) -> tuple[Indices, NDArray[np.float64], list[list[str]]]:
