@@ -72,7 +72,7 @@ def score_table(
     left_out = frame.width - len(sizes)
     words = [f"{left_out} more columns"] if left_out else []
     words += [f"{len(filled) - rows} more rows"] if len(filled) > rows else []
-    table = frame_table(shown.select(sizes), [best[n] for n in filled[:rows]])
+    table = frame_table(shown.select(list(sizes)), [best[n] for n in filled[:rows]])
     return Group(table, Text(f"{' and '.join(words)}: tamt results", "dim")) if words else table
 
 
