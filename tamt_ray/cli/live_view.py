@@ -12,7 +12,7 @@ from tamt_ray.plan.cost import spoken
 
 _SHOWN = 8
 """Units at work shown at most; a cluster runs hundreds."""
-_AROUND = 22
+_AROUND = 23
 """Lines of a terminal that are not for scores."""
 
 
@@ -27,6 +27,7 @@ class LiveView:
         """Yield counts, units at work and scores."""
         activity, tables = self._status.activity, self._status.tables
         yield counts_table(activity)
+        yield Text()
         yield at_work_table(activity, options.max_width)
         if tables and _any_score(tables):
             yield Text()
