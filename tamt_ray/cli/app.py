@@ -345,11 +345,14 @@ def sync_mlflow(file: File, settings: Set = None) -> None:
     """Write everything the store holds to MLflow, report included; what is there already stays."""
     with exit_on_error():
         from tamt_ray.cli.results import report_files
-        from tamt_ray.tracking.tracker import sync
+        from tamt_ray.cli.summary import final_summary
+        from tamt_ray.tracking.sync import sync
 
         opened = open_sweep(file, overrides=settings)
-        files = report_files(opened) if opened.records else None
-        found = sync(opened.grid, opened.plan, opened.store, opened.records, files)
+        found = sync(
+            opened.grid, opened.plan, opened.store, opened.records,
+            final_summary(opened, report_files(opened)) if opened.records else None,
+        )  # fmt: skip
         out.print(str(found))
         raise typer.Exit(1 if found.refused else 0)
 

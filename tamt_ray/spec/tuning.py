@@ -11,6 +11,7 @@ from tamt_ray.methods.trained import TrainedMethod
 from tamt_ray.objectives.registry import OBJECTIVES
 from tamt_ray.values.base import Count, Frozen, Name, fault
 from tamt_ray.values.nearest import nearest
+from tamt_ray.values.pattern import misfit
 from tamt_ray.values.training import Training
 
 Value = bool | int | float | str
@@ -191,6 +192,8 @@ def _check_span(
 
 
 def _check_trial(tuning: Tuning, method: TrainedMethod, *at: str) -> None:
+    if complaint := misfit(method.pattern, tuning.sparsity):
+        raise fault(complaint, "tune", "sparsity")
     try:
         method.check_trial(tuning.rungs, tuning.sparsity)
     except PydanticCustomError as error:

@@ -1,6 +1,6 @@
 """Trained searches under a pattern: exact after every step, from OMP's mask of that pattern."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,12 +8,15 @@ import torch
 import yaml
 
 from tamt_ray.data.tokens import Blocks
+from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.masks.layout import Layout
 from tamt_ray.masks.mask import Mask
-from tamt_ray.methods.base import Search
+from tamt_ray.methods.base import Asked, Bench, Found, Grid, Search
+from tamt_ray.methods.omp import Omp, OmpSearch
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
-from tamt_ray.plan.expand import expand
+from tamt_ray.plan.expand import PlanError, expand
+from tamt_ray.plan.unit import Unit
 from tamt_ray.search.engine import Engine, Settings
 from tamt_ray.search.imp import prune_trained
 from tamt_ray.search.language_model import LanguageModel
@@ -23,6 +26,8 @@ from tamt_ray.search.movement import MovedWeights
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.load import parse_sweep
+from tamt_ray.store.store import Store
+from tamt_ray.values.model import Model
 from tamt_ray.values.scoring import Scoring
 
 from .conftest import MakeModel
@@ -124,6 +129,32 @@ def test_every_method_passes_its_pattern_along() -> None:
     found = searches(*({"method": name, "pattern": "2:4"} for name in names))
     assert {search.pattern for search in found} == {"2:4"}
     assert len(found) == len(names)
+
+
+class Forgetful(Omp):
+    """A plug-in that leaves the pattern out of its searches."""
+
+    def searches(self, grid: Grid) -> Iterator[Asked]:
+        for sparsity in grid.sparsities:
+            yield Asked(OmpSearch(model=grid.model, sparsity=sparsity))
+
+
+class Careless(OmpSearch):
+    """One that leaves it out of its masks."""
+
+    def find(self, bench: Bench) -> Found:
+        return Found(Mask.by_magnitude(bench.model().dense, self.sparsity))
+
+
+def test_a_method_that_forgets_its_pattern_is_refused(bert: Path, tmp_path: Path) -> None:
+    sweep = parse_sweep(yaml.safe_dump({**yaml.safe_load(SWEEP), "methods": ["omp"]}))
+    method = Forgetful(name="mine", pattern="2:4")
+    with pytest.raises(PlanError, match="mine makes unstructured masks, not 2:4 ones"):
+        expand(sweep.model_copy(update={"methods": (method,)}))
+    unit = Unit(Careless(model=Model(source=f"dir:{bert}"), sparsity=0.5, pattern="2:4"))
+    runner = UnitRunner(Store(str(tmp_path / "store")), ProcessGroup(), "here")
+    with pytest.raises(ValueError, match="omp found a mask that is unstructured, not 2:4"):
+        runner.perform(unit)
 
 
 def test_the_levels_of_imp_lead_to_the_pattern() -> None:
