@@ -339,7 +339,7 @@ def sync_mlflow(file: File, settings: Set = None) -> None:
     with exit_on_error():
         from tamt_ray.cli.results import report_files
         from tamt_ray.cli.summary import final_summary
-        from tamt_ray.tracking.tracker import sync
+        from tamt_ray.tracking.sync import sync
 
         opened = open_sweep(file, overrides=settings)
         found = sync(
