@@ -176,6 +176,13 @@ def report(
         except PublishedError as error:
             fail(2, str(error))
         opened = open_sweep(file, overrides=settings)
+        if not opened.records:
+            fail(
+                2,
+                f"nothing to report: the store {opened.store.uri} has no result of "
+                f"{opened.sweep.name!r}; `store:` is relative to the directory you type in; "
+                f"run it: python -m tamt_ray.sweep {opened.words}",
+            )
         out.print(write_report(opened, published=beside))
 
 
