@@ -16,7 +16,7 @@ from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.store import Store, StoreError
 from tamt_ray.tracking.desired import Begun, Facts, desired
 from tamt_ray.tracking.outline import Outline, outline
-from tamt_ray.tracking.place import ui_command, ui_link
+from tamt_ray.tracking.place import ui_link
 from tamt_ray.tracking.summary import Summary
 from tamt_ray.tracking.trouble import RefusedError, TrackingError, one_line
 from tamt_ray.tracking.views import view_tags
@@ -67,6 +67,20 @@ def load_writer(sweep: Sweep, store: Store) -> "Writer":
     from tamt_ray.tracking.writer import Writer
 
     return Writer(sweep, store)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """The difference that was found between store and MLflow, in runs."""
+
+    written: int
+    present: int
+    refused: Mapping[str, str]
+    """Why MLflow or the store would not have it, by key."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.written} runs written to MLflow, {self.present} were there"]
+        return "\n".join(lines + [f"  {key[:12]}: {why}" for key, why in self.refused.items()])
 
 
 class Tracker:
@@ -197,7 +211,7 @@ class Tracker:
         """The page that compares the methods; None until MLflow was reached."""
         return ui_link(self._sweep, self._experiment) if self._experiment else None
 
-    def finish(self) -> "SyncReport":
+    def finish(self) -> SyncReport:
         """Wait until MLflow lacks nothing. Raises TrackingError at the first trouble, and if a
         run takes too long: MLflow's own time-out begins anew with every byte a server sends."""
         with self._changed:
@@ -214,7 +228,8 @@ class Tracker:
                 self._abandoned = True
                 self._changed.notify_all()
                 raise TrackingError(self._problem)
-        present = len(self._outline.runs.keys() - self._written - self._refused.keys())
+        others = self._outline.runs.keys() - self._written - self._refused.keys()
+        present = sum(map(self._shown, others))
         return SyncReport(len(self._written - {_SUMMARY}), present, dict(self._refused))
 
     def _shown(self, key: str) -> bool:
@@ -357,40 +372,3 @@ class Tracker:
         written = writer.summarise(summary)
         writer.describe({"mlflow.note.content": summary.note})
         return written
-
-
-@dataclass(frozen=True, slots=True)
-class SyncReport:
-    """The difference that was found between store and MLflow, in runs."""
-
-    written: int
-    present: int
-    refused: Mapping[str, str]
-    """Why MLflow or the store would not have it, by key."""
-
-    def __str__(self) -> str:
-        lines = [f"{self.written} runs written to MLflow, {self.present} were there"]
-        return "\n".join(lines + [f"  {key[:12]}: {why}" for key, why in self.refused.items()])
-
-
-def sync(
-    sweep: Sweep,
-    plan: Plan,
-    store: Store,
-    records: Mapping[str, Record],
-    summary: Summary | None = None,
-) -> SyncReport:
-    """Bring MLflow to what the store holds of the plan: `records` by unit id, and failures; and
-    the summary run to `summary`.
-
-    Raises TrackingError if MLflow cannot be reached.
-    """
-    tracker = Tracker(sweep, plan, store)
-    failures = store.failures(plan.units)
-    if summary:
-        tracker.report(summary)
-    tracker.start(records, {i: each for i, each in failures.items() if i not in records})
-    return tracker.finish()
-
-
-__all__ = ["SyncReport", "Tracker", "TrackingError", "sync", "ui_command"]

@@ -19,8 +19,10 @@ from tamt_ray.data.history import History, Point
 from tamt_ray.plan.expand import expand
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.store.record import Failure, Record
+from tamt_ray.tracking.place import ui_command
 from tamt_ray.tracking.summary import Summary
-from tamt_ray.tracking.tracker import Tracker, sync, ui_command
+from tamt_ray.tracking.sync import sync
+from tamt_ray.tracking.tracker import Tracker
 
 from .tracker_cases import T0, YAML, Case, client, finish, named, runs, scores, until
 

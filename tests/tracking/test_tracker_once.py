@@ -12,7 +12,7 @@ from tamt_ray.plan.expand import expand
 from tamt_ray.store.record import Failure
 from tamt_ray.tracking import tracker as tracker_module
 from tamt_ray.tracking.summary import Summary
-from tamt_ray.tracking.tracker import sync
+from tamt_ray.tracking.sync import sync
 
 from .tracker_cases import Case, client, content, named, runs, scores, until
 

@@ -16,7 +16,8 @@ import pytest
 
 from tamt_ray.tracking import tracker as tracker_module
 from tamt_ray.tracking.summary import Summary
-from tamt_ray.tracking.tracker import TrackingError, sync
+from tamt_ray.tracking.sync import sync
+from tamt_ray.tracking.trouble import TrackingError
 
 from .tracker_cases import T0, client, content, make_case, named, runs, until
 

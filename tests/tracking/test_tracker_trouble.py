@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tamt_ray.tracking.tracker import sync
+from tamt_ray.tracking.sync import sync
 
 from .tracker_cases import Case, client, content, named, until
 

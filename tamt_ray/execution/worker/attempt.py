@@ -134,7 +134,10 @@ class Attempt:
         """Until it is over: keep the log short and show it, say that this worker is there, and as
         the first one hear the orders."""
         shown, last = time.monotonic(), b""
-        while not self._over.wait(BEAT):
+        pause = BEAT / 8
+        while not self._over.wait(pause):
+            # Units of a second or two show a step too.
+            pause = min(2 * pause, BEAT)
             self._capture.trim()
             if time.monotonic() - shown > _SHOWN:
                 log = self._capture.so_far()
