@@ -168,19 +168,19 @@ class Results:
             raise LookupError(f"there is no method {method!r}{nearest(method, methods)}")
         units, records = self._opened.plan.units, self._opened.records
         found = [
-            units[cell.unit]
-            for cell in self._opened.plan.cells
-            if cell.kind == "search" and "steps" not in cell.labels
-            and cell.labels["method"] == method
-            and abs(float(cell.labels["sparsity"]) - sparsity) < 1e-9
-            and seed in {None, cell.labels.get("mask_seed")}
-            and model in {None, cell.labels["model"]}
-        ]  # fmt: skip
+            units[unit]
+            for cell, unit in self._opened.plan.cells["search"].items()
+            if cell.checkpoint is None
+            and cell.method == method
+            and abs(cell.sparsity - sparsity) < 1e-9
+            and seed in {None, cell.mask_seed}
+            and model in {None, cell.model}
+        ]
         if len(found) != 1:
             several = "; give `seed` or `model`" if found else ""
             raise LookupError(f"{len(found)} masks of {method} at {sparsity:g} are meant{several}")
         if found[0].id not in records:
-            raise LookupError(f"{found[0]} is not done yet: tamt status {self._opened.file}")
+            raise LookupError(f"{found[0]} is not done yet: tamt status {self._opened.words}")
         return found[0]
 
 

@@ -100,7 +100,7 @@ def check_objective(entry: Entry, *, steps: int = 4) -> None:
             losses = records[unit.id].metrics
             assert term.curve in losses, f"{term.curve} is not among the losses of an evaluation"
             assert math.isfinite(losses[term.curve]), f"{term.curve} is {losses[term.curve]}"
-            if term.distils and unit.labels["method"] == "full":
+            if term.distils and unit.cell.method == "full":
                 assert losses[term.curve] == 0, f"{term.curve} of the dense model is not 0"
     check_method(method)
 

@@ -1,18 +1,18 @@
 """Records as tables: one row for each point of the grid, empty where no record exists yet."""
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 
 import polars as pl
 
 from tamt_ray.methods.base import Search
 from tamt_ray.plan.config import FinetuneConfig, Kind, PretrainEvalConfig
-from tamt_ray.plan.expand import Cell, Plan
+from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Record
 from tamt_ray.tasks.scores import led_by
 
 SUBNETWORK = ("model", "method", "sparsity", "mask_seed", "checkpoint")
-"""The labels of one subnetwork."""
+"""The coordinates of one subnetwork."""
 _SUBNETWORK = {
     "model": pl.String, "method": pl.String, "sparsity": pl.Float64, "mask_seed": pl.Int64,
     "checkpoint": pl.Int64,
@@ -67,10 +67,10 @@ def _with_others(
 ) -> dict[str, type[pl.DataType]]:
     """Return the columns with those of further metrics or losses."""
     kind: Kind = "finetune" if "task" in schema else "pretrain_eval"
-    measured = {name for cell in _cells(plan, kind) for name in _metrics(plan, records, cell)} - {
-        "predicted_tokens"
-    }
-    return {**schema, **dict.fromkeys(sorted(measured - set(schema)), pl.Float64)}
+    units = plan.cells[kind].values()
+    measured = {name for unit in units for name in _metrics(plan, records, unit)}
+    further = sorted(measured - schema.keys() - {"predicted_tokens"})
+    return {**schema, **dict.fromkeys(further, pl.Float64)}
 
 
 def collect_searches(plan: Plan, records: Mapping[str, Record]) -> pl.DataFrame:
@@ -95,10 +95,10 @@ def _table(
     kind: Kind,
     schema: Mapping[str, type[pl.DataType]],
 ) -> pl.DataFrame:
-    rows = [
-        [row.get(name) for name in schema]
-        for row in (_row(plan, records, cell) for cell in _cells(plan, kind))
-    ]
+    rows: list[list[Value]] = []
+    for cell, unit in plan.cells[kind].items():
+        row = {**_row(plan, records, unit), **asdict(cell)}
+        rows.append([row.get(name) for name in schema])
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
     return pl.DataFrame(
         [
@@ -108,30 +108,22 @@ def _table(
     )
 
 
-def _cells(plan: Plan, kind: Kind) -> Iterator[Cell]:
-    return (cell for cell in plan.cells if cell.kind == kind)
-
-
-def _row(plan: Plan, records: Mapping[str, Record], cell: Cell) -> dict[str, Value]:
-    record = records.get(cell.unit)
-    found: dict[str, Value] = {**_metrics(plan, records, cell)}
-    if record and cell.kind == "search":
+def _row(plan: Plan, records: Mapping[str, Record], unit: str) -> dict[str, Value]:
+    record, config = records.get(unit), plan.units[unit].config
+    found: dict[str, Value] = {**_metrics(plan, records, unit), "unit": unit}
+    if record and config.kind == "search":
         found["seconds"] = record.metrics.get("seconds", record.seconds)
-    config = plan.units[cell.unit].config
     if isinstance(config, FinetuneConfig):
         found["metric"] = config.task.metric
     elif isinstance(config, Search):
         found["planned_steps"] = config.own_steps or None
-    # A label `steps` names a checkpoint; the metric `steps` counts those of the unit's own work.
-    labels = {"checkpoint" if name == "steps" else name: v for name, v in cell.labels.items()}
-    search = config.mask if isinstance(config, FinetuneConfig | PretrainEvalConfig) else cell.unit
-    cost = _cost(plan, records, search) if search else {}
-    return {**found, **cost, **labels, "unit": cell.unit}
+    search = config.mask if isinstance(config, FinetuneConfig | PretrainEvalConfig) else unit
+    return {**found, **_cost(plan, records, search)} if search else found
 
 
-def _metrics(plan: Plan, records: Mapping[str, Record], cell: Cell) -> dict[str, float]:
-    """Return what was measured in a cell; of a fine-tune, led by its task's headline metric."""
-    record, config = records.get(cell.unit), plan.units[cell.unit].config
+def _metrics(plan: Plan, records: Mapping[str, Record], unit: str) -> dict[str, float]:
+    """Return a unit's numbers, those of a fine-tune led by its task's headline metric."""
+    record, config = records.get(unit), plan.units[unit].config
     if record is None:
         return {}
     if isinstance(config, FinetuneConfig):

@@ -8,7 +8,7 @@ import typer
 
 from tamt_ray import __version__
 from tamt_ray.cli.opened import held, open_sweep, put_aside
-from tamt_ray.cli.options import Address, AsJson, Chosen, File, Form, Only
+from tamt_ray.cli.options import Address, AsJson, Chosen, File, Form, Only, Set
 from tamt_ray.cli.speech import exit_on_error, fail, out, plain, talk, tell, warn
 from tamt_ray.cli.supervisor import leave
 from tamt_ray.cli.tune import sync_tuning, write_tuning
@@ -58,11 +58,12 @@ def run(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Start nothing new after the first failure.")
     ] = False,
+    settings: Set = None,
     address: Address = None,
 ) -> None:
     """Run what is missing of a sweep."""
     with exit_on_error():
-        opened = open_sweep(file, only, retry_failed=retry_failed)
+        opened = open_sweep(file, only, retry_failed=retry_failed, overrides=settings)
         if dry_run:
             print_plan(opened, as_json)
             return
@@ -82,25 +83,26 @@ def run(
 
 
 @app.command()
-def plan(file: File, as_json: AsJson = False, only: Only = None) -> None:
+def plan(file: File, as_json: AsJson = False, only: Only = None, settings: Set = None) -> None:
     """Say what would run, and what it would cost."""
     with exit_on_error():
-        print_plan(open_sweep(file, only), as_json)
+        print_plan(open_sweep(file, only, overrides=settings), as_json)
 
 
 @app.command()
 def status(
     file: File,
     as_json: AsJson = False,
+    settings: Set = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Stay, and say what lands; Ctrl-C leaves.")
     ] = False,
 ) -> None:
     """Say what is done, what failed and why."""
     with exit_on_error():
-        opened = open_sweep(file)
+        opened = open_sweep(file, overrides=settings)
         if watch and (as_json or opened.sweep.tune):
-            fail(2, f"--watch follows a grid, in words: tamt status {file} without one of the two")
+            fail(2, "--watch follows a grid, in words: leave --json or --watch out")
         if watch:
             from tamt_ray.cli.watch import follow
 
@@ -121,11 +123,12 @@ def explain(
         bool, typer.Option("--matrices", help="List the matrices that are pruned of each model.")
     ] = False,
     as_json: AsJson = False,
+    settings: Set = None,
 ) -> None:
     """Print every setting of models, search and methods and where it comes from, or all that
     decides one unit."""
     with exit_on_error():
-        opened = open_sweep(file)
+        opened = open_sweep(file, overrides=settings)
         if matrices:
             print_matrices(opened, as_json)
         elif unit is None:
@@ -141,6 +144,7 @@ def report(
         Path | None,
         typer.Option(metavar="CSV", help="Digitised values of Fig. 5, drawn beside ours."),
     ] = None,
+    settings: Set = None,
 ) -> None:
     """Write the report from what the store holds."""
     with exit_on_error():
@@ -151,10 +155,10 @@ def report(
             beside = load_published(published) if published else None
         except PublishedError as error:
             fail(2, str(error))
-        opened = open_sweep(file)
+        opened = open_sweep(file, overrides=settings)
         if opened.sweep.tune:
             if published:
-                fail(2, f"a tuning has no Fig. 5 to draw values into: tamt report {file}")
+                fail(2, f"a tuning has no Fig. 5 to draw values into: tamt report {opened.words}")
             out.print(write_tuning(opened))
             return
         out.print(write_report(opened, published=beside))
@@ -167,29 +171,30 @@ def results(
         Form, typer.Option("--as", help="table, markdown or latex as a run prints it; csv or json "
                            "with fractions and intervals.")
     ] = Form.TABLE,
+    settings: Set = None,
 ) -> None:  # fmt: skip
     """Print the table of scores that the store holds so far."""
     with exit_on_error():
         from tamt_ray.cli.result_table import result_table
 
-        opened = open_sweep(file)
+        opened = open_sweep(file, overrides=settings)
         if opened.sweep.tune:
-            fail(2, f"a tuning has no scores: tamt status {file}")
+            fail(2, f"a tuning has no scores: tamt status {opened.words}")
         sys.stdout.write(result_table(opened, form))
 
 
 @app.command()
-def logs(file: File, unit: Chosen) -> None:
+def logs(file: File, unit: Chosen, settings: Set = None) -> None:
     """Print what workers wrote while they did a unit, each attempt for itself."""
     with exit_on_error():
-        opened = open_sweep(file)
+        opened = open_sweep(file, overrides=settings)
         found = one(opened, unit, opened.plan.units)
         texts = read_logs(opened.store, found.kind, found.id)
         if not texts:
             fail(
                 2,
                 f"{found} has no logs: it was not begun yet, or its node was lost with "
-                f"them; tamt status {file} --watch shows when it begins",
+                f"them; tamt status {opened.words} --watch shows when it begins",
             )
         for text in texts:
             # A progress bar's line ends where it begins again.
@@ -203,10 +208,11 @@ def profile(
         str | None,
         typer.Argument(help="One unit; without it the first search and the first fine-tune."),
     ] = None,
+    settings: Set = None,
 ) -> None:
     """Train a few steps here and say where their time goes; nothing is kept."""
     with exit_on_error():
-        opened = open_sweep(file)
+        opened = open_sweep(file, overrides=settings)
         from tamt_ray.cli.profile import profile_table
         from tamt_ray.data.cache import SourceError
         from tamt_ray.execution.profile import first_units, time_steps
@@ -229,12 +235,13 @@ def export(
         Path,
         typer.Argument(help="X.safetensors for its mask, or a new folder for the pruned model."),
     ],
+    settings: Set = None,
 ) -> None:
     """Write one subnetwork out: its mask, or the pruned model for `from_pretrained`."""
     with exit_on_error():
         from tamt_ray.cli.export import write_out
 
-        opened = open_sweep(file)
+        opened = open_sweep(file, overrides=settings)
         searches = [i for i, record in opened.records.items() if record.kind == "search"]
         write_out(opened, one(opened, unit, searches), to)
         out.print(str(to))
@@ -247,10 +254,11 @@ def verify(
         bool, typer.Option("--quarantine", help="Set aside what is damaged; a run computes it.")
     ] = False,
     as_json: AsJson = False,
+    settings: Set = None,
 ) -> None:
     """Read every file of every result and compare it with its digest."""
     with exit_on_error():
-        opened = open_sweep(file)
+        opened = open_sweep(file, overrides=settings)
         damaged = [*opened.damaged, *opened.store.verify(opened.records.values())]
         print_verified(opened, damaged, as_json)
         if not damaged:
@@ -258,9 +266,9 @@ def verify(
         if quarantine:
             with held(opened, warn) as (mine, _):
                 put_aside(mine, mine.store.verify(mine.records.values()), warn)
-            talk.print(f"compute them again: python -m tamt_ray.sweep {file}")
+            talk.print(f"compute them again: python -m tamt_ray.sweep {opened.words}")
         else:
-            talk.print(f"set them aside: tamt verify {file} --quarantine")
+            talk.print(f"set them aside: tamt verify {opened.words} --quarantine")
         raise typer.Exit(1)
 
 
@@ -270,12 +278,13 @@ def submit(
     address: Annotated[
         str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard.")
     ] = "http://127.0.0.1:8265",
+    settings: Set = None,
 ) -> None:
     """Hand a sweep to a cluster, where it goes on without this machine."""
     with exit_on_error():
         from tamt_ray.cli.submit import hand_over
 
-        code = hand_over(file, address, talk, out)
+        code = hand_over(file, settings or [], address, talk, out)
     raise typer.Exit(code)
 
 
@@ -286,23 +295,24 @@ def doctor(
     ] = None,
     address: Address = None,
     as_json: AsJson = False,
+    settings: Set = None,
 ) -> None:
     """Check a cluster before money is spent, and say what to do about each fault."""
     with exit_on_error():
         from tamt_ray.cli.doctor import print_examination
 
-        code = print_examination(file, address, as_json, talk)
+        code = print_examination(file, settings or [], address, as_json, talk)
     raise typer.Exit(code)
 
 
 @app.command(name="sync-mlflow")
-def sync_mlflow(file: File) -> None:
+def sync_mlflow(file: File, settings: Set = None) -> None:
     """Write everything the store holds to MLflow, report included; what is there already stays."""
     with exit_on_error():
         from tamt_ray.cli.results import report_files
         from tamt_ray.tracking.tracker import sync
 
-        opened = open_sweep(file)
+        opened = open_sweep(file, overrides=settings)
         if opened.sweep.tune:
             out.print(sync_tuning(opened))
             return

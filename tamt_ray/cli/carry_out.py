@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from tamt_ray.analysis.stats.live import LiveTables, Snapshot
-from tamt_ray.cli.opened import Say, SweepContext, held, open_sweep, put_aside
-from tamt_ray.cli.report_mark import is_current
+from tamt_ray.cli.opened import Say, SweepContext, held, put_aside
+from tamt_ray.cli.report_mark import is_current, whole
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import carry_out_tuning
 from tamt_ray.data.cache import cache_dir, text_digest
@@ -141,7 +141,7 @@ def _execute(
     if late:
         talk.print(
             f"MLflow has not got {late} results yet ({tracker.problem}); nothing is lost: "
-            f"`tamt sync-mlflow {opened.file}` sends them",
+            f"`tamt sync-mlflow {opened.words}` sends them",
             style="yellow", soft_wrap=True,
         )  # fmt: skip
     return 1 if len(ledger.records) < len(plan.units) else 0
@@ -184,7 +184,7 @@ def _show(
 ) -> None:
     report = f"{opened.store.uri}/reports/{opened.sweep.name}/report.html"
     if opened.part:
-        snapshot = _tables(open_sweep(opened.file))
+        snapshot = _tables(whole(opened))
     if as_json:
         body = {
             "done": dict(snapshot.done), "total": dict(snapshot.total),
@@ -197,7 +197,8 @@ def _show(
         talk.print(line, style="red", markup=False, soft_wrap=True)
     if opened.failures:
         talk.print(
-            f"try them again: python -m tamt_ray.sweep {opened.file} --retry-failed", soft_wrap=True
+            f"try them again: python -m tamt_ray.sweep {opened.words} --retry-failed",
+            soft_wrap=True,
         )
     talk.print(f"report: {report}", soft_wrap=True)
     talk.print(f"runs:   {ui_command(opened.sweep)}", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from rich.text import Text
 from tamt_ray.spec.load import load_sweep
 
 
-def print_examination(file: Path | None, address: str | None, as_json: bool, talk: Console) -> int:
+def print_examination(
+    file: Path | None, overrides: Sequence[str], address: str | None, as_json: bool, talk: Console
+) -> int:
     """Print what is found, as it is found; returns the exit code. Raises SpecError."""
-    sweep = load_sweep(file) if file else None
+    sweep = load_sweep(file, overrides) if file else None
     if address is None:
         from tamt_ray.execution.cluster.loopback import listen_on_loopback
 

@@ -36,7 +36,7 @@ def _write_model(opened: SweepContext, unit: Unit, data: bytes, to: Path) -> Non
                 2,
                 f"{source} is not what it was when the mask was found: {known[:12]} then, "
                 f"{checkpoint.fingerprint[:12]} now; the mask alone: "
-                f"tamt export {opened.file} {unit.id[:8]} {to}.safetensors",
+                f"tamt export {opened.words} {unit.id[:8]} {to}.safetensors",
             )
         save_subnetwork(checkpoint, mask_from_bytes(data), to)
     except (SourceError, ValueError) as error:

@@ -1,6 +1,7 @@
 """A sweep file opened for a verb: its plan, its store and what is there already."""
 
-from collections.abc import Callable, Generator
+import shlex
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,13 @@ class SweepContext:
     """Whether the plan is only the part of the sweep that was asked for."""
     retry_failed: bool = False
     """Whether units that failed count as never tried."""
+    overrides: tuple[str, ...] = ()
+    """`KEY=VALUE` of each `--set`; they are part of the sweep."""
+
+    @property
+    def words(self) -> str:
+        """The file and its `--set` options, for a command to type."""
+        return words_of(self.file, self.overrides)
 
     @property
     def missing(self) -> int:
@@ -51,13 +59,27 @@ class SweepContext:
         )
 
 
+def words_of(file: Path, overrides: Sequence[str] | None) -> str:
+    """A sweep file and its `--set` options, for a command to type."""
+    options = (word for each in overrides or () for word in ("--set", each))
+    return shlex.join([str(file), *options])
+
+
 def open_sweep(
-    file: Path, pattern: str | None = None, *, retry_failed: bool = False
+    file: Path,
+    pattern: str | None = None,
+    *,
+    retry_failed: bool = False,
+    overrides: Sequence[str] | None = None,
 ) -> SweepContext:
-    """Raises SpecError or StoreError with a message for the user."""
+    """Read the sweep and what its store holds; `overrides` are those of `--set`.
+
+    Raises SpecError or StoreError with a message for the user.
+    """
     for plugin in refused():
         warn(str(plugin))
-    sweep = load_sweep(file)
+    overrides = tuple(overrides or ())
+    sweep = load_sweep(file, overrides)
     try:
         plan = expand(sweep)
     except AmbiguityError as error:
@@ -71,8 +93,9 @@ def open_sweep(
             )
     store = Store(sweep.store)
     opened = SweepContext(
-        file, sweep, plan, store, {}, {}, part=pattern is not None, retry_failed=retry_failed
-    )
+        file, sweep, plan, store, {}, {}, part=pattern is not None, retry_failed=retry_failed,
+        overrides=overrides,
+    )  # fmt: skip
     return opened.again(store)
 
 

@@ -7,6 +7,14 @@ from typing import Annotated
 import typer
 
 File = Annotated[Path, typer.Argument(help="The sweep file.", show_default=False)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE",
+        help="A value of the sweep, as in search.batch_size=8 or methods.imp.steps=40, laid over "
+        "the file's; part of the sweep, so other verbs need it too. May be repeated.",
+    ),
+]  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Address = Annotated[
     str | None,

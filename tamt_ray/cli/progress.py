@@ -176,4 +176,4 @@ class Progress:
 
 
 def _words(unit: Unit) -> str:
-    return f"{unit.kind} {' '.join(map(str, unit.labels.values()))}"
+    return f"{unit.kind} {unit.cell}"

@@ -15,7 +15,7 @@ def folder_of(opened: SweepContext) -> str:
 
 def whole(opened: SweepContext) -> SweepContext:
     """The whole sweep, where only a part was asked for; a report is always of all of it."""
-    return open_sweep(opened.file) if opened.part else opened
+    return open_sweep(opened.file, overrides=opened.overrides) if opened.part else opened
 
 
 def is_current(opened: SweepContext) -> bool:

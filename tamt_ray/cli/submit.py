@@ -2,26 +2,29 @@
 
 import json
 import os
-import shlex
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 from rich.console import Console
 
+from tamt_ray.cli.opened import words_of
 from tamt_ray.spec.load import SpecError, load_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.values.plugin import OURS, code_of, plugin_packages
 from tamt_ray.values.source import parse_source
 
 
-def hand_over(file: Path, address: str, talk: Console, out: Console) -> int:
+def hand_over(
+    file: Path, overrides: Sequence[str], address: str, talk: Console, out: Console
+) -> int:
     """Submit the sweep, print the job's id and what to type next; returns the exit code.
 
     Raises SpecError.
     """
-    sweep = load_sweep(file)
+    sweep = load_sweep(file, overrides)
     if wrong := places_of_here(sweep):
         raise SpecError("\n".join(f"{file}: {complaint}" for complaint in wrong))
     from tamt_ray.execution.cluster.submission import (
@@ -31,7 +34,7 @@ def hand_over(file: Path, address: str, talk: Console, out: Console) -> int:
         submit,
     )
 
-    files = what_travels(file)
+    files, words = what_travels(file), words_of(file, overrides)
     try:
         size = check_size(files)
         with tempfile.TemporaryDirectory(prefix="tamt-job-") as folder:
@@ -40,7 +43,7 @@ def hand_over(file: Path, address: str, talk: Console, out: Console) -> int:
                 to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, to)
             there = next(name for name, path in files.items() if path == file.absolute())
-            command = f"python -m tamt_ray.sweep {shlex.quote(there)} --address auto"
+            command = f"python -m tamt_ray.sweep {words_of(Path(there), overrides)} --address auto"
             job = submit(address, Path(folder), command, sweep.name)
     except (TooLargeError, SubmissionError) as error:
         talk.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
@@ -48,9 +51,9 @@ def hand_over(file: Path, address: str, talk: Console, out: Console) -> int:
     out.print(job)
     talk.print(
         f"{len(files)} files, {size / 1e6:.1f} MB, have travelled\n"
-        f"follow it:   tamt status {file} --watch\n"
+        f"follow it:   tamt status {words} --watch\n"
         f"its words:   ray job logs --follow --address {address} {job}\n"
-        f"a unit's:    tamt logs {file} UNIT\n"
+        f"a unit's:    tamt logs {words} UNIT\n"
         f"stop it:     ray job stop --address {address} {job}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip

@@ -43,7 +43,6 @@ def frame_table(frame: pl.DataFrame) -> Table:
 def failure_lines(failures: Mapping[str, Failure]) -> list[str]:
     """One line a failed unit."""
     return [
-        f"{failure.kind} {' '.join(map(str, failure.labels.values()))} [{failure.id[:8]}]: "
-        f"{failure.error}: {failure.message}"
+        f"{failure.kind} {failure.cell} [{failure.id[:8]}]: {failure.error}: {failure.message}"
         for failure in failures.values()
     ]

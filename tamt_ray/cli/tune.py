@@ -57,7 +57,7 @@ def print_tuning(opened: SweepContext, as_json: bool, out: Console) -> None:
         f"{found[0].tuning.rungs[-1]:,} steps at most each; at most about {hours:,.1f} GPU-hours "
         "(a rough estimate)"
     )
-    out.print(f"run it: python -m tamt_ray.sweep {opened.file}")
+    out.print(f"run it: python -m tamt_ray.sweep {opened.words}")
 
 
 def carry_out_tuning(opened: SweepContext, request: "Request", talk: Console, out: Console) -> int:
@@ -151,7 +151,7 @@ def _execute(opened: SweepContext, lease: Lease, request: "Request", talk: Conso
     if late := tracker.close(LAST_WORDS):
         talk.print(
             f"MLflow has not got everything ({late}); nothing is lost: "
-            f"`tamt sync-mlflow {opened.file}` sends it",
+            f"`tamt sync-mlflow {opened.words}` sends it",
             style="yellow", soft_wrap=True,
         )  # fmt: skip
     return 0
@@ -174,7 +174,8 @@ def _show(opened: SweepContext, as_json: bool, talk: Console, out: Console) -> i
         )  # fmt: skip
     if failed:
         talk.print(
-            f"try them again: python -m tamt_ray.sweep {opened.file} --retry-failed", soft_wrap=True
+            f"try them again: python -m tamt_ray.sweep {opened.words} --retry-failed",
+            soft_wrap=True,
         )
     talk.print(f"to paste: {where}", soft_wrap=True)
     talk.print(f"runs:     {ui_command(opened.sweep)}", soft_wrap=True)

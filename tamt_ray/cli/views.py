@@ -41,7 +41,7 @@ def print_plan(opened: SweepContext, as_json: bool) -> None:
     out.print(f"{masks} subnetworks; about {hours:,.1f} {_worth(known)}")
     for decision, count in Counter(decisions.values()).items():
         out.print(f"{count:,}: {decision.value}", highlight=False)
-    out.print(f"run it: python -m tamt_ray.sweep {opened.file}")
+    out.print(f"run it: python -m tamt_ray.sweep {opened.words}")
 
 
 def _worth(known: Prices) -> str:
@@ -59,8 +59,8 @@ def print_troubles(opened: SweepContext) -> None:
         out.print(damage_line(opened, damage), style="yellow")
     if opened.failures:
         first = next(iter(opened.failures))[:8]
-        out.print(f"try them again: python -m tamt_ray.sweep {opened.file} --retry-failed")
-        out.print(f"what a worker wrote: tamt logs {opened.file} {first}")
+        out.print(f"try them again: python -m tamt_ray.sweep {opened.words} --retry-failed")
+        out.print(f"what a worker wrote: tamt logs {opened.words} {first}")
 
 
 def print_unit(opened: SweepContext, chosen: str) -> None:

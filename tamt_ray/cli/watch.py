@@ -26,9 +26,9 @@ def follow(opened: SweepContext, out: Console, every: float = 5.0) -> int:
     except KeyboardInterrupt:
         return 0
     if opened.failures:
-        out.print(f"try them again: python -m tamt_ray.sweep {opened.file} --retry-failed")
+        out.print(f"try them again: python -m tamt_ray.sweep {opened.words} --retry-failed")
         return 1
-    out.print(f"write the report: tamt report {opened.file}")
+    out.print(f"write the report: tamt report {opened.words}")
     return 0
 
 

@@ -93,8 +93,7 @@ def _taken_apart(device: str) -> tuple[int, str]:
 
 def _classes(unit: Unit) -> tuple[tuple[str, ...], ...]:
     """From the closest to the widest."""
-    name = unit.labels.get("task") or unit.labels.get("method") or ""
-    return (unit.kind, str(name)), (unit.kind,), ()
+    return (unit.kind, unit.cell.task or unit.cell.method), (unit.kind,), ()
 
 
 def gpu_seconds(unit: Unit) -> float:

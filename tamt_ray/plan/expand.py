@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from tamt_ray.methods.base import Asked
 from tamt_ray.objectives.base import Objective
+from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.config import (
+    KINDS,
     PAPER_TERMS,
     FinetuneConfig,
     HeadConfig,
@@ -20,33 +21,22 @@ from tamt_ray.tasks.base import Task
 from tamt_ray.values.identity import Identities
 from tamt_ray.values.model import Model
 
-Label = str | float | int
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One point of the grid and the unit that fills it; two cells may share a unit."""
-
-    unit: str
-    kind: Kind
-    labels: Mapping[str, Label]
-
 
 @dataclass(frozen=True)
 class Plan:
-    """Units by id, parents before children, and the cells of the grid.
-
-    `masks` are the searches that the grid compares; those on the way to one are units only.
-    """
+    """A sweep as units."""
 
     units: Mapping[str, Unit]
-    cells: tuple[Cell, ...]
+    """By id, parents before children."""
+    cells: Mapping[Kind, Mapping[Cell, str]]
+    """Ids of the units that fill the grid; two cells may share one. A search that only leads to
+    another one is a unit without a cell here."""
 
     @property
     def files(self) -> tuple[tuple[str, Search], ...]:
         """The searches that read files, each behind the name of its method."""
         return tuple(
-            (str(unit.labels["method"]), unit.config)
+            (unit.cell.method, unit.config)
             for unit in self.units.values()
             if isinstance(unit.config, Search) and unit.config.files
         )
@@ -54,11 +44,11 @@ class Plan:
     @property
     def masks(self) -> frozenset[str]:
         """Ids of the searches whose masks are compared."""
-        return frozenset(cell.unit for cell in self.cells if cell.kind == "search")
+        return frozenset(self.cells["search"].values())
 
 
 class AmbiguityError(ValueError):
-    """Two units would go by the same labels."""
+    """Two units would have the same cell."""
 
 
 def expand(sweep: Sweep) -> Plan:
@@ -68,7 +58,7 @@ def expand(sweep: Sweep) -> Plan:
     for part in sweep.parts or (sweep,):
         for name, model in part.models.items():
             _fill(grid, part, name, model, terms)
-    return Plan(_in_order(grid.units), tuple(grid.cells))
+    return Plan(_in_order(grid.units), grid.cells)
 
 
 class _Grid:
@@ -76,62 +66,50 @@ class _Grid:
 
     def __init__(self) -> None:
         self.units: dict[str, Unit] = {}
-        self.cells: list[Cell] = []
+        self.cells: dict[Kind, dict[Cell, str]] = {kind: {} for kind in KINDS}
         self.identities = Identities()
-        self._filled: dict[tuple[Kind, *tuple[str, ...]], dict[tuple[Label, ...], str]] = {}
-        """Ids by kind and names of the labels, then by their values."""
 
-    def add(self, config: UnitConfig, labels: dict[str, Label], asked: bool = True) -> str:
+    def add(self, config: UnitConfig, cell: Cell, asked: bool = True) -> str:
         unit_id = self.identities.of(config)
-        unit = self.units.get(unit_id)
-        if unit is None:
-            unit = self.units[unit_id] = Unit(config, labels, id=unit_id)
-        if asked:
-            filled = self._filled.setdefault((unit.kind, *labels), {})
-            place = tuple(labels.values())
-            if place not in filled:
-                filled[place] = unit.id
-                self.cells.append(Cell(unit.id, unit.kind, labels))
-            elif filled[place] != unit.id:
-                words = " ".join(map(str, labels.values()))
-                raise AmbiguityError(f"{unit.kind} {words} means two things; rename one of them")
-        return unit.id
+        if unit_id not in self.units:
+            self.units[unit_id] = Unit(config, cell, id=unit_id)
+        if asked and self.cells[config.kind].setdefault(cell, unit_id) != unit_id:
+            raise AmbiguityError(f"{config.kind} {cell} means two things; rename one of them")
+        return unit_id
 
 
 def _fill(grid: _Grid, sweep: Sweep, name: str, model: Model, terms: tuple[Objective, ...]) -> None:
     head = None
     if model.head:
         config = HeadConfig(model=model, text=sweep.corpus.training(), training=model.head)
-        head = grid.add(config, {"model": name})
-    subnetworks: list[tuple[str | None, dict[str, Label]]] = [
-        (None, {"model": name, "method": DENSE, "sparsity": 0.0})
-    ]
+        head = grid.add(config, Cell(name))
+    subnetworks: list[tuple[str | None, Cell]] = [(None, Cell(name, DENSE, 0.0))]
     seen = sweep.grid(name, head)
     for method in sweep.methods:
         for asked in method.searches(seen):
-            labels = _labels(name, method.name, asked)
-            unit_id = grid.add(asked.search, labels, asked.compared)
+            cell = Cell(name, method.name, asked.search.sparsity, asked.mask_seed, asked.checkpoint)
+            unit_id = grid.add(asked.search, cell, asked.compared)
             if asked.compared:
-                subnetworks.append((unit_id, labels))
+                subnetworks.append((unit_id, cell))
     tasks = [
         (task_name, size, sized)
         for task_name, task in sweep.tasks.items()
         for size, sized in _sizes(task)
     ]
     text = sweep.corpus.evaluation()
-    for mask, labels in subnetworks:
+    for mask, cell in subnetworks:
         grid.add(
             PretrainEvalConfig(
                 model=model, text=text, evaluation=sweep.pretrain_eval, objectives=terms,
                 mask=mask, head=head,
             ),
-            labels,
+            cell,
         )  # fmt: skip
         for task_name, size, sized in tasks:
             for seed in sweep.finetune_seeds:
                 grid.add(
                     FinetuneConfig(model=model, task=sized, seed=seed, mask=mask),
-                    {**labels, "task": task_name, **size, "seed": seed},
+                    replace(cell, task=task_name, train_size=size, seed=seed),
                 )
 
 
@@ -146,26 +124,12 @@ def measured_terms(sweep: Sweep) -> tuple[Objective, ...]:
     return tuple(found.values())
 
 
-def _labels(model: str, method: str, asked: Asked) -> dict[str, Label]:
-    labels: dict[str, Label] = {
-        "model": model, "method": method, "sparsity": asked.search.sparsity
-    }  # fmt: skip
-    if asked.mask_seed is not None:
-        labels["mask_seed"] = asked.mask_seed
-    if asked.checkpoint is not None:
-        labels["steps"] = asked.checkpoint
-    return labels
-
-
-def _sizes(task: Task) -> Iterator[tuple[dict[str, Label], Task]]:
-    """Yield the task itself, and it on each smaller training set."""
+def _sizes(task: Task) -> Iterator[tuple[int | None, Task]]:
+    """Yield the task itself, and it on each smaller training set, by that set's size."""
     whole = task.whole()
-    yield {}, whole
+    yield None, whole
     for size, epochs in task.reduced.items():
-        yield (
-            {"train_size": size},
-            whole.model_copy(update={"max_train": size, "epochs": epochs}),
-        )
+        yield size, whole.model_copy(update={"max_train": size, "epochs": epochs})
 
 
 def _in_order(units: Mapping[str, Unit]) -> dict[str, Unit]:

@@ -80,7 +80,7 @@ def tally(
 
 def unit_path(unit: Unit) -> str:
     """`kind/model/method/sparsity/…`, what `--only` matches."""
-    return "/".join([unit.kind, *(str(value) for value in unit.labels.values())])
+    return "/".join([unit.kind, *map(str, unit.cell.given.values())])
 
 
 def only(plan: Plan, pattern: str) -> Plan:
@@ -92,5 +92,8 @@ def only(plan: Plan, pattern: str) -> Plan:
             wanted.update(unit.needs)
     return Plan(
         {unit_id: unit for unit_id, unit in plan.units.items() if unit_id in wanted},
-        tuple(cell for cell in plan.cells if cell.unit in wanted),
+        {
+            kind: {cell: unit_id for cell, unit_id in cells.items() if unit_id in wanted}
+            for kind, cells in plan.cells.items()
+        },
     )

@@ -1,28 +1,27 @@
 """A piece of work and its identity."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from tamt_ray.plan.cell import NOWHERE, Cell
 from tamt_ray.plan.config import Kind, Search, UnitConfig
 from tamt_ray.values.identity import identity
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One piece of work: what it is, and how this sweep names it.
-
-    Labels are the sweep's own words (model, method, task) and never enter the identity; nor does
-    `after`, the unit of the same trajectory with the next fewer steps, whose training goes on here
-    from the step `begin`, and `goes_on`, whether another unit goes on with this one's.
-    """
+    """A piece of work, and its place in the sweep. Only the config enters its identity."""
 
     config: UnitConfig
-    labels: Mapping[str, str | float | int] = field(default_factory=dict)
+    cell: Cell = NOWHERE
+    """Of several cells that share the unit, the first; an empty one outside a grid."""
     after: str | None = None
+    """The unit of the same trajectory with the next fewer steps, whose training goes on here."""
     begin: int = 0
+    """Optimiser steps that `after` has done."""
     goes_on: bool = False
+    """Whether another unit continues this one's training."""
     id: str = ""
-    """64 hex digits; found from the config where it is not given."""
+    """64 hex digits; computed from the config by default."""
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -50,5 +49,4 @@ class Unit:
         return (config.trajectory if isinstance(config, Search) else None) or self.id
 
     def __str__(self) -> str:
-        words = " ".join(str(value) for value in self.labels.values())
-        return f"{self.kind} {words} [{self.id[:8]}]"
+        return f"{self.kind} {self.cell} [{self.id[:8]}]"

@@ -1,6 +1,7 @@
 """Reading a sweep file: every complaint names the file, the line and the nearest valid name."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from tamt_ray.spec.overrides import Location, Override, OverrideError, patched, places
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.union import DisagreementError, unite
 from tamt_ray.values.nearest import nearest
@@ -21,7 +23,6 @@ _MOST_VALUES = 10_000
 _DEEPEST = 32
 _LONGEST_NUMBER = 100
 """Characters."""
-Location = tuple[str | int, ...]
 Lines = dict[Location, str]
 """`file:line` of every key and item."""
 
@@ -30,19 +31,20 @@ class SpecError(ValueError):
     """The sweep file cannot be used; the message is complete and meant for the user."""
 
 
-def load_sweep(path: Path) -> Sweep:
-    """The sweep in a YAML file. Raises SpecError with one `file:line: complaint` a line.
+def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
+    """The sweep in a YAML file. Raises SpecError with one `file:line: complaint` per line.
 
     `extends: other.yaml` lays this file over another one as a JSON merge patch (RFC 7386): mappings
     are merged, null removes a key, everything else replaces. `parts: [a.yaml, b.yaml]` is the union
-    of sweeps. Both are relative to the file that names them.
+    of sweeps. Both are relative to the file that names them. `overrides`: `KEY=VALUE` each, laid
+    over the result; complaints about them name the option `--set`.
     """
-    return parse_sweep(_text(path), str(path))
+    return parse_sweep(_text(path), str(path), overrides)
 
 
-def parse_sweep(text: str, name: str = "<sweep>") -> Sweep:
+def parse_sweep(text: str, name: str = "<sweep>", overrides: Sequence[str] = ()) -> Sweep:
     """The sweep in YAML `text`; `name` stands for the file in complaints."""
-    return _sweep(text, Chain((Path(name),), []))
+    return _sweep(text, Chain((Path(name),), []), overrides)
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,12 @@ class Chain:
         return Chain((*self.above, path), self.read)
 
 
-def _sweep(text: str, chain: Chain) -> Sweep:
+def _sweep(text: str, chain: Chain, overrides: Sequence[str] = ()) -> Sweep:
     lines: Lines = {}
     name = str(chain.file)
     data = _extended(text, lines, chain)
+    for override in map(Override, overrides):
+        data = _overridden(data, override, lines)
     try:
         if "parts" in data:
             return _united(data, lines, chain)
@@ -116,21 +120,24 @@ def _extended(text: str, lines: Lines, chain: Chain) -> dict[str, object]:
         folder = longer.file.parent.absolute()
         merged["parts"] = [str(folder / part) if isinstance(part, str) else part for part in parts]
     lines.update(own)
-    return _patched(merged, data)
+    return patched(merged, data)
 
 
-def _patched(base: dict[str, object], patch: dict[str, object]) -> dict[str, object]:
-    """RFC 7386."""
-    merged = dict(base)
-    for key, value in patch.items():
-        if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, dict):
-            below = merged.get(key)
-            merged[key] = _patched(below if isinstance(below, dict) else {}, value)
-        else:
-            merged[key] = value
-    return merged
+def _overridden(data: dict[str, object], override: Override, lines: Lines) -> dict[str, object]:
+    try:
+        _, value = _parsed(override.value, override.option)
+        changed, at = override.lay(data, value)
+    except SpecError as error:
+        # The option has no lines.
+        raise SpecError(
+            str(error).replace(f"{override.option}:1:", f"{override.option}:")
+        ) from error
+    except OverrideError as error:
+        raise SpecError(str(error)) from error
+    for depth in range(1, len(at)):
+        lines.setdefault(at[:depth], override.option)
+    lines.update(dict.fromkeys(places(value, at), override.option))
+    return changed
 
 
 def _united(data: dict[str, object], lines: Lines, chain: Chain) -> Sweep:
@@ -180,13 +187,20 @@ _NumberLoader.add_implicit_resolver(
 
 def _read(text: str, lines: Lines, name: str) -> dict[str, object]:
     """The plain values of a YAML text; fills in the line of each."""
+    node, data = _parsed(text, name, lines)
+    if not isinstance(node, yaml.MappingNode):
+        raise SpecError(f"{name}:1: a sweep file is a mapping that begins with `name: …`")
+    return data  # pyright: ignore[reportReturnType] - the value of a mapping
+
+
+def _parsed(text: str, name: str, lines: Lines | None = None) -> tuple[yaml.Node | None, object]:
+    """A YAML text as its node and as plain values; fills in the line of each."""
     try:
         _weigh(text, name)
         node = yaml.compose(text, Loader=_NumberLoader)
-        if not isinstance(node, yaml.MappingNode):
-            raise SpecError(f"{name}:1: a sweep file is a mapping that begins with `name: …`")
-        _index(node, (), lines, name, ())
-        return yaml.load(text, Loader=_NumberLoader)  # noqa: S506 - a SafeLoader with one resolver more
+        if node is not None:
+            _index(node, (), {} if lines is None else lines, name, ())
+        return node, yaml.load(text, Loader=_NumberLoader)  # noqa: S506 - a SafeLoader with one resolver more
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SpecError(f"{name}:{line}: {error.problem or 'not valid YAML'}") from error

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.config import Kind
 from tamt_ray.values.base import Frozen
 
@@ -58,7 +59,8 @@ class Failure(Frozen):
 
     id: str
     kind: Kind
-    labels: dict[str, str | float | int]
+    cell: Cell
+    """Place in the sweep that tried it."""
     error: str
     """Class of the error."""
     message: str

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tamt_ray.data.history import Point
+from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.config import FinetuneConfig, HeadConfig, PretrainEvalConfig
-from tamt_ray.plan.expand import DENSE, Label, Plan
+from tamt_ray.plan.expand import DENSE, Plan
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Record
 from tamt_ray.tasks.scores import led_by
@@ -51,27 +52,27 @@ def outline(plan: Plan) -> Outline:
     asked = plan.masks
     runs: dict[str, RunHead] = {}
     for unit in plan.units.values():
-        config, labels, key = unit.config, unit.labels, key_of[unit.id]
+        config, cell, key = unit.config, unit.cell, key_of[unit.id]
         parent: str | None = None
         if isinstance(config, FinetuneConfig):
             parent = config.mask or _dense_key(config.model)
             if parent not in members:
                 members[parent] = set()
             if parent not in runs:
-                runs[parent] = _dense_run(parent, labels, members[parent])
-            name = f"{labels['task']} seed {labels['seed']}"
+                runs[parent] = _dense_run(parent, cell, members[parent])
+            name = f"{cell.task} seed {cell.seed}"
         elif isinstance(config, PretrainEvalConfig):
             if key not in runs:
-                runs[key] = _dense_run(key, labels, members[key])
+                runs[key] = _dense_run(key, cell, members[key])
             continue
         elif isinstance(config, HeadConfig):
-            name = f"mlm-head ({labels['model']})"
+            name = f"mlm-head ({cell.model})"
         else:
-            seed = f" mask-seed {labels['mask_seed']}" if "mask_seed" in labels else ""
-            about = str(labels["model"]) + ("" if unit.id in asked else ", level on the way")
+            seed = "" if cell.mask_seed is None else f" mask-seed {cell.mask_seed}"
+            about = cell.model + ("" if unit.id in asked else ", level on the way")
             # What differs comes first: the UI shows some twenty characters.
-            name = f"{labels['method']} {labels['sparsity']}{seed} ({about})"
-        tags = _tags(key, unit.kind, labels)
+            name = f"{cell.method} {cell.sparsity}{seed} ({about})"
+        tags = _tags(key, unit.kind, cell)
         if unit.kind == "search":
             tags["tamt.role"] = "mask" if unit.id in asked else "level"
         runs[key] = RunHead(key, name, tags, parent, frozenset(members[key]))
@@ -80,7 +81,7 @@ def outline(plan: Plan) -> Outline:
 
 def summary_run(sweep: str) -> RunHead:
     """The run of the whole sweep."""
-    tags = _tags("summary", "summary", {})
+    tags = _tags("summary", "summary", Cell())
     return RunHead("summary", f"summary of {sweep}", tags, None, frozenset())
 
 
@@ -94,14 +95,13 @@ def _dense_key(model: Model) -> str:
     return identity({"dense": model.model_dump(mode="json", include={"source", "pooling"})})
 
 
-def _dense_run(key: str, labels: Mapping[str, Label], units: set[str]) -> RunHead:
-    head = {name: labels[name] for name in ("model", "method", "sparsity")}
-    tags = _tags(key, "dense", head)
-    return RunHead(key, f"{DENSE} ({labels['model']})", tags, None, frozenset(units))
+def _dense_run(key: str, cell: Cell, units: set[str]) -> RunHead:
+    tags = _tags(key, "dense", cell.subnetwork)
+    return RunHead(key, f"{DENSE} ({cell.model})", tags, None, frozenset(units))
 
 
-def _tags(key: str, kind: str, labels: Mapping[str, Label]) -> dict[str, str]:
-    named = {f"tamt.{name}": str(value) for name, value in labels.items()}
+def _tags(key: str, kind: str, cell: Cell) -> dict[str, str]:
+    named = {f"tamt.{name}": str(value) for name, value in cell.given.items()}
     return {"tamt.unit": key, "tamt.kind": kind, **named, "mlflow.source.name": "tamt_ray"}
 
 

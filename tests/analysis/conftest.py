@@ -2,20 +2,21 @@
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
 
 from tamt_ray.methods.base import Search
+from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.config import FinetuneConfig, PretrainEvalConfig, config_dict
-from tamt_ray.plan.expand import Cell, Plan, expand
+from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.scores import Evaluation, summary
 
-Score = Callable[[Mapping[str, str | float | int]], float]
+Score = Callable[[Cell], float]
 
 SWEEP = """
 name: small
@@ -53,9 +54,8 @@ def plan(sweep: Sweep) -> Plan:
     return expand(sweep)
 
 
-def _make_record(plan: Plan, cell: Cell, metrics: Mapping[str, float]) -> Record:
-    """A record of the unit behind a cell."""
-    unit = plan.units[cell.unit]
+def _make_record(plan: Plan, unit_id: str, metrics: Mapping[str, float]) -> Record:
+    unit = plan.units[unit_id]
     return Record(
         id=unit.id,
         kind=unit.kind,
@@ -82,31 +82,36 @@ def _scores(task: Task, value: float) -> dict[str, float]:
 BASE = {"full": 0.9, "random": 0.3, "omp": 0.6, "imp": 0.65, "tamt_kd": 0.7}
 
 
-def _known_score(labels: Mapping[str, str | float | int]) -> float:
+def _known_score(cell: Cell) -> float:
     """A fraction that differs in method, task, mask seed and fine-tuning seed."""
     return (
-        BASE.get(str(labels["method"]), 0.5)
-        - 0.05 * (labels["task"] == "movies")
-        + 0.010 * int(labels.get("mask_seed", 1))
-        + 0.002 * int(labels["seed"])
+        BASE.get(cell.method, 0.5)
+        - 0.05 * (cell.task == "movies")
+        + 0.010 * (cell.mask_seed or 1)
+        + 0.002 * (cell.seed or 0)
     )
+
+
+def _filled(plan: Plan) -> Iterator[tuple[Cell, str]]:
+    """Every cell of the grid, and the unit that fills it."""
+    return (each for cells in plan.cells.values() for each in cells.items())
 
 
 def _fill(plan: Plan, score: Score = _known_score) -> dict[str, Record]:
     """A record for every cell: scores by `score`, losses that fall as the base score rises."""
     records: dict[str, Record] = {}
-    for cell in plan.cells:
-        base = BASE.get(str(cell.labels.get("method")), 0.5)
-        seed = int(cell.labels.get("mask_seed", 1))
-        match plan.units[cell.unit].config:
+    for cell, unit in _filled(plan):
+        base = BASE.get(cell.method, 0.5)
+        seed = cell.mask_seed or 1
+        match plan.units[unit].config:
             case FinetuneConfig(task=task):
-                metrics = _scores(task, score(cell.labels))
+                metrics = _scores(task, score(cell))
             case PretrainEvalConfig():
                 metrics = {"mlm_loss": 8 - 5 * base + 0.01 * seed, "kd_loss": 0.9 - base}
             case _:
                 metrics = {"zeros": 50.0, "weights": 100.0, "sparsity": 0.5, "steps": 40.0,
                            "seconds": 3.5}  # fmt: skip
-        records[cell.unit] = _make_record(plan, cell, metrics)
+        records[unit] = _make_record(plan, unit, metrics)
     return records
 
 
@@ -123,13 +128,13 @@ def records(all_records: dict[str, Record]) -> dict[str, Record]:
 
 @pytest.fixture
 def fill() -> Callable[..., dict[str, Record]]:
-    """Records for every cell of a plan, with scores by a function of the labels."""
+    """Records for every cell of a plan, with scores by a function of the cell."""
     return _fill
 
 
 @pytest.fixture
 def make_record() -> Callable[..., Record]:
-    """A record for one cell, given its metrics."""
+    """A record for one unit, given its metrics."""
     return _make_record
 
 
@@ -203,23 +208,23 @@ def _fill_grid(plan: Plan) -> dict[str, Record]:
     """A record for every cell, like the paper's in shape: scores fall with sparsity, searching
     longer wins back a part that depends on the method, and losses follow, with some noise."""
     records: dict[str, Record] = {}
-    for cell in plan.cells:
-        labels, config = cell.labels, plan.units[cell.unit].config
-        noise = random.Random(cell.unit).gauss
-        search = config if cell.kind == "search" else None
+    for cell, unit in _filled(plan):
+        config = plan.units[unit].config
+        noise = random.Random(unit).gauss
+        search = config if config.kind == "search" else None
         if isinstance(config, FinetuneConfig | PretrainEvalConfig) and config.mask:
             search = plan.units[config.mask].config
         iterations = (search.iterations if isinstance(search, Search) else 0) or 0
-        method, sparsity = str(labels["method"]), float(labels["sparsity"])
-        fragile = 2.0 if labels["model"] == "roberta" else 3.0
+        method, sparsity = cell.method, cell.sparsity
+        fragile = 2.0 if cell.model == "roberta" else 3.0
         lost = min(1.0, 1.4 * sparsity**fragile)
         gain = _GAIN.get(method, 0.0) * (1 - math.exp(-iterations / 4000))
         quality = 0.0 if method == "random" else 1 - lost * (1 - gain)
         slow = {"imp": 1.3, "tamt_kd": 1.6}.get(method, 1.5)
         match config:
             case FinetuneConfig():
-                hard = {"cola": 0.5, "stsb": 0.8, "squad": 0.85}.get(str(labels["task"]), 0.88)
-                size = int(labels.get("train_size", 400_000))
+                hard = {"cola": 0.5, "stsb": 0.8, "squad": 0.85}.get(cell.task, 0.88)
+                size = cell.train_size or 400_000
                 value = hard * (0.35 + 0.65 * quality) * (1 - 0.3 * (5e3 / (size + 5e3)))
                 value += noise(0, 0.006)
                 metrics = _scores(config.task, value)
@@ -233,8 +238,8 @@ def _fill_grid(plan: Plan) -> dict[str, Record]:
                 metrics = {"zeros": 1000 * sparsity, "weights": 1000.0, "sparsity": sparsity,
                            "steps": float(iterations), "iterations": float(iterations),
                            "search_seconds": iterations * slow * 0.1}  # fmt: skip
-        record = _make_record(plan, cell, metrics)
-        records[cell.unit] = record.model_copy(update={"device": "NVIDIA A100"})
+        record = _make_record(plan, unit, metrics)
+        records[unit] = record.model_copy(update={"device": "NVIDIA A100"})
     return records
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 
 import polars as pl
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tamt_ray.analysis.results import collect, collect_searches
 from tamt_ray.analysis.stats.live import LiveTables
 from tamt_ray.analysis.stats.summary import summary as grid_summary
+from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.tasks.scores import Evaluation, summary
@@ -26,8 +28,8 @@ def test_one_row_for_each_cell(plan: Plan, records: dict) -> None:
 
 def test_values_are_those_of_the_record(plan: Plan, records: dict, known_score: Callable) -> None:
     for row in collect(plan, records).downstream.iter_rows(named=True):
-        labels = {name: value for name, value in row.items() if value is not None}
-        assert row["best"] == known_score(labels)
+        cell = Cell(**{field.name: row[field.name] for field in fields(Cell)})
+        assert row["best"] == known_score(cell)
         assert row["last"] == row["best"] - 0.01
         assert (row["best_step"], row["steps"], row["examples"]) == (50, 60, 500)
         assert row["metric"] == {"stsb": "pearson", "movies": "accuracy"}[row["task"]]
@@ -46,7 +48,7 @@ def test_any_metric_may_lead_when_the_table_is_made(
     measured = summary(evaluations, sweep.tasks["movies"].measured)
     records = {
         unit: record.model_copy(update={"metrics": measured})
-        if plan.units[unit].labels.get("task") == "movies"
+        if plan.units[unit].cell.task == "movies"
         else record
         for unit, record in records.items()
     }
@@ -86,8 +88,8 @@ def test_a_chain_s_time_names_the_devices_of_all_its_levels(plan: Plan, records:
     mixed = records | {below: record.model_copy(update={"id": below, "device": "4 x GPU"})}
     rows = collect(plan, mixed).pretrain.filter(
         (pl.col("method") == "imp")
-        & (pl.col("mask_seed") == level.labels["mask_seed"])
-        & (pl.col("sparsity") >= level.labels["sparsity"])
+        & (pl.col("mask_seed") == level.cell.mask_seed)
+        & (pl.col("sparsity") >= level.cell.sparsity)
     )
     assert set(rows["device"]) == {" / ".join(sorted({"4 x GPU", record.device}))}
 
@@ -101,11 +103,10 @@ def test_foreign_records_are_ignored(
 
 def test_summary_shows_spread_and_gaps(plan: Plan, records: dict) -> None:
     gone = next(
-        cell.unit
-        for cell in plan.cells
-        if cell.kind == "finetune" and cell.labels["method"] == "omp"
-        and cell.labels["task"] == "stsb"
-    )  # fmt: skip
+        unit
+        for cell, unit in plan.cells["finetune"].items()
+        if (cell.method, cell.task) == ("omp", "stsb")
+    )
     del records[gone]
     rows = {
         row["method"]: row for row in grid_summary(collect(plan, records)).iter_rows(named=True)
@@ -152,10 +153,10 @@ def test_live_tables_refuse_a_unit_of_another_plan(
     plan: Plan, sweep: Sweep, make_record: Callable
 ) -> None:
     other = expand(sweep.model_copy(update={"sparsities": (0.3,)}))
-    cell = next(cell for cell in other.cells if cell.kind == "search")
+    unit = next(iter(other.cells["search"].values()))
     live = LiveTables(plan)
-    with pytest.raises(ValueError, match=cell.unit):
-        live.add(make_record(other, cell, {}))
+    with pytest.raises(ValueError, match=unit):
+        live.add(make_record(other, unit, {}))
 
 
 def test_tables_need_neither_torch_nor_matplotlib() -> None:

@@ -1,11 +1,12 @@
 """The one sentence that answers: who is best where, by how much, and whether that is noise."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pytest
 
 from tamt_ray.analysis.results import collect
 from tamt_ray.analysis.stats.answer import Answer, answer
+from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.sweep import Sweep
 
@@ -30,12 +31,12 @@ def test_a_clear_winner_by_hand(answered: Callable[..., Answer]) -> None:
     assert found.text.endswith("32 of 32 runs are done.")
 
 
-def _noisy(labels: Mapping[str, str | float | int]) -> float:
+def _noisy(cell: Cell) -> float:
     """5 points between two methods; single runs move by a tenth of one."""
     base = {"full": 0.9, "random": 0.3, "omp": 0.55, "imp": 0.6, "tamt_kd": 0.65}
-    mask, seed = int(labels.get("mask_seed", 0)), int(labels["seed"])
-    shift = 0.001 * ((mask + seed * len(str(labels["method"]))) % 5)
-    return base[str(labels["method"])] + shift
+    mask, seed = cell.mask_seed or 0, cell.seed or 0
+    shift = 0.001 * ((mask + seed * len(cell.method)) % 5)
+    return base[cell.method] + shift
 
 
 def test_one_seed_says_nothing_about_noise(answered: Callable[..., Answer]) -> None:
@@ -45,10 +46,10 @@ def test_one_seed_says_nothing_about_noise(answered: Callable[..., Answer]) -> N
 
 
 def test_a_small_lead_is_within_noise(answered: Callable[..., Answer]) -> None:
-    def score(labels: Mapping[str, str | float | int]) -> float:
-        bonus = 0.001 if labels["method"] == "imp" else 0.0
-        mask, seed = int(labels.get("mask_seed", 0)), int(labels["seed"])
-        odd = (7 * mask + 3 * seed + len(str(labels["method"]))) % 5
+    def score(cell: Cell) -> float:
+        bonus = 0.001 if cell.method == "imp" else 0.0
+        mask, seed = cell.mask_seed or 0, cell.seed or 0
+        odd = (7 * mask + 3 * seed + len(cell.method)) % 5
         return 0.5 + bonus + 0.02 * odd
 
     assert "within noise" in answered(score).text
@@ -72,8 +73,7 @@ def test_nothing_yet(plan: Plan) -> None:
 
 
 def test_partial_results_count_what_is_there(plan: Plan, records: dict) -> None:
-    gone = next(c for c in plan.cells if c.kind == "finetune" and c.labels["method"] == "tamt_kd")
-    del records[gone.unit]
+    del records[next(u for c, u in plan.cells["finetune"].items() if c.method == "tamt_kd")]
     found = answer(collect(plan, records))
     assert found.leads[0].method == "tamt_kd"
     assert "31 of 32 runs are done." in found.text

@@ -30,11 +30,9 @@ def test_mean_and_deviation_by_hand(plan: Plan, records: dict) -> None:
 
 def test_average_over_tasks_uses_whole_runs_only(plan: Plan, records: dict) -> None:
     gone = [
-        cell.unit
-        for cell in plan.cells
-        if cell.kind == "finetune"
-        and (cell.labels["method"], cell.labels["task"]) == ("imp", "movies")
-        and (cell.labels["mask_seed"], cell.labels["seed"]) != (2, 1)
+        unit
+        for cell, unit in plan.cells["finetune"].items()
+        if (cell.method, cell.task) == ("imp", "movies") and (cell.mask_seed, cell.seed) != (2, 1)
     ]
     for unit in gone:
         del records[unit]
@@ -49,9 +47,9 @@ def test_average_over_tasks_uses_whole_runs_only(plan: Plan, records: dict) -> N
 
 
 def test_without_one_task_there_is_no_average(plan: Plan, records: dict) -> None:
-    for cell in plan.cells:
-        if cell.labels.get("task") == "stsb" and cell.labels["method"] == "omp":
-            del records[cell.unit]
+    for cell, unit in plan.cells["finetune"].items():
+        if (cell.method, cell.task) == ("omp", "stsb"):
+            del records[unit]
     rows = rows_of(averages(runs(collect(plan, records).downstream)))
     assert rows["omp", AVERAGE]["mean"] is None
     assert rows["omp", AVERAGE]["missing_tasks"] == "stsb"

@@ -18,11 +18,11 @@ from tamt_ray.spec.sweep import Sweep
 @pytest.fixture
 def recorded(plan: Plan, records: dict) -> dict:
     """On movies a constant answer gets 56.5 %, between random pruning and OMP."""
-    for cell in plan.cells:
-        if cell.kind == "finetune" and cell.labels["task"] == "movies":
-            record = records[cell.unit]
+    for cell, unit in plan.cells["finetune"].items():
+        if cell.task == "movies":
+            record = records[unit]
             metrics = {**record.metrics, "baseline/accuracy": 0.565}
-            records[cell.unit] = record.model_copy(update={"metrics": metrics})
+            records[unit] = record.model_copy(update={"metrics": metrics})
     return records
 
 

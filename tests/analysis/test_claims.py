@@ -7,15 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamt_ray.analysis import (
-    claims_losses,
-    claims_masks,
-    claims_models,
-    claims_scores,
-    claims_sizes,
-    claims_steps,
-    claims_tasks,
-)
+from tamt_ray.analysis.claims import losses as claims_losses
+from tamt_ray.analysis.claims import masks as claims_masks
+from tamt_ray.analysis.claims import models as claims_models
+from tamt_ray.analysis.claims import scores as claims_scores
+from tamt_ray.analysis.claims import sizes as claims_sizes
+from tamt_ray.analysis.claims import steps as claims_steps
+from tamt_ray.analysis.claims import tasks as claims_tasks
 from tamt_ray.analysis.claims.catalogue import CLAIMS, judge_claims
 from tamt_ray.analysis.claims.evidence import Evidence
 from tamt_ray.analysis.claims.verdict import Finding, equivalent, everywhere, somewhere, within

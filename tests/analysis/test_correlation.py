@@ -110,9 +110,7 @@ def test_scopes_and_counts(sweep: Sweep, fill: Callable) -> None:
     plan = expand(sweep.model_copy(update={"sparsities": (0.3, 0.5)}))
     records = fill(plan)
     gone = next(
-        cell.unit
-        for cell in plan.cells
-        if cell.kind == "pretrain_eval" and cell.labels["method"] == "tamt_kd"
+        unit for cell, unit in plan.cells["pretrain_eval"].items() if cell.method == "tamt_kd"
     )
     del records[gone]
     table = correlations(points(collect(plan, records)), draws=20)

@@ -32,7 +32,7 @@ class Reader:
 
     def bits(self, unit: str) -> Bits:
         self.read[unit] += 1
-        return bits(KEPT[str(self.plan.units[unit].labels["method"])])
+        return bits(KEPT[str(self.plan.units[unit].cell.method)])
 
     def shelf(self, known: pl.DataFrame | None = None) -> ArtifactReader:
         return ArtifactReader(self.bits, lambda _: None, known)

@@ -56,9 +56,9 @@ def test_several_sparsities_are_lines_labelled_at_their_end(sweep: Sweep, fill: 
 
 
 def test_missing_subnetwork_is_named(plan: Plan, records: dict) -> None:
-    for cell in plan.cells:
-        if cell.kind == "finetune" and cell.labels["method"] == "imp":
-            del records[cell.unit]
+    for cell, unit in plan.cells["finetune"].items():
+        if cell.method == "imp":
+            del records[unit]
     figure, _ = drawn(collect(plan, records))
     assert words(figure).count("missing") == 3
 

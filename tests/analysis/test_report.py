@@ -11,15 +11,16 @@ import pytest
 
 from tamt_ray.analysis.artifacts import ArtifactReader
 from tamt_ray.analysis.claims.catalogue import CLAIMS
+from tamt_ray.analysis.report import page as module
 from tamt_ray.analysis.report.closing import configuration
 from tamt_ray.analysis.report.html import Html, tag
 from tamt_ray.analysis.report.opening import opening
 from tamt_ray.analysis.report.page import build_report
-from tamt_ray.analysis.report.page import page as module
 from tamt_ray.analysis.report_data import gather
 from tamt_ray.analysis.stats.averages import AVERAGE
 from tamt_ray.analysis.stats.distances import MASK
 from tamt_ray.masks.bits import Bits
+from tamt_ray.plan.cell import NOWHERE, Cell
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.load import load_sweep, parse_sweep
 from tamt_ray.spec.sweep import Sweep
@@ -114,16 +115,14 @@ def test_complete_only_where_every_unit_is(sweep: Sweep, plan: Plan, records: di
 
 
 def test_missing_and_failed_are_shown(sweep: Sweep, plan: Plan, records: dict) -> None:
-    mask = next(
-        cell for cell in plan.cells if cell.kind == "search" and cell.labels["method"] == "omp"
-    )
-    gone = {mask.unit} | {unit.id for unit in plan.units.values() if mask.unit in unit.parents}
+    cell, mask = next(each for each in plan.cells["search"].items() if each[0].method == "omp")
+    gone = {mask} | {unit.id for unit in plan.units.values() if mask in unit.parents}
     failure = Failure(
-        id=mask.unit, kind="search", labels=dict(mask.labels), error="FloatingPointError",
+        id=mask, kind="search", cell=cell, error="FloatingPointError",
         message="the loss is NaN at step 17", traceback="", attempts=1, at=1.7e9,
     )  # fmt: skip
     kept = {unit: record for unit, record in records.items() if unit not in gone}
-    html = build_report(sweep, plan, kept, {mask.unit: failure})["report.html"].decode()
+    html = build_report(sweep, plan, kept, {mask: failure})["report.html"].decode()
     text = " ".join(Page(html).text.split())
     assert "the loss is NaN at step 17" in text
     assert "missing: movies, stsb" in text
@@ -136,7 +135,7 @@ def test_failure_of_a_unit_done_since_is_not_a_failure(
     sweep: Sweep, plan: Plan, records: dict
 ) -> None:
     unit = next(iter(records))
-    failure = Failure(id=unit, kind="search", labels={}, error="OSError", message="gone by now",
+    failure = Failure(id=unit, kind="search", cell=NOWHERE, error="OSError", message="gone by now",
                       traceback="", attempts=1, at=0.0)  # fmt: skip
     assert "gone by now" not in opening_text(sweep, plan, records, {unit: failure})
 
@@ -148,7 +147,7 @@ def test_outside_text_is_escaped(sweep: Sweep, plan: Plan, records: dict) -> Non
         unit: record.model_copy(update={"device": nasty, "sources": source})
         for unit, record in records.items()
     }
-    failure = Failure(id="f", kind="search", labels={"model": nasty}, error=nasty, message=nasty,
+    failure = Failure(id="f", kind="search", cell=Cell(nasty), error=nasty, message=nasty,
                       traceback="", attempts=1, at=0.0)  # fmt: skip
     named = sweep.model_copy(update={"name": nasty})
     html = build_report(named, plan, dirty, {"f": failure})["report.html"].decode()

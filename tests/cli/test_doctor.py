@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tamt_ray.cli.app import app
-from tamt_ray.execution.cluster.connection import ClusterError, doctor
+from tamt_ray.execution.cluster import doctor
+from tamt_ray.execution.cluster.connection import ClusterError
 from tamt_ray.execution.cluster.diagnosis import Checked
 
 FINE = Checked("versions", "cluster", True, "python 3.11.7")

@@ -63,7 +63,7 @@ def test_status_says_what_to_type_about_a_failure(file: Path, tmp_path: Path) ->
     unit = search_of(file)
     Store(str(tmp_path / "results")).fail(
         Failure(
-            id=unit.id, kind=unit.kind, labels=dict(unit.labels), error="WorkerDied",
+            id=unit.id, kind=unit.kind, cell=unit.cell, error="WorkerDied",
             message="its worker died 4 times without getting further", traceback="", attempts=4,
             at=0.0,
         )

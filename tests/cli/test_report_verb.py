@@ -10,7 +10,7 @@ import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
-from tamt_ray.analysis.report.page import page as report_module
+from tamt_ray.analysis.report import page as report_module
 from tamt_ray.cli import results
 from tamt_ray.cli.app import app
 from tamt_ray.cli.opened import open_sweep

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from tamt_ray.cli.app import app
 from tamt_ray.cli.submit import what_travels
-from tamt_ray.execution.cluster.connection import submission
+from tamt_ray.execution.cluster import submission
 
 SWEEP = """\
 name: small

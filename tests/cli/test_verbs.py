@@ -26,7 +26,7 @@ TOTALS = {"head": 0, "search": 3, "pretrain_eval": 4, "finetune": 4}
 
 def break_down(store: Store, unit: Unit) -> None:
     store.fail(Failure(
-        id=unit.id, kind=unit.kind, labels=dict(unit.labels), error="FloatingPointError",
+        id=unit.id, kind=unit.kind, cell=unit.cell, error="FloatingPointError",
         message="the loss is nan [at step 3]", traceback="…", attempts=1, at=1.7e9,
     ))  # fmt: skip
 

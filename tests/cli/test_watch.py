@@ -33,7 +33,7 @@ def record_of(unit: Unit) -> Record:
 
 def failure_of(unit: Unit) -> Failure:
     return Failure(
-        id=unit.id, kind=unit.kind, labels=dict(unit.labels), error="ValueError", message="no",
+        id=unit.id, kind=unit.kind, cell=unit.cell, error="ValueError", message="no",
         traceback="", attempts=1, at=0.0,
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from tamt_ray.execution.scheduler.messages import (
     Offer,
     Worker,
 )
+from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import Unit
@@ -22,7 +23,7 @@ def tune(seed: int) -> Unit:
         "validation": [{"source": "dir:t.csv"}],
     }  # fmt: skip
     config = {"kind": "finetune", "model": {"source": "dir:m"}, "task": task, "seed": seed}
-    return Unit(parse_config(config), {"seed": seed})
+    return Unit(parse_config(config), Cell(seed=seed))
 
 
 ONE, TWO = tune(1), tune(2)
@@ -30,7 +31,7 @@ HERE, THERE = Worker("here", "node-1", "/log/1", "actor 1"), Worker("there", "no
 
 
 def plan_of(*units: Unit) -> Plan:
-    return Plan({unit.id: unit for unit in units}, ())
+    return Plan({unit.id: unit for unit in units}, {})
 
 
 async def opened(
@@ -53,7 +54,7 @@ def record(unit: Unit) -> Record:
 
 def failure(unit: Unit) -> Failure:
     return Failure(
-        id=unit.id, kind=unit.kind, labels={}, error="OutOfMemoryError", message="CUDA out of "
+        id=unit.id, kind=unit.kind, cell=unit.cell, error="OutOfMemoryError", message="CUDA out of "
         "memory", traceback="", attempts=1, at=0.0,
     )  # fmt: skip
 

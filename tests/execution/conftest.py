@@ -93,8 +93,8 @@ def strike(rank, step):
         fault = json.loads(path.read_text())
         if (fault["rank"], fault["step"]) != (rank, step):
             continue
-        labels = unit.labels if unit else {}  # a trial of a tuning is no unit
-        if fault["unit"].items() - labels.items():
+        cell = unit.cell.given if unit else {}  # a trial of a tuning is no unit
+        if fault["unit"].items() - cell.items():
             continue
         marks = len(list(HERE.glob(f"{path.stem}.mark-*")))
         if marks >= fault["times"]:
@@ -193,12 +193,12 @@ class Faults:
 
     def inject(
         self, act: str, times: int = 1, rank: int = 0, step: int | None = None, gib: int = 0,
-        **labels: object,
+        **cell: object,
     ) -> str:  # fmt: skip
-        """Have every worker of that rank do so, when it begins a unit with these labels, or after
+        """Have every worker of that rank do so, when it begins a unit of this cell, or after
         so many of its steps. `gib` is what "allocate" takes and then holds for half a minute."""
         name = f"{act}-{len(list(self._folder.glob('*.json')))}"
-        fault = {"act": act, "times": times, "rank": rank, "step": step, "unit": labels, "gib": gib}
+        fault = {"act": act, "times": times, "rank": rank, "step": step, "unit": cell, "gib": gib}
         (self._folder / f"{name}.json").write_text(json.dumps(fault))
         return name
 

@@ -10,6 +10,7 @@ import pytest
 from tamt_ray.execution.scheduler.messages import Offer, Worker, WorkerCommand
 from tamt_ray.execution.worker import attempt
 from tamt_ray.execution.worker.attempt import Attempt, committed
+from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.logs import read_logs
@@ -17,7 +18,7 @@ from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 
 CONFIG = {"kind": "search", "method": "omp", "model": {"source": "dir:m"}, "sparsity": 0.5}
-UNIT = Unit(parse_config(CONFIG), {"method": "omp"})
+UNIT = Unit(parse_config(CONFIG), Cell(method="omp"))
 
 
 class Board:

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from tamt_ray.execution.cluster import autoscaler
+from tamt_ray.execution.cluster import capacity_requests as requests
 from tamt_ray.execution.cluster.autoscaler import (
     Autoscaler,
     describe_bundles,
@@ -15,8 +17,6 @@ from tamt_ray.execution.cluster.autoscaler import (
     wanted,
 )
 from tamt_ray.execution.cluster.capacity_requests import Requests
-from tamt_ray.execution.cluster.connection import autoscaler
-from tamt_ray.execution.cluster.connection import capacity_requests as requests
 from tamt_ray.execution.scheduler.board import Demand
 from tamt_ray.execution.scheduler.placement import GangSize, Node, Slots
 from tamt_ray.spec.execution import Execution, SearchLane

@@ -47,7 +47,7 @@ def tuned(seed: int, mask: str | None = None) -> Unit:
 
 
 def plan_of(*units: Unit) -> Plan:
-    plan = Plan({unit.id: unit for unit in units}, ())
+    plan = Plan({unit.id: unit for unit in units}, {})
     assert len(plan.units) == len(units)
     return plan
 
@@ -291,7 +291,7 @@ def test_news_of_a_unit_that_is_over_changes_nothing() -> None:
 
 
 def test_an_empty_plan_is_finished() -> None:
-    assert Board(Plan({}, ())).finished()
+    assert Board(Plan({}, {})).finished()
 
 
 def test_lanes_by_kind() -> None:

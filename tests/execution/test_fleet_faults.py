@@ -46,10 +46,10 @@ def test_one_bad_unit_never_stops_the_others(
 
     sweep = Sweep.model_validate(toy)
     plan, store = expand(sweep), Store(sweep.store)
-    tunes: dict[int, Unit] = {
-        int(unit.labels["seed"]): unit
+    tunes: dict[int | None, Unit] = {
+        unit.cell.seed: unit
         for unit in plan.units.values()
-        if unit.kind == "finetune" and unit.labels["method"] == "full"
+        if unit.kind == "finetune" and unit.cell.method == "full"
     }
     done = store.done({unit.id: unit for unit in tunes.values()})
     assert {seed for seed, unit in tunes.items() if unit.id in done} == {0, 1, 2, 4, 7}

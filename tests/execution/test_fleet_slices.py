@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tamt_ray.execution.fleet.fleet import FleetWorker, fleet
+from tamt_ray.execution.fleet import fleet
+from tamt_ray.execution.fleet.fleet import FleetWorker
 from tamt_ray.execution.scheduler.errors import fault_of
 from tamt_ray.execution.scheduler.faults import Fault, LeavingError
 from tamt_ray.execution.scheduler.messages import Idle, Offer, WorkerCommand

@@ -49,7 +49,7 @@ def test_a_gang_survives_a_rank_that_sleeps_and_a_unit_that_crashes_it(
 
     sweep = Sweep.model_validate(toy)
     plan, store = expand(sweep), Store(sweep.store)
-    searches = {u.labels["method"]: u for u in plan.units.values() if u.kind == "search"}
+    searches = {u.cell.method: u for u in plan.units.values() if u.kind == "search"}
     done = store.done(plan.units)
     assert searches["tamt_mlm"].id in done
     assert searches["omp"].id in done
@@ -63,5 +63,5 @@ def test_a_gang_survives_a_rank_that_sleeps_and_a_unit_that_crashes_it(
     assert "no progress, attempt 1" in driver.said
     logs = read_logs(store, "search", searches["tamt_mlm"].id)
     assert any("about to sleep" in log for log in logs)
-    evaluated = {u.labels["method"] for u in plan.units.values() if u.id in done}
+    evaluated = {u.cell.method for u in plan.units.values() if u.id in done}
     assert evaluated == {"full", "omp", "tamt_mlm", "tamt_mlm_kd"}

@@ -10,7 +10,8 @@ from ray.train.v2._internal.exceptions import (
 )
 from ray.train.v2.api.exceptions import ControllerError
 
-from tamt_ray.execution.gang.gang import gang, run_gang
+from tamt_ray.execution.gang import gang
+from tamt_ray.execution.gang.gang import run_gang
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.placement import GangSize
 from tamt_ray.spec.execution import Execution

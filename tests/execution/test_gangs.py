@@ -2,7 +2,7 @@
 
 import pytest
 
-from tamt_ray.execution.gang.gang import gangs as gangs_module
+from tamt_ray.execution.gang import gangs as gangs_module
 from tamt_ray.execution.gang.gangs import Gangs
 from tamt_ray.execution.scheduler.board import Demand
 from tamt_ray.execution.scheduler.placement import GangSize, Node, Slots, gang_size, room_for, width

@@ -8,7 +8,7 @@ import pytest
 import torch
 from ray.exceptions import RayTaskError
 
-from tamt_ray.execution.fleet.fleet import gpu_share as share
+from tamt_ray.execution.fleet import gpu_share as share
 from tamt_ray.execution.scheduler.errors import fault_of
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.retry_policy import AttemptHistory, Retry, decide

@@ -51,14 +51,14 @@ def sweep(
 
 
 def of(plan: Plan, kind: str, method: str) -> list[Unit]:
-    return [u for u in plan.units.values() if u.kind == kind and u.labels.get("method") == method]
+    return [u for u in plan.units.values() if u.kind == kind and u.cell.method == method]
 
 
 def write_random_masks(plan: Plan, store: Store, folder: Path, bench: UnitRunner) -> None:
     """The random masks as files of flags, as another program might have found them."""
     for unit in of(plan, "search", "random"):
         mask = mask_from_bytes(store.artifact(bench.perform(unit), "mask.safetensors"))
-        name = f"tiny-0.5-{unit.labels['mask_seed']}.safetensors"
+        name = f"tiny-0.5-{unit.cell.mask_seed}.safetensors"
         save_file({f"bert.{n}": keep.to(torch.uint8) for n, keep in mask.items()}, folder / name)
 
 
@@ -84,7 +84,7 @@ def test_an_imported_mask_is_as_good_as_the_same_one_found_here(
         assert len(figures(kind, "imported")) == 2
         assert figures(kind, "imported") == figures(kind, "random")
     searches = of(plan, "search", "imported")
-    assert [unit.labels["mask_seed"] for unit in searches] == [1, 2]
+    assert [unit.cell.mask_seed for unit in searches] == [1, 2]
     for unit, file in zip(searches, files, strict=True):
         record = records[unit.id]
         assert record.sources[f"dir:{file}"] == hashlib.sha256(file.read_bytes()).hexdigest()
@@ -114,7 +114,7 @@ def test_tables_say_nothing_of_what_it_cost_and_claims_leave_it_out(
 def test_one_file_for_all_seeds(sweep: Callable[..., Made], tmp_path: Path) -> None:
     _, plan, _ = sweep(masks=f"dir:{tmp_path}/mine.safetensors")
     (unit,) = of(plan, "search", "imported")
-    assert "mask_seed" not in unit.labels
+    assert unit.cell.mask_seed is None
     assert len(of(plan, "finetune", "imported")) == 1
 
 

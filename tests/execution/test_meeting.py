@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import distributed
 
-from tamt_ray.execution.gang.gang import rendezvous as meeting
+from tamt_ray.execution.gang import rendezvous as meeting
 
 OWN = "127.0.0.2"
 """An address of this machine that nothing else listens on."""

@@ -41,5 +41,5 @@ def test_one_that_takes_too_much_is_killed_and_gets_a_wider_share(
     assert "out of memory" in driver.said
     sweep = Sweep.model_validate(toy)
     units = expand(sweep).units.values()
-    tunes = {u.id: u for u in units if u.kind == "finetune" and u.labels["method"] == "full"}
+    tunes = {u.id: u for u in units if u.kind == "finetune" and u.cell.method == "full"}
     assert len(Store(sweep.store).done(tunes)) == 4

@@ -14,7 +14,7 @@ from ray.tune.execution import class_cache
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.mirror import mirror
-from tamt_ray.execution.fleet.fleet import tuner as tuned
+from tamt_ray.execution.fleet import tuner as tuned
 
 SCRIPT = """
 import json, os

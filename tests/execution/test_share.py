@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import RayTaskError
 
-from tamt_ray.execution.fleet.fleet import gpu_share as share
+from tamt_ray.execution.fleet import gpu_share as share
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.tasks.base import Task
 from tamt_ray.values.model import Model

@@ -54,8 +54,7 @@ def test_a_chain_in_the_order_of_steps(chain: list[Unit]) -> None:
     assert [unit.begin for unit in chain] == [0, 2, 6]
     assert [unit.after for unit in chain] == [None, chain[0].id, chain[1].id]
     assert [unit.goes_on for unit in chain] == [True, True, False]
-    labels = [unit.labels.get("steps") for unit in chain]
-    assert labels == [2, None, 9]
+    assert [unit.cell.checkpoint for unit in chain] == [2, None, 9]
 
 
 def test_each_link_goes_on_with_the_one_before(

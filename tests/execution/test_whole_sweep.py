@@ -81,8 +81,8 @@ def test_a_sweep_runs_once_and_whole(toy: Toy, tamt: Tamt, tmp_path: Path) -> No
     }  # fmt: skip
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     plan = expand(Sweep.model_validate(toy))
-    failed = [plan.units[unit_id].labels for unit_id in store.failures(plan.units)]
-    assert [(labels["method"], labels["sparsity"]) for labels in failed] == [("imp", 0.5)]
+    failed = [plan.units[unit_id].cell for unit_id in store.failures(plan.units)]
+    assert [(cell.method, cell.sparsity) for cell in failed] == [("imp", 0.5)]
 
 
 def test_what_cannot_run_is_refused_before_anything_runs(

@@ -32,11 +32,11 @@ class Took:
     device: str = "1 x A100"
 
 
-def some(kind: str, **labels: object) -> list[Unit]:
+def some(kind: str, **cell: object) -> list[Unit]:
     return [
         unit
         for unit in UNITS.values()
-        if unit.kind == kind and labels.items() <= dict(unit.labels).items()
+        if unit.kind == kind and cell.items() <= unit.cell.given.items()
     ]
 
 

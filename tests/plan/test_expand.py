@@ -13,6 +13,7 @@ from tamt_ray.methods.random import RandomSearch
 from tamt_ray.methods.tamt import TamtSearch
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
+from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.config import FinetuneConfig, PretrainEvalConfig
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.status import only, unit_path
@@ -51,9 +52,7 @@ def small() -> Plan:
 def searches(plan: Plan, method: str) -> list[Unit]:
     """Those of a method by the name it has in the sweep."""
     return [
-        unit
-        for unit in plan.units.values()
-        if unit.kind == "search" and unit.labels["method"] == method
+        unit for unit in plan.units.values() if unit.kind == "search" and unit.cell.method == method
     ]
 
 
@@ -62,7 +61,7 @@ def test_the_main_results_have_the_papers_counts(main_results: Plan) -> None:
     kinds = Counter(unit.kind for unit in main_results.units.values())
     assert kinds == {"search": 256, "pretrain_eval": 256 + 2, "finetune": (256 + 2) * 7 * 3}
     methods = Counter(
-        unit.labels["method"] for unit in main_results.units.values() if unit.kind == "search"
+        unit.cell.method for unit in main_results.units.values() if unit.kind == "search"
     )
     assert methods == {
         "omp": 16, "random": 48, "imp": 48, "tamt_mlm": 48, "tamt_kd": 48, "tamt_mlm_kd": 48,
@@ -79,11 +78,11 @@ def test_parents_come_before_children(main_results: Plan, small: Plan) -> None:
             seen.add(unit_id)
 
 
-def test_every_cell_has_its_unit_and_stands_once(main_results: Plan) -> None:
-    cells = [(cell.kind, tuple(cell.labels.items())) for cell in main_results.cells]
-    assert len(set(cells)) == len(cells) == 256 + 258 + 5418
-    for cell in main_results.cells:
-        assert main_results.units[cell.unit].kind == cell.kind
+def test_every_cell_has_its_unit(main_results: Plan) -> None:
+    counts = {kind: len(cells) for kind, cells in main_results.cells.items()}
+    assert counts == {"head": 0, "search": 256, "pretrain_eval": 258, "finetune": 5418}
+    for kind, cells in main_results.cells.items():
+        assert {main_results.units[unit].kind for unit in cells.values()} <= {kind}
 
 
 def test_an_imp_level_needs_nothing_but_the_mask_below(main_results: Plan) -> None:
@@ -109,7 +108,7 @@ def test_levels_on_the_way_are_units_but_no_cells() -> None:
     plan = expand(parse_sweep(SMALL.replace("[0.3]", "[0.5]")))
     levels = {u.id: u.config.sparsity for u in searches(plan, "imp")}
     assert sorted(levels.values()) == [s for s in (0.2, 0.3, 0.4, 0.5) for _ in range(2)]
-    asked = [levels[cell.unit] for cell in plan.cells if cell.unit in levels]
+    asked = [levels[unit] for unit in plan.cells["search"].values() if unit in levels]
     assert asked == [0.5, 0.5]
     masks = {u.config.mask for u in plan.units.values() if u.kind in {"pretrain_eval", "finetune"}}
     assert {levels[mask] for mask in masks if mask in levels} == {0.5}
@@ -119,11 +118,8 @@ def test_the_first_imp_level_is_omp_itself() -> None:
     plan = expand(parse_sweep(SMALL.replace("[0.3]", "[0.1]")))
     assert searches(plan, "imp") == []
     (omp,) = searches(plan, "omp")
-    owners = [dict(cell.labels) for cell in plan.cells if cell.unit == omp.id]
-    assert owners == [
-        {"model": "mini", "method": "omp", "sparsity": 0.1},
-        {"model": "mini", "method": "imp", "sparsity": 0.1},
-    ]
+    owners = [cell for cell, unit in plan.cells["search"].items() if unit == omp.id]
+    assert owners == [Cell("mini", "omp", 0.1), Cell("mini", "imp", 0.1)]
 
 
 def test_omp_has_no_seed_and_a_random_mask_one() -> None:
@@ -156,10 +152,13 @@ def test_what_depends_on_what(small: Plan) -> None:
 
 
 def test_the_dense_model_is_part_of_every_comparison(small: Plan) -> None:
-    dense = [cell for cell in small.cells if cell.labels.get("method") == "full"]
-    assert Counter(cell.kind for cell in dense) == {"pretrain_eval": 1, "finetune": 2}
-    assert all(cell.labels["sparsity"] == 0 for cell in dense)
-    assert all(small.units[cell.unit].config.mask is None for cell in dense)
+    dense = [
+        (kind, small.units[unit].config.mask)
+        for kind, cells in small.cells.items()
+        for cell, unit in cells.items()
+        if (cell.method, cell.sparsity) == ("full", 0.0)
+    ]
+    assert dense == [("pretrain_eval", None), ("finetune", None), ("finetune", None)]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +199,7 @@ def test_an_evaluation_reads_corrupted_and_clean_text(small: Plan) -> None:
 
 def test_gangs_train_and_the_fleet_does_the_rest(small: Plan) -> None:
     lanes = {
-        (unit.kind, unit.labels["method"] if unit.kind == "search" else ""): unit.config.lane
+        (unit.kind, unit.cell.method if unit.kind == "search" else ""): unit.config.lane
         for unit in small.units.values()
     }
     assert lanes == {
@@ -260,8 +259,6 @@ def test_counts_of_any_grid(sparsities: list[float], masks: list[int], runs: lis
     assert len(plan.masks) == random_and_tamt + len(sparsities) + imp_masks
     assert kinds["pretrain_eval"] == len(plan.masks) + 1
     assert kinds["finetune"] == (len(plan.masks) + 1) * len(runs)
-    cells = [(cell.kind, *cell.labels.items()) for cell in plan.cells]
-    assert len(set(cells)) == len(cells)
     seen: set[str] = set()
     for unit in plan.units.values():
         assert seen.issuperset(unit.parents)
@@ -275,7 +272,8 @@ def test_only_keeps_what_the_wanted_units_need(small: Plan) -> None:
         "search/mini/imp/0.3/1",
     ]  # fmt: skip
     assert list(part.units) == [unit_id for unit_id in small.units if unit_id in part.units]
-    assert {cell.unit for cell in part.cells} <= part.units.keys()
+    for kind, cells in part.cells.items():
+        assert cells == {c: unit for c, unit in small.cells[kind].items() if unit in part.units}
     assert set(only(small, "search/*/omp/*").units) == {u.id for u in searches(small, "omp")}
     assert only(small, "*").units == small.units
     assert not only(small, "search/*/omq/*").units

@@ -11,6 +11,7 @@ from tamt_ray.methods.omp import OmpSearch
 from tamt_ray.methods.tamt import TamtSearch
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
+from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.config import FinetuneConfig, config_dict, parse_config
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.unit import Unit
@@ -171,10 +172,11 @@ TASKS = ("stsb", "squad", "movies")
 def cells(plan: Plan) -> dict[str, str]:
     """`kind method task` of each cell, and the unit in it."""
     words = {
-        " ".join(map(str, (c.kind, c.labels.get("method", ""), c.labels.get("task", "")))): c.unit
-        for c in plan.cells
+        f"{kind} {cell.method} {cell.task}": unit
+        for kind, cells in plan.cells.items()
+        for cell, unit in cells.items()
     }
-    assert len(words) == len(plan.cells)
+    assert len(words) == sum(map(len, plan.cells.values()))
     return words
 
 
@@ -330,6 +332,6 @@ def test_the_version_of_whatever_computes_is_part_of_the_id(
         assert Unit(config).id != before
 
 
-def test_labels_never_enter() -> None:
+def test_the_cell_never_enters() -> None:
     config = parse_config(SPELLED_OUT["omp"][0])
-    assert Unit(config, {"model": "a"}).id == Unit(config, {"model": "b", "x": 1}).id
+    assert Unit(config, Cell("a")).id == Unit(config, Cell("b", seed=1)).id

@@ -1,5 +1,6 @@
 """A unit and what it leaves behind, for the tests of the store and for the processes they start."""
 
+from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.config import config_dict, parse_config
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Failure, Record
@@ -10,7 +11,7 @@ CURVE = b'{"step": 1}\n'
 
 def unit(seed: int = 1) -> Unit:
     config = {"kind": "search", "method": "random", "model": {"source": "dir:m"}, "sparsity": 0.5}
-    return Unit(parse_config({**config, "seed": seed}), {"model": "mini", "method": "random"})
+    return Unit(parse_config({**config, "seed": seed}), Cell("mini", "random"))
 
 
 def record_of(one: Unit) -> Record:
@@ -23,6 +24,6 @@ def record_of(one: Unit) -> Record:
 
 def failure_of(one: Unit) -> Failure:
     return Failure(
-        id=one.id, kind=one.kind, labels=dict(one.labels), error="FloatingPointError",
+        id=one.id, kind=one.kind, cell=one.cell, error="FloatingPointError",
         message="the loss is nan at step 3", traceback="…", attempts=1, at=1.7e9,
     )  # fmt: skip

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Artifact, Record
@@ -21,7 +22,7 @@ def evaluation(of: Unit) -> Unit:
         "model": {"source": "dir:m"}, "mask": of.id,
         "text": {"table": {"source": "dir:t.txt"}}, "evaluation": {},
     }  # fmt: skip
-    return Unit(parse_config(config), {"model": "mini"})
+    return Unit(parse_config(config), Cell("mini"))
 
 
 SEARCH, CHILD = unit(1), evaluation(unit(1))

@@ -98,7 +98,7 @@ def test_curves_longer_than_a_request_arrive_whole(
 def test_a_failure_is_shown_until_the_unit_is_done(case: Case) -> None:
     unit = case.unit(kind="finetune", method="full", seed=1)
     failure = Failure(
-        id=unit.id, kind=unit.kind, labels=dict(unit.labels), error="NonFiniteLossError",
+        id=unit.id, kind=unit.kind, cell=unit.cell, error="NonFiniteLossError",
         message="the loss is nan at step 3", traceback="Traceback …", attempts=1, at=T0,
     )  # fmt: skip
     tracker = case.tracker()

@@ -62,7 +62,7 @@ def test_another_headline_metric_is_shown_for_the_same_fine_tunes(case: Case) ->
     tuned = {
         unit.id: case.records[unit.id]
         for unit in case.plan.units.values()
-        if unit.kind == "finetune" and unit.labels["method"] == "full"
+        if unit.kind == "finetune" and unit.cell.method == "full"
     }
     sync(case.sweep, case.plan, case.store, tuned)
     stsb = case.sweep.tasks["stsb"].model_copy(update={"metric": "spearman"})

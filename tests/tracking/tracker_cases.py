@@ -57,11 +57,11 @@ class Case:
     def tracker(self) -> Tracker:
         return Tracker(self.sweep, self.plan, self.store, self.spool)
 
-    def unit(self, **labels: object) -> Unit:
+    def unit(self, **chosen: object) -> Unit:
         return next(
             unit
             for unit in self.plan.units.values()
-            if all({"kind": unit.kind, **unit.labels}.get(k) == v for k, v in labels.items())
+            if all({"kind": unit.kind, **unit.cell.given}.get(k) == v for k, v in chosen.items())
         )
 
 

@@ -167,8 +167,7 @@ def _failures(failures: Mapping[str, Failure]) -> Html:
         return Html("")
     causes: dict[tuple[str, str], list[str]] = defaultdict(list)
     for failure in failures.values():
-        words = " ".join(str(value) for value in failure.labels.values())
-        causes[failure.error, failure.message].append(f"{failure.kind} {words}")
+        causes[failure.error, failure.message].append(f"{failure.kind} {failure.cell}")
     rows = [
         [error, message, str(len(names)), "; ".join(sorted(names)[:8]) + (" …" * (len(names) > 8))]
         for (error, message), names in sorted(causes.items())

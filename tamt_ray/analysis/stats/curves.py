@@ -20,9 +20,8 @@ def search_curves(plan: Plan, histories: Mapping[str, pl.DataFrame]) -> pl.DataF
     only: a checkpoint's curve is the beginning of theirs. Of an IMP mask it is the last level.
     """
     parts: list[pl.DataFrame] = []
-    for cell in plan.cells:
-        if cell.kind != "search" or cell.unit not in histories or "steps" in cell.labels:
-            continue
-        labels = [pl.lit(cell.labels.get(key), _SCHEMA[key]).alias(key) for key in _KEYS]
-        parts.append(histories[cell.unit].select(*labels, "step", "name", "value"))
+    for cell, unit in plan.cells["search"].items():
+        if unit in histories and cell.checkpoint is None:
+            keys = [pl.lit(getattr(cell, key), _SCHEMA[key]).alias(key) for key in _KEYS]
+            parts.append(histories[unit].select(*keys, "step", "name", "value"))
     return pl.concat(parts) if parts else pl.DataFrame(schema=_SCHEMA)

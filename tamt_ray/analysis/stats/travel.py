@@ -14,11 +14,8 @@ paper's searches at 70 % have 59 φ (MLM) and 24 φ (KD).
 def travels(plan: Plan) -> dict[tuple[str, str, float], float]:
     """Return `Search.travel` of the final masks by (model, method, sparsity)."""
     found: dict[tuple[str, str, float], float] = {}
-    for cell in plan.cells:
-        config, labels = plan.units[cell.unit].config, cell.labels
-        if not isinstance(config, Search) or cell.kind != "search" or "steps" in labels:
-            continue
-        if config.travel is not None:
-            place = str(labels["model"]), str(labels["method"]), float(labels["sparsity"])
-            found[place] = config.travel
+    for cell, unit in plan.cells["search"].items():
+        config = plan.units[unit].config
+        if isinstance(config, Search) and cell.checkpoint is None and config.travel is not None:
+            found[cell.model, cell.method, cell.sparsity] = config.travel
     return found

@@ -47,7 +47,7 @@ class BoardActor:
 
         The plan is no argument: Ray might have lost a large one when it starts the actor anew.
         """
-        self._plan = Plan({}, ())
+        self._plan = Plan({}, {})
         self._retries = retries
         self._patience = patience
         self._board = Board(self._plan)

@@ -46,7 +46,7 @@ def failure_of(
         return told.model_copy(update={"message": message, "attempts": attempts})
     words = f" ({told.error}: {told.message})" if told else ""
     return Failure(
-        id=unit.id, kind=unit.kind, labels=dict(unit.labels), error=_ERRORS[fault],
+        id=unit.id, kind=unit.kind, cell=unit.cell, error=_ERRORS[fault],
         message=f"{reason}{words}; `tamt logs` shows what it wrote",
         traceback=told.traceback if told else "",
         attempts=attempts, at=time.time(),

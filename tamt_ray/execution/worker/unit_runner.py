@@ -200,7 +200,7 @@ def failure_of(unit: Unit, error: BaseException, attempts: int) -> Failure:
     return Failure(
         id=unit.id,
         kind=unit.kind,
-        labels=dict(unit.labels),
+        cell=unit.cell,
         error=type(error).__name__,
         message=str(error) or repr(error),
         traceback="".join(traceback.format_exception(error))[-8000:],
