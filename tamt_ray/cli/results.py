@@ -13,6 +13,7 @@ from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.report_mark import OF, folder_of, report_of, whole
 from tamt_ray.masks.bits import Bits
 from tamt_ray.masks.file import bits_from_bytes
+from tamt_ray.values.commit import commit
 
 _CURVES = "history.parquet"
 
@@ -21,8 +22,9 @@ def report_files(opened: SweepContext, published: pl.DataFrame | None = None) ->
     """Every file of the report by relative name; always of the whole sweep."""
     opened = whole(opened)
     return build_report(
-        opened.sweep, opened.plan, opened.records, opened.failures, shelf_of(opened), published
-    )
+        opened.sweep, opened.plan, opened.records, opened.failures, shelf_of(opened), published,
+        commit(),
+    )  # fmt: skip
 
 
 def write_report(

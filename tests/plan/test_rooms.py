@@ -63,7 +63,8 @@ LIVES_IN: dict[str, set[str]] = {
     "scipy": {"analysis"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "matplotlib": {"analysis"},
+    "vl_convert": {"analysis/figures"},
+    "jinja2": {"analysis/report"},
 }
 """The only rooms that may import a library when they are loaded."""
 COMPUTES_WITH: dict[str, set[str]] = {

@@ -196,18 +196,12 @@ def _framed(
         .otherwise(pl.lit("")),
     )
     low, high = (_float(means.min()), _float(means.max())) if len(means) else (0.0, 1.0)
-    span = max(least, high - low)
-    ends = [
-        rows["low"].min(),
-        rows["high"].max(),
-        *(further.drop_nulls() if further is not None else ()),
-    ]
+    span, constant = max(least, high - low), rows["baseline"].max()
+    ends = [rows["low"].min(), rows["high"].max(), constant, *(() if further is None else further)]
     known = [_float(end) for end in ends if end is not None]
-    bottom = max(min([low, *known]), low - span)
-    top = min(max([high, *known]), high + span)
+    bottom, top = max(min([low, *known]), low - span), min(max([high, *known]), high + span)
     room = 0.06 * (top - bottom) or 0.5
     words: list[str] = []
-    constant = rows["baseline"].max()
     if constant is not None and not bottom - room <= (value := _float(constant)) <= top + room:
         words.append(f"best constant answer {value:.1f}, outside")
     return rows, [bottom - room, top + room], words
