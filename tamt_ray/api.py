@@ -8,19 +8,22 @@ import html
 import subprocess
 import sys
 import tempfile
-from functools import cached_property
+from functools import cache, cached_property
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from transformers import AutoModel, PreTrainedModel
 
 from tamt_ray.analysis.figures.catalogue import figures
 from tamt_ray.analysis.figures.vega import Figure
 from tamt_ray.analysis.report_data import ReportData, gather
-from tamt_ray.analysis.results import collect_searches
+from tamt_ray.analysis.results import collect_searches, main_rows
 from tamt_ray.analysis.stats.averages import AVERAGE
 from tamt_ray.analysis.stats.curves import search_curves
+from tamt_ray.analysis.stats.mcnemar import counted_answers, mcnemar_table
 from tamt_ray.analysis.stats.summary import summary
 from tamt_ray.cli.opened import SweepContext, open_sweep
 from tamt_ray.cli.results import shelf_of
@@ -29,13 +32,19 @@ from tamt_ray.execution.worker.bench import MASK
 from tamt_ray.finetune.subnetwork import save_subnetwork
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.masks.mask import Mask
+from tamt_ray.plan.config import FinetuneConfig
+from tamt_ray.plan.expand import DENSE
 from tamt_ray.plan.unit import Unit
+from tamt_ray.tasks.predictions import PREDICTIONS, from_parquet
+from tamt_ray.tasks.scores import counted_steps
 from tamt_ray.values.nearest import nearest
 
 __all__ = ["Results", "RunError", "load", "run"]
 
 _PERCENT = ("mean", "std", "low", "high", "baseline", "effect")
 """Columns of the report's tables that are in percent there."""
+_NOT_DONE = "this fine-tune is not done"
+_NOT_KEPT = "this fine-tune is from before predictions were kept"
 
 
 class RunError(RuntimeError):
@@ -77,9 +86,9 @@ class Results:
         """A row per fine-tune; `score` is null where none is there yet.
 
         `model`, `method` ("full": the dense model), `sparsity`, `mask_seed`, `checkpoint` (steps,
-        null for the main results), `task`, `train_size`, `seed`; `score` and `last`: the headline
-        `metric` at its best and at its last evaluation; every other metric at the best one;
-        `baseline/<metric>`: the best constant answer.
+        null for the main results), `task`, `role`, `train_size`, `seed`; `score` and `last`: the
+        headline `metric` at its best and at its last evaluation; every other metric at the best
+        one; `baseline/<metric>`: the best constant answer.
         """
         return self._material.results.downstream.rename({"best": "score"})
 
@@ -115,6 +124,36 @@ class Results:
         """
         found = _fractions(self._material.comparisons)
         return found.filter(pl.col("task") == task) if found.height else found
+
+    def predictions(self, unit: str) -> pl.DataFrame:
+        """Return the answers of a fine-tune, by its `unit` in `scores`, to every example at every
+        evaluation: `example`, `half`, `step`, and `gold` and `predicted`, or `exact_match` and
+        `f1`. Raises LookupError where it is not done or has kept none."""
+        record = self._opened.records.get(unit)
+        if record is None or PREDICTIONS not in record.artifacts:
+            raise LookupError(_NOT_DONE if record is None else _NOT_KEPT)
+        return from_parquet(self._opened.store.artifact(record, PREDICTIONS))
+
+    def mcnemar(self, a: str, b: str) -> pl.DataFrame:
+        """Return McNemar's exact test of each two fine-tunes of methods `a` and `b` ("full": the
+        dense model) that share their seeds (`mcnemar.mcnemar_table`)."""
+
+        def right(unit: str) -> NDArray[np.bool_] | str:
+            config, record = self._opened.plan.units[unit].config, self._opened.records.get(unit)
+            assert isinstance(config, FinetuneConfig)
+            if record is None:
+                return _NOT_DONE
+            select = self._opened.sweep.report.select
+            steps = counted_steps(config.task.metric, record.metrics, select)
+            if steps is None or PREDICTIONS not in record.artifacts:
+                return _NOT_KEPT
+            return counted_answers(self.predictions(unit), steps)
+
+        methods = [DENSE, *(entry.name for entry in self._opened.sweep.methods)]
+        for name in (a, b):
+            if name not in methods:
+                raise LookupError(f"there is no method {name!r}{nearest(name, methods)}")
+        return mcnemar_table(main_rows(self._material.results.downstream), a, b, cache(right))
 
     def mask(
         self, method: str, sparsity: float, seed: int | None = None, model: str | None = None

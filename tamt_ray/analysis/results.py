@@ -19,9 +19,10 @@ _SUBNETWORK = {
 }  # fmt: skip
 _COST = {"iterations": pl.Int64, "search_seconds": pl.Float64, "device": pl.String}
 _DOWNSTREAM = {
-    **_SUBNETWORK, "task": pl.String, "train_size": pl.Int64, "seed": pl.Int64, "unit": pl.String,
-    "metric": pl.String, "best": pl.Float64, "last": pl.Float64, "best_step": pl.Int64,
-    "steps": pl.Int64, "examples": pl.Int64, **_COST,
+    **_SUBNETWORK, "task": pl.String, "role": pl.String, "train_size": pl.Int64,
+    "seed": pl.Int64, "unit": pl.String, "metric": pl.String, "best": pl.Float64,
+    "last": pl.Float64, "best_step": pl.Int64, "optimism": pl.Float64, "steps": pl.Int64,
+    "examples": pl.Int64, **_COST,
 }  # fmt: skip
 _PRETRAIN = {
     **_SUBNETWORK, "unit": pl.String, "mlm_loss": pl.Float64, "kd_loss": pl.Float64, **_COST,
@@ -48,7 +49,10 @@ class Results:
     downstream: pl.DataFrame
     """A row for each fine-tune. `best` and `last`: the headline metric, named in `metric`, at its
     best and at its last dev evaluation, fractions in [-1, 1]; further columns: every other metric
-    at the best step, `_2` for a second validation set. `train_size`: null on all training data."""
+    at the best step, `_2` for a second validation set; `optimism`: how much `best` gains because it
+    is chosen on what it measures. With `report.select: half` both halves are averaged and there is
+    no `best_step`. `train_size`: null on all training data. `role`: the paper's task that `task`
+    stands for."""
     pretrain: pl.DataFrame
     """A row for each subnetwork. `mlm_loss`: nats per token; `kd_loss`: mean cosine distance;
     further columns: the loss of every other term that some method trains on."""
@@ -114,7 +118,7 @@ def _row(plan: Plan, records: Mapping[str, Record], unit: str) -> dict[str, Valu
     if record and config.kind == "search":
         found["seconds"] = record.metrics.get("seconds", record.seconds)
     if isinstance(config, FinetuneConfig):
-        found["metric"] = config.task.metric
+        found |= {"metric": config.task.metric, "role": config.task.role}
     elif isinstance(config, Search):
         found["planned_steps"] = config.own_steps or None
     search = config.mask if isinstance(config, FinetuneConfig | PretrainEvalConfig) else unit
@@ -127,7 +131,7 @@ def _metrics(plan: Plan, records: Mapping[str, Record], unit: str) -> dict[str, 
     if record is None:
         return {}
     if isinstance(config, FinetuneConfig):
-        return led_by(config.task.metric, record.metrics)
+        return led_by(config.task.metric, record.metrics, plan.select)
     return record.metrics
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tamt_ray.analysis.stats.live import LiveTables, Snapshot
 from tamt_ray.cli.opened import Say, SweepContext, held, put_aside
-from tamt_ray.cli.report_mark import is_current, whole
+from tamt_ray.cli.report_mark import is_current
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import carry_out_tuning
 from tamt_ray.data.cache import cache_dir, text_digest
@@ -183,8 +183,8 @@ def _show(
     opened: SweepContext, snapshot: Snapshot, as_json: bool, talk: Console, out: Console
 ) -> None:
     report = f"{opened.store.uri}/reports/{opened.sweep.name}/report.html"
-    if opened.part:
-        snapshot = _tables(whole(opened))
+    if opened.of:
+        snapshot = _tables(opened.whole)
     if as_json:
         body = {
             "done": dict(snapshot.done), "total": dict(snapshot.total),

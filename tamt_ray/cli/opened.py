@@ -12,7 +12,7 @@ from tamt_ray.plan.status import Decision, decide, only
 from tamt_ray.spec.load import SpecError, load_sweep
 from tamt_ray.spec.plugins import refused
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.store.damage import Damage
+from tamt_ray.store.damage import Damage, outdated
 from tamt_ray.store.lease import Lease
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.store import Store
@@ -32,8 +32,8 @@ class SweepContext:
     failures: dict[str, Failure]
     damaged: tuple[Damage, ...] = ()
     """What the next run sets aside and computes again."""
-    part: bool = False
-    """Whether the plan is only the part of the sweep that was asked for."""
+    of: "SweepContext | None" = None
+    """The whole sweep, if this is the part of it that `--only` chose."""
     retry_failed: bool = False
     """Whether units that failed count as never tried."""
     overrides: tuple[str, ...] = ()
@@ -51,12 +51,41 @@ class SweepContext:
         return sum(d in {Decision.RUN, Decision.WAIT} for d in decisions.values())
 
     def again(self, store: Store) -> "SweepContext":
-        """The same as `store` has it now."""
-        found = store.look(self.plan.units)
+        """Return the same as `store` has it now; what was read before is not read again."""
+        found = store.look(self.plan.units, self.records)
         failures = {} if self.retry_failed else found.failures
         return replace(
             self, store=store, records=found.records, failures=failures, damaged=found.damaged
         )
+
+    def only(self, pattern: str) -> "SweepContext":
+        """Return the part whose paths match a glob. Raises SpecError where none does."""
+        plan = only(self.plan, pattern)
+        if not plan.units:
+            raise SpecError(
+                f"{self.file}: no unit's path matches {pattern!r}; "
+                "paths are kind/model/method/sparsity/…, as in 'finetune/*/omp/*'"
+            )
+        return replace(
+            self,
+            plan=plan,
+            records={i: record for i, record in self.records.items() if i in plan.units},
+            failures={i: failure for i, failure in self.failures.items() if i in plan.units},
+            damaged=tuple(damage for damage in self.damaged if damage.id in plan.units),
+            of=self,
+        )
+
+    @property
+    def whole(self) -> "SweepContext":
+        """The whole sweep, with what this part of it holds by now. Nothing is read."""
+        if self.of is None:
+            return self
+        before, mine = self.of, self.plan.units
+        records = {i: r for i, r in before.records.items() if i not in mine} | self.records
+        failures = {i: f for i, f in before.failures.items() if i not in mine} | self.failures
+        for damage in outdated(before.plan.units, records):
+            del records[damage.id]
+        return replace(before, store=self.store, records=records, failures=failures)
 
 
 def words_of(file: Path, overrides: Sequence[str] | None) -> str:
@@ -84,19 +113,11 @@ def open_sweep(
         plan = expand(sweep)
     except AmbiguityError as error:
         raise SpecError(f"{file}: {error}") from error
-    if pattern:
-        plan = only(plan, pattern)
-        if not plan.units:
-            raise SpecError(
-                f"{file}: no unit's path matches {pattern!r}; "
-                "paths are kind/model/method/sparsity/…, as in 'finetune/*/omp/*'"
-            )
     store = Store(sweep.store)
-    opened = SweepContext(
-        file, sweep, plan, store, {}, {}, part=pattern is not None, retry_failed=retry_failed,
-        overrides=overrides,
-    )  # fmt: skip
-    return opened.again(store)
+    opened = SweepContext(file, sweep, plan, store, {}, {}, overrides=overrides).again(store)
+    if pattern:
+        opened = opened.only(pattern)
+    return replace(opened, failures={}, retry_failed=True) if retry_failed else opened
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Which results the report in the store is of; without what draws one, which is slow to import."""
 
 from tamt_ray import __version__
-from tamt_ray.cli.opened import SweepContext, open_sweep
+from tamt_ray.cli.opened import SweepContext
 from tamt_ray.values.identity import identity
 
 OF = "of.txt"
@@ -11,11 +11,6 @@ OF = "of.txt"
 def folder_of(opened: SweepContext) -> str:
     """Where in the store the report lies."""
     return f"reports/{opened.sweep.name}"
-
-
-def whole(opened: SweepContext) -> SweepContext:
-    """The whole sweep, where only a part was asked for; a report is always of all of it."""
-    return open_sweep(opened.file, overrides=opened.overrides) if opened.part else opened
 
 
 def is_current(opened: SweepContext) -> bool:
@@ -29,7 +24,7 @@ def is_current(opened: SweepContext) -> bool:
 
 def report_of(opened: SweepContext) -> str:
     """A digest of all that the report of the whole sweep is made from."""
-    opened = whole(opened)
+    opened = opened.whole
     how = {"execution", "store", "mlflow"}
     return identity(
         {

@@ -10,7 +10,7 @@ from tamt_ray.analysis.claims.published import PublishedError, read_published
 from tamt_ray.analysis.report.page import DISTANCES, build_report
 from tamt_ray.analysis.stats.distances import MASK
 from tamt_ray.cli.opened import SweepContext
-from tamt_ray.cli.report_mark import OF, folder_of, report_of, whole
+from tamt_ray.cli.report_mark import OF, folder_of, report_of
 from tamt_ray.masks.bits import Bits
 from tamt_ray.masks.file import bits_from_bytes
 from tamt_ray.values.commit import commit
@@ -20,7 +20,7 @@ _CURVES = "history.parquet"
 
 def report_files(opened: SweepContext, published: pl.DataFrame | None = None) -> dict[str, bytes]:
     """Every file of the report by relative name; always of the whole sweep."""
-    opened = whole(opened)
+    opened = opened.whole
     return build_report(
         opened.sweep, opened.plan, opened.records, opened.failures, shelf_of(opened), published,
         commit(),

@@ -62,7 +62,7 @@ def print_tuning(opened: SweepContext, as_json: bool, out: Console) -> None:
 
 def carry_out_tuning(opened: SweepContext, request: "Request", talk: Console, out: Console) -> int:
     """Run the missing trials, say what was found; returns the exit code."""
-    if opened.part:
+    if opened.of:
         talk.print("a tuning has no units to choose from; leave --only out", style="red")
         return 2
     found = studies(opened.sweep)

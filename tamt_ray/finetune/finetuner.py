@@ -20,6 +20,7 @@ from tamt_ray.finetune.vocabulary import tokens_of
 from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import Examples
+from tamt_ray.tasks.predictions import to_parquet
 from tamt_ray.tasks.scores import baselines, summary
 from tamt_ray.values.model import Model
 from tamt_ray.values.plugin import package_of
@@ -34,10 +35,12 @@ _VERSIONS = ("1", version("transformers"), version("tokenizers"))
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What a fine-tune leaves behind."""
+    """Result of a fine-tune."""
 
     metrics: dict[str, float]
     """The scores as `tasks.scores.summary` has them, `examples` and `pruned_nonzero`."""
+    predictions: bytes
+    """The answers to the first validation set at every evaluation (`tasks.predictions`)."""
     history: History
     """Curves: `loss` and `lr` every few steps, the validation metrics at every evaluation."""
     sources: dict[str, str]
@@ -109,6 +112,7 @@ class Finetuner:
                 "examples": data.count,
                 "pruned_nonzero": moved,
             },
+            predictions=to_parquet(evaluations),
             history=history,
             sources={
                 model.source: encoder.fingerprint,

@@ -10,12 +10,15 @@ from torch import Tensor
 
 from tamt_ray.data.history import History, NonFiniteLossError, check_finite
 from tamt_ray.data.phases import phase
+from tamt_ray.data.precision import autocast, matrix_products
 from tamt_ray.data.seeds import derive
 from tamt_ray.finetune.batches import collate, epoch_batches, evaluation_batches
 from tamt_ray.finetune.model import Network
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import Examples
+from tamt_ray.tasks.metrics.base import Predictions
 from tamt_ray.tasks.scores import Evaluation
+from tamt_ray.values.training import Precision
 
 Progress = Callable[[int, int], None]
 """Called with the steps done and the steps in all, every few steps."""
@@ -67,8 +70,9 @@ def train(
             with phase("collating"):
                 batch = collate(data.sequences, indices, device)
             torch.manual_seed(derive("dropout", seed, step))
-            with phase("forward and backward"):
-                loss = data.loss(network(batch.inputs, padded=batch.padded), batch)
+            with phase("forward and backward"), matrix_products(task.precision):
+                with autocast(task.precision, device):
+                    loss = data.loss(network(batch.inputs, padded=batch.padded), batch)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
             with phase("clipping"):
@@ -91,7 +95,11 @@ def train(
 
 
 def outputs(
-    network: Network, data: Examples, batch_size: int, device: torch.device
+    network: Network,
+    data: Examples,
+    batch_size: int,
+    device: torch.device,
+    precision: Precision = "float32",
 ) -> list[NDArray[np.float32]]:
     """The network's output for every sequence, in the order of the sequences, without dropout.
 
@@ -100,7 +108,7 @@ def outputs(
     found: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(data.sequences)
     lengths = data.sequences.lengths
     network.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(precision, device), matrix_products(precision):
         for indices in evaluation_batches(lengths, batch_size):
             batch = collate(data.sequences, indices, device)
             rows = network(batch.inputs, padded=batch.padded).float().cpu().numpy()
@@ -113,16 +121,18 @@ def _evaluate(
     network: Network, validation: Sequence[Examples], task: Task, device: torch.device, step: int
 ) -> Evaluation:
     metrics: dict[str, float] = {}
+    first: Predictions | None = None
     for number, data in enumerate(validation, start=1):
-        found = outputs(network, data, _EVALUATION_FACTOR * task.batch_size, device)
+        found = outputs(network, data, _EVALUATION_FACTOR * task.batch_size, device, task.precision)
         if not all(np.isfinite(row).all() for row in found):
             raise NonFiniteLossError(step, float("nan"))
         suffix = "" if number == 1 else f"_{number}"
         predictions = data.predictions(found)
+        first = first or predictions
         metrics |= {
             f"{name}{suffix}": kind.compute(predictions) for name, kind in task.measured.items()
         }
-    return Evaluation(step, metrics)
+    return Evaluation(step, metrics, first)
 
 
 def _mean_loss(pending: list[Tensor], last: int) -> float:

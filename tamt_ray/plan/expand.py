@@ -18,6 +18,7 @@ from tamt_ray.plan.config import (
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.sweep import DENSE, Sweep
 from tamt_ray.tasks.base import Task
+from tamt_ray.tasks.scores import Select
 from tamt_ray.values.identity import Identities
 from tamt_ray.values.model import Model
 
@@ -31,6 +32,8 @@ class Plan:
     cells: Mapping[Kind, Mapping[Cell, str]]
     """Ids of the units that fill the grid; two cells may share one. A search that only leads to
     another one is a unit without a cell here."""
+    select: Select = "all"
+    """How tables read the scores of a fine-tune (`report.select`)."""
 
     @property
     def files(self) -> tuple[tuple[str, Search], ...]:
@@ -58,7 +61,7 @@ def expand(sweep: Sweep) -> Plan:
     for part in sweep.parts or (sweep,):
         for name, model in part.models.items():
             _fill(grid, part, name, model, terms)
-    return Plan(_in_order(grid.units), grid.cells)
+    return Plan(_in_order(grid.units), grid.cells, sweep.report.select)
 
 
 class _Grid:

@@ -96,4 +96,5 @@ def only(plan: Plan, pattern: str) -> Plan:
             kind: {cell: unit_id for cell, unit_id in cells.items() if unit_id in wanted}
             for kind, cells in plan.cells.items()
         },
+        plan.select,
     )

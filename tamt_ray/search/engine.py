@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tamt_ray.data.history import History, check_finite
 from tamt_ray.data.phases import phase
+from tamt_ray.data.precision import autocast, matrix_products
 from tamt_ray.data.seeds import derive
 from tamt_ray.objectives.base import Objective
 from tamt_ray.search.language_model import LanguageModel
@@ -97,7 +98,7 @@ class Engine:
                 group["lr"] = rate
             with phase("data"):
                 blocks = self._stream.batch(self.step)
-            with phase("forward and backward"), _matrix_products(training.precision):
+            with phase("forward and backward"), matrix_products(training.precision):
                 terms = self._backward(blocks)
             with phase("gradients of what trains"):
                 self._inner.before_step()
@@ -162,7 +163,7 @@ class Engine:
         size = self._settings.training.micro_batch
         micro_batches = [blocks[start : start + size] for start in range(0, len(blocks), size)]
         counts = [sum(each) for each in zip(*map(self._counts, blocks), strict=True)]
-        short, kind = self._settings.training.precision == "bfloat16", self._team.device.type
+        precision, device = self._settings.training.precision, self._team.device
         mine = range(self._team.rank, len(micro_batches), self._team.size)
         totals: dict[str, Tensor] = {}
         # Scores hold the last gradients too, which must not be there beside the new ones.
@@ -174,7 +175,7 @@ class Engine:
             torch.manual_seed(drawn)
             batch = join(micro_batches[number]).to(self._team.device)
             with contextlib.nullcontext() if last else _unsynchronised(self._loss):
-                with torch.autocast(kind, torch.bfloat16) if short else contextlib.nullcontext():
+                with autocast(precision, device):
                     loss, terms = self._loss(batch, counts)
                 # DDP averages over workers; the loss is a share of a sum.
                 (loss * self._team.size).backward()
@@ -219,26 +220,6 @@ def train(
     engine = Engine(SearchLoss(model, terms), inner, stream, settings, team, keeper)
     engine.run(progress)
     return engine.history
-
-
-@contextlib.contextmanager
-def _matrix_products(precision: str) -> Generator[None]:
-    """Those of a GPU in TF32 within the block, if that is the `precision`.
-
-    Through the setting of all devices: where only CUDA's own is set, Torch's compiler fails.
-    """
-    if precision != "tf32":
-        yield
-        return
-    cpu = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
-    before, before_on_cpu = torch.get_float32_matmul_precision(), cpu.fp32_precision
-    torch.set_float32_matmul_precision("high")
-    cpu.fp32_precision = before_on_cpu
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-        cpu.fp32_precision = before_on_cpu
 
 
 def _unsynchronised(module: nn.Module) -> contextlib.AbstractContextManager[object]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from tamt_ray.data.history import check_finite
+from tamt_ray.data.precision import autocast, matrix_products
 from tamt_ray.data.seeds import derive
 from tamt_ray.data.tokens import Tokens
 from tamt_ray.masks.mask import Mask
@@ -12,6 +13,7 @@ from tamt_ray.objectives.base import Objective, apart
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import ForwardPass, reads_of
 from tamt_ray.search.mlm_corruption import corrupt, join
+from tamt_ray.values.training import Precision
 
 
 @torch.no_grad()
@@ -25,6 +27,7 @@ def pretraining_losses(
     seed: int,
     batch_size: int,
     device: torch.device,
+    precision: Precision = "float32",
 ) -> dict[str, float]:
     """Return the loss of θ0 ⊙ mask in eval mode for each term, by the name of its curve.
 
@@ -54,10 +57,11 @@ def pretraining_losses(
             seeds = [derive(seed, "evaluation", row) for row in rows]
             whole = join(corrupt(text, rows, seeds, share))
             chosen += len(whole.labels)
-            step = ForwardPass(model, whole.to(device), reads)
-            for number, term in enumerate(measured):
-                counts[number] += term.count(whole)
-                totals[number] += float(term.loss(step))
+            with autocast(precision, device), matrix_products(precision):
+                step = ForwardPass(model, whole.to(device), reads)
+                for number, term in enumerate(measured):
+                    counts[number] += term.count(whole)
+                    totals[number] += float(term.loss(step))
         if share and not chosen:
             raise ValueError("no validation token was chosen; evaluate on more or longer blocks")
         for term, total, count in zip(measured, totals, counts, strict=True):

@@ -1,6 +1,7 @@
 """The pre-training evaluation of masks."""
 
 from tamt_ray.values.base import Count, Frozen
+from tamt_ray.values.training import Precision
 
 
 class PretrainEval(Frozen):
@@ -10,3 +11,5 @@ class PretrainEval(Frozen):
     """Sequences of one forward pass; changes nothing but rounding."""
     seed: int = 0
     """Seed of the masked positions."""
+    precision: Precision = "float32"
+    """Number format of the forward passes, as in `search`; losses are computed in float32."""

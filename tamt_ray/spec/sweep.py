@@ -11,6 +11,7 @@ from tamt_ray.methods.base import Grid, Method
 from tamt_ray.methods.registry import METHODS, method_entry
 from tamt_ray.spec.evaluation import PretrainEval
 from tamt_ray.spec.execution import Execution
+from tamt_ray.spec.report import ReportSettings
 from tamt_ray.spec.tuning import Tuning, check_tuning
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.registry import TASKS
@@ -74,6 +75,8 @@ class Sweep(Frozen):
     """One fine-tune each: head initialisation, order of the data, dropout, `max_train` subset."""
     pretrain_eval: PretrainEval = PretrainEval()
     """How MLM and KD loss of each mask are measured on the validation blocks."""
+    report: ReportSettings = ReportSettings()
+    """How scores are read from the records; a union has its own."""
     execution: Execution = Execution()
     """Where, how wide and how often units run; no part of what they are, but for the workers with
     `gradients: bfloat16`."""
@@ -125,6 +128,17 @@ class Sweep(Frozen):
                 raise fault(
                     f"two methods are called {name!r}; give one of them a `name` of its own", *at
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _unlike_roles(self) -> Self:
+        filled: dict[str, str] = {}
+        for name, task in self.tasks.items():
+            if task.role and (other := filled.setdefault(task.role, name)) != name:
+                raise fault(
+                    f"{other!r} has the role {task.role!r} too; one task can stand for it",
+                    "tasks", name, "role",
+                )  # fmt: skip
         return self
 
     @model_validator(mode="after")

@@ -122,12 +122,16 @@ class Store:
             raise DamagedError(self.uri, path, "it is another unit's")
         return record
 
-    def look(self, units: Mapping[str, Unit]) -> Holdings:
-        """What is there of `units`: one bulk listing, then every record and note of a failure.
+    def look(
+        self, units: Mapping[str, Unit], known: Mapping[str, Record] | None = None
+    ) -> Holdings:
+        """Return what is there of `units`: one listing, then a read per record and failure.
 
-        Sizes of artifacts are checked here, their content where they are used or by `verify`.
-        Nothing is written. Raises StoreError where a record has another config than its unit.
+        Records that are `known` and still listed are not read again. Sizes of artifacts are checked
+        here, their content where they are used or by `verify`. Nothing is written. Raises
+        StoreError where a record has another config than its unit.
         """
+        before = known or {}
         with self._reading("units"):
             present = self.files.sizes("units")
         records: dict[str, Record] = {}
@@ -137,7 +141,8 @@ class Store:
         def look_at(unit: Unit) -> Record | Failure | Damage | None:
             path = _at(unit.kind, unit.id, "record.json")
             try:
-                if path in present and (record := self.record(unit.kind, unit.id)):
+                record = before.get(unit.id)
+                if path in present and (record := record or self.record(unit.kind, unit.id)):
                     return self._incomplete(record, present) or record
                 path = _at(unit.kind, unit.id, "failure.json")
                 return self._unseal(path, Failure) if path in present else None

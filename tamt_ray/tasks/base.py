@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, GetJsonSchemaHandler, field_validator
 from pydantic_core import CoreSchema, PydanticKnownError
@@ -14,6 +14,7 @@ from tamt_ray.tasks.metrics.registry import METRICS, metrics_of
 from tamt_ray.values.base import INCIDENTAL, Count, Frozen, Positive, fault
 from tamt_ray.values.plugin import package_of
 from tamt_ray.values.table import Table
+from tamt_ray.values.training import Precision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from tamt_ray.data.table import Rows
     from tamt_ray.tasks.features.examples import Examples
 
-__all__ = ["Answers", "Predictions", "Task"]
+__all__ = ["Answers", "Predictions", "Task", "TaskRole"]
+
+TaskRole = Literal["cola", "sst2", "mnli", "mrpc", "stsb", "rte", "squad"]
 
 
 class Task(Frozen, ABC):
@@ -52,6 +55,9 @@ class Task(Frozen, ABC):
     """The first one yields the reported score; others (MNLI mismatched) are recorded beside it."""
     metric: Annotated[str, INCIDENTAL]
     """The reported score; the others stand beside it."""
+    role: Annotated[TaskRole | None, INCIDENTAL] = None
+    """Task of the paper that it stands for, in claims about single tasks and in the average over
+    five (Fig. 5)."""
     max_train: int | None = Field(default=None, ge=1)
     """Training examples, a random subset that depends on the fine-tuning seed only."""
     max_validation: int | None = Field(default=None, ge=1)
@@ -75,6 +81,9 @@ class Task(Frozen, ABC):
     """AdamW's ε."""
     clip: Positive = 1.0
     """Largest norm of all gradients together."""
+    precision: Precision = "float32"
+    """Number format of forward and backward passes, as in `search`. Weights, losses, gradients of
+    weights and the optimiser stay in float32."""
 
     @field_validator("metric")
     @classmethod

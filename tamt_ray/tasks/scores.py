@@ -4,12 +4,22 @@ A record has `best/<leader>/<name>`, the value of every metric at the evaluation
 best, `best/<leader>/step`, `last/<name>`, the values after the last step, and `baseline/<name>`,
 the value that the best constant answer has. Metrics of the second validation set end in `_2`, and
 so on; they never lead.
+
+`half/<leader>/<name>` is free of the optimism of `best`: the evaluation is chosen by `leader` on
+one half of the validation set and measured on the other (`halves.first_half`), both ways, and the
+two values are averaged. `half/<leader>/step_1` and `step_2` are the evaluations whose answers to
+the first and to the second half count.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from tamt_ray.tasks.halves import first_half
 from tamt_ray.tasks.metrics.base import Metric, Predictions
+
+Select = Literal["all", "half"]
+"""Which examples choose the best evaluation: all that it is measured on, or the other half."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +28,8 @@ class Evaluation:
 
     step: int
     metrics: Mapping[str, float]
+    answers: Predictions | None = None
+    """The answers to the first validation set."""
 
 
 def summary(
@@ -32,7 +44,43 @@ def summary(
         best = kind.best(evaluations, lambda each, name=leader: each.metrics[name])
         found[f"best/{leader}/step"] = best.step
         found |= {f"best/{leader}/{name}": value for name, value in best.metrics.items()}
-    return found | {f"last/{name}": value for name, value in evaluations[-1].metrics.items()}
+    found |= {f"last/{name}": value for name, value in evaluations[-1].metrics.items()}
+    return found | _halves(evaluations, measured)
+
+
+def _halves(
+    evaluations: Sequence[Evaluation], measured: Mapping[str, type[Metric]]
+) -> dict[str, float]:
+    """Return `half/…`; nothing where answers are missing or there is a single example."""
+    kept = [each.answers for each in evaluations if each.answers is not None]
+    if len(kept) < len(evaluations) or len(kept[0].gold) < 2:
+        return {}
+    first = first_half(kept[0])
+    scores = [
+        [_measure(answers.part(half), measured) for answers in kept] for half in (first, ~first)
+    ]
+    places = range(len(evaluations))
+    found: dict[str, float] = {}
+    for leader, kind in measured.items():
+        # The answers to a half count at the evaluation that is best on the other one.
+        chosen = [
+            kind.best(places, lambda place, name=leader, half=half: scores[half][place][name])
+            for half in (1, 0)
+        ]
+        found |= {
+            f"half/{leader}/step_{half + 1}": evaluations[place].step
+            for half, place in enumerate(chosen)
+        }
+        ways = [
+            {**evaluations[place].metrics, **scores[half][place]}
+            for half, place in enumerate(chosen)
+        ]
+        found |= {f"half/{leader}/{name}": (ways[0][name] + ways[1][name]) / 2 for name in ways[0]}
+    return found
+
+
+def _measure(answers: Predictions, measured: Mapping[str, type[Metric]]) -> dict[str, float]:
+    return {name: kind.compute(answers) for name, kind in measured.items()}
 
 
 def baselines(
@@ -46,25 +94,39 @@ def baselines(
     }
 
 
-def led_by(leader: str, metrics: Mapping[str, float]) -> dict[str, float]:
+def led_by(leader: str, metrics: Mapping[str, float], select: Select = "all") -> dict[str, float]:
     """Return the scores in a record as they are with `leader` as the headline.
 
-    `best` and `last`: the leader's value; `best_step`; every metric at that step by its own name;
-    baselines and whatever is no score unchanged. Without scores of that leader these are left out.
+    `best` and `last`: the leader's value; `best_step`, where one evaluation is chosen; every metric
+    at that evaluation by its own name; `optimism`: how much more the leader has where it is chosen
+    on all examples than on the other half; baselines and whatever is no score unchanged. Scores
+    that the record does not have are left out.
     """
-    prefix = f"best/{leader}/"
+    prefix = f"{'half' if select == 'half' else 'best'}/{leader}/"
     found = {
         name: value
         for name, value in metrics.items()
-        if name.partition("/")[0] not in {"best", "last"}
+        if name.partition("/")[0] not in {"best", "half", "last"}
     }
     found |= {
         name.removeprefix(prefix): value
         for name, value in metrics.items()
-        if name.startswith(prefix)
+        if name.startswith(prefix) and not name.startswith(f"{prefix}step_")
     }
     if leader in found:
-        found |= {
-            "best": found[leader], "last": metrics[f"last/{leader}"], "best_step": found.pop("step")
-        }  # fmt: skip
+        found |= {"best": found[leader], "last": metrics[f"last/{leader}"]}
+    if "step" in found:
+        found["best_step"] = found.pop("step")
+    if (honest := metrics.get(f"half/{leader}/{leader}")) is not None:
+        found["optimism"] = metrics[f"best/{leader}/{leader}"] - honest
     return found
+
+
+def counted_steps(
+    leader: str, metrics: Mapping[str, float], select: Select
+) -> tuple[int, int] | None:
+    """Return the evaluations whose answers to the first and to the second half make the score;
+    None where the record does not say."""
+    names = ("half/{}/step_1", "half/{}/step_2") if select == "half" else ("best/{}/step",) * 2
+    steps = [metrics.get(name.format(leader)) for name in names]
+    return None if None in steps else (int(steps[0] or 0), int(steps[1] or 0))

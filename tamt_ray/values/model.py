@@ -26,6 +26,9 @@ class HeadTraining(Frozen):
     """Of the head's initial weights, the order of the data, the masked positions and dropout."""
 
 
+ModelRole = Literal["bert", "roberta"]
+
+
 class Model(Frozen):
     """An encoder θ0 and how its parts are used."""
 
@@ -42,3 +45,5 @@ class Model(Frozen):
     """What a sentence classifier reads: the architecture's own head, or the mean over tokens."""
     parameters: Annotated[float, Field(gt=0), INCIDENTAL] = 110e6
     """Number of weights, used by the cost estimate only."""
+    role: Annotated[ModelRole | None, INCIDENTAL] = None
+    """Model of the paper that it stands for; the paper's claims are tested on such models only."""

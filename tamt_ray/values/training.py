@@ -4,6 +4,10 @@ from typing import Annotated, Literal
 
 from tamt_ray.values.base import INCIDENTAL, Count, Frozen
 
+Precision = Literal["float32", "tf32", "bfloat16"]
+"""`tf32` rounds the factors of matrix products, on GPUs that can; `bfloat16` is autocast. Weights,
+losses and the optimiser stay in float32."""
+
 
 class Training(Frozen):
     """Settings that all trained searches of a sweep share."""
@@ -17,7 +21,7 @@ class Training(Frozen):
     """Steps over which the learning rate falls linearly to zero, whatever the step limit."""
     log_every: Annotated[Count, INCIDENTAL] = 50
     """Steps between two points of the logged curves."""
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """Number format of the forward and backward pass: `tf32` rounds the factors of matrix products
     on GPUs that can and does nothing elsewhere, `bfloat16` is autocast. Either finds other masks.
     Weights, scores, losses and the optimiser stay in float32."""

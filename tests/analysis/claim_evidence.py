@@ -3,10 +3,12 @@
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import get_args
 
 import polars as pl
 
 from tamt_ray.analysis.claims.evidence import Evidence
+from tamt_ray.tasks.base import TaskRole
 
 ROLES = {name: name for name in ("random", "omp", "imp", "tamt_mlm", "tamt_kd", "tamt_mlm_kd")}
 SEEDS = (1, 2, 3)
@@ -26,10 +28,11 @@ _COSTS = {"sparsity": pl.Float64, "method": pl.String, "imp_seconds": pl.Float64
           "seconds_high": pl.Float64, "reached": pl.Float64, "device": pl.String}  # fmt: skip
 
 EMPTY = Evidence(
-    family="bert", roles=ROLES, random_init={}, task="t", runs=pl.DataFrame(schema=_RUNS),
+    family="bert", roles=ROLES, random_init={}, task="t",
+    tasks={role: role for role in get_args(TaskRole)}, runs=pl.DataFrame(schema=_RUNS),
     reduced=pl.DataFrame(schema=_RUNS), losses=pl.DataFrame(schema=_LOSSES),
     points=pl.DataFrame(schema=POINTS), distances=pl.DataFrame(schema=_DISTANCES),
-    costs=pl.DataFrame(schema=_COSTS),
+    costs=pl.DataFrame(schema=_COSTS), stsb_costs=pl.DataFrame(schema=_COSTS),
 )  # fmt: skip
 
 Name = tuple[str, float] | tuple[str, float, int | None]
@@ -183,7 +186,10 @@ def similar(sparsity: float, values: Mapping[int, tuple[float, float]]) -> Maker
 
 
 def costs(
-    of: str, values: Mapping[int, tuple[float, float, float]], sparsity: float = 0.7
+    of: str,
+    values: Mapping[int, tuple[float, float, float]],
+    sparsity: float = 0.7,
+    table: str = "costs",
 ) -> Maker:
     def make(sign: int) -> Evidence:
         ratio, low, high = values[sign]
@@ -192,7 +198,7 @@ def costs(
             "reached": 1.0, "device": "gpu", f"{of}_ratio": ratio, f"{of}_low": low,
             f"{of}_high": high,
         }  # fmt: skip
-        return replace(EMPTY, costs=pl.DataFrame([found], schema=_COSTS))
+        return replace(EMPTY, **{table: pl.DataFrame([found], schema=_COSTS)})
 
     return make
 

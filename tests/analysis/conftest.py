@@ -21,7 +21,7 @@ Score = Callable[[Cell], float]
 SWEEP = """
 name: small
 models:
-  mini: {source: "dir:models/mini"}
+  mini: {source: "dir:models/mini", role: bert}
 corpus:
   train: {source: "dir:corpus/a.txt"}
   validation: {source: "dir:corpus/b.txt"}
@@ -190,9 +190,12 @@ def _grid_text(
         )
         body += f", reduced: {{{', '.join(f'{size}: 3' for size in sizes)}}}" if sizes else ""
         form = "kind: spans" if task == "squad" else "kind: classification, text: [text]"
+        body += f", role: {task}"
         lines.append(f"  {task}: {{{form}, {body}}}")
     return GRID.format(
-        models="\n".join(f'  {name}: {{source: "dir:models/{name}"}}' for name in models),
+        models="\n".join(
+            f'  {name}: {{source: "dir:models/{name}", role: {name}}}' for name in models
+        ),
         tasks="\n".join(lines),
         sparsities=", ".join(map(str, sparsities)),
         checkpoints=", ".join(map(str, checkpoints)),

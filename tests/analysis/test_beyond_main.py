@@ -138,8 +138,22 @@ def test_five_tasks_are_averaged_where_a_sweep_has_more(
         (["rte", *FIVE], FIVE_AVERAGE),
     ],
 )
-def test_what_stands_for_all_tasks(tasks: list[str], expected: str | None) -> None:
-    assert leading_task(tasks) == expected
+def test_what_stands_for_all_tasks(
+    grid_text: Callable[..., str], tasks: list[str], expected: str | None
+) -> None:
+    assert (
+        leading_task(parse_sweep(grid_text(tasks=tasks or ["cola"])).tasks if tasks else {})
+        == expected
+    )
+
+
+def test_roles_count_and_not_names(grid_text: Callable[..., str]) -> None:
+    """Six tasks by other names: five stand for the paper's, and one has no role."""
+    text = grid_text(tasks=("rte", *FIVE))
+    for name in FIVE:
+        text = text.replace(f"  {name}: {{", f"  my_{name}: {{")
+    assert leading_task(parse_sweep(text.replace(", role: rte", "")).tasks) == FIVE_AVERAGE
+    assert leading_task(parse_sweep(text.replace(", role: cola", "")).tasks) == AVERAGE
 
 
 def test_no_average_where_the_plan_leaves_a_task_out(

@@ -90,6 +90,7 @@ MAKERS: dict[Callable[[Evidence], Finding], Maker] = {
     claims_masks.iterations_ratio: costs("iterations", ABOUT),
     claims_masks.time_ratio: costs("seconds", ABOUT),
     claims_masks.kd_is_slower_at_eighty: costs("iterations", SLOWER, 0.8),
+    claims_masks.kd_is_quicker_on_stsb: costs("iterations", QUICKER, 0.8, "stsb_costs"),
     claims_masks.mlm_masks_move_away: moving_away,
     claims_masks.imp_and_tamt_mlm_differ_most: furthest_pair,
 }
@@ -129,6 +130,13 @@ def test_statements_about_a_model_are_asked_of_that_model() -> None:
     alone = judge_claims({"mini": EMPTY})
     assert {f.why for c, m, f in alone if m is None} == {"the sweep has no RoBERTa"}
     assert len({claim for claim, _, _ in alone}) == len(CLAIMS)
+
+
+def test_a_model_without_a_role_is_in_no_claim() -> None:
+    nobody = replace(EMPTY, family=None)
+    assert judge_claims({"mine": nobody}) == []
+    assert {m for _, m, _ in judge_claims({"mine": nobody, "mini": EMPTY})} == {"mini", None}
+    assert claims_tasks.no_gain_on_rte(replace(EMPTY, tasks={})).why == "no task has `role: rte`"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`tamt report`: masks from the store, distances kept for the next time, published values."""
 
 import io
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
-from tamt_ray.analysis.report import page as report_module
+from tamt_ray.analysis.figures.vega import Figure
 from tamt_ray.cli import results
 from tamt_ray.cli.app import app
 from tamt_ray.cli.opened import open_sweep
@@ -19,6 +20,7 @@ from tamt_ray.masks.mask import Mask
 from tamt_ray.plan.config import config_dict
 from tamt_ray.plan.expand import expand
 from tamt_ray.spec.load import load_sweep
+from tamt_ray.store.files import Files
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 
@@ -45,8 +47,8 @@ def call(*words: object) -> Result:
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made and not painted, which is what takes the time."""
-    for name in ("to_png", "to_svg"):
-        monkeypatch.setattr(report_module, name, lambda _: b"painted")
+    monkeypatch.setattr(Figure, "svg", "<svg/>")
+    monkeypatch.setattr(Figure, "pdf", b"%PDF")
 
 
 @pytest.fixture
@@ -143,7 +145,7 @@ def test_published_values_reach_the_report(
     build: Callable[..., dict[str, bytes]] = results.build_report
 
     def spy(*arguments: object) -> dict[str, bytes]:
-        seen.append(arguments[-1])
+        seen.append(arguments[5])
         return build(*arguments)
 
     monkeypatch.setattr(results, "build_report", spy)
@@ -168,3 +170,19 @@ def test_a_bad_table_ends_the_call(file: Path, tmp_path: Path) -> None:
 def test_a_part_of_a_sweep_reports_the_whole(file: Path) -> None:
     files = results.report_files(open_sweep(file, "search/*/omp/*"))
     assert pl.read_parquet(io.BytesIO(files["tables/pretrain.parquet"])).height == 4
+
+
+def test_the_store_is_read_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One listing and one read per record, with `--only` and a report to write as well."""
+    listings, reads = list[str](), Counter[str]()
+    sizes, read = Files.sizes, Files.read
+    monkeypatch.setattr(Files, "sizes", lambda s, name: listings.append(name) or sizes(s, name))
+    monkeypatch.setattr(Files, "read", lambda s, name: reads.update([name]) or read(s, name))
+    records = len(expand(load_sweep(file)).units)
+    for words in (["status", file], ["run", file], ["run", file, "--only", "search/*/omp/*"]):
+        listings.clear()
+        reads.clear()
+        assert call(*words).exit_code == 0
+        assert listings == ["units"]
+        assert sum(name.endswith("record.json") for name in reads) == records
+        assert {n for name, n in reads.items() if name.startswith("units/")} == {1}

@@ -85,3 +85,27 @@ def test_the_table_of_scores_in_every_form(made: Made, form: str) -> None:
         assert str(score) in said.stdout
     else:
         assert f"{score * 100:.1f}" in said.stdout
+
+
+def test_predictions_of_two_subnetworks_are_compared(made: Made) -> None:
+    file, _, _ = made
+    results = tamt_ray.load(file)
+    units = dict(results.scores.select("method", "unit").iter_rows())
+    best = dict(results.scores.select("method", "best_step").iter_rows())
+    right = []
+    for method in ("omp", "full"):
+        answers = results.predictions(units[method])
+        assert set(answers.columns) == {"example", "half", "step", "gold", "predicted"}
+        chosen = answers.filter(step=best[method])
+        right.append((chosen["gold"] == chosen["predicted"]).to_list())
+        assert sum(right[-1]) / len(right[-1]) == results.scores.filter(method=method)["score"][0]
+    row = results.mcnemar("omp", "full").to_dicts()[0]
+    pairs = list(zip(*right, strict=True))
+    assert (row["both"], row["only_a"]) == (pairs.count((True, True)), pairs.count((True, False)))
+    assert (row["sparsity"], row["reason"]) == (0.5, "")
+    missing = results.mcnemar("tamt_kd", "omp").to_dicts()[0]
+    assert (missing["p"], missing["reason"]) == (None, "this fine-tune is not done")
+    with pytest.raises(LookupError, match="tamt_kd"):
+        results.mcnemar("tamt_kb", "omp")
+    with pytest.raises(LookupError, match="not done"):
+        results.predictions(units["tamt_kd"])

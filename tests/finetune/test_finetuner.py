@@ -5,8 +5,11 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 import torch
+from sklearn.metrics import accuracy_score
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.history import NonFiniteLossError
@@ -16,6 +19,7 @@ from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.tasks.base import Task
+from tamt_ray.tasks.predictions import from_parquet
 from tamt_ray.tasks.scores import led_by
 from tamt_ray.values.model import Model
 
@@ -67,10 +71,11 @@ def test_a_toy_task_is_learned(
     assert found["examples"] == 320
     names = ("accuracy", "f1", "matthews")
     others = {"steps", "examples", "pruned_nonzero", *(f"baseline/{name}" for name in names)}
-    assert set(found) == {"best", "last", "best_step", *names, *others}
+    assert set(found) == {"best", "last", "best_step", "optimism", *names, *others}
     assert set(outcome.metrics) == {
         *others, *(f"last/{name}" for name in names),
         *(f"best/{leader}/{name}" for leader in names for name in ("step", *names)),
+        *(f"half/{leader}/{name}" for leader in names for name in ("step_1", "step_2", *names)),
     }  # fmt: skip
     share = statistics.fmean(int(str(row["label"])) for row in rows[1])
     assert found["baseline/accuracy"] == pytest.approx(max(share, 1 - share))
@@ -133,6 +138,43 @@ def test_evaluations_come_every_few_steps_and_last(
     assert len(outcome.sources) == 4
 
 
+def test_the_kept_predictions_give_the_scores_again(
+    finetuner: Finetuner, native: Model, write_task: WriteTask, sentiment: Rows, lookup: Rows
+) -> None:
+    short = {"epochs": 2, "batch_size": 8, "eval_every": 6}
+    windows = {"max_length": 64, "doc_stride": 24, "max_query": 8}
+    cases: list[tuple[Task, Callable[[pl.DataFrame], float]]] = [
+        (
+            write_task("classification", sentiment(60, 1), sentiment(31, 2), **short),
+            lambda rows: float(accuracy_score(rows["gold"], rows["predicted"])),
+        ),
+        (
+            write_task("regression", sentiment(60, 1), sentiment(31, 2), **short),
+            lambda rows: float(np.corrcoef(rows["gold"], rows["predicted"])[0, 1]),
+        ),
+        (
+            write_task("spans", lookup(40, 1), lookup(21, 2), **windows, **short),
+            lambda rows: statistics.fmean(rows["f1"]),
+        ),
+    ]
+    for task, score in cases:
+        outcome = finetuner.run(native, task, 1, None)
+        table = from_parquet(outcome.predictions)
+        curve = {step: value for step, name, value in curves(outcome) if name == task.metric}
+        assert list(curve) == table["step"].unique().sort().to_list()
+        for step, value in curve.items():
+            assert score(table.filter(pl.col("step") == step)) == pytest.approx(value, abs=1e-6)
+        ways = []
+        for half in (1, 2):
+            step = outcome.metrics[f"half/{task.metric}/step_{half}"]
+            other = table.filter(pl.col("half") != half)
+            on_other = {s: score(other.filter(pl.col("step") == s)) for s in curve}
+            assert on_other[int(step)] == pytest.approx(max(on_other.values()), abs=1e-6)
+            ways.append(score(table.filter((pl.col("half") == half) & (pl.col("step") == step))))
+        honest = outcome.metrics[f"half/{task.metric}/{task.metric}"]
+        assert statistics.fmean(ways) == pytest.approx(honest, abs=1e-6)
+
+
 def test_a_mask_of_ones_changes_nothing(
     finetuner: Finetuner, model: Model, toy: Task, matrices: dict[str, torch.Tensor]
 ) -> None:
@@ -167,6 +209,23 @@ def test_pruned_weights_stay_zero_and_kept_ones_move(
         moved = trained[name] != matrices[name]
         assert moved[mask[name]].float().mean() > 0.99, name
     assert curves(outcome) != curves(finetuner.run(model, decayed, 1, None))
+
+
+def test_precision_changes_a_fine_tune_by_rounding_only(
+    finetuner: Finetuner, model: Model, toy: Task, matrices: dict[str, torch.Tensor]
+) -> None:
+    """TF32 exists on GPUs only: on a CPU its curves are those of float32 to the bit."""
+    found = {}
+    mask = Mask.by_magnitude(matrices, 0.5)
+    for precision in ("float32", "tf32", "bfloat16"):
+        outcome = finetuner.run(model, toy.model_copy(update={"precision": precision}), 1, mask)
+        assert outcome.metrics["pruned_nonzero"] == 0
+        found[precision] = curves(outcome)
+    assert found["tf32"] == found["float32"]
+    assert found["bfloat16"] != found["float32"]
+    first = [next(value for _, name, value in curve if name == "loss") for curve in found.values()]
+    assert first[2] == pytest.approx(first[0], rel=0.02)
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_a_moved_pruned_weight_is_an_error(

@@ -20,10 +20,10 @@ HEAD_OF_MODEL = {
     f"model.head{field}" for field in ("", ".steps", ".batch_size", ".micro_batch", ".lr", ".seed")
 }
 """The unit that trains the head has its settings, and those that need it have its id."""
-NOWHERE = {"model.parameters", *HEAD_OF_MODEL}
+NOWHERE = {"model.parameters", "model.role", *HEAD_OF_MODEL}
 SEARCH = {*NOWHERE, "model.pooling"}
 TRAINED = {*SEARCH, "training.log_every"}
-FINETUNE = {*NOWHERE, "model.prune", "model.pooler", "task.metric"}
+FINETUNE = {*NOWHERE, "model.prune", "model.pooler", "task.metric", "task.role"}
 
 DO_NOT_MOVE: dict[str, set[str]] = {
     "head": {*NOWHERE, "model.prune", "model.pooler", "model.pooling"},

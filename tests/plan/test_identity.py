@@ -43,7 +43,7 @@ KD = {"objective": "kd", "weight": 1.0, "pads": False, "teacher_dropout": False}
 TASK = {
     "train": {"source": "dir:s.csv", **TABLE}, "validation": [{"source": "dir:t.csv", **TABLE}],
     "max_train": None, "max_validation": None, "reduced": {}, "weight_decay": 0.0, "eps": 1e-8,
-    "clip": 1.0,
+    "clip": 1.0, "precision": "float32",
 }  # fmt: skip
 GLUE = {
     **TASK, "text": ["s"], "label": "label", "lr": 2e-5, "batch_size": 32, "epochs": 3,
@@ -92,7 +92,8 @@ SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
     ),
     "pretrain_eval": (
         {"kind": "pretrain_eval", "model": MODEL, "text": VALIDATION, "objectives": [MLM, KD],
-         "evaluation": {"batch_size": 16, "seed": 0}, "mask": None, "head": None},
+         "evaluation": {"batch_size": 16, "seed": 0, "precision": "float32"},
+         "mask": None, "head": None},
         '{"evaluation":{},"kind":"pretrain_eval","model":{"source":"dir:m"},"objectives":'
         '[{"objective":"mlm"},{"objective":"kd"}],"text":{"table":{"source":"dir:b.txt"}},'
         '"version":2}',

@@ -74,9 +74,8 @@ COMPUTES_WITH: dict[str, set[str]] = {
 
 ABSTRACT = {
     "methods.base", "methods.trained", "methods.registry", "objectives.base",
-    "objectives.registry", "tasks.base", "tasks.registry", "tasks.scores", "tasks.metrics.base",
-    "tasks.metrics.registry",
-    "tasks.features.examples",
+    "objectives.registry", "tasks.base", "tasks.predictions", "tasks.registry", "tasks.scores",
+    "tasks.metrics.base", "tasks.metrics.registry", "tasks.features.examples",
 }  # fmt: skip
 """What the rest of the system may know of plug-ins."""
 NAMED_BY_THE_PAPER = {

@@ -102,7 +102,7 @@ def test_a_rung_of_imp_is_a_chain_that_shares_its_steps_out() -> None:
 def test_the_ground_is_the_head_omp_and_two_evaluations() -> None:
     kinds = [(u.kind, u.cell.method) for u in both(sweep())[0].ground().units.values()]
     assert kinds == [
-        ("head", None), ("search", "omp"), ("pretrain_eval", "full"), ("pretrain_eval", "omp"),
+        ("head", ""), ("search", "omp"), ("pretrain_eval", "full"), ("pretrain_eval", "omp"),
     ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from tamt_ray.search import evaluate
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Corrupted, join
+from tamt_ray.values.training import Precision
 
 from .search_reference import Reference
 
@@ -26,11 +27,16 @@ Drawn = defaultdict[float, list[Corrupted]]
 
 
 def measure(
-    model: LanguageModel, mask: Mask | None, blocks: Blocks, batch_size: int = 8, seed: int = 0
+    model: LanguageModel,
+    mask: Mask | None,
+    blocks: Blocks,
+    batch_size: int = 8,
+    seed: int = 0,
+    precision: Precision = "float32",
 ) -> dict[str, float]:
     return pretraining_losses(
         model, mask, blocks, PAPER_TERMS, probability=0.15, seed=seed, batch_size=batch_size,
-        device=torch.device("cpu"),
+        device=torch.device("cpu"), precision=precision,
     )  # fmt: skip
 
 
@@ -97,6 +103,20 @@ def test_the_batch_size_changes_nothing(
         assert other["mlm_loss"] == pytest.approx(found[0]["mlm_loss"], rel=1e-6)
         assert other["kd_loss"] == pytest.approx(found[0]["kd_loss"], rel=1e-6)
         assert other["predicted_tokens"] == found[0]["predicted_tokens"]
+
+
+def test_precision_changes_losses_by_rounding_only(
+    noisy: Path, load: LoadModel, validation_blocks: LoadBlocks
+) -> None:
+    """TF32 exists on GPUs only: on a CPU its losses are those of float32 to the bit."""
+    found = {}
+    for precision in ("float32", "tf32", "bfloat16"):
+        model = load(noisy)
+        mask = Mask.by_magnitude(model.dense, 0.5)
+        found[precision] = measure(model, mask, validation_blocks(noisy), precision=precision)
+    assert found["tf32"] == found["float32"]
+    assert found["bfloat16"] != found["float32"]
+    assert found["bfloat16"] == pytest.approx(found["float32"], rel=0.02)
 
 
 def test_every_subnetwork_predicts_the_same_tokens(

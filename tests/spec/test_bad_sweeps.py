@@ -156,6 +156,10 @@ def test_impossible_values(old: str, new: str, starts: str) -> None:
         ("  - omp", "  - method: omp\n    name: random",
          "11: `methods.1.name`: two methods are called 'random'", "a `name` of its own"),
         ("  - omp", "  - random", "10: `methods.1`: two methods are called 'random'", "`name`"),
+        ("    text: [a, b]", "    text: [a, b]\n    role: mnli\n  twin: {role: mnli, "
+         "kind: regression, text: [a], train: {source: 'dir:a.csv'}, "
+         "validation: [{source: 'dir:b.csv'}]}",
+         "23: `tasks.twin.role`: 'stsb' has the role 'mnli' too", "one task"),
         ("  - omp", "  - {method: omp, name: full}",
          "10: `methods.1.name`: 'full' is the dense model's name", "another one"),
         ("    steps: 40", "    steps: 40\n    objective: [mlm]",

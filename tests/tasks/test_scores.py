@@ -1,14 +1,16 @@
 """The scores of a fine-tune by hand."""
 
+from hashlib import sha256
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from tamt_ray.tasks.halves import first_half
 from tamt_ray.tasks.metrics.accuracy import Accuracy
 from tamt_ray.tasks.metrics.base import Metric, Predictions
 from tamt_ray.tasks.metrics.f1 import F1
-from tamt_ray.tasks.scores import Evaluation, baselines, led_by, summary
+from tamt_ray.tasks.scores import Evaluation, baselines, counted_steps, led_by, summary
 
 
 class Loss(Accuracy):
@@ -65,3 +67,52 @@ def test_a_baseline_is_the_best_constant_answer_by_its_own_metric() -> None:
     assert found == pytest.approx(
         {"baseline/accuracy": 0.75, "baseline/f1": 0.4, "baseline/loss": 0.25}
     )
+
+
+def _answered(step: int, gold: list[int], predicted: list[int]) -> Evaluation:
+    answers = Predictions(np.array(gold), np.array(predicted), classes=2)
+    measured = {name: kind.compute(answers) for name, kind in MEASURED.items()}
+    return Evaluation(step, {**measured, "accuracy_2": step / 100}, answers)
+
+
+def test_a_score_is_chosen_on_one_half_and_measured_on_the_other() -> None:
+    gold = [0, 1] * 4
+    first = first_half(Predictions(np.array(gold), np.array(gold)))
+    assert first.sum() == 4
+    # Step 10 is all right on the first half and half right on the second, step 20 the reverse.
+    answers = []
+    for whole in (first, ~first):
+        flips = iter([0, 1, 1, 0])
+        answers.append(
+            [g if right else g ^ next(flips) for g, right in zip(gold, whole, strict=True)]
+        )
+    run = [_answered(10 * (n + 1), gold, given) for n, given in enumerate(answers)]
+    record = summary(run, MEASURED)
+    assert record["best/accuracy/accuracy"] == 0.75
+    assert (record["half/accuracy/step_1"], record["half/accuracy/step_2"]) == (20, 10)
+    assert record["half/accuracy/accuracy"] == 0.5
+    assert record["half/accuracy/accuracy_2"] == pytest.approx(0.15)
+    found = led_by("accuracy", record, "half")
+    assert (found["best"], found["optimism"], found["last"]) == (0.5, 0.25, 0.75)
+    assert "best_step" not in found
+    assert led_by("accuracy", record)["optimism"] == 0.25
+    assert counted_steps("accuracy", record, "half") == (20, 10)
+    assert counted_steps("accuracy", record, "all") == (10, 10)
+
+
+def test_without_answers_no_half_is_known() -> None:
+    record = summary(RUN, MEASURED)
+    found = led_by("accuracy", record, "half")
+    assert not {"best", "last", "accuracy", "optimism"} & set(found)
+    assert counted_steps("accuracy", record, "half") is None
+    assert not any(name.startswith("half") for name in summary([_answered(5, [1], [1])], MEASURED))
+
+
+def test_halves_are_alike_and_never_change() -> None:
+    gold = np.array([0] * 70 + [1] * 31)
+    first = first_half(Predictions(gold, gold))
+    assert first.sum() == 51
+    assert gold[first].sum() in {15, 16}
+    texts = Predictions([("a",)] * 6, ["a"] * 6)
+    order = sorted(range(6), key=lambda i: sha256(f"str:half\x1fint:{i}".encode()).digest())
+    assert set(np.flatnonzero(first_half(texts))) == set(order[::2])

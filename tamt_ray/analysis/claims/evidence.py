@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import polars as pl
 
@@ -14,8 +13,9 @@ from tamt_ray.analysis.stats.comparison import cells
 from tamt_ray.analysis.stats.effect import Cells, Design, Effect, effect, paired
 from tamt_ray.analysis.stats.search_cost import search_costs
 from tamt_ray.plan.expand import DENSE
+from tamt_ray.tasks.base import TaskRole
+from tamt_ray.values.model import ModelRole
 
-Family = Literal["bert", "roberta"]
 PAPERS_MODELS = ("bert-base-uncased", "roberta-base")
 """The models of the paper, as the last part of a source."""
 
@@ -24,11 +24,14 @@ PAPERS_MODELS = ("bert-base-uncased", "roberta-base")
 class Evidence:
     """The tables of one model, and which method of the sweep stands for which of the paper's."""
 
-    family: Family
+    family: ModelRole | None
+    """The model of the paper that this one stands for."""
     roles: Mapping[str, str]
     """The sweep's name for each of the paper's methods (`roles.roles`)."""
     random_init: Mapping[str, str]
     """By a method that starts from OMP: the one that differs in starting from a random mask."""
+    tasks: Mapping[TaskRole, str]
+    """The sweep's name for each of the paper's tasks."""
     task: str
     """The headline: the average over tasks, or the only one."""
     runs: pl.DataFrame
@@ -43,6 +46,8 @@ class Evidence:
     """Between masks (`distances.distances`)."""
     costs: pl.DataFrame
     """What TAMT needs for IMP's best (`search_cost.search_costs`)."""
+    stsb_costs: pl.DataFrame
+    """The same by the scores of STS-B alone."""
     leading: str = ""
     """What stands for all tasks where the paper looks into the search, if not `task`: `points` are
     of it, and in a union of sweeps some methods have no other average."""
@@ -111,18 +116,20 @@ def gather_evidence(material: ReportData) -> dict[str, Evidence]:
     costs = search_costs(downstream, pairs, level=1 - 0.05 / max(1, len(pairs)))
     every, reduced = runs(downstream, by="checkpoint"), runs(downstream, by="train_size")
     task = material.tasks[0] if material.tasks else ""
-    leading = leading_task(list(sweep.tasks)) or task
+    leading = leading_task(sweep.tasks) or task
     points = material.points.filter(pl.col("task") == leading)
     tables = {
         "runs": every, "reduced": reduced, "losses": material.results.pretrain,
         "points": points, "distances": material.distances, "costs": costs,
+        "stsb_costs": search_costs(downstream.filter(pl.col("role") == "stsb"), pairs),
     }  # fmt: skip
     each = {
         name: Evidence(
             bert=None,
-            family="roberta" if "roberta" in f"{name} {model.source}".lower() else "bert",
+            family=model.role,
             roles=found,
             random_init=random_starts(sweep.methods),
+            tasks={task.role: name for name, task in sweep.tasks.items() if task.role},
             task=task,
             leading=leading,
             of_paper=model.source.rpartition("/")[2] in PAPERS_MODELS,

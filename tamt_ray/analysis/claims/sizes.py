@@ -9,6 +9,7 @@ from tamt_ray.analysis.claims.verdict import ALPHA, Finding, percent, shown, und
 from tamt_ray.analysis.roles import OBJECTIVES
 from tamt_ray.analysis.stats.comparison import cells
 from tamt_ray.analysis.stats.effect import Cells, Effect, design, effect, paired
+from tamt_ray.tasks.base import TaskRole
 
 _REDUCED = 0.7
 """The sparsity of Fig. 9."""
@@ -24,13 +25,16 @@ def squad_advantage_peaks(evidence: Evidence) -> Finding:
     return advantage_peaks("squad", evidence)
 
 
-def advantage_peaks(task: str, evidence: Evidence) -> Finding:
+def advantage_peaks(role: TaskRole, evidence: Evidence) -> Finding:
     """At some size in between, TAMT's advantage over IMP exceeds those at both ends.
 
     The advantage is the mean over TAMT's objectives of their difference to IMP. Supported: one
     size exceeds both ends with p < 0.05 / (number of sizes in between); contradicted: each falls
     below one of the ends with p < 0.05 / 2.
     """
+    task = evidence.tasks.get(role)
+    if task is None:
+        return undecidable(f"no task has `role: {role}`")
     advantage = advantages(task, evidence)
     sizes = [size for size in advantage if size is not None]
     if len(sizes) < 2:

@@ -21,7 +21,7 @@ _CAPTION = (
 
 def search_cost(data: ReportData) -> Iterator[Figure]:
     """Yield the headline score over iterations and over seconds."""
-    task = leading_task(list(data.sweep.tasks))
+    task = leading_task(data.sweep.tasks)
     rows = trajectories(data.results).filter(pl.col("n") > 0, pl.col("task") == (task or ""))
     lengths = searched_lengths(rows)
     if task is None or lengths.is_empty():
@@ -50,7 +50,7 @@ def search_cost_by_task(data: ReportData) -> Iterator[Figure]:
 
 def initialisation(data: ReportData) -> Iterator[Figure]:
     """Yield scores over iterations from OMP's mask and from a random one."""
-    task = leading_task(list(data.sweep.tasks))
+    task = leading_task(data.sweep.tasks)
     starts = random_starts(data.sweep.methods)
     words = dict.fromkeys(starts, "from OMP") | dict.fromkeys(starts.values(), "from a random mask")
     leaders = {name: name for name in starts} | {other: name for name, other in starts.items()}

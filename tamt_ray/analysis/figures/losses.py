@@ -25,7 +25,7 @@ _SYMBOLS = {"pearson": "r", "spearman": "ρ", "kendall": "τ"}
 
 def losses_by_sparsity(data: ReportData) -> Iterator[Figure]:
     """Yield the headline score over both losses, a column per sparsity, for each model."""
-    task = leading_task(list(data.sweep.tasks))
+    task = leading_task(data.sweep.tasks)
     for number, (name, model, points) in enumerate(_models(data, "losses_by_sparsity")):
         assert task is not None
         chosen = points.filter(task=task)

@@ -5,6 +5,7 @@ with explicit names and colours, so the same numbers give the same bytes.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,6 +39,7 @@ _THEME: Spec = {
               "offset": 6, "subtitleColor": GREY},
     "concat": {"spacing": 28},
 }  # fmt: skip
+_IDS = re.compile(r"""(\bid="|url\(#)((?:clip|gradient_)\d+)""")
 PICKED = "picked"
 """The parameter that a click in the legend sets."""
 
@@ -60,7 +62,10 @@ class Figure:
     @cached_property
     def svg(self) -> str:
         """The figure as SVG."""
-        return vl_convert.vegalite_to_svg(self.spec, vl_version=_VERSION)
+        drawn = vl_convert.vegalite_to_svg(self.spec, vl_version=_VERSION)
+        # The library counts its ids on from figure to figure.
+        names: dict[str, str] = {}
+        return _IDS.sub(lambda m: m[1] + names.setdefault(m[2], f"part{len(names)}"), drawn)
 
     @property
     def pdf(self) -> bytes:

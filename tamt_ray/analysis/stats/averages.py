@@ -1,30 +1,28 @@
 """Averages over runs and over tasks, in percent; a missing run is counted, never filled in."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from tamt_ray.analysis.results import main_rows
 from tamt_ray.analysis.stats.baselines import baseline
 from tamt_ray.analysis.stats.effect import design, effect
+from tamt_ray.tasks.base import Task, TaskRole
 
 AVERAGE = "(average)"
 """Stands for all tasks in a `task` column; the brackets keep it apart from any task's name."""
 
 GROUP = ["model", "method", "sparsity", "task"]
 
-FIVE = ("cola", "sst2", "mnli", "stsb", "squad")
-"""The tasks that the paper averages over where it looks into the search (Fig. 5)."""
+FIVE: tuple[TaskRole, ...] = ("cola", "sst2", "mnli", "stsb", "squad")
+"""Roles of the tasks that the paper averages over where it looks into the search (Fig. 5)."""
 FIVE_AVERAGE = "(average of five)"
 """Stands for `FIVE` in a `task` column, where a sweep has more tasks than these."""
 
 
-def leading_task(tasks: Collection[str]) -> str | None:
-    """What stands for all of `tasks` where the paper looks into the search: an average or a task.
-
-    None without tasks.
-    """
-    if set(FIVE) < set(tasks):
+def leading_task(tasks: Mapping[str, Task]) -> str | None:
+    """Return the task or average that the search is compared by (Fig. 5, 6); None without tasks."""
+    if len(tasks) > len(FIVE) and {task.role for task in tasks.values()} >= set(FIVE):
         return FIVE_AVERAGE
     return AVERAGE if len(tasks) > 1 else next(iter(tasks), None)
 
@@ -55,8 +53,12 @@ def runs(downstream: pl.DataFrame, by: str | None = None) -> pl.DataFrame:
     ]
     if by != "train_size":
         found.append(_over_tasks(rows, labels, AVERAGE))
-    if by == "checkpoint" and set(FIVE) < set(rows["task"]):
-        found.append(_over_tasks(rows.filter(pl.col("task").is_in(FIVE)), labels, FIVE_AVERAGE))
+    if (
+        by == "checkpoint"
+        and set(FIVE) <= set(rows["role"])
+        and rows["task"].n_unique() > len(FIVE)
+    ):
+        found.append(_over_tasks(rows.filter(pl.col("role").is_in(FIVE)), labels, FIVE_AVERAGE))
     return pl.concat([part.select(found[0].columns) for part in found])
 
 

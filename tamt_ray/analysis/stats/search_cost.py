@@ -137,8 +137,9 @@ def cost_tasks(downstream: pl.DataFrame) -> list[str]:
     """Those that checkpoints were fine-tuned on; of these the paper's five where all are there."""
     whole = main_rows(downstream, ["checkpoint"])
     some = whole.filter(pl.col("checkpoint").is_not_null())
-    tasks: list[str] = some["task"].unique(maintain_order=True).to_list()
-    return [task for task in tasks if task in FIVE] if set(FIVE) <= set(tasks) else tasks
+    if set(FIVE) <= set(some["role"]):
+        some = some.filter(pl.col("role").is_in(FIVE))
+    return some["task"].unique(maintain_order=True).to_list()
 
 
 def _curves(

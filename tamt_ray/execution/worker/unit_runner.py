@@ -34,6 +34,7 @@ from tamt_ray.search.team import ProcessGroup
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.states import States
 from tamt_ray.store.store import Store, StoreError
+from tamt_ray.tasks.predictions import PREDICTIONS
 from tamt_ray.values.optimizer import Optimizer
 from tamt_ray.values.training import Training
 
@@ -43,7 +44,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What a computation gives: numbers, files and what was read."""
+    """Numbers, files and sources of a computation."""
 
     metrics: dict[str, float]
     artifacts: dict[str, bytes]
@@ -111,8 +112,8 @@ class UnitRunner:
             outcome = self._finetuner.run(
                 config.model, config.task, config.seed, self._mask(config.mask), progress
             )
-            history = {HISTORY: outcome.history.to_parquet()}
-            return UnitResult(outcome.metrics, history, outcome.sources)
+            artifacts = {HISTORY: outcome.history.to_parquet(), PREDICTIONS: outcome.predictions}
+            return UnitResult(outcome.metrics, artifacts, outcome.sources)
         bench = UnitBench(config.model, self._team, self._artifact, progress, keeper)
         match config:
             case HeadConfig():
@@ -168,6 +169,7 @@ class UnitRunner:
             seed=config.evaluation.seed,
             batch_size=config.evaluation.batch_size,
             device=self._team.device,
+            precision=config.evaluation.precision,
         )
         return UnitResult(losses, {}, bench.sources)
 

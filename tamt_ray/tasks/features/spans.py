@@ -3,13 +3,11 @@
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from tamt_ray.tasks.metrics.base import Predictions
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -53,13 +51,6 @@ def exact_match(prediction: str, golds: Sequence[str]) -> float:
 def f1(prediction: str, golds: Sequence[str]) -> float:
     """The largest word overlap (F1 of bags of normalised words) with one of the gold answers."""
     return max(_overlap(normalise(prediction).split(), normalise(gold).split()) for gold in golds)
-
-
-def mean_score(score: Callable[[str, Sequence[str]], float], predictions: Predictions) -> float:
-    """Return the mean of a score of (predicted answer, gold answers) over the questions."""
-    pairs = zip(predictions.predicted, predictions.gold, strict=True)
-    found = [score(str(answer), [str(gold) for gold in golds]) for answer, golds in pairs]
-    return float(np.mean(found))
 
 
 def _overlap(predicted: list[str], gold: list[str]) -> float:

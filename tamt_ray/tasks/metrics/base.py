@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import compress
 from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -27,6 +28,31 @@ class Predictions:
     """[n, classes] of a classification, before softmax."""
     classes: int = 0
     """Number of classes of a classification."""
+    scored: dict[str, NDArray[np.float64]] = field(default_factory=dict, repr=False, compare=False)
+    """[n] score of each example by the name of the score, as far as `each` has computed them."""
+
+    def each(self, score: Callable[[str, Sequence[str]], float]) -> NDArray[np.float64]:
+        """Return a score of (predicted answer, gold answers) per example of `texts`, computed once
+        and kept with the fine-tune's predictions."""
+        if score.__name__ not in self.scored:
+            pairs = zip(self.predicted, self.gold, strict=True)
+            found = [score(str(answer), [str(gold) for gold in golds]) for answer, golds in pairs]
+            self.scored[score.__name__] = np.array(found, dtype=np.float64)
+        return self.scored[score.__name__]
+
+    def part(self, chosen: NDArray[np.bool_]) -> "Predictions":
+        """Return those of some examples; `chosen` is [n]."""
+        gold, predicted = (
+            values[chosen] if isinstance(values, np.ndarray) else list(compress(values, chosen))
+            for values in (self.gold, self.predicted)
+        )
+        return replace(
+            self,
+            gold=gold,
+            predicted=predicted,
+            outputs=None if self.outputs is None else self.outputs[chosen],
+            scored={name: values[chosen] for name, values in self.scored.items()},
+        )
 
 
 class Metric(ABC):
@@ -50,4 +76,7 @@ class Metric(ABC):
     @staticmethod
     @abstractmethod
     def compute(predictions: Predictions) -> float:
-        """Return the value, a fraction of 1 where the metric has a best value."""
+        """Return the value, a fraction of 1 where the metric has a best value.
+
+        It is asked for the whole validation set and for each half of it.
+        """
