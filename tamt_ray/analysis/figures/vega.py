@@ -150,12 +150,14 @@ def _subtitle(panel: Spec) -> list[str]:
 def panel(
     title: str, layers: Iterable[Spec], width: int, height: int | Spec, subtitle: Sequence[str] = ()
 ) -> Spec:
-    """Return layers under a title."""
+    """Return the layers that show something, under a title; the first if none does."""
+    found = list(layers)
+    found = [each for each in found if each["data"] != {"values": []}] or found[:1]
     return {
         "title": {"text": title, "subtitle": list(subtitle)},
         "width": width,
         "height": height,
-        "layer": list(layers),
+        "layer": found,
     }
 
 

@@ -39,9 +39,16 @@ class Context:
         return len(self.data.sweep.models) > 1
 
     def charts(self, *names: str, folded: bool = False) -> list[Block]:
-        """Return the figures whose names begin with these, in the order given; behind a line if
-        `folded`, or if they show little."""
-        found = [f for name in names for f in self.figures if f.name.startswith(name)]
+        """Return the figures of these names, of each model, in the order given; a name that ends in
+        "_" stands for all that begin with it. Behind a line if `folded`, or if they show little."""
+        ends = ["", *(f"_{model}" for model in self.data.sweep.models)]
+        found = [
+            figure
+            for name in names
+            for figure in self.figures
+            if figure.name in {name + end for end in ends}
+            or (name.endswith("_") and figure.name.startswith(name))
+        ]
         return [
             Fold(f"{f.title} ({f.weak})" if f.weak else f.title, [Chart(f)])
             if folded or f.weak

@@ -27,6 +27,7 @@ def section(context: Context) -> Section:
         "Cost",
         [
             *context.charts("search_cost", "initialisation"),
+            *context.charts("search_cost_by_task_", folded=True),
             *_savings(context),
             *(shortened(table, "Steps and time of each search") for table in searches(context)),
         ],

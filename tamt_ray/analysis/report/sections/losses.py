@@ -38,7 +38,8 @@ def section(context: Context) -> Section:
         few = data.correlations.filter(task=task)["n"].max()
         folded = task != first or (isinstance(few, int) and few < ENOUGH)
         title = f"Correlations with {headline(task)}"
-        tables.append(Fold(f"{title} ({few} points)", [table]) if folded else table)
+        words = f"{title} ({few} points)"
+        tables.append(Fold(words, [table]) if folded else shortened(table, title))
     blocks: list[Block] = [
         shortened(_losses(context, model), f"Losses of {model}") for model in data.sweep.models
     ]
@@ -47,7 +48,9 @@ def section(context: Context) -> Section:
         [
             *blocks,
             *context.charts("losses_by_sparsity"),
-            *context.charts("pretraining_vs_downstream", "mlm_loss_by", "kd_loss_by", folded=True),
+            *context.charts(
+                "pretraining_vs_downstream", "mlm_loss_by_task", "kd_loss_by_task", folded=True
+            ),
             *tables,
         ],
     )
@@ -104,11 +107,12 @@ def _correlations(data: ReportData, task: str) -> Table:
 def _scopes(group: pl.DataFrame) -> Iterator[Row]:
     for (scope, sparsity), part in group.group_by("scope", "sparsity", maintain_order=True):
         rows = part.to_dicts()
+        at = "" if sparsity is None else f"{float(str(sparsity)) * 100:.4g} %"
         words = {
             "all": "all, with the dense model",
             "subnetworks": "all subnetworks",
-            "chosen": f"sparsity {sparsity} without random masks",
-        }.get(str(scope), f"sparsity {sparsity}")
+            "chosen": f"{at} removed, without random masks",
+        }.get(str(scope), f"{at} removed")
         n, expected, partial = rows[0]["n"], rows[0]["n_expected"], rows[0]["n_partial"]
         count = f"{n}" if n == expected else f"{n} of {expected}"
         warning = f"{partial} with runs missing" if partial else ""

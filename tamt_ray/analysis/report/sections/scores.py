@@ -48,7 +48,11 @@ def section(context: Context) -> Section:
             details.append(whole)
     if details:
         details = [Fold("Scores of each task", details)]
-    return Section("Scores", [*blocks, *context.charts("main_results"), *details])
+    return Section("Scores", [*blocks, *context.charts("main_results"), *_more(context), *details])
+
+
+def _more(context: Context) -> list[Block]:
+    return context.charts("pruning_alone", "models_compared", folded=True)
 
 
 def _by_task(data: ReportData, model: str, title: str) -> Table:
