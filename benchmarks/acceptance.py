@@ -47,7 +47,7 @@ from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search.engine import Engine
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.tasks.classification import Classification
-from tamt_ray.tasks.features.examples import Batch, Sequences
+from tamt_ray.tasks.features.examples import Batch, PackedSequences
 from tamt_ray.tasks.scores import Evaluation
 from tamt_ray.values.model import Model
 
@@ -296,7 +296,7 @@ def _contestant(who: str, path: Path, precision: str, compiled: bool) -> Callabl
 class Words:
     """Sentences of random words with random classes."""
 
-    sequences: Sequences
+    sequences: PackedSequences
     targets: Tensor
     count: int = 0
     nbytes: int = 0
@@ -309,7 +309,9 @@ class Words:
         lengths = np.clip(draw.lognormal(3.0, 0.5, count).astype(np.int64), 6, LARGE.length - 1)
         starts = np.concatenate([[0], lengths.cumsum()])
         ids = draw.integers(999, 8000, starts[-1]).astype(np.int32)
-        return cls(Sequences(ids, None, starts, 0), torch.from_numpy(draw.integers(0, 2, count)))
+        return cls(
+            PackedSequences(ids, None, starts, 0), torch.from_numpy(draw.integers(0, 2, count))
+        )
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy."""
@@ -338,10 +340,10 @@ def _finetune(path: Path, count: int) -> tuple[float, int, History]:
     history = History()
     # Metrics need scikit-learn and are no part of a step.
     with patch.object(loop, "_evaluate", lambda *_: Evaluation(0, {})):
-        loop.train(network, warm, [], TASK, 1, DEVICE, History(), None)
+        loop.fine_tune(network, warm, [], TASK, 1, DEVICE, History(), None)
         wait()
         begin = time.perf_counter()
-        loop.train(network, data, [], TASK, 1, DEVICE, history, None)
+        loop.fine_tune(network, data, [], TASK, 1, DEVICE, history, None)
         wait()
     return time.perf_counter() - begin, pruned_nonzero(*masked), history
 

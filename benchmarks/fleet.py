@@ -17,7 +17,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from benchmarks.answer import Answer, at_most
-from tamt_ray.execution.cluster.connection import connected, on_head
+from tamt_ray.execution.actors import on_head
+from tamt_ray.execution.cluster.connection import connected
 from tamt_ray.execution.fleet.fleet import run_fleet
 from tamt_ray.execution.scheduler.actor import BoardActor
 from tamt_ray.execution.scheduler.client import BoardClient

@@ -12,7 +12,7 @@ from torch.nn.utils import prune
 from tamt_ray.finetune.model import Network
 from tamt_ray.masks.mask import Mask
 from tamt_ray.tasks.classification import Classification
-from tamt_ray.tasks.features.examples import Indices, Sequences
+from tamt_ray.tasks.features.examples import Indices, PackedSequences
 
 
 class Padded:
@@ -36,7 +36,7 @@ class Padded:
 
     def epoch(
         self,
-        sequences: Sequences,
+        sequences: PackedSequences,
         targets: Tensor,
         task: Classification,
         batches: Sequence[Indices],
@@ -77,7 +77,7 @@ class Padded:
             found[plain] = state[name] * state[f"{plain}_mask"]
         return found
 
-    def _inputs(self, sequences: Sequences, indices: Indices) -> dict[str, Tensor]:
+    def _inputs(self, sequences: PackedSequences, indices: Indices) -> dict[str, Tensor]:
         ids = torch.full((len(indices), self._length), sequences.pad_id)
         types, real = torch.zeros_like(ids), torch.zeros_like(ids)
         for row, index in enumerate(indices.tolist()):

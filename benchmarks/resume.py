@@ -18,14 +18,14 @@ from benchmarks.answer import Answer, at_most
 from benchmarks.clock import interleave
 from benchmarks.grid import MAIN_RESULTS
 from tamt_ray.cli.opened import open_sweep
-from tamt_ray.cli.report_mark import OF, folder_of, report_of
+from tamt_ray.cli.report_mark import OF, report_folder, report_of
 from tamt_ray.plan.config import FinetuneConfig, Kind, config_dict
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
-from tamt_ray.tasks.scores import Evaluation, summary
+from tamt_ray.tasks.scores import Evaluation, scores_of
 
 ROOT = Path(__file__).parents[1]
 METRICS: dict[Kind, dict[str, float]] = {
@@ -47,7 +47,7 @@ def metrics_of(unit: Unit) -> dict[str, float]:
         return METRICS[unit.kind]
     measured = unit.config.task.measured
     run = [Evaluation(step, dict.fromkeys(measured, 1 / (1 + step))) for step in (1, 2)]
-    return {**summary(run, measured), "examples": 9.0}
+    return {**scores_of(run, measured), "examples": 9.0}
 
 
 def finish(store: Store, unit: Unit) -> None:
@@ -75,7 +75,7 @@ def run() -> Iterator[Answer]:
                 finish(store, unit)
             # The report of the run before.
             opened = open_sweep(file)
-            store.write(f"{folder_of(opened)}/{OF}", report_of(opened).encode())
+            store.write(f"{report_folder(opened)}/{OF}", report_of(opened).encode())
 
         def command() -> None:
             subprocess.run(

@@ -25,7 +25,7 @@ from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search.engine import Engine, Settings
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
-from tamt_ray.search.mlm_corruption import Corrupted, join
+from tamt_ray.search.mlm_corruption import Corrupted, stack
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.optimizer import Optimizer
@@ -89,7 +89,7 @@ def drawing(
 
     def work() -> None:
         nonlocal number
-        step(join(stream.batch(number)).to(device))
+        step(stack(stream.batch(number)).to(device))
         number += 1
 
     return work

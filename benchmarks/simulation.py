@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tamt_ray.execution.gang.gangs import Gangs
-from tamt_ray.execution.scheduler.board import Board, Demand, lane_of
+from tamt_ray.execution.scheduler.board import Board, Demand
 from tamt_ray.execution.scheduler.placement import GangSize, Node, fleet_slots, gang_size
 from tamt_ray.plan.cost import gpu_seconds
 from tamt_ray.plan.expand import Plan
@@ -119,7 +119,7 @@ class Simulation:
         paths: dict[str, float] = {}
         for unit in self._plan.units.values():
             seconds = self._durations[unit.id]
-            if lane_of(unit) == "gang":
+            if unit.lane == "gang":
                 seconds /= self._widest
             paths[unit.id] = seconds + max((paths[need] for need in unit.needs), default=0.0)
         return max(paths.values())

@@ -39,7 +39,7 @@ from tamt_ray.tasks.predictions import PREDICTIONS, from_parquet
 from tamt_ray.tasks.scores import counted_steps
 from tamt_ray.values.nearest import nearest
 
-__all__ = ["Results", "RunError", "load", "run"]
+__all__ = ["RunError", "SweepResults", "load", "run"]
 
 _PERCENT = ("mean", "std", "low", "high", "baseline", "effect")
 """Columns of the report's tables that are in percent there."""
@@ -51,12 +51,12 @@ class RunError(RuntimeError):
     """A sweep could not be run; its own words say why."""
 
 
-def load(file: str | PathLike[str]) -> "Results":
+def load(file: str | PathLike[str]) -> "SweepResults":
     """Return what the store holds of a sweep. Raises SpecError or StoreError."""
-    return Results(open_sweep(Path(file)))
+    return SweepResults(open_sweep(Path(file)))
 
 
-def run(file: str | PathLike[str], *options: str) -> "Results":
+def run(file: str | PathLike[str], *options: str) -> "SweepResults":
     """Run what is missing of a sweep in a process of its own; return what the store holds then.
 
     Units that failed are no error here: they are missing in the tables. Raises RunError.
@@ -75,7 +75,7 @@ def run(file: str | PathLike[str], *options: str) -> "Results":
     return load(file)
 
 
-class Results:
+class SweepResults:
     """Results of one sweep, as the store had them when they were loaded."""
 
     def __init__(self, opened: SweepContext) -> None:
@@ -203,11 +203,11 @@ class Results:
     @cached_property
     def _material(self) -> ReportData:
         opened = self._opened
-        return gather(opened.sweep, opened.plan, opened.records, opened.failures, shelf_of(opened))
+        return gather(opened.grid, opened.plan, opened.records, opened.failures, shelf_of(opened))
 
     def _search(self, method: str, sparsity: float, seed: int | None, model: str | None) -> Unit:
         """Return the one search of the main results that is meant and done."""
-        methods = [entry.name for entry in self._opened.sweep.methods]
+        methods = [entry.name for entry in self._opened.grid.methods]
         if method not in methods:
             raise LookupError(f"there is no method {method!r}{nearest(method, methods)}")
         units, records = self._opened.plan.units, self._opened.records

@@ -31,6 +31,7 @@ from tamt_ray.execution.worker.bench import MASK
 from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.masks.file import mask_from_bytes
+from tamt_ray.masks.layout import Layout
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.select import zeros_at
 from tamt_ray.methods.base import Search
@@ -47,7 +48,7 @@ from tamt_ray.values.identity import identity
 from tamt_ray.values.plugin import HEAVY
 
 Entry = str | Mapping[str, object]
-_WORDS = 40
+_WORDS = 43
 _SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]",
             "mask_token": "[MASK]"}  # fmt: skip
 _SAME_BITS = 0.98
@@ -74,7 +75,7 @@ def check_method(entry: Entry, *, sparsity: float = 0.5, exact: bool = True) -> 
             mask = place.mask(first, unit)
             assert isinstance(unit.config, Search)
             if exact:
-                _check_zeros(mask, unit.config.sparsity)
+                _check_zeros(mask, unit.config)
         second = place.run(units, "second")
         for unit in searches:
             found, again = (records[unit.id].artifacts[MASK].sha256 for records in (first, second))
@@ -246,11 +247,14 @@ def _make_model(folder: Path) -> None:
     wrapped.save_pretrained(folder)
 
 
-def _check_zeros(mask: Mask, sparsity: float) -> None:
-    for name, matrix in mask.items():
-        zeros = matrix.numel() - int(torch.count_nonzero(matrix))
-        asked = zeros_at(sparsity, matrix.numel())
-        assert zeros == asked, f"{name} has {zeros} zeros, {asked} were asked for"
+def _check_zeros(mask: Mask, search: Search) -> None:
+    """The asked number of units is pruned in each group: of weights, where there is no pattern."""
+    assert mask.pattern == search.pattern, f"the mask is {mask.pattern}, not {search.pattern}"
+    layout = Layout({name: tuple(matrix.shape) for name, matrix in mask.items()}, search.pattern)
+    for name, units in layout.pool({name: keep.float() for name, keep in mask.items()}).items():
+        zeros = (units == 0).sum(1)
+        asked = zeros_at(search.sparsity, units.shape[1])
+        assert (zeros == asked).all(), f"{name} has {zeros.tolist()} zeros, {asked} were asked for"
 
 
 _IDS = """

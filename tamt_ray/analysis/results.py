@@ -1,11 +1,13 @@
 """Records as tables: one row for each point of the grid, empty where no record exists yet."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import polars as pl
 
 from tamt_ray.methods.base import Search
+from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.config import FinetuneConfig, Kind, PretrainEvalConfig
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Record
@@ -32,7 +34,7 @@ _SEARCHES = {
     "weights": pl.Int64, "steps": pl.Int64, "seconds": pl.Float64, **_COST,
 }  # fmt: skip
 
-Value = str | float | int | None
+_Value = str | float | int | None
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,13 @@ def collect_searches(plan: Plan, records: Mapping[str, Record]) -> pl.DataFrame:
     return _table(plan, records, "search", _SEARCHES)
 
 
+def by_cell(table: pl.DataFrame, *names: str) -> Iterator[tuple[Cell, pl.DataFrame]]:
+    """Yield the rows of each cell, told apart by some of its coordinates, in table order."""
+    for values, rows in table.group_by(*names, maintain_order=True):
+        coordinates: dict[str, Any] = dict(zip(names, values, strict=True))
+        yield Cell(**coordinates), rows
+
+
 def main_rows(table: pl.DataFrame, keep: Collection[str] = ()) -> pl.DataFrame:
     """The rows of the main results: no checkpoints, all training data.
 
@@ -99,7 +108,7 @@ def _table(
     kind: Kind,
     schema: Mapping[str, type[pl.DataType]],
 ) -> pl.DataFrame:
-    rows: list[list[Value]] = []
+    rows: list[list[_Value]] = []
     for cell, unit in plan.cells[kind].items():
         row = {**_row(plan, records, unit), **asdict(cell)}
         rows.append([row.get(name) for name in schema])
@@ -112,9 +121,9 @@ def _table(
     )
 
 
-def _row(plan: Plan, records: Mapping[str, Record], unit: str) -> dict[str, Value]:
+def _row(plan: Plan, records: Mapping[str, Record], unit: str) -> dict[str, _Value]:
     record, config = records.get(unit), plan.units[unit].config
-    found: dict[str, Value] = {**_metrics(plan, records, unit), "unit": unit}
+    found: dict[str, _Value] = {**_metrics(plan, records, unit), "unit": unit}
     if record and config.kind == "search":
         found["seconds"] = record.metrics.get("seconds", record.seconds)
     if isinstance(config, FinetuneConfig):
@@ -135,7 +144,7 @@ def _metrics(plan: Plan, records: Mapping[str, Record], unit: str) -> dict[str, 
     return record.metrics
 
 
-def _cost(plan: Plan, records: Mapping[str, Record], unit_id: str) -> dict[str, Value]:
+def _cost(plan: Plan, records: Mapping[str, Record], unit_id: str) -> dict[str, _Value]:
     search, record = plan.units[unit_id].config, records.get(unit_id)
     assert isinstance(search, Search)
     return {

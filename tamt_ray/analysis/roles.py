@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tamt_ray.methods.base import Method
 from tamt_ray.methods.trained import TrainedMethod
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.values.pattern import UNSTRUCTURED
 
 OBJECTIVES = ("tamt_mlm", "tamt_kd", "tamt_mlm_kd")
 
@@ -13,11 +14,11 @@ def roles(sweep: Sweep) -> dict[str, str]:
     """Return the sweep's name for each method of the paper that it has.
 
     If several have one role, prefer the first of the sweep's own recipe. Methods without a role
-    (`Method.paper_role`) stand for none.
+    (`Method.paper_role`) stand for none, nor do masks under a pattern.
     """
     found: dict[str, str] = {}
     for method in sorted(sweep.methods, key=lambda method: method.recipe != sweep.recipe):
-        if method.paper_role:
+        if method.paper_role and method.pattern == UNSTRUCTURED:
             found.setdefault(method.paper_role, method.name)
     return found
 
@@ -27,6 +28,17 @@ def cost_pairs(sweep: Sweep) -> list[tuple[str, str]]:
     imp = roles(sweep).get("imp")
     trained = [method for method in sweep.methods if isinstance(method, TrainedMethod)]
     return [(imp, m.name) for m in trained if imp and m.paper_role != "imp"]
+
+
+def unstructured_twins(methods: Sequence[Method]) -> dict[str, str]:
+    """Return, by each method under a pattern, the one that differs in its pattern alone."""
+    return {
+        one.name: other.name
+        for one in methods
+        for other in methods
+        if one.pattern != UNSTRUCTURED
+        and other == one.model_copy(update={"pattern": UNSTRUCTURED, "name": other.name})
+    }
 
 
 def random_starts(methods: Sequence[Method]) -> dict[str, str]:

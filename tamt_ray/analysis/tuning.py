@@ -7,7 +7,8 @@ import yaml
 
 from tamt_ray.methods.registry import method_entry
 from tamt_ray.methods.trained import TrainedMethod
-from tamt_ray.plan.tuning import Outcome, Study, Trial
+from tamt_ray.plan.study import Study
+from tamt_ray.plan.tuning import Outcome, Trial
 from tamt_ray.spec.tuning import Value, with_values
 
 

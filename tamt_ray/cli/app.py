@@ -11,7 +11,6 @@ from tamt_ray.cli.opened import held, open_sweep, put_aside
 from tamt_ray.cli.options import Address, AsJson, Chosen, File, Form, Only, Set
 from tamt_ray.cli.speech import exit_on_error, fail, out, plain, talk, tell, warn
 from tamt_ray.cli.supervisor import leave
-from tamt_ray.cli.tune import sync_tuning, write_tuning
 from tamt_ray.cli.views import (
     one,
     print_matrices,
@@ -83,10 +82,25 @@ def run(
 
 
 @app.command()
-def plan(file: File, as_json: AsJson = False, only: Only = None, settings: Set = None) -> None:
+def plan(
+    file: File,
+    as_json: AsJson = False,
+    only: Only = None,
+    power: Annotated[
+        bool, typer.Option("--power", help="Say how many seeds it takes to see one point, from "
+                           "the variance of the runs that are done.")
+    ] = False,
+    settings: Set = None,
+) -> None:  # fmt: skip
     """Say what would run, and what it would cost."""
     with exit_on_error():
-        print_plan(open_sweep(file, only, overrides=settings), as_json)
+        opened = open_sweep(file, only, overrides=settings)
+        if power:
+            from tamt_ray.cli.power import print_power
+
+            print_power(opened, as_json)
+            return
+        print_plan(opened, as_json)
 
 
 @app.command()
@@ -97,19 +111,25 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Stay, and say what lands; Ctrl-C leaves.")
     ] = False,
+    address: Address = None,
 ) -> None:
     """Say what is done, what failed and why."""
     with exit_on_error():
         opened = open_sweep(file, overrides=settings)
-        if watch and (as_json or opened.sweep.tune):
-            fail(2, "--watch follows a grid, in words: leave --json or --watch out")
+        if watch and as_json:
+            fail(2, "--watch prints lines for people: leave --json out")
         if watch:
             from tamt_ray.cli.watch import follow
 
-            raise typer.Exit(follow(opened, out))
+            raise typer.Exit(follow(opened, out, address))
         print_plan(opened, as_json)
         if not as_json:
+            from tamt_ray.cli.watch import print_state
+
             print_troubles(opened)
+            if not opened.sweep.tune:
+                print_state(opened, out, address)
+            out.print(f"store: {opened.store.uri}", highlight=False)
 
 
 @app.command()
@@ -156,11 +176,6 @@ def report(
         except PublishedError as error:
             fail(2, str(error))
         opened = open_sweep(file, overrides=settings)
-        if opened.sweep.tune:
-            if published:
-                fail(2, f"a tuning has no Fig. 5 to draw values into: tamt report {opened.words}")
-            out.print(write_tuning(opened))
-            return
         out.print(write_report(opened, published=beside))
 
 
@@ -178,8 +193,6 @@ def results(
         from tamt_ray.cli.result_table import result_table
 
         opened = open_sweep(file, overrides=settings)
-        if opened.sweep.tune:
-            fail(2, f"a tuning has no scores: tamt status {opened.words}")
         sys.stdout.write(result_table(opened, form))
 
 
@@ -248,6 +261,21 @@ def export(
 
 
 @app.command()
+def publish(
+    file: File,
+    to: Annotated[Path, typer.Argument(help="A folder; it becomes a store of records alone.")],
+    settings: Set = None,
+) -> None:
+    """Write the records out without masks and curves, for a repository: their numbers stay, and
+    units that need a mask search it again, which must then come out the same."""
+    with exit_on_error():
+        from tamt_ray.cli.publish import publish as write
+
+        opened = open_sweep(file, overrides=settings)
+        out.print(f"{write(opened, to)} records in {to}")
+
+
+@app.command()
 def verify(
     file: File,
     quarantine: Annotated[
@@ -313,13 +341,36 @@ def sync_mlflow(file: File, settings: Set = None) -> None:
         from tamt_ray.tracking.tracker import sync
 
         opened = open_sweep(file, overrides=settings)
-        if opened.sweep.tune:
-            out.print(sync_tuning(opened))
-            return
         files = report_files(opened) if opened.records else None
-        found = sync(opened.sweep, opened.plan, opened.store, opened.records, files)
+        found = sync(opened.grid, opened.plan, opened.store, opened.records, files)
         out.print(str(found))
         raise typer.Exit(1 if found.refused else 0)
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("my.yaml"),
+    model: Annotated[str | None, typer.Option(help="minilm, bert, hf:<repo> …")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Tasks, with commas between.")] = None,
+    methods: Annotated[str | None, typer.Option(help="Methods, with commas between.")] = None,
+    budget: Annotated[str | None, typer.Option(help="minutes, hours or paper.")] = None,
+) -> None:
+    """Write a minimal sweep whose lines are explained: answer four questions, or give options."""
+    with exit_on_error():
+        from tamt_ray.cli.init import QUESTIONS, InitError, ask, write_sweep
+
+        given = {"model": model, "tasks": tasks, "methods": methods, "budget": budget}
+        try:
+            answers = {name: ask(name, given[name], sys.stdin.isatty()) for name in QUESTIONS}
+            write_sweep(file, answers)
+        except InitError as error:
+            fail(2, str(error))
+        out.print(str(file))
+        talk.print(
+            f"look at it: {file}\nits price:  python -m tamt_ray.sweep {file} --dry-run\n"
+            f"run it:     python -m tamt_ray.sweep {file}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 @app.command(name="new-method")

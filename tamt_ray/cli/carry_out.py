@@ -2,23 +2,25 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
-from tamt_ray.analysis.stats.live import LiveTables, Snapshot
+from tamt_ray.analysis.stats.live import snapshot
+from tamt_ray.analysis.tuning import best_frame, snippet
 from tamt_ray.cli.opened import Say, SweepContext, held, put_aside
 from tamt_ray.cli.report_mark import is_current
 from tamt_ray.cli.tables import failure_lines, frame_table
-from tamt_ray.cli.tune import carry_out_tuning
+from tamt_ray.cli.tune import found_by
 from tamt_ray.data.cache import cache_dir, text_digest
 from tamt_ray.execution.cluster.loopback import listen_on_loopback
-from tamt_ray.plan.cost import prices
 from tamt_ray.plan.status import Decision, decide
+from tamt_ray.spec.load import line_of
 from tamt_ray.store.damage import outdated
 from tamt_ray.store.lease import Lease
 from tamt_ray.store.space import bytes_free, bytes_needed
+from tamt_ray.store.states import States
 from tamt_ray.store.trouble import HeldError, LeaseLostError, StoreError, UnwritableError
 from tamt_ray.tracking.place import LAST_WORDS, SHORT_WORDS, ui_command
 from tamt_ray.tracking.tracker import Tracker
@@ -38,17 +40,22 @@ def carry_out(opened: SweepContext, request: Request, talk: Console, out: Consol
 
     Ray is imported only where something is missing.
     """
-    if opened.sweep.tune:
-        return carry_out_tuning(opened, request, talk, out)
+    if opened.survey:
+        drawn = sum(len(outcome.trials) for outcome in opened.survey.outcomes)
+        talk.print(
+            f"{opened.sweep.name}: {len(opened.survey.outcomes)} studies, {drawn} trials drawn, "
+            f"{opened.to_draw} to draw"
+        )
     talk.print(
         f"{opened.sweep.name}: {len(opened.plan.units)} units, {len(opened.records)} done, "
-        f"{opened.missing} to run"
-    )
-    if opened.missing == 0:
+        f"{opened.missing} to run; store: {opened.store.uri}",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
+    if not opened.missing + opened.to_draw:
         return _nothing_to_do(opened, request, talk, out)
     try:
         with held(opened, _told(talk)) as (mine, lease):
-            if mine.missing == 0:
+            if not mine.missing + mine.to_draw:
                 return _nothing_to_do(mine, request, talk, out)
             return _execute(mine, lease, request, talk, out)
     except HeldError as error:
@@ -63,7 +70,7 @@ def _nothing_to_do(opened: SweepContext, request: Request, talk: Console, out: C
         from tamt_ray.cli.results import write_report
 
         write_report(opened)
-    _show(opened, _tables(opened), request.as_json, talk, out)
+    _show(opened, request.as_json, talk, out)
     return 1 if opened.failures else 0
 
 
@@ -72,21 +79,29 @@ def _execute(
 ) -> int:
     if request.address is None:
         listen_on_loopback()
+    # Their imports take seconds.
+    talk.print("loading PyTorch and Ray")
     from tamt_ray.cli.progress import Progress
     from tamt_ray.cli.results import report_files, write_report
+    from tamt_ray.execution.activity import LiveStatus
     from tamt_ray.execution.cluster.connection import ClusterError
     from tamt_ray.execution.driver import Call, Ledger, run
     from tamt_ray.execution.interruption import BrokenOffError
     from tamt_ray.execution.preflight import PreflightError, check
+    from tamt_ray.execution.proposer import Proposer
     from tamt_ray.execution.scheduler.messages import Event
     from tamt_ray.execution.scheduler.placement import InfeasibleError
     from tamt_ray.execution.sources import changes
 
-    sweep, plan, store = opened.sweep, opened.plan, opened.store
+    sweep, plan, store = opened.grid, opened.plan, opened.store
+    progress = Progress(plan, talk)
     try:
-        changed = changes(plan.units, opened.records, check(sweep, plan.files))
+        with progress:
+            progress.stage("reading models, corpus and tasks, and fetching what is missing")
+            changed = changes(plan.units, opened.records, check(sweep, plan.files, plan.texts))
     except PreflightError as error:
-        talk.print(f"{opened.file}: {error}", style="red", markup=False, soft_wrap=True)
+        where = line_of(opened.file, error.at, opened.overrides) if error.at else opened.file
+        talk.print(f"{where}: {error}", style="red", markup=False, soft_wrap=True)
         return 2
     if changed:
         talk.print(
@@ -108,17 +123,24 @@ def _execute(
     tracker.start()
     # What other sweeps computed belongs into this one's experiment too.
     tracker.landed(*opened.records.values())
-    known = prices(plan.units, ledger.records)
-    progress = Progress(plan, set(ledger.records), set(ledger.failures), known, tracker, talk)
+    progress.tracker = tracker
     try:
         with progress:
-            call = Call(request.address, request.fail_fast)
+            known = opened.prices()
+            call = Call(
+                request.address, request.fail_fast, known if known.measured else None,
+                opened.whole.plan if opened.of else None,
+            )  # fmt: skip
 
-            def watch(event: Event | None) -> None:
+            def watch(event: Event | LiveStatus) -> None:
                 lease.raise_if_lost()
                 progress.watch(event)
 
-            snapshot = run(sweep, plan, store, ledger, tracker, call, watch)
+            progress.stage(
+                f"joining the Ray at {request.address}" if request.address else "starting Ray"
+            )
+            proposer = Proposer(opened.sweep, store, opened.diverged) if opened.survey else None
+            run(sweep, plan, store, ledger, tracker, call, watch, proposer)
     except (ClusterError, InfeasibleError) as error:
         talk.print(str(error), style="red", markup=False, soft_wrap=True)
         return 3
@@ -128,23 +150,44 @@ def _execute(
     except (StoreError, OSError) as error:
         tracker.close(SHORT_WORDS)
         raise BrokenOffError(3 if isinstance(error, LeaseLostError) else 1, str(error)) from error
+    if opened.survey:
+        opened = replace(opened, retry_failed=False).again(store)
+        ledger, plan = Ledger(opened.records, opened.failures), opened.plan
+        if opened.survey and opened.survey.over and not sweep.execution.search.keep_states:
+            # Kept for the rungs above, which are not trained any more.
+            for unit in plan.units.values():
+                if unit.goes_on:
+                    States(store.files, unit.trajectory).clear()
     if stale := outdated(plan.units, ledger.records):
         for damage in stale:
             del ledger.records[damage.id]
         put_aside(opened, stale, _told(talk))
-        snapshot = _tables(opened)
-    files = report_files(opened)
-    write_report(opened, files)
-    tracker.summary(files, {"done": len(ledger.records), "failed": len(ledger.failures)})
-    late = tracker.close(LAST_WORDS)
-    _show(opened, snapshot, request.as_json, talk, out)
+    with progress.closing():
+        progress.stage("writing the report")
+        files = report_files(opened)
+        write_report(opened, files)
+        numbers = {"done": len(ledger.records), "failed": len(ledger.failures)}
+        tracker.summary(files, {**numbers, **best_objectives(opened)})
+        progress.stage("sending the last results to MLflow")
+        late = tracker.close(LAST_WORDS)
+    _show(opened, request.as_json, talk, out)
     if late:
         talk.print(
             f"MLflow has not got {late} results yet ({tracker.problem}); nothing is lost: "
             f"`tamt sync-mlflow {opened.words}` sends them",
             style="yellow", soft_wrap=True,
         )  # fmt: skip
-    return 1 if len(ledger.records) < len(plan.units) else 0
+    return 1 if opened.to_draw or len(ledger.records) < len(plan.units) else 0
+
+
+def best_objectives(opened: SweepContext) -> dict[str, float]:
+    """Return the smallest objective of each study of a tuning, by the study's name."""
+    outcomes = opened.survey.outcomes if opened.survey else ()
+    return {
+        f"{outcome.study.path}/objective": outcome.objective(best)
+        for outcome in outcomes
+        if (best := outcome.best())
+    }
 
 
 def _told(talk: Console) -> Say:
@@ -172,27 +215,23 @@ def _warn_of_little_space(opened: SweepContext, talk: Console) -> None:
         )
 
 
-def _tables(opened: SweepContext) -> Snapshot:
-    tables = LiveTables(opened.plan)
-    for record in opened.records.values():
-        tables.add(record)
-    return tables.snapshot()
-
-
-def _show(
-    opened: SweepContext, snapshot: Snapshot, as_json: bool, talk: Console, out: Console
-) -> None:
+def _show(opened: SweepContext, as_json: bool, talk: Console, out: Console) -> None:
     report = f"{opened.store.uri}/reports/{opened.sweep.name}/report.html"
-    if opened.of:
-        snapshot = _tables(opened.whole)
+    tables = snapshot(opened.whole.plan, opened.whole.records)
     if as_json:
-        body = {
-            "done": dict(snapshot.done), "total": dict(snapshot.total),
+        body: dict[str, object] = {
+            "done": dict(tables.done), "total": dict(tables.total),
             "failed": sorted(opened.failures), "report": report,
         }  # fmt: skip
+        if opened.survey:
+            body["studies"] = {o.study.path: found_by(o) for o in opened.survey.outcomes}
         sys.stdout.write(json.dumps(body) + "\n")
+    elif opened.survey:
+        out.print(frame_table(best_frame(opened.survey.outcomes)))
+        out.print(f"\n{snippet(opened.survey.outcomes)}", end="", markup=False, highlight=False)
     else:
-        out.print(frame_table(snapshot.summary))
+        out.print(frame_table(tables.summary, tables.best))
+        out.print(tables.answer.text, highlight=False)
     for line in failure_lines(opened.failures):
         talk.print(line, style="red", markup=False, soft_wrap=True)
     if opened.failures:
@@ -200,8 +239,9 @@ def _show(
             f"try them again: python -m tamt_ray.sweep {opened.words} --retry-failed",
             soft_wrap=True,
         )
-    talk.print(f"report: {report}", soft_wrap=True)
-    talk.print(f"runs:   {ui_command(opened.sweep)}", soft_wrap=True)
+    talk.print(f"store:  {opened.store.uri}", soft_wrap=True, highlight=False)
+    talk.print(f"report: {report}", soft_wrap=True, highlight=False)
+    talk.print(f"runs:   {ui_command(opened.sweep)}", soft_wrap=True, highlight=False)
 
 
 def _spool(opened: SweepContext) -> Path:

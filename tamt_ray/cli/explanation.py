@@ -8,7 +8,7 @@ from rich.table import Table
 from tamt_ray.spec.origin import Setting, method_settings, model_settings, search_settings
 from tamt_ray.spec.sweep import Sweep
 
-Matrices = Sequence[tuple[str, tuple[int, ...]]]
+Shapes = Sequence[tuple[str, tuple[int, ...]]]
 """Names and shapes of what is pruned, in the order of the model."""
 
 
@@ -42,7 +42,7 @@ def _words(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def matrices_of(sweep: Sweep) -> dict[str, Matrices]:
+def matrices_of(sweep: Sweep) -> dict[str, Shapes]:
     """What is pruned of each model; its checkpoint is fetched for that.
 
     Raises SourceError or UnsupportedModelError, and ValueError for a pattern that names no matrix.
@@ -50,7 +50,7 @@ def matrices_of(sweep: Sweep) -> dict[str, Matrices]:
     from tamt_ray.data.checkpoint import load_checkpoint
     from tamt_ray.search.language_model import LanguageModel
 
-    found: dict[str, Matrices] = {}
+    found: dict[str, Shapes] = {}
     for name, model in sweep.models.items():
         path = load_checkpoint(model.source).path
         dense = LanguageModel(path, prune=model.prune, pooler=model.pooler).dense
@@ -58,7 +58,7 @@ def matrices_of(sweep: Sweep) -> dict[str, Matrices]:
     return found
 
 
-def matrices_table(model: str, matrices: Matrices) -> Table:
+def matrices_table(model: str, matrices: Shapes) -> Table:
     """The prunable matrices of one model, with their shapes and numbers of weights."""
     total = sum(rows * columns for _, (rows, columns) in matrices)
     title = f"model {model}: {len(matrices)} matrices, {total:,} weights"

@@ -3,17 +3,24 @@
 import shlex
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from tamt_ray.cli.speech import warn
-from tamt_ray.plan.expand import AmbiguityError, Plan, expand
+from tamt_ray.plan.config import parse_config
+from tamt_ray.plan.cost import Prices, Timing, prices, usual_prices
+from tamt_ray.plan.expand import Plan, PlanError, expand
 from tamt_ray.plan.status import Decision, decide, only
+from tamt_ray.plan.tuning import DIVERGED, Survey, TuningPlan, trial_sweep
+from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.load import SpecError, load_sweep
 from tamt_ray.spec.plugins import refused
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.damage import Damage, outdated
 from tamt_ray.store.lease import Lease
+from tamt_ray.store.proposals import read_proposals
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.store import Store
 
@@ -36,27 +43,81 @@ class SweepContext:
     """The whole sweep, if this is the part of it that `--only` chose."""
     retry_failed: bool = False
     """Whether units that failed count as never tried."""
+    others: tuple[str, ...] = ()
+    """Records of units that are not in the plan, by their path in the store."""
     overrides: tuple[str, ...] = ()
     """`KEY=VALUE` of each `--set`; they are part of the sweep."""
+
+    survey: Survey | None = None
+    """The trials so far, in a sweep with `tune:`; `plan` has what was proposed of them."""
+    diverged: dict[str, Failure] = field(default_factory=dict)
+    """Failures that are outcomes of trials; their units are not in the plan."""
 
     @property
     def words(self) -> str:
         """The file and its `--set` options, for a command to type."""
         return words_of(self.file, self.overrides)
 
+    def prices(self, usual: Prices | None = None) -> Prices:
+        """Prices by what was measured; `usual` where nothing was, by default this machine's."""
+        timings: dict[str, Timing] = dict(self.whole.records)
+        units = dict(self.whole.plan.units)
+        for record in self.store.others(self.others):
+            try:
+                units[record.id] = Unit(parse_config(record.config), id=record.id)
+            except (ValidationError, KeyError):
+                # It was computed by a method that is not installed here, or by another version.
+                continue
+            timings[record.id] = record
+        return prices(units, timings, usual or usual_prices(self.sweep.execution))
+
+    @property
+    def grid(self) -> Sweep:
+        """The sweep that the plan is the grid of."""
+        return trial_sweep(self.sweep, self.survey) if self.survey else self.sweep
+
+    @property
+    def to_draw(self) -> int:
+        """Trials of a tuning that a run would draw."""
+        return self.survey.to_propose if self.survey else 0
+
     @property
     def missing(self) -> int:
-        """Units that a run would compute."""
+        """Units that a run would compute, those of trials to be drawn not among them."""
         decisions = decide(self.plan, self.records, self.failures)
         return sum(d in {Decision.RUN, Decision.WAIT} for d in decisions.values())
 
     def again(self, store: Store) -> "SweepContext":
         """Return the same as `store` has it now; what was read before is not read again."""
+        if self.sweep.tune:
+            return self._tuning_again(store)
         found = store.look(self.plan.units, self.records)
         failures = {} if self.retry_failed else found.failures
         return replace(
-            self, store=store, records=found.records, failures=failures, damaged=found.damaged
-        )
+            self, store=store, records=found.records, failures=failures, damaged=found.damaged,
+            others=found.others,
+        )  # fmt: skip
+
+    def _tuning_again(self, store: Store) -> "SweepContext":
+        tuning = TuningPlan(self.sweep)
+        proposals = {
+            study.id: read_proposals(store, self.sweep.name, study) for study in tuning.studies
+        }
+        found = store.look(tuning.possible(proposals), self.records)
+        failures = {
+            unit_id: failure
+            for unit_id, failure in found.failures.items()
+            if failure.error == DIVERGED or not self.retry_failed
+        }
+        survey = tuning.survey(proposals, found.records, failures)
+        units = survey.plan.units
+        return replace(
+            self, store=store, survey=survey, plan=survey.plan,
+            records={i: record for i, record in found.records.items() if i in units},
+            failures={i: failure for i, failure in failures.items() if i in units},
+            diverged={i: failure for i, failure in failures.items() if i not in units},
+            damaged=tuple(damage for damage in found.damaged if damage.id in units),
+        )  # fmt: skip
 
     def only(self, pattern: str) -> "SweepContext":
         """Return the part whose paths match a glob. Raises SpecError where none does."""
@@ -109,9 +170,11 @@ def open_sweep(
         warn(str(plugin))
     overrides = tuple(overrides or ())
     sweep = load_sweep(file, overrides)
+    if sweep.tune and pattern:
+        raise SpecError(f"{file}: a tuning draws its own units; leave --only out")
     try:
-        plan = expand(sweep)
-    except AmbiguityError as error:
+        plan = Plan({}, {}) if sweep.tune else expand(sweep)
+    except PlanError as error:
         raise SpecError(f"{file}: {error}") from error
     store = Store(sweep.store)
     opened = SweepContext(file, sweep, plan, store, {}, {}, overrides=overrides).again(store)
@@ -140,9 +203,10 @@ def put_aside(opened: SweepContext, damaged: tuple[Damage, ...] | list[Damage], 
 
 
 def _sound(opened: SweepContext, say: Say) -> SweepContext:
-    """Without the results whose files another unit is about to read and could not.
+    """Without the results whose files another unit is about to read and could not: damaged ones,
+    and published ones that came without.
 
-    A unit set aside here needs its own parents, which are then looked at in turn.
+    Such a unit needs its own parents, which are then looked at in turn.
     """
     records, checked = dict(opened.records), set[str]()
     while True:
@@ -159,5 +223,5 @@ def _sound(opened: SweepContext, say: Say) -> SweepContext:
         checked |= needed
         damaged = opened.store.verify(records[unit_id] for unit_id in needed)
         put_aside(opened, damaged, say)
-        for damage in damaged:
-            records.pop(damage.id, None)
+        for unit_id in [damage.id for damage in damaged] + [u for u in needed if records[u].bare]:
+            records.pop(unit_id, None)

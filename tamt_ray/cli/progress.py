@@ -2,67 +2,53 @@
 
 import time
 from collections import Counter
-from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.table import Table
+from rich.spinner import Spinner
 from rich.text import Text
 
+from tamt_ray.cli.live_view import LiveView, time_line
+from tamt_ray.execution.activity import LiveStatus
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.messages import (
-    Asked,
+    Diverged,
     Event,
+    Extended,
     Failed,
     Landed,
     Lost,
-    Progressed,
+    NodesRequested,
     Rebuilt,
     Resized,
     Started,
     Stopping,
 )
-from tamt_ray.plan.config import KINDS
-from tamt_ray.plan.cost import Prices
+from tamt_ray.plan.cost import spoken
 from tamt_ray.plan.expand import Plan
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.status import unit_path
+from tamt_ray.store.record import Record
 from tamt_ray.tracking.tracker import Tracker
-
-_SHOWN = 12
-"""Running units shown at most; a cluster runs hundreds."""
 
 
 class Progress:
-    """Follows the events of a run. Time left comes from the cost estimate, scaled by what the
-    units of this run really took."""
+    """Shows the stages of a run, its events and its state."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        done: set[str],
-        failed: set[str],
-        prices: Prices,
-        tracker: Tracker,
-        console: Console,
-    ) -> None:
+    def __init__(self, plan: Plan, console: Console, tracker: Tracker | None = None) -> None:
         self._plan = plan
-        self._prices = prices
-        self._done = Counter(plan.units[unit_id].kind for unit_id in done)
-        self._failed = Counter(plan.units[unit_id].kind for unit_id in failed)
-        self._total = Counter(unit.kind for unit in plan.units.values())
-        known = done | failed
-        self._left = sum(prices.seconds(u) for u in plan.units.values() if u.id not in known)
-        self._spent = 0.0
-        self._finished = 0
-        self._running: dict[str, str] = {}
-        self._places: dict[str, str] = {}
-        self._begin = time.monotonic()
-        self._first: float | None = None
-        self._tracker = tracker
+        self.tracker = tracker
+        """Its troubles are shown, once there is one."""
         self._console = console
-        self._live = Live(console=console, refresh_per_second=2, transient=True)
+        self._begin = time.monotonic()
+        self._stage = ""
+        self._status: LiveStatus | None = None
+        self._best = ""
+        self._errors = Counter[tuple[str, str]]()
+        self._live = Live(
+            console=console, refresh_per_second=2, transient=True, get_renderable=self._view
+        )
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -77,27 +63,40 @@ class Progress:
     ) -> None:
         self._live.stop()
 
-    def watch(self, event: Event | None) -> None:
-        """Take an event in; None only refreshes."""
+    def closing(self) -> Self:
+        """The same for the end: no unit is at work any more."""
+        self._status = None
+        return self
+
+    def stage(self, text: str) -> None:
+        """Say what goes on while no unit is at work."""
+        self._stage = text
+        if not self._console.is_terminal:
+            self._say(Text(text))
+
+    def watch(self, event: Event | LiveStatus) -> None:
+        """Show an event, or the state of the run from now on."""
         match event:
-            case Started(unit_id, place=place):
-                self._first = self._first or time.monotonic()
-                self._running[unit_id] = ""
-                self._places[unit_id] = place
-            case Progressed(unit_id, step, steps) if unit_id in self._running:
-                self._running[unit_id] = f"{step}/{steps}"
+            case LiveStatus():
+                self._status, self._stage = event, ""
+                self._tell_best(event)
+            case Started():
+                self._stage = ""
+            case Extended(plan):
+                self._plan = plan
+            case Diverged(failure):
+                self._warn(f"diverged {self._words(failure.id)}: {failure.message}")
             case Landed(record):
-                self._close(record.id)
-                self._done[record.kind] += 1
-                self._line(f"done   {_words(self._plan.units[record.id])} ({record.seconds:.1f} s)")
+                self._landed(record)
             case Failed(failure):
-                self._close(failure.id)
-                self._failed[failure.kind] += 1
-                unit = self._plan.units[failure.id]
-                self._say(Text(f"failed {_words(unit)}: {failure.error}: {failure.message}", "red"))
+                error = (failure.error, failure.message)
+                self._errors[error] += 1
+                words = f"{failure.error}: {failure.message}"
+                if self._errors[error] > 1:
+                    words = f"{failure.error} as before ({self._errors[error]} units)"
+                self._say(Text(f"failed {self._words(failure.id)}: {words}", "red"))
             case Lost(unit_id, attempt, fault, after):
-                self._running.pop(unit_id, None)
-                what = f"{_words(self._plan.units[unit_id])}: {fault.value}, attempt {attempt}"
+                what = f"{self._words(unit_id)}: {fault.value}, attempt {attempt}"
                 if fault is Fault.STOP:
                     self._warn(f"left   {what}; its state is saved")
                 else:
@@ -106,7 +105,7 @@ class Progress:
                 self._warn(f"the {name} actor was lost and stands again; nothing is lost with it")
             case Resized(nodes):
                 self._warn(f"the cluster is now: {nodes}")
-            case Asked(nodes):
+            case NodesRequested(nodes):
                 self._warn(f"no node for units is up; waiting for the autoscaler to add {nodes}")
             case Stopping(running, grace):
                 self._warn(
@@ -115,23 +114,24 @@ class Progress:
                 )
             case _:
                 pass
+
+    def _landed(self, record: Record) -> None:
         if self._console.is_terminal:
-            self._live.update(self._view())
+            return
+        words = f"done   {self._words(record.id)} ({_took(record)})"
+        if self._status:
+            words = f"{words}  [{time_line(self._status.activity)}]"
+        self._say(Text(words))
 
-    def _close(self, unit_id: str) -> None:
-        self._running.pop(unit_id, None)
-        cost = self._prices.seconds(self._plan.units[unit_id])
-        self._spent += cost
-        self._left -= cost
-        self._finished += 1
-
-    def _line(self, text: str) -> None:
-        if not self._console.is_terminal:
-            self._say(
-                Text(
-                    f"{text}  [{sum(self._done.values())}/{sum(self._total.values())}{self._eta()}]"
-                )
-            )
+    def _tell_best(self, status: LiveStatus) -> None:
+        """Where there is no table, print the answer so far whenever it changes."""
+        if self._console.is_terminal or not status.tables or not status.tables.answer.leads:
+            return
+        # The count at its end changes with every unit.
+        words = ". ".join(status.tables.answer.text.split(". ")[:-1])
+        if words != self._best:
+            self._best = words
+            self._say(Text(f"so far: {words}"))
 
     def _warn(self, text: str) -> None:
         self._say(Text(text, "yellow"))
@@ -139,41 +139,21 @@ class Progress:
     def _say(self, text: Text) -> None:
         self._console.print(text, soft_wrap=True, highlight=False)
 
-    def _eta(self) -> str:
-        if self._first is None or self._finished < 3:
-            return ""
-        seconds = (time.monotonic() - self._first) * self._left / self._spent
-        return f", about {timedelta(seconds=round(seconds))} left"
+    def _words(self, unit_id: str) -> str:
+        return unit_path(self._plan.units[unit_id]).replace("/", " ")
 
-    def _view(self) -> Group:
-        elapsed = time.monotonic() - self._begin
-        table = Table(box=None, pad_edge=False)
-        table.add_column("units")
-        for column in ("done", "running", "failed", "total"):
-            table.add_column(column, justify="right")
-        running = Counter(self._plan.units[unit_id].kind for unit_id in self._running)
-        for kind in KINDS:
-            if self._total[kind]:
-                table.add_row(
-                    kind, str(self._done[kind]), str(running[kind]), str(self._failed[kind]),
-                    str(self._total[kind]),
-                )  # fmt: skip
-        lines = [
-            f"  {_words(self._plan.units[unit_id])}  {step}  on {self._places[unit_id]}"
-            for unit_id, step in list(self._running.items())[:_SHOWN]
-        ]
-        if len(self._running) > _SHOWN:
-            lines.append(f"  … and {len(self._running) - _SHOWN} more")
-        if not self._running:
-            lines.append("  starting workers …")
-        rate = 60 * self._finished / elapsed
-        head = (
-            f"{timedelta(seconds=round(elapsed))} elapsed, {rate:.1f} units a minute{self._eta()}"
-        )
-        problem = self._tracker.problem
+    def _view(self) -> RenderableType:
+        elapsed = spoken(time.monotonic() - self._begin)
+        stage = Spinner("line", Text(f"{self._stage} ({elapsed})")) if self._stage else None
+        if self._status is None:
+            return stage or Text()
+        problem = self.tracker.problem if self.tracker else None
         trouble = [Text(f"MLflow: {problem} (results are safe)", "yellow")] if problem else []
-        return Group(table, Text("\n".join(lines)), Text(head), *trouble)
+        return LiveView(self._status, *trouble, *([stage] if stage else []))
 
 
-def _words(unit: Unit) -> str:
-    return f"{unit.kind} {unit.cell}"
+def _took(record: Record) -> str:
+    """Seconds, and the rate of what has steps."""
+    steps = record.metrics.get("steps", 0)
+    rate = f", {steps / record.seconds:.3g} steps/s" if steps and record.seconds else ""
+    return f"{record.seconds:.1f} s{rate}"

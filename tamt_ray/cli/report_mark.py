@@ -8,7 +8,7 @@ OF = "of.txt"
 """The file that says so: written last, so that half a report or an old one is known as such."""
 
 
-def folder_of(opened: SweepContext) -> str:
+def report_folder(opened: SweepContext) -> str:
     """Where in the store the report lies."""
     return f"reports/{opened.sweep.name}"
 
@@ -16,7 +16,7 @@ def folder_of(opened: SweepContext) -> str:
 def is_current(opened: SweepContext) -> bool:
     """Whether the report in the store is whole, and of the results as they are."""
     try:
-        found = opened.store.files.read(f"{folder_of(opened)}/{OF}")
+        found = opened.store.files.read(f"{report_folder(opened)}/{OF}")
     except FileNotFoundError:
         return False
     return found.decode(errors="replace") == report_of(opened)

@@ -6,6 +6,7 @@ from rich.console import Console
 from tamt_ray.analysis.results import collect
 from tamt_ray.analysis.stats.averages import averages, runs
 from tamt_ray.analysis.stats.summary import summary
+from tamt_ray.analysis.tuning import best_frame, trials_frame
 from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.options import Form
 from tamt_ray.cli.tables import frame_table
@@ -16,24 +17,33 @@ _SPECIAL = {"%": r"\%", "_": r"\_", "±": r"$\pm$", "≤": r"$\le$", "–": "--"
 
 def result_table(opened: SweepContext, form: Form) -> str:
     """Return the table: for people in percent, for programs in fractions, a row per task."""
-    found = collect(opened.plan, opened.records)
     match form:
         case Form.TABLE:
             console = Console(markup=False, emoji=False, width=200)
             with console.capture() as text:
-                console.print(frame_table(summary(found)))
+                console.print(frame_table(_shown(opened)))
             return text.get()
         case Form.MARKDOWN:
-            return _markdown(summary(found))
+            return _markdown(_shown(opened))
         case Form.LATEX:
-            return _latex(summary(found))
+            return _latex(_shown(opened))
         case Form.CSV:
-            return _numbers(averages(runs(found.downstream))).write_csv()
+            return _numbers(opened).write_csv()
         case Form.JSON:
-            return _numbers(averages(runs(found.downstream))).write_json() + "\n"
+            return _numbers(opened).write_json() + "\n"
 
 
-def _numbers(table: pl.DataFrame) -> pl.DataFrame:
+def _shown(opened: SweepContext) -> pl.DataFrame:
+    if opened.survey:
+        return best_frame(opened.survey.outcomes)
+    return summary(collect(opened.plan, opened.records))
+
+
+def _numbers(opened: SweepContext) -> pl.DataFrame:
+    """Return a row per method, sparsity and task; of a tuning, one per trial and rung."""
+    if opened.survey:
+        return trials_frame(opened.survey.outcomes)
+    table = averages(runs(collect(opened.plan, opened.records).downstream))
     return table.with_columns(pl.col(name) / 100 for name in _NUMBERS)
 
 

@@ -9,8 +9,9 @@ from tamt_ray.analysis.artifacts import ArtifactReader
 from tamt_ray.analysis.claims.published import PublishedError, read_published
 from tamt_ray.analysis.report.page import DISTANCES, build_report
 from tamt_ray.analysis.stats.distances import MASK
+from tamt_ray.analysis.tuning import snippet, trials_frame
 from tamt_ray.cli.opened import SweepContext
-from tamt_ray.cli.report_mark import OF, folder_of, report_of
+from tamt_ray.cli.report_mark import OF, report_folder, report_of
 from tamt_ray.masks.bits import Bits
 from tamt_ray.masks.file import bits_from_bytes
 from tamt_ray.values.commit import commit
@@ -21,10 +22,14 @@ _CURVES = "history.parquet"
 def report_files(opened: SweepContext, published: pl.DataFrame | None = None) -> dict[str, bytes]:
     """Every file of the report by relative name; always of the whole sweep."""
     opened = opened.whole
-    return build_report(
-        opened.sweep, opened.plan, opened.records, opened.failures, shelf_of(opened), published,
+    files = build_report(
+        opened.grid, opened.plan, opened.records, opened.failures, shelf_of(opened), published,
         commit(),
     )  # fmt: skip
+    if opened.survey:
+        files["trials.csv"] = trials_frame(opened.survey.outcomes).write_csv().encode()
+        files["best.yaml"] = snippet(opened.survey.outcomes).encode()
+    return files
 
 
 def write_report(
@@ -34,7 +39,7 @@ def write_report(
 ) -> str:
     """Write the report into the store, the page after what it shows and last of all what it is a
     report of; returns where the page is."""
-    folder = folder_of(opened)
+    folder = report_folder(opened)
     files = files or report_files(opened, published)
     for name in sorted(files, key="report.html".__eq__):
         opened.store.write(f"{folder}/{name}", files[name])
@@ -60,7 +65,7 @@ def shelf_of(opened: SweepContext) -> ArtifactReader:
 
     def history(unit_id: str) -> pl.DataFrame | None:
         record = records[unit_id]
-        if _CURVES not in record.artifacts:
+        if _CURVES not in record.artifacts or record.bare:
             return None
         data = store.artifact(record, _CURVES)
         return pl.read_parquet(io.BytesIO(data), columns=["step", "name", "value"])
@@ -71,7 +76,7 @@ def shelf_of(opened: SweepContext) -> ArtifactReader:
 def _known_distances(opened: SweepContext) -> pl.DataFrame | None:
     """Those of the report before; they are only a shortcut."""
     try:
-        data = opened.store.files.read(f"{folder_of(opened)}/{DISTANCES}")
+        data = opened.store.files.read(f"{report_folder(opened)}/{DISTANCES}")
         return pl.read_parquet(io.BytesIO(data))
     except (FileNotFoundError, pl.exceptions.PolarsError):
         # None yet, or a damaged one: all pairs are compared again.

@@ -1,48 +1,90 @@
 """Tables for the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from tamt_ray.plan.config import Kind
+from tamt_ray.plan.cost import Prices, spoken
 from tamt_ray.plan.status import KindStatus
 from tamt_ray.store.record import Failure
 
+_WORDS = ("model", "method")
+"""Columns of words in the summary."""
 
-def plan_table(statuses: Mapping[Kind, KindStatus]) -> Table:
-    """One row a kind of unit: what is there and what is left."""
+
+def plan_table(statuses: Mapping[Kind, KindStatus], known: Prices) -> Table:
+    """One row per kind of unit: what is there and what is left, and how long that takes."""
     table = Table("units", box=None, pad_edge=False)
-    for column in ("total", "done", "to run", "of these waiting", "failed", "blocked", "hours"):
+    for column in ("total", "done", "to run", "waiting", "failed", "blocked", "time left"):
         table.add_column(column, justify="right")
     for kind, status in statuses.items():
         numbers = (
             status.total, status.done, status.to_run, status.waiting, status.failed, status.blocked,
         )  # fmt: skip
-        table.add_row(kind, *(f"{n:,}" for n in numbers), f"{status.gpu_hours:,.1f}")
+        left = spoken(status.gpu_hours * 3600) if status.to_run else "–"
+        rough = " (rough)" if status.to_run and known.measured and known.is_rough(kind) else ""
+        table.add_row(kind, *(f"{n:,}" for n in numbers), left + rough)
     return table
 
 
-def frame_table(frame: pl.DataFrame) -> Table:
-    """A data frame whose columns are ready to print; repeated leading words are left out."""
-    table = Table(box=None, pad_edge=False)
-    for name, kind in frame.schema.items():
-        words = name in {"model", "method"}
+def frame_table(frame: pl.DataFrame, best: Sequence[Collection[str]] = ()) -> Table:
+    """A data frame whose columns are ready to print; repeated leading words are left out.
+
+    `best`: by row, the columns that are printed in bold.
+    """
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in frame.columns:
+        words = name in _WORDS
         table.add_column(name, justify="left" if words else "right", no_wrap=words)
-        assert kind is not None
     before: Sequence[object] = ()
-    for row in frame.rows():
+    for number, row in enumerate(frame.rows()):
         shown = [f"{value:g}" if isinstance(value, float) else str(value) for value in row]
         if before and row[0] == before[0]:
             shown[0] = ""
-        table.add_row(*shown)
+        bold = best[number] if best else ()
+        table.add_row(
+            *(
+                Text(cell, "bold" if name in bold else "")
+                for name, cell in zip(frame.columns, shown, strict=True)
+            )
+        )
         before = row
     return table
 
 
-def failure_lines(failures: Mapping[str, Failure]) -> list[str]:
-    """One line a failed unit."""
-    return [
-        f"{failure.kind} {failure.cell} [{failure.id[:8]}]: {failure.error}: {failure.message}"
-        for failure in failures.values()
-    ]
+def score_table(
+    frame: pl.DataFrame, best: Sequence[Collection[str]], width: int, rows: int
+) -> RenderableType:
+    """The summary without rows that have no value yet, cut to a terminal; says what is left out."""
+    values = [name for name in frame.columns if name not in {*_WORDS, "sparsity", "runs"}]
+    filled = [n for n, row in enumerate(frame.to_dicts()) if any(row[v] != "–" for v in values)]
+    shown = frame[filled[:rows]]
+    sizes = {
+        name: max(len(name), *(len(str(value)) for value in shown[name]), 1) + 1
+        for name in frame.columns
+    }
+    while sum(sizes.values()) > width and values:
+        del sizes[values.pop()]
+    left_out = frame.width - len(sizes)
+    words = [f"{left_out} more columns"] if left_out else []
+    words += [f"{len(filled) - rows} more rows"] if len(filled) > rows else []
+    table = frame_table(shown.select(sizes), [best[n] for n in filled[:rows]])
+    return Group(table, Text(f"{' and '.join(words)}: tamt results", "dim")) if words else table
+
+
+def failure_lines(failures: Mapping[str, Failure], shown: int = 3) -> list[str]:
+    """One line per kind of unit and error, with the first units that met it."""
+    groups: dict[tuple[str, str, str], list[Failure]] = {}
+    for failure in failures.values():
+        groups.setdefault((failure.kind, failure.error, failure.message), []).append(failure)
+    lines: list[str] = []
+    for (kind, error, message), alike in groups.items():
+        names = [f"{f.cell} [{f.id[:8]}]" for f in alike[:shown]]
+        more = f" and {len(alike) - shown} more" if len(alike) > shown else ""
+        count = f"{len(alike)} × " if len(alike) > 1 else ""
+        lines.append(f"{count}{kind} {', '.join(names)}{more}: {error}: {message}")
+    return lines

@@ -11,9 +11,9 @@ from tamt_ray.cli.explanation import matrices_of, matrices_table, settings_of, s
 from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import fail, out
 from tamt_ray.cli.tables import failure_lines, plan_table
-from tamt_ray.cli.tune import print_tuning
+from tamt_ray.cli.tune import hours_at_most, plan_of_studies, studies_table
 from tamt_ray.plan.config import config_dict
-from tamt_ray.plan.cost import Prices, prices
+from tamt_ray.plan.cost import ROUGH, Prices, spoken
 from tamt_ray.plan.status import decide, tally, unit_path
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.damage import Damage
@@ -21,34 +21,41 @@ from tamt_ray.store.damage import Damage
 
 def print_plan(opened: SweepContext, as_json: bool) -> None:
     """What is done and what would run, by kind, and what it would cost."""
-    if opened.sweep.tune:
-        print_tuning(opened, as_json, out)
-        return
-    known = prices(opened.plan.units, opened.records)
+    known = opened.prices(ROUGH if as_json else None)
     decisions = decide(opened.plan, opened.records, opened.failures)
     statuses = tally(opened.plan, decisions, known)
     hours = sum(status.gpu_hours for status in statuses.values())
     masks = len(opened.plan.masks)
+    studies = opened.survey.outcomes if opened.survey else ()
+    hours += hours_at_most(studies, known)
     if as_json:
         units = {
             kind: {name: value for name, value in asdict(status).items() if name != "gpu_hours"}
             for kind, status in statuses.items()
         }
-        body = {"units": units, "masks": masks, "gpu_hours": round(hours, 2)}
+        body: dict[str, object] = {"units": units, "masks": masks, "gpu_hours": round(hours, 2)}
+        if studies:
+            body["studies"] = plan_of_studies(studies)
         sys.stdout.write(json.dumps(body) + "\n")
         return
-    out.print(plan_table(statuses))
-    out.print(f"{masks} subnetworks; about {hours:,.1f} {_worth(known)}")
+    if studies:
+        out.print(studies_table(studies))
+        out.print("of the trials drawn so far:")
+    out.print(plan_table(statuses, known))
+    price = _price(hours, known, opened.sweep.execution.price)
+    out.print(f"{masks} subnetworks; {'at most ' if studies else ''}{price}")
     for decision, count in Counter(decisions.values()).items():
         out.print(f"{count:,}: {decision.value}", highlight=False)
     out.print(f"run it: python -m tamt_ray.sweep {opened.words}")
 
 
-def _worth(known: Prices) -> str:
-    """What the hours left are hours of."""
-    if not known.measured:
-        return "GPU-hours left (a rough estimate)"
-    return f"hours left on one {known.device} (measured there on {known.measured} units)"
+def _price(hours: float, known: Prices, dollars: float | None) -> str:
+    """The time left in words, of which device it is, and what it costs."""
+    if not hours:
+        return "nothing left to run"
+    basis = f"measured on {known.measured} units" if known.measured else "rough: none measured yet"
+    cost = f", {hours * dollars:,.2f} dollars" if dollars else ""
+    return f"about {spoken(hours * 3600)} left on one {known.device}{cost} ({basis})"
 
 
 def print_troubles(opened: SweepContext) -> None:

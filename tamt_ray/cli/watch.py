@@ -1,30 +1,108 @@
-"""`tamt status --watch`: a sweep that runs somewhere else, followed by what its store holds."""
+"""`tamt status`: a sweep that may run in another process, asked there, else read from its store."""
 
 import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
 
+from tamt_ray.analysis.stats.live import snapshot
+from tamt_ray.cli.live_view import LiveView, scores_so_far
 from tamt_ray.cli.opened import SweepContext
+from tamt_ray.cli.speech import warn
 from tamt_ray.cli.tables import failure_lines
+from tamt_ray.execution.cluster.address import live_name
+from tamt_ray.execution.cluster.loopback import visit_loopback
 from tamt_ray.plan.status import unit_path
+from tamt_ray.store.lease import at_work
+
+Ask = Callable[[], Group | None]
+"""The view of a running sweep; None where nothing runs or nobody answers."""
 
 
-def follow(opened: SweepContext, out: Console, every: float = 5.0) -> int:
-    """Print what lands and what fails until nothing is left to run, or until Ctrl-C, which stops
-    nothing but the watching; returns the exit code.
+@contextmanager
+def asking(opened: SweepContext, address: str | None) -> Generator[Ask]:
+    """How to ask the driver of the sweep, if one is at work; where it cannot be asked, says so
+    once. Ray is imported only where one is."""
+    found = at_work(opened.store.files, opened.sweep.name)
+    if found is None:
+        yield lambda: None
+        return
+    epoch, holder = found
+    driver = f"host {holder.host}, pid {holder.pid}, since {holder.since}"
+    if address is None:
+        visit_loopback()
+    from tamt_ray.execution.observer import UnreachableError, observed
 
-    Needs the store and nothing else. Each look costs a listing, and a read for what is new.
+    def unreachable(error: UnreachableError) -> None:
+        warn(
+            f"a driver runs this sweep ({driver}), but cannot be asked: {error}; this is the store"
+        )
+
+    name = live_name(opened.sweep.name, opened.store.uri, epoch)
+    try:
+        with observed(name, address) as status:
+            lost = False
+
+            def ask() -> Group | None:
+                nonlocal lost
+                if lost:
+                    return None
+                try:
+                    answer = status()
+                except UnreachableError as error:
+                    lost = True
+                    unreachable(error)
+                    return None
+                view = LiveView(answer) if answer else Text("its live tables are being set up")
+                return Group(Text(f"running: {driver}"), view)
+
+            yield ask
+    except UnreachableError as error:
+        unreachable(error)
+        yield lambda: None
+
+
+def print_state(opened: SweepContext, out: Console, address: str | None) -> None:
+    """What runs now with the scores so far, else the scores in the store."""
+    with asking(opened, address) as ask:
+        if view := ask():
+            out.print(view)
+            return
+    tables = snapshot(opened.plan, opened.records)
+    if tables.answer.done:
+        out.print(scores_so_far(tables, out.width))
+
+
+def follow(
+    opened: SweepContext, out: Console, address: str | None = None, every: float = 5.0
+) -> int:
+    """Show what runs, and print what lands and what fails, until nothing is left to run, or until
+    Ctrl-C, which stops nothing but the watching; returns the exit code.
+
+    Needs the store and nothing else; a driver that can be asked is asked too. Each look costs a
+    listing, and a read for what is new.
     """
     out.print(f"{opened.sweep.name}: {_counts(opened)}; Ctrl-C leaves it running", highlight=False)
+    live = Live(console=out, auto_refresh=False, transient=True)
     try:
-        while opened.missing:
-            time.sleep(every)
-            before, opened = opened, _later(opened)
-            for line in _news(before, opened):
-                out.print(line, highlight=False)
+        with asking(opened, address) as ask:
+            if out.is_terminal:
+                live.start()
+            while opened.missing + opened.to_draw:
+                if out.is_terminal:
+                    live.update(ask() or Text(), refresh=True)
+                time.sleep(every)
+                before, opened = opened, _later(opened)
+                for line in _news(before, opened):
+                    out.print(line, highlight=False)
     except KeyboardInterrupt:
         return 0
+    finally:
+        live.stop()
     if opened.failures:
         out.print(f"try them again: python -m tamt_ray.sweep {opened.words} --retry-failed")
         return 1
@@ -34,6 +112,8 @@ def follow(opened: SweepContext, out: Console, every: float = 5.0) -> int:
 
 def _later(opened: SweepContext) -> SweepContext:
     """The same a while later: what was done stays done."""
+    if opened.survey:
+        return opened.again(opened.store)
     open_units = {i: u for i, u in opened.plan.units.items() if i not in opened.records}
     found = opened.store.look(open_units)
     return replace(opened, records={**opened.records, **found.records}, failures=found.failures)

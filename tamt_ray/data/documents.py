@@ -14,7 +14,7 @@ from tamt_ray.data.derived import Tensors, derived
 from tamt_ray.data.seeds import derive
 from tamt_ray.data.table import Rows, load_rows
 from tamt_ray.data.tokenization import (
-    BATCH,
+    batched,
     cache_key,
     joined,
     special_tokens,
@@ -52,10 +52,7 @@ def load_documents(text: Text, source: str) -> Documents:
         pairs = _pairs(rows, text.column, words, text.block_size - 2 - between)
         found = _stored(islice(pairs, text.limit))
         if len(found["ends"]) == 0:
-            raise SourceError(
-                f"{text.table.source}: no document in column {text.column!r} begins with a "
-                f"paragraph of {_SHORTEST} tokens"
-            )
+            raise _no_document(text)
         return found
 
     found = derived("blocks", cache_key(rows, checkpoint, text), make)
@@ -63,6 +60,19 @@ def load_documents(text: Text, source: str) -> Documents:
         found["tokens"], found["ends"], found["first"], text.block_size, between,
         special_tokens(checkpoint),
     )  # fmt: skip
+
+
+def check_document(text: Text, rows: Rows, words: PreTrainedTokenizerBase) -> None:
+    """Raise SourceError where a text has no document; reads no further than the first one."""
+    if next(_pairs(rows, text.column, words, text.block_size), None) is None:
+        raise _no_document(text)
+
+
+def _no_document(text: Text) -> SourceError:
+    return SourceError(
+        f"{text.table.source}: no document in column {text.column!r} begins with a paragraph of "
+        f"{_SHORTEST} tokens"
+    )
 
 
 def _stored(pairs: Iterator[Pair]) -> Tensors:
@@ -86,7 +96,8 @@ def _pairs(rows: Rows, name: str, words: PreTrainedTokenizerBase, room: int) -> 
     """Yield the sequences of all documents, of at most `room` tokens without special ones."""
     equals = words.get_vocab().get("=")
     number = 0
-    for texts in _batches(_runs(_lines(texts_of(rows, name)))):
+    runs = _runs(_lines(texts_of(rows, name)))
+    for texts in batched(runs, lambda run: sum(map(len, run))):
         tokens = iter(tokenised(words, [line for run in texts for line in run]))
         for run in texts:
             document = list(islice(tokens, len(run)))
@@ -148,17 +159,3 @@ def _runs(lines: Iterator[str]) -> Iterator[list[str]]:
             run = []
     if run:
         yield run
-
-
-def _batches(runs: Iterator[list[str]]) -> Iterator[list[list[str]]]:
-    """Yield lists of about `BATCH` characters together."""
-    batch: list[list[str]] = []
-    size = 0
-    for run in runs:
-        batch.append(run)
-        size += sum(map(len, run))
-        if size >= BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

@@ -33,7 +33,7 @@ def articles(data: bytes) -> list[str]:
 
 @dataclass
 class _Page:
-    """What has been read of the page that the parser is in."""
+    """The current page, as far as it was parsed."""
 
     tag: str = ""
     parts: dict[str, list[str]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, for whoever asks; free of cost for all others."""
+"""Timers for the phases of a training step; without a profiler they cost nothing."""
 
 import time
 from collections.abc import Generator
@@ -7,19 +7,19 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 Seconds = dict[str, float]
-"""By phase, summed over all times it was passed."""
+"""Seconds by phase, summed over all its passes."""
 
 _watching: Seconds | None = None
 
 
 def phase(name: str) -> AbstractContextManager[None]:
-    """What is done within counts as `name` while someone watches; phases do not contain others."""
+    """Time the block as phase `name` while a profiler is active. Phases do not nest."""
     return nullcontext() if _watching is None else _timed(name, _watching)
 
 
 @contextmanager
 def watched() -> Generator[Seconds]:
-    """The seconds of the phases passed within, of this process; one watches at a time."""
+    """Yield the seconds per phase of the block, in this process; one profiler at a time."""
     global _watching
     _watching = {}
     try:
@@ -33,6 +33,6 @@ def _timed(name: str, seconds: Seconds) -> Generator[None]:
     begin = time.perf_counter()
     yield
     if torch.cuda.is_available():
-        # A GPU works on behind Python's back.
+        # A GPU works asynchronously.
         torch.cuda.synchronize()
     seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin

@@ -17,6 +17,7 @@ from tamt_ray.data.cache import SourceError, local_path
 from tamt_ray.data.formats import parse
 from tamt_ray.data.hub import read_split, split_file
 from tamt_ray.data.mirror import mirror
+from tamt_ray.values.nearest import nearest
 from tamt_ray.values.source import SourceRef, parse_source
 from tamt_ray.values.table import Table
 
@@ -57,11 +58,9 @@ def name_of(table: Table) -> str:
 
 
 def column(rows: Rows, name: str) -> list[object]:
-    """The values of one column. Raises SourceError naming the columns there are."""
+    """Return the values of one column. Raises SourceError with the nearest column's name."""
     if name not in rows.table.column_names:
-        raise SourceError(
-            f"no column {name!r}; the columns are: {', '.join(rows.table.column_names)}"
-        )
+        raise SourceError(f"no column {name!r}{nearest(name, rows.table.column_names)}")
     return rows.table.column(name).to_pylist()
 
 

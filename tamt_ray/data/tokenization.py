@@ -2,7 +2,8 @@
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -12,6 +13,8 @@ from tamt_ray.data.checkpoint import Checkpoint, tokenizer
 from tamt_ray.data.table import Rows, column
 from tamt_ray.data.tokens import Special
 from tamt_ray.values.text import Text
+
+T = TypeVar("T")
 
 VERSION = "2"
 """Raised with every change of what texts become, so that no cache keeps sequences of an older
@@ -63,6 +66,23 @@ def tokenised(words: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int
 def joined(rows: list[list[int]]) -> np.ndarray:
     """Return the ids of all rows, int32."""
     return np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int32)
+
+
+def batched(
+    items: Iterable[T], size: Callable[[T], int], characters: int | None = None
+) -> Iterator[list[T]]:
+    """Yield lists of about so many characters together, `BATCH` by default."""
+    enough = characters or BATCH
+    batch: list[T] = []
+    total = 0
+    for item in items:
+        batch.append(item)
+        total += size(item)
+        if total >= enough:
+            yield batch
+            batch, total = [], 0
+    if batch:
+        yield batch
 
 
 def texts_of(rows: Rows, name: str) -> Iterator[str]:

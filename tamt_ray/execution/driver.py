@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from ray.exceptions import RayError
 
-from tamt_ray.analysis.stats.live import Snapshot
+from tamt_ray.execution.activity import LiveStatus, Monitor
 from tamt_ray.execution.actors import on_head
 from tamt_ray.execution.aggregator import Aggregation
+from tamt_ray.execution.cluster.address import live_name
 from tamt_ray.execution.cluster.autoscaler import (
     Autoscaler,
     describe_bundles,
@@ -24,29 +25,41 @@ from tamt_ray.execution.gang.gang import run_gang
 from tamt_ray.execution.gang.gangs import Gangs
 from tamt_ray.execution.interruption import BrokenOffError, gave_up
 from tamt_ray.execution.lanes import Lanes
+from tamt_ray.execution.proposer import Proposer
 from tamt_ray.execution.scheduler.actor import BoardActor
 from tamt_ray.execution.scheduler.board import Demand
 from tamt_ray.execution.scheduler.client import BoardClient
 from tamt_ray.execution.scheduler.messages import (
     BEAT,
-    Asked,
+    Diverged,
     Event,
+    Extended,
     Failed,
     Known,
     Landed,
     Lost,
+    NodesRequested,
     Rebuilt,
     Resized,
     Started,
     Stopping,
 )
-from tamt_ray.execution.scheduler.placement import GangSize, Slots, describe, fleet_slots, gang_size
+from tamt_ray.execution.scheduler.placement import (
+    GangSize,
+    Slots,
+    describe,
+    fleet_slots,
+    gang_size,
+    room_for,
+)
 from tamt_ray.execution.scheduler.retry_policy import AttemptHistory
 from tamt_ray.execution.signals import Signals, caught_signals
+from tamt_ray.execution.worker.attempt import committed
 from tamt_ray.execution.worker.lost_output import rescue
-from tamt_ray.plan.cost import prices
+from tamt_ray.plan.cost import Prices, prices, usual_prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.status import Decision, decide
+from tamt_ray.plan.tuning import DIVERGED, merged
 from tamt_ray.spec.execution import SearchLane
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Failure, Record
@@ -56,8 +69,8 @@ from tamt_ray.tracking.tracker import Tracker
 
 _LOOK = 1.0
 """Seconds between two looks at the nodes, and at the searches that wait for a gang."""
-Watch = Callable[[Event | None], None]
-"""Told every event, and None about once a second."""
+Watch = Callable[[Event | LiveStatus], None]
+"""Gets every event, and the state of the run about once a second."""
 
 
 @dataclass
@@ -74,6 +87,10 @@ class Call:
 
     address: str | None = None
     fail_fast: bool = False
+    measured: Prices | None = None
+    """Prices by what the store holds, of other sweeps too; None where it holds nothing."""
+    whole: Plan | None = None
+    """The plan of the whole sweep, if this run is about a part; the live tables show all of it."""
 
 
 def run(
@@ -84,15 +101,17 @@ def run(
     tracker: Tracker,
     call: Call,
     watch: Watch,
-) -> Snapshot:
-    """Run what is missing; `ledger` grows as records land. Returns the final tables.
+    proposer: Proposer | None = None,
+) -> None:
+    """Run what is missing, and what a `proposer` adds to the plan; `ledger` grows as records land.
 
     Raises ClusterError, InfeasibleError, LeaseLostError or BrokenOffError.
     """
     execution = sweep.execution
     decisions = decide(plan, ledger.records, ledger.failures)
     open_units = [plan.units[i] for i, d in decisions.items() if d in {Decision.RUN, Decision.WAIT}]
-    with connected(call.address) as nodes, caught_signals() as signals:
+    live = live_name(sweep.name, store.uri, store.fence.epoch if store.fence else 0)
+    with connected(call.address, live) as nodes, caught_signals() as signals:
         name = f"tamt-{uuid.uuid4().hex[:12]}"
         autoscaler = Autoscaler(nodes_to_come(execution, call.address), name)
         possible = [*nodes.resources, *autoscaler.to_come]
@@ -108,7 +127,10 @@ def run(
                 execution.retries, execution.patience
             )
         )
-        board.open(plan, ledger.records, ledger.failures, prices(plan.units, ledger.records))
+        gpus = any(node.get("GPU") for node in possible)
+        usual = call.measured or usual_prices(execution, gpus)
+        known = prices(plan.units, ledger.records, usual)
+        board.open(plan, ledger.records, ledger.failures, known, more=proposer is not None)
         lanes = Lanes()
 
         def start(gang: str, size: GangSize) -> None:
@@ -121,15 +143,28 @@ def run(
         places = _Places(execution.search, size, nodes, slots, gangs, autoscaler)
         if asked := places.look(board.demand()):
             watch(asked)
-        searches = sum(unit.config.lane == "gang" for unit in open_units)
+        searches = sum(unit.lane == "gang" for unit in open_units)
         if len(open_units) > searches:
             lanes.start(
                 lambda: run_fleet(
                     f"{name}-board", store, slots, deterministic=execution.deterministic
                 )
             )
-        aggregation = Aggregation(f"{name}-aggregator", plan, ledger.records)
-        driver = _Driver(plan, store, ledger, tracker, call, watch, board, aggregation, places)
+        aggregation = Aggregation(live, store, call.whole or plan)
+        monitor = Monitor(plan, ledger.records, ledger.failures, usual, lambda: max(1, slots.total))
+        driver = _Driver(
+            plan,
+            store,
+            ledger,
+            tracker,
+            call,
+            watch,
+            board,
+            aggregation,
+            monitor,
+            places,
+            proposer,
+        )
         try:
             driver.follow(lanes, signals, execution.grace)
         except RayError as error:
@@ -138,7 +173,6 @@ def run(
             # What ended the run may have ended Ray too; then nobody adds nodes any more.
             with contextlib.suppress(RayError, RuntimeError):
                 autoscaler.ask([])
-        return aggregation.tables()
 
 
 @dataclass
@@ -154,14 +188,19 @@ class _Places:
     waiting: bool = False
     """Whether a search is ready, in a gang or not."""
 
-    def look(self, demand: Demand) -> Asked | None:
+    @property
+    def room(self) -> int:
+        """Search workers that fit, those on nodes that can come included."""
+        return max(1, room_for(self.size, [*self.nodes.resources, *self.autoscaler.to_come]))
+
+    def look(self, demand: Demand) -> NodesRequested | None:
         """Start gangs, ask for nodes; what to tell if nothing can begin before some come."""
         self.waiting = bool(demand.paths)
         self.gangs.look(demand, self.nodes.resources)
         most = [*self.nodes.resources, *self.autoscaler.to_come]
         bundles = wanted(demand, self.lane, self.size, self.slots, most)
         if self.autoscaler.ask(bundles) and not self.slots.total and bundles:
-            return Asked(describe_bundles(bundles))
+            return NodesRequested(describe_bundles(bundles))
         return None
 
 
@@ -177,11 +216,15 @@ class _Driver:
     watch: Watch
     board: BoardClient
     aggregation: Aggregation
+    monitor: Monitor
     places: _Places
+    proposer: Proposer | None = None
     running: dict[str, Started] = field(default_factory=dict)
     """By unit."""
     pasts: dict[str, AttemptHistory] = field(default_factory=dict)
     """Of units that lost an attempt."""
+    over: bool = False
+    """Whether the proposer has nothing more to propose."""
     stopped: bool = False
     """Whether nothing new begins, after a failure."""
     deadline: float | None = None
@@ -190,7 +233,7 @@ class _Driver:
     def follow(self, lanes: Lanes, signals: Signals, grace: float) -> None:
         """Hear events until the lanes end and no search waits for a place. Raises
         BrokenOffError."""
-        cursor, looked = 0, 0.0
+        cursor, looked, proposed = 0, 0.0, 0.0
         while True:
             at_work = lanes.running()
             heard = self.board.events(cursor, wait=1.0)
@@ -206,9 +249,10 @@ class _Driver:
                     self.store.ensure_held()
             for event in events:
                 self._hear(event)
-            self.watch(None)
-            if self.aggregation.revived():
+            activity = self.monitor.look()
+            if self.aggregation.exchange(activity):
                 self.watch(Rebuilt("aggregator"))
+            self.watch(LiveStatus(self.aggregation.tables, activity))
             if signals.caught:
                 # Whoever ended the run may have ended Ray's processes with it.
                 if lanes.failed():
@@ -219,8 +263,15 @@ class _Driver:
             if time.monotonic() - looked > _LOOK:
                 self._look_around()
                 looked = time.monotonic()
-            if not at_work and not events and not self.places.waiting:
+            if self.proposer and self._proposing() and (events or looked != proposed):
+                self._propose(self.proposer)
+                proposed = looked
+            if not (at_work or events or self.places.waiting or self._proposing()):
                 return
+
+    def _proposing(self) -> bool:
+        """Whether further units may be proposed."""
+        return self.proposer is not None and not (self.over or self.stopped)
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Landed) and event.record.id in self.ledger.records:
@@ -235,13 +286,16 @@ class _Driver:
             case Failed(failure, logs):
                 self.running.pop(failure.id, None)
                 rescue(self.store, logs)
-                self._set_aside(failure)
+                diverged = self.proposer is not None and failure.error == DIVERGED
+                self._set_aside(failure, fatal=not diverged)
+                event = Diverged(failure) if diverged else event
             case Lost():
                 self.running.pop(event.unit, None)
                 self.pasts[event.unit] = event.past
                 rescue(self.store, event.logs)
             case _:
                 pass
+        self.monitor.hear(event)
         self.watch(event)
 
     def _take(self, record: Record) -> None:
@@ -249,7 +303,7 @@ class _Driver:
         self.aggregation.add(record)
         self.tracker.landed(record)
 
-    def _set_aside(self, failure: Failure) -> None:
+    def _set_aside(self, failure: Failure, *, fatal: bool) -> None:
         if failure.error == UnwritableError.__name__:
             raise BrokenOffError(1, failure.message)
         self.ledger.failures[failure.id] = failure
@@ -257,9 +311,29 @@ class _Driver:
         if failure.error != DamagedError.__name__:
             self.store.fail(failure)
         self.tracker.failed(failure)
-        if self.call.fail_fast:
+        if self.call.fail_fast and fatal:
             self.stopped = True
             self.board.stop(save=False)
+
+    def _propose(self, proposer: Proposer) -> None:
+        """Hand the units of further trials to the board, as many as there is room for."""
+        if self.deadline is not None:
+            return
+        records, failures = self.ledger.records, self.ledger.failures
+        survey = proposer.propose(records, failures, self.places.room)
+        new = [unit for unit in survey.plan.units.values() if unit.id not in self.plan.units]
+        if not new and survey.over == self.over:
+            return
+        self.over, self.plan = survey.over, merged([self.plan, survey.plan])
+        self.watch(Extended(self.plan))
+        self.tracker.extend(self.plan)
+        self.aggregation.extend(self.plan)
+        self.monitor.plan = self.plan
+        # Another sweep may have computed some of them.
+        there = [record for unit in new if (record := committed(self.store, unit))]
+        self.board.extend(self.plan, [record.id for record in there], more=not self.over)
+        for record in there:
+            self._hear(Landed(record))
 
     def _reopen(self) -> None:
         """The board was lost and stands again, empty: tell it what is true. What landed unheard is
@@ -273,8 +347,9 @@ class _Driver:
             time.sleep(_LOOK)
             return
         self.board.open(
-            self.plan, _ids(records, landed), _ids(failures), prices(self.plan.units, records),
+            self.plan, _ids(records, landed), _ids(failures), self.monitor.prices,
             pause=2 * BEAT + 1, known=Known(tuple(self.running.values()), self.pasts),
+            more=self._proposing(),
         )  # fmt: skip
         self.board.drain(self.places.nodes.draining)
         if self.deadline is not None or self.stopped:

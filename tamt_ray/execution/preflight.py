@@ -1,33 +1,50 @@
 """Everything that can be known to be wrong before compute is spent."""
 
 from collections.abc import Collection, Sequence
+from operator import itemgetter
 
 import torch
 
+from tamt_ray.data.blocks import check_fills
 from tamt_ray.data.cache import SourceError
-from tamt_ray.data.checkpoint import load_checkpoint
+from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, pad_id, tokenizer
 from tamt_ray.data.table import column, load_rows, name_of
 from tamt_ray.execution.worker.bench import UnitBench
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.file import MaskFileError
+from tamt_ray.masks.layout import Layout
 from tamt_ray.masks.matrices import UnsupportedModelError
 from tamt_ray.methods.base import Search
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.tasks.base import Task
+from tamt_ray.values.pattern import UNSTRUCTURED, PatternForm
 from tamt_ray.values.table import Table
+from tamt_ray.values.text import Text
 
 
 class PreflightError(ValueError):
-    """The sweep cannot run as it is written; the message names the place in the file."""
+    """The sweep cannot run as it is written; the message names the place in the file.
+
+    `at`: the keys that lead to it, where its line is known.
+    """
+
+    def __init__(self, message: str, *at: str | int) -> None:
+        super().__init__(message)
+        self.at = at
 
 
-def check(sweep: Sweep, searches: Collection[tuple[str, Search]] = ()) -> dict[str | Table, str]:
+def check(
+    sweep: Sweep,
+    searches: Collection[tuple[str, Search]] = (),
+    texts: Collection[tuple[str, Text]] = (),
+) -> dict[str | Table, str]:
     """Return the fingerprint of every model and file, by its source, and of every table.
 
-    Fetches and opens them all, finds the matrices, tries what `searches` read from files and every
-    task's head on its model, and looks through the rows of every task. Raises PreflightError.
+    Fetches and opens them all, finds the matrices, tries the tokenizer, what `searches` read from
+    files and every task's head on its model, looks through the rows of every task, and reads each
+    of `texts`, with the source of its model, as far as its first sequence. Raises PreflightError.
     """
     found: dict[str | Table, str] = {}
     for name, model in sweep.models.items():
@@ -35,8 +52,11 @@ def check(sweep: Sweep, searches: Collection[tuple[str, Search]] = ()) -> dict[s
             checkpoint = load_checkpoint(model.source)
             language_model = LanguageModel(checkpoint.path, prune=model.prune, pooler=model.pooler)
             encoder = Encoder(checkpoint, torch.device("cpu"))
+            _check_tokenizer(checkpoint, encoder.body.config.vocab_size)
             for task in sweep.tasks.values():
                 encoder.try_out(model, task)
+            read = [text for source, text in texts if source == model.source]
+            _check_lengths(sweep, read, encoder.longest())
         except (SourceError, UnsupportedModelError, OSError, ValueError) as error:
             raise PreflightError(f"models.{name}: {error}") from error
         found[model.source] = checkpoint.fingerprint
@@ -45,6 +65,7 @@ def check(sweep: Sweep, searches: Collection[tuple[str, Search]] = ()) -> dict[s
                 f"models.{name}: {model.source} was published without an MLM head; "
                 f"have one trained with `head: {{steps: 300}}`"
             )
+        _check_patterns(sweep, language_model)
         bench = UnitBench(model, ProcessGroup(), _nothing)
         for method, search in searches:
             if search.model == model:
@@ -56,9 +77,62 @@ def check(sweep: Sweep, searches: Collection[tuple[str, Search]] = ()) -> dict[s
     found |= _readable(
         "corpus", [sweep.corpus.train, sweep.corpus.validation], [sweep.corpus.column]
     )
+    for source, text in texts:
+        try:
+            check_fills(text, source)
+        except SourceError as error:
+            raise PreflightError(f"corpus: {error}") from error
     for name, task in sweep.tasks.items():
         found |= _readable(f"tasks.{name}", [task.train, *task.validation], task.columns, task)
     return found
+
+
+def _check_tokenizer(checkpoint: Checkpoint, rows: int) -> None:
+    """`rows`: tokens that the embedding has. Raises SourceError and ValueError."""
+    words = tokenizer(checkpoint)
+    pad_id(words)
+    vocabulary = words.get_vocab()
+    token, last = max(vocabulary.items(), key=itemgetter(1), default=("", -1))
+    if last < 0:
+        raise ValueError("the tokenizer has no token; is its vocabulary empty?")
+    if last >= rows:
+        raise ValueError(
+            f"the tokenizer gives {token!r} the id {last}, the embedding has {rows} rows; take the "
+            "tokenizer that was published with the model"
+        )
+
+
+def _check_lengths(sweep: Sweep, texts: Collection[Text], longest: int | None) -> None:
+    """`longest`: tokens that the model reads. Raises ValueError."""
+    if longest is None:
+        return
+    if any(text.block_size > longest for text in texts):
+        raise ValueError(
+            f"it reads {longest} tokens at most; set `corpus.block_size: {longest}` or less"
+        )
+    for name, task in sweep.tasks.items():
+        if task.max_length > longest:
+            raise ValueError(
+                f"it reads {longest} tokens at most; set `tasks.{name}.max_length: {longest}` or "
+                "less"
+            )
+
+
+def _check_patterns(sweep: Sweep, model: LanguageModel) -> None:
+    """Raise PreflightError for a pattern that does not divide the matrices of a model."""
+    shapes = {name: tuple(weight.shape) for name, weight in model.dense.items()}
+    for part in sweep.parts or (sweep,):
+        for number, method in enumerate(part.methods):
+            if method.pattern == UNSTRUCTURED:
+                continue
+            try:
+                model.check_heads(PatternForm.read(method.pattern).heads)
+                for sparsity in part.sparsities:
+                    Layout(shapes, method.pattern).check(sparsity)
+            except ValueError as error:
+                # The parts of a union stand in files of their own.
+                at = () if sweep.parts else ("methods", number, "pattern")
+                raise PreflightError(f"method {method.name!r}: {error}", *at) from error
 
 
 def _nothing(unit: str, name: str) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, get_args
 
-Purpose = Literal["ray", "fleet", "gang", "tune"]
+Purpose = Literal["ray", "fleet", "gang"]
 LOGS = "tamt-log-"
 """Prefix of the files that hold a worker's output."""
 _ATTEMPTS = 50

@@ -5,7 +5,7 @@ import torch
 
 from tamt_ray.data.seeds import derive
 from tamt_ray.data.transfer import send
-from tamt_ray.tasks.features.examples import Batch, Indices, Sequences
+from tamt_ray.tasks.features.examples import Batch, Indices, PackedSequences
 
 _WINDOW, _WINDOWS = 50, 4
 """At most so many batches are sorted by length together, and at most one in so many of an epoch:
@@ -29,7 +29,7 @@ def evaluation_batches(lengths: Indices, size: int) -> list[Indices]:
     return _cut(np.argsort(-lengths, kind="stable"), size)
 
 
-def collate(sequences: Sequences, indices: Indices, device: torch.device) -> Batch:
+def collate(sequences: PackedSequences, indices: Indices, device: torch.device) -> Batch:
     """The sequences padded to the longest of them, on the device."""
     lengths = sequences.lengths[indices]
     columns = np.arange(lengths.max())

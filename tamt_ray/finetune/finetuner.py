@@ -13,7 +13,7 @@ from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.derived import derived
 from tamt_ray.data.history import History
 from tamt_ray.data.table import load_rows, name_of
-from tamt_ray.finetune.loop import Progress, train
+from tamt_ray.finetune.loop import fine_tune
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.finetune.recent import Recent
 from tamt_ray.finetune.vocabulary import tokens_of
@@ -21,7 +21,8 @@ from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import Examples
 from tamt_ray.tasks.predictions import to_parquet
-from tamt_ray.tasks.scores import baselines, summary
+from tamt_ray.tasks.scores import baselines, scores_of
+from tamt_ray.values.base import OnProgress
 from tamt_ray.values.model import Model
 from tamt_ray.values.plugin import package_of
 from tamt_ray.values.table import Table
@@ -30,7 +31,7 @@ _FEATURE_BYTES = 1 << 30
 _WORTH_KEEPING = 5_000
 """Examples from which on features are kept on the disk; fewer are made within a second."""
 _VERSIONS = ("1", version("transformers"), version("tokenizers"))
-"""Of how features are made."""
+"""Version of the code and the libraries that make features; part of their cache key."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Finetuned:
     """Result of a fine-tune."""
 
     metrics: dict[str, float]
-    """The scores as `tasks.scores.summary` has them, `examples` and `pruned_nonzero`."""
+    """The scores as `tasks.scores.scores_of` has them, `examples` and `pruned_nonzero`."""
     predictions: bytes
     """The answers to the first validation set at every evaluation (`tasks.predictions`)."""
     history: History
@@ -65,7 +66,7 @@ class Finetuner:
         task: Task,
         seed: int,
         mask: Mask | None,
-        progress: Progress | None = None,
+        progress: OnProgress | None = None,
     ) -> Finetuned:
         """Fine-tune f(mask ⊙ θ0) on a task; the dense model where `mask` is None.
 
@@ -77,7 +78,7 @@ class Finetuner:
             return self._run(model, task, seed, mask, progress)
 
     def _run(
-        self, model: Model, task: Task, seed: int, mask: Mask | None, progress: Progress | None
+        self, model: Model, task: Task, seed: int, mask: Mask | None, progress: OnProgress | None
     ) -> Finetuned:
         encoder, words = self._encoder(model.source)
         data = self._examples(encoder, words, task, task.train, task.max_train, seed)
@@ -94,7 +95,7 @@ class Finetuner:
         matrices, mask = ({}, None) if mask is None else encoder.masked(mask)
         handles = [] if mask is None else apply_mask(matrices, mask)
         try:
-            evaluations = train(
+            evaluations = fine_tune(
                 network, data, validation, task, seed, self._device, history, progress
             )
         finally:
@@ -107,7 +108,7 @@ class Finetuner:
         named = zip((task.train, *task.validation), (data, *validation), strict=True)
         return Finetuned(
             metrics={
-                **summary(evaluations, task.measured),
+                **scores_of(evaluations, task.measured),
                 **constants,
                 "examples": data.count,
                 "pruned_nonzero": moved,

@@ -1,7 +1,7 @@
 """The training loop."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,10 +18,8 @@ from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import Examples
 from tamt_ray.tasks.metrics.base import Predictions
 from tamt_ray.tasks.scores import Evaluation
+from tamt_ray.values.base import OnProgress
 from tamt_ray.values.training import Precision
-
-Progress = Callable[[int, int], None]
-"""Called with the steps done and the steps in all, every few steps."""
 
 _LOG_EVERY = 10
 """Steps between two looks at the loss; on a GPU each look waits for the device."""
@@ -29,7 +27,7 @@ _EVALUATION_FACTOR = 4
 """Without gradients this many times a training batch fits."""
 
 
-def train(
+def fine_tune(
     network: Network,
     data: Examples,
     validation: Sequence[Examples],
@@ -37,7 +35,7 @@ def train(
     seed: int,
     device: torch.device,
     history: History,
-    progress: Progress | None,
+    progress: OnProgress | None,
 ) -> list[Evaluation]:
     """Train in place; the evaluations in order, the last one after the last step.
 

@@ -147,8 +147,8 @@ class Encoder:
     def masked(self, mask: Mask) -> tuple[dict[str, nn.Parameter], Mask]:
         """The weights of the latest network that a mask covers, by name, and the mask on them.
 
-        A mask covers all that can be pruned, or some; of it stays what is on the words that the
-        network has. Where the pooler is masked but the network does not use it, that part has no
+        A mask covers all prunable matrices, or some. Of the word embedding's mask, the rows of the
+        network's own words are returned. A mask on a pooler that the network does not use has no
         effect. Raises ValueError for the mask of another model.
         """
         matrices = prunable_matrices(self.body)
@@ -166,7 +166,7 @@ class Encoder:
         return {name: matrices[name] for name in mask}, here
 
     def save(self, folder: Path) -> None:
-        """Write the body as it stands, without what is not pre-trained, for `from_pretrained`."""
+        """Write the current body, without parts that are not pre-trained, for `from_pretrained`."""
         kept = {name: w for name, w in self.body.state_dict().items() if name not in self._new}
         self.body.save_pretrained(folder, state_dict=kept)
 

@@ -7,14 +7,14 @@ from tamt_ray.tasks.features.examples import Examples
 
 
 class Recent:
-    """Keeps what was used last, up to a number of bytes; the newest is kept whatever its size."""
+    """An LRU cache limited in bytes; the newest entry stays, whatever its size."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._kept: OrderedDict[Hashable, Examples] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[], Examples]) -> Examples:
-        """What is kept under `key`, else what `make` returns."""
+        """Return the entry of `key`, computed by `make` if it is not there."""
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]

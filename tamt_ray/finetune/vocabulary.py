@@ -1,7 +1,7 @@
 """A word embedding with rows only for the tokens that some data hold.
 
 Half of a small encoder's weights and a fifth of BERT-base's are rows of words. One that no batch
-reads has no gradient, so Adam never moves it; weight decay would, but nobody would see it.
+reads has no gradient, so Adam never moves it; weight decay would, without any effect.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from tamt_ray.masks.mask import Mask
-from tamt_ray.tasks.features.examples import Indices, Sequences
+from tamt_ray.tasks.features.examples import Indices, PackedSequences
 
 
-def tokens_of(data: Iterable[Sequences]) -> Indices:
+def tokens_of(data: Iterable[PackedSequences]) -> Indices:
     """The tokens that batches of these data hold, padding included, in ascending order."""
     data = list(data)
     held = np.zeros(1 + max(max(s.pad_id, int(s.ids.max())) for s in data), dtype=bool)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tamt_ray.masks.bits import Bits
 from tamt_ray.masks.mask import Mask
+from tamt_ray.values.pattern import UNSTRUCTURED
 
 FORMAT = "tamt-mask-1"
 
@@ -24,8 +25,10 @@ def mask_to_bytes(mask: Mask, origin: Mapping[str, str] | None = None) -> bytes:
     packed = {name: np.packbits(mask[name].numpy().reshape(-1)).tobytes() for name in sorted(mask)}
     shapes = {name: list(matrix.shape) for name, matrix in mask.items()}
     metadata = {**(origin or {}), "format": FORMAT, "shapes": json.dumps(shapes, sort_keys=True)}
+    if mask.pattern != UNSTRUCTURED:
+        metadata["pattern"] = mask.pattern
     # The library writes metadata in random order. Equal masks have to be equal files: two workers
-    # may commit the same unit, and one's record must vouch for the other's file.
+    # may commit the same unit, and the record of one must match the file of the other.
     header: dict[str, object] = {"__metadata__": metadata}
     end = 0
     for name, bits in packed.items():
@@ -37,18 +40,23 @@ def mask_to_bytes(mask: Mask, origin: Mapping[str, str] | None = None) -> bytes:
 
 
 def mask_from_bytes(data: bytes) -> Mask:
-    """The mask in a file. Raises MaskFileError."""
-    packed, shapes = _parts(data)
-    return Mask({name: _unpacked(packed[name], shapes[name]) for name in shapes})
+    """Return the mask in a file. Raises MaskFileError, also where it breaks its own pattern."""
+    packed, shapes, pattern = _parts(data)
+    matrices = {name: _unpacked(packed[name], shapes[name]) for name in shapes}
+    try:
+        return Mask(matrices, pattern)
+    except ValueError as error:
+        raise MaskFileError(str(error)) from error
 
 
 def bits_from_bytes(data: bytes) -> Bits:
     """The mask in a file, still packed. Raises MaskFileError."""
-    return Bits.of(*_parts(data))
+    packed, shapes, _ = _parts(data)
+    return Bits.of(packed, shapes)
 
 
-def _parts(data: bytes) -> tuple[dict[str, bytes], dict[str, tuple[int, int]]]:
-    """The packed bits and the shape of each matrix."""
+def _parts(data: bytes) -> tuple[dict[str, bytes], dict[str, tuple[int, int]], str]:
+    """Return the packed bits and the shape of each matrix, and the pattern."""
     try:
         packed = {name: tensor["data"] for name, tensor in deserialize(data)}
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -71,7 +79,7 @@ def _parts(data: bytes) -> tuple[dict[str, bytes], dict[str, tuple[int, int]]]:
         SafetensorError, AttributeError, KeyError, TypeError, ValueError, RecursionError
     ) as error:  # fmt: skip
         raise MaskFileError(f"not a mask file: {error}") from error
-    return packed, shapes
+    return packed, shapes, metadata.get("pattern", UNSTRUCTURED)
 
 
 def _shape(sides: list[int]) -> tuple[int, int]:

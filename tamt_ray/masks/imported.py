@@ -10,29 +10,37 @@ from torch import Tensor
 
 from tamt_ray.masks.file import FORMAT, MaskFileError, mask_from_bytes
 from tamt_ray.masks.mask import Mask
+from tamt_ray.values.pattern import UNSTRUCTURED
 
 _SLACK = 0.005
-"""By how much the sparsity of a file may miss the one it is compared at."""
+"""Largest difference between the sparsity of a file and that of its cell."""
 _SUFFIX = "_mask"
 
 
-def imported_mask(data: bytes, weights: Mapping[str, Tensor], sparsity: float, name: str) -> Mask:
+def imported_mask(
+    data: bytes,
+    weights: Mapping[str, Tensor],
+    sparsity: float,
+    name: str,
+    pattern: str = UNSTRUCTURED,
+) -> Mask:
     """Return the mask in a file, which covers just `weights` and prunes `sparsity` of them ± .005.
 
     Either one bit per weight, as `mask_to_bytes` writes it, or safetensors of flags, 0 or 1 of any
     type, under the names of the weights, behind any prefix such as `bert.`. Where names end in
     `_mask`, as `torch.nn.utils.prune` has them, all other tensors are left out. How the zeros are
-    shared out among the matrices is free. Raises MaskFileError, which names the file by `name`.
+    shared out among the matrices is free, but for the `pattern`. Raises MaskFileError, which names
+    the file by `name`.
     """
     try:
-        return _laid_on(data, weights, sparsity)
+        return _laid_on(data, weights, sparsity, pattern)
     except MaskFileError as error:
         raise MaskFileError(f"{name}: {error}") from error
 
 
-def _laid_on(data: bytes, weights: Mapping[str, Tensor], sparsity: float) -> Mask:
+def _laid_on(data: bytes, weights: Mapping[str, Tensor], sparsity: float, pattern: str) -> Mask:
     try:
-        mask = mask_from_bytes(data) if _is_ours(data) else Mask(_flags(data, weights))
+        mask = Mask(mask_from_bytes(data) if _is_ours(data) else _flags(data, weights))
     except MaskFileError:
         raise
     except ValueError as error:
@@ -43,6 +51,7 @@ def _laid_on(data: bytes, weights: Mapping[str, Tensor], sparsity: float) -> Mas
         )
     try:
         mask.check_covers(weights)
+        mask = Mask(mask, pattern)
     except ValueError as error:
         raise MaskFileError(str(error)) from error
     if abs(mask.sparsity - sparsity) > _SLACK:

@@ -1,6 +1,6 @@
 """The mask of one subnetwork."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Self
 
@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from tamt_ray.masks.select import keep_largest, zeros_at
-
-CountZeros = Callable[[float, int], int]
-"""Gives the number of zeros of a matrix at a sparsity."""
+from tamt_ray.masks.layout import Layout
+from tamt_ray.masks.select import CountZeros, zeros_at
+from tamt_ray.values.pattern import UNSTRUCTURED, Per
 
 
 class Mask(Mapping[str, Tensor]):
@@ -21,8 +20,9 @@ class Mask(Mapping[str, Tensor]):
     Every matrix is a bool tensor [out, in] on the CPU.
     """
 
-    def __init__(self, matrices: Mapping[str, Tensor]) -> None:
-        """Raises ValueError for anything that is not a set of boolean matrices."""
+    def __init__(self, matrices: Mapping[str, Tensor], pattern: str = UNSTRUCTURED) -> None:
+        """Raises ValueError for anything that is not a set of boolean matrices with that pattern
+        (`values.pattern`)."""
         if not matrices:
             raise ValueError("a mask covers at least one matrix")
         for name, matrix in matrices.items():
@@ -31,27 +31,39 @@ class Mask(Mapping[str, Tensor]):
                     f"{name}: a mask is a bool matrix, not {matrix.dtype} {matrix.shape}"
                 )
         self._matrices = MappingProxyType({name: m.cpu() for name, m in matrices.items()})
+        self.pattern = pattern
+        if pattern != UNSTRUCTURED:
+            _layout(self, pattern).check_mask(self)
 
     @classmethod
     def by_magnitude(
-        cls, weights: Mapping[str, Tensor], sparsity: float, zeros: CountZeros = zeros_at
+        cls,
+        weights: Mapping[str, Tensor],
+        sparsity: float,
+        zeros: CountZeros = zeros_at,
+        *,
+        pattern: str = UNSTRUCTURED,
     ) -> Self:
         """Keeps the largest |w| of each matrix: OMP where `weights` is θ0."""
-        return cls.by_score(
-            {name: weight.detach().abs() for name, weight in weights.items()}, sparsity, zeros
-        )
+        sizes = {name: weight.detach().abs() for name, weight in weights.items()}
+        return cls.by_score(sizes, sparsity, zeros, pattern=pattern)
 
     @classmethod
     def by_score(
-        cls, scores: Mapping[str, Tensor], sparsity: float, zeros: CountZeros = zeros_at
+        cls,
+        scores: Mapping[str, Tensor],
+        sparsity: float,
+        zeros: CountZeros = zeros_at,
+        *,
+        pattern: str = UNSTRUCTURED,
+        per: Per = "matrix",
     ) -> Self:
-        """Keeps the largest scores of each matrix, exactly `sparsity` of it zero."""
-        return cls(
-            {
-                name: keep_largest(score, zeros(sparsity, score.numel()))
-                for name, score in scores.items()
-            }
-        )
+        """Keeps the largest scores of each matrix, exactly `sparsity` of it zero.
+
+        Under a pattern the units with the largest mean scores are kept, in each of its groups; with
+        `per` the scores of a row, or of all matrices, are ranked together.
+        """
+        return cls(_layout(scores, pattern, per).select(scores, sparsity, zeros), pattern)
 
     @classmethod
     def at_random(
@@ -60,16 +72,19 @@ class Mask(Mapping[str, Tensor]):
         sparsity: float,
         seed: int,
         zeros: CountZeros = zeros_at,
+        *,
+        pattern: str = UNSTRUCTURED,
     ) -> Self:
-        """Keeps a uniform random subset of each matrix."""
+        """Keeps a uniform random subset of the units of each matrix."""
         generator = torch.Generator().manual_seed(seed)
-        matrices: dict[str, Tensor] = {}
-        for name, weight in weights.items():
-            keep = torch.ones(weight.numel(), dtype=torch.bool)
-            order = torch.randperm(weight.numel(), generator=generator)
-            keep[order[: zeros(sparsity, weight.numel())]] = False
-            matrices[name] = keep.view(weight.shape)
-        return cls(matrices)
+        layout = _layout(weights, pattern)
+        drawn: dict[str, Tensor] = {}
+        for name, units in layout.pool(weights).items():
+            order = torch.randperm(units.numel(), generator=generator)
+            drawn[name] = torch.empty(units.numel(), dtype=torch.float64)
+            drawn[name][order] = torch.arange(units.numel(), dtype=torch.float64)
+            drawn[name] = drawn[name].view(units.shape)
+        return cls(layout.select_units(drawn, sparsity, zeros), pattern)
 
     def __getitem__(self, name: str) -> Tensor:
         return self._matrices[name]
@@ -102,6 +117,10 @@ class Mask(Mapping[str, Tensor]):
         if ours != theirs:
             differing = sorted(ours.items() ^ theirs.items())
             raise ValueError(f"the mask is another model's: {differing[0][0]} {differing[0][1]}")
+
+
+def _layout(matrices: Mapping[str, Tensor], pattern: str, per: Per = "matrix") -> Layout:
+    return Layout({name: tuple(matrix.shape) for name, matrix in matrices.items()}, pattern, per)
 
 
 @torch.no_grad()

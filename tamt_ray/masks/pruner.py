@@ -39,8 +39,15 @@ class Pruner:
 
     def prune(self) -> None:
         """Write W ⊙ M; the `zeros` smallest values are pruned, of equal ones the first."""
-        for name, zeros in self.matrices.zeros.items():
-            self._write(name, keep_by_sorting(self.matrices.ranked(name), zeros))
+        for name, keep in self.keep().items():
+            self._write(name, keep)
+
+    def keep(self) -> dict[str, Tensor]:
+        """Return M, as `prune` writes it."""
+        return {
+            name: keep_by_sorting(self.matrices.ranked(name), zeros)
+            for name, zeros in self.matrices.zeros.items()
+        }
 
     def prune_at(self, thresholds: Mapping[str, Tensor], *, at_least: bool) -> None:
         """Write W ⊙ M; values above their φ are kept, with `at_least` those equal to it too."""
@@ -68,6 +75,10 @@ class BracketPruner(Pruner):
     def __init__(self, matrices: Matrices) -> None:
         super().__init__(matrices)
         self._selections = {name: ThresholdFinder(zeros) for name, zeros in matrices.zeros.items()}
+
+    def keep(self) -> dict[str, Tensor]:
+        found = {name: self.matrices.ranked(name) for name in self._selections}
+        return {name: self._selections[name].cut(v).keep(v) for name, v in found.items()}
 
     def prune(self) -> None:
         for name, selection in self._selections.items():

@@ -7,11 +7,18 @@ without Triton by a sort (`pruner.py`).
 
 import importlib.util
 import math
+from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from tamt_ray.masks.bracket import ThresholdFinder
 from tamt_ray.masks.pruner import BracketPruner, Matrices, Pruner, keep_by_sorting
+
+CountZeros = Callable[[float, int], int]
+"""Gives the number of zeros among so many at a sparsity."""
+_FEW = 16
+"""Values of a row that are compared each with each other instead of sorted."""
 
 
 def zeros_at(sparsity: float, weights: int) -> int:
@@ -36,6 +43,28 @@ def keep_largest(values: Tensor, zeros: int) -> Tensor:
     if values.device.type == "cpu":
         return ThresholdFinder(zeros).cut(values).keep(values)
     return keep_by_sorting(values, zeros)
+
+
+def keep_largest_of_rows(values: Tensor, zeros: int) -> Tensor:
+    """Return True where a value of [rows, n] is kept; `zeros` of each row are not.
+
+    Of equal values the first are pruned, as in `keep_largest`.
+    """
+    rows, count = values.shape
+    if rows == 1:
+        return keep_largest(values, zeros)
+    if count > _FEW:
+        order = values.sort(dim=1, stable=True).indices
+        return torch.ones_like(values, dtype=torch.bool).scatter_(1, order[:, :zeros], False)
+    # Several times faster than to sort millions of short rows.
+    columns = values.t().contiguous()
+    places = torch.zeros_like(columns, dtype=torch.int8)
+    for later in range(count):
+        for earlier in range(later):
+            below = columns[earlier] <= columns[later]
+            places[later] += below
+            places[earlier] += ~below
+    return (places >= zeros).t()
 
 
 def make_pruner(matrices: Matrices) -> Pruner:

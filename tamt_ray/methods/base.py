@@ -16,6 +16,7 @@ from tamt_ray.values.config import Config, Lane
 from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.identity import identity
 from tamt_ray.values.model import Model
+from tamt_ray.values.pattern import UNSTRUCTURED, Pattern
 from tamt_ray.values.recipe import Defaults, Recipe
 from tamt_ray.values.text import Text
 from tamt_ray.values.training import Training
@@ -71,6 +72,7 @@ class Search(Config, ABC):
     result of a shorter one that is alike in all else, so that one goes on from the other."""
     kind: Literal["search"] = "search"
     sparsity: Fraction
+    pattern: Pattern = UNSTRUCTURED
 
     @property
     def label(self) -> str:
@@ -149,6 +151,10 @@ class Method(Frozen, ABC):
     """Label in tables, figures and unit paths, unique in the sweep; the method's own by default."""
     recipe: Recipe = "paper"
     """Recipe whose defaults fill in missing settings; the sweep's `recipe` by default."""
+    pattern: Pattern = UNSTRUCTURED
+    """Which weights are kept or pruned together: `unstructured`; `2:4`, two of four consecutive
+    weights of a row are kept; blocks such as `4x1` or `32x32`, rows x columns; `heads:12`, whole
+    attention heads, 12 per layer, and whole neurons of the feed-forward layers."""
 
     @classmethod
     def __get_pydantic_json_schema__(

@@ -15,6 +15,7 @@ from tamt_ray.objectives.base import Objective
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.values.base import Count, Fraction
 from tamt_ray.values.identity import identity
+from tamt_ray.values.pattern import PatternForm, at
 from tamt_ray.values.recipe import Defaults, Recipe
 
 _WEIGHTS = "weights.safetensors"
@@ -61,7 +62,7 @@ class ImpSearch(TrainedSearch):
         below = (
             bench.mask(self.level_below)
             if self.level_below
-            else Mask.by_magnitude(model.dense, self.start)
+            else Mask.by_magnitude(model.dense, self.start, pattern=at(self.pattern, self.start))
         )
         weights = None
         if self.level_below and not self.rewind:
@@ -69,7 +70,7 @@ class ImpSearch(TrainedSearch):
         subnetwork = Subnetwork(model, below, weights)
         first = self.iterations - self.steps
         history = bench.train(self, model, (Mlm(),), subnetwork, first=first)
-        mask = prune_trained(model, below, self.sparsity)
+        mask = prune_trained(model, below, self.sparsity, self.pattern)
         artifacts = {} if self.rewind else {_WEIGHTS: save(subnetwork.weights())}
         return Found(mask, history, artifacts)
 
@@ -118,6 +119,13 @@ class Imp(TrainedMethod):
                     f"choose a step that divides it",
                     "step",
                 )
+        form = PatternForm.read(self.pattern)
+        if form.of and abs(self.step * form.of[1] - round(self.step * form.of[1])) > 1e-6:
+            raise fault(
+                f"a level of {self.step} prunes no whole number of {form.of[1]} weights; pattern "
+                f"{self.pattern} needs `step: {1 / form.of[1]:.4g}` or a multiple",
+                "step",
+            )
 
     def searches(self, grid: Grid) -> Iterator[Asked]:
         """Yield the levels up to each sparsity."""
@@ -125,7 +133,8 @@ class Imp(TrainedMethod):
         for sparsity in grid.sparsities:
             if levels(sparsity, self.step) <= 1:
                 # The first level is OMP: nothing is trained, so all seeds share the one mask.
-                yield Asked(OmpSearch(model=grid.model, sparsity=sparsity))
+                search = OmpSearch(model=grid.model, sparsity=sparsity, pattern=self.pattern)
+                yield Asked(search)
                 continue
             for seed, steps in product(grid.mask_seeds, (self.steps, *others)):
                 yield from self._chain(grid, sparsity, seed, steps)
@@ -139,8 +148,9 @@ class Imp(TrainedMethod):
         for _, level in pairwise(reached):
             search = ImpSearch(
                 model=grid.model, text=text, training=self.training(grid), optimizer=optimizer,
-                sparsity=level, seed=seed, steps=steps, start=reached[0], rewind=self.rewind,
-                level_below=below, head=grid.head, workers=grid.workers,
+                sparsity=level, pattern=at(self.pattern, level), seed=seed, steps=steps,
+                start=reached[0], rewind=self.rewind, level_below=below, head=grid.head,
+                workers=grid.workers,
             )  # fmt: skip
             checkpoint = None if steps == self.steps else search.iterations
             yield Asked(search, seed, checkpoint, compared=level == reached[-1])

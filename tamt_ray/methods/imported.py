@@ -43,8 +43,9 @@ class ImportedSearch(Search):
         """Read the mask and lay it on the model. Raises SourceError or MaskFileError."""
         from tamt_ray.masks.imported import imported_mask
 
-        mask = imported_mask(bench.file(self.file), bench.model().dense, self.sparsity, self.file)
-        return Found(mask)
+        dense = bench.model().dense
+        data = bench.file(self.file)
+        return Found(imported_mask(data, dense, self.sparsity, self.file, self.pattern))
 
 
 class Imported(Method):
@@ -83,7 +84,9 @@ class Imported(Method):
         for sparsity, seed in product(grid.sparsities, seeds):
             places = {"model": grid.name, "sparsity": f"{sparsity:.10g}", "seed": str(seed)}
             file = re.sub(r"{(.*?)}", lambda place, known=places: known[place[1]], self.masks)
-            search = ImportedSearch(model=grid.model, sparsity=sparsity, file=file)
+            search = ImportedSearch(
+                model=grid.model, sparsity=sparsity, pattern=self.pattern, file=file
+            )
             yield Asked(search, mask_seed=seed if by_seed else None)
 
     def settings(self) -> tuple[str, str]:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from tamt_ray.methods.base import Asked, Bench, Found, Grid, Look, Method, Search
+from tamt_ray.methods.base import Asked, Bench, Grid, Look, Search
+from tamt_ray.methods.one_shot import OneShotMethod, OneShotSearch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-class OmpSearch(Search):
+class OmpSearch(OneShotSearch):
     """The largest |w| of each matrix."""
 
     method: Literal["omp"] = "omp"
 
-    def find(self, bench: Bench) -> Found:
-        """Keep the largest |w|."""
-        from tamt_ray.masks.mask import Mask
-
-        return Found(Mask.by_magnitude(bench.model().dense, self.sparsity))
+    def scores(self, bench: Bench) -> Mapping[str, Tensor]:
+        """Return |w|."""
+        return {name: weight.abs() for name, weight in bench.model().dense.items()}
 
 
-class Omp(Method):
+class Omp(OneShotMethod):
     """One-shot magnitude pruning of θ0; deterministic, so it has no seed."""
 
     looks: ClassVar[Mapping[str, Look]] = {"omp": ("#e69f00", "square")}
@@ -29,10 +31,13 @@ class Omp(Method):
     """Which method this is."""
 
     @property
-    def paper_role(self) -> str:
-        return "omp"
+    def paper_role(self) -> str | None:
+        return "omp" if self.per == "matrix" else None
 
     def searches(self, grid: Grid) -> Iterator[Asked]:
         """Yield one search per sparsity."""
         for sparsity in grid.sparsities:
-            yield Asked(OmpSearch(model=grid.model, sparsity=sparsity))
+            search = OmpSearch(
+                model=grid.model, sparsity=sparsity, pattern=self.pattern, per=self.per
+            )
+            yield Asked(search)

@@ -19,7 +19,9 @@ class RandomSearch(Search):
         """Draw the subset."""
         from tamt_ray.masks.mask import Mask
 
-        return Found(Mask.at_random(bench.model().dense, self.sparsity, self.seed))
+        return Found(
+            Mask.at_random(bench.model().dense, self.sparsity, self.seed, pattern=self.pattern)
+        )
 
 
 class Random(Method):
@@ -37,5 +39,7 @@ class Random(Method):
     def searches(self, grid: Grid) -> Iterator[Asked]:
         """Yield one search per sparsity and seed."""
         for sparsity, seed in product(grid.sparsities, grid.mask_seeds):
-            search = RandomSearch(model=grid.model, sparsity=sparsity, seed=seed)
+            search = RandomSearch(
+                model=grid.model, sparsity=sparsity, pattern=self.pattern, seed=seed
+            )
             yield Asked(search, mask_seed=seed)

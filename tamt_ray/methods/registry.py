@@ -1,12 +1,15 @@
 """The methods that a sweep file may name."""
 
+import re
 from collections.abc import Mapping
+from typing import get_args
 
 import yaml
 
 from tamt_ray.methods.base import Method, Search
 from tamt_ray.values.base import fault
-from tamt_ray.values.plugin import Registry, tag
+from tamt_ray.values.pattern import UNSTRUCTURED
+from tamt_ray.values.plugin import Registry, literal_values
 from tamt_ray.values.recipe import Recipe
 
 
@@ -15,10 +18,11 @@ def _names(kind: type[Method]) -> tuple[str, ...]:
     unit = getattr(kind, "unit", None)
     if not isinstance(unit, type) or not issubclass(unit, Search):
         raise ValueError(f"{kind.__name__} needs `unit: ClassVar[type[Search]]`")
-    tag(unit, "method")
-    return *tag(kind, "method"), *kind.aliases
+    literal_values(unit, "method")
+    return *literal_values(kind, "method"), *kind.aliases
 
 
+_RECIPES: tuple[Recipe, ...] = get_args(Recipe)
 METHODS: Registry[Method] = Registry("tamt_ray.methods", "tamt_ray.methods", Method, _names)
 
 
@@ -35,11 +39,15 @@ def method_entry(entry: object, recipe: object, number: int = 0) -> object:
         return entry
     word = entry["method"]
     kind = METHODS.classes.get(word)
-    named: dict[str, object] = {"name": word, "recipe": recipe, **entry}
+    named: dict[str, object] = {
+        "name": _label(word, entry.get("pattern")),
+        "recipe": recipe,
+        **entry,
+    }
     if kind is None:
         return named
     alias = kind.aliases.get(word, {})
-    own = tag(kind, "method")[0]
+    own = literal_values(kind, "method")[0]
     for key in alias.keys() & named.keys():
         told = yaml.safe_dump(dict(alias), default_flow_style=True).strip().strip("{}")
         raise fault(f"`{word}` stands for {told}; write `method: {own}` to choose another one",
@@ -48,8 +56,15 @@ def method_entry(entry: object, recipe: object, number: int = 0) -> object:
     return {**alias, **_defaults(kind, {**alias, **named}), **named}
 
 
+def _label(word: str, pattern: object) -> str:
+    """Return the default name of a method: `omp_2of4` for `omp` with the pattern 2:4."""
+    if not isinstance(pattern, str) or pattern == UNSTRUCTURED:
+        return word
+    return f"{word}_{re.sub(':', 'of' if pattern[:1].isdigit() else '', pattern)}"
+
+
 def _defaults(kind: type[Method], entry: Mapping[str, object]) -> Mapping[str, object]:
-    recipe: Recipe | None = {"paper": "paper", "released_code": "released_code"}.get(  # pyright: ignore
-        str(entry["recipe"])
-    )
-    return kind.defaults(recipe, entry) if recipe else {}
+    for recipe in _RECIPES:
+        if recipe == entry["recipe"]:
+            return kind.defaults(recipe, entry)
+    return {}

@@ -13,6 +13,7 @@ from tamt_ray.methods.trained import TrainedMethod, TrainedSearch
 from tamt_ray.objectives.base import Objective, corruption_for, needs_head, passes
 from tamt_ray.objectives.registry import OBJECTIVES
 from tamt_ray.values.base import Count, Frozen
+from tamt_ray.values.pattern import UNSTRUCTURED
 from tamt_ray.values.recipe import Defaults, Recipe
 from tamt_ray.values.scoring import Scoring
 from tamt_ray.values.text import Corruption, TextForm
@@ -38,6 +39,8 @@ PAPER_STEPS: dict[float, int] = {
     0.2: 3000, 0.3: 6000, 0.4: 8000, 0.5: 11000, 0.6: 14000, 0.7: 17000, 0.8: 20000, 0.9: 22000,
 }  # fmt: skip
 """Steps by sparsity, as the paper has them. The released KD saves a step before each thousand."""
+SHORT_HEAD_LR = 1e-3
+"""Rate of the MLM head where scores start graded."""
 RELEASED_KD_DECAY = 42_700
 """Two epochs of the documents of WikiText-103, 16 a step."""
 
@@ -76,7 +79,12 @@ class TamtSearch(TrainedSearch):
 
         model = bench.model(self.head)
         weights = MaskedWeights(
-            model, self.sparsity, self.scoring, self.seed, head=needs_head(self.objective)
+            model,
+            self.sparsity,
+            self.scoring,
+            self.seed,
+            self.pattern,
+            head=needs_head(self.objective),
         )
         history = bench.train(self, model, self.objective, weights)
         return Found(weights.mask(), history)
@@ -118,6 +126,9 @@ class Tamt(TrainedMethod, Scoring):
         if recipe == "paper":
             # Only the released code tells a rate for distillation.
             return {"lr": 2e-5} if alone else {}
+        if recipe == "short":
+            # One weight in a hundred per step; the head's rate is no share of anything.
+            return {"init": "graded", "lr": 0.01, **({} if alone else {"head_lr": SHORT_HEAD_LR})}
         if not alone:
             return {"comparison": "above", "rerank_every": 1000, "early_eps": True}
         return {
@@ -154,7 +165,8 @@ class Tamt(TrainedMethod, Scoring):
 
     @property
     def paper_role(self) -> str | None:
-        return self.word if self.init == "omp" and self.word in self.aliases else None
+        starts = "graded" if self.recipe == "short" else "omp"
+        return self.word if self.init == starts and self.word in self.aliases else None
 
     @property
     def start(self) -> str:
@@ -165,12 +177,21 @@ class Tamt(TrainedMethod, Scoring):
         return self.objective
 
     def check(self, grid: Grid) -> None:
-        """Refuse a sparsity without steps, a term given twice, and nothing to predict."""
+        """Refuse a sparsity without steps, a term given twice, nothing to predict, and a rate of
+        what does not train."""
         names = [term.name for term in self.objective]
         if len(set(names)) < len(names):
             raise fault("a loss term is given twice; give it once with a `weight`", "objective")
         if self.corruption == "none" and needs_head(self.objective):
             raise fault("a loss term predicts tokens, and clean text has none", "corruption")
+        if self.pattern != UNSTRUCTURED and (self.comparison, self.rerank_every) != ("at_least", 1):
+            raise fault(
+                f"pattern {self.pattern} has no threshold to keep between two choices; set "
+                "`comparison: at_least` and `rerank_every: 1`",
+                "pattern",
+            )
+        if self.head_lr and not needs_head(self.objective):
+            raise fault("no loss term predicts tokens, so no MLM head trains", "head_lr")
         for sparsity in grid.sparsities:
             if self._steps(sparsity) is None:
                 raise fault(
@@ -191,8 +212,8 @@ class Tamt(TrainedMethod, Scoring):
             for steps in (last, *(step for step in self.checkpoints if step != last)):
                 search = TamtSearch(
                     model=grid.model, text=text, training=training, optimizer=optimizer,
-                    objective=self.objective, scoring=scoring, sparsity=sparsity, seed=seed,
-                    steps=steps, head=head, workers=grid.workers,
+                    objective=self.objective, scoring=scoring, sparsity=sparsity,
+                    pattern=self.pattern, seed=seed, steps=steps, head=head, workers=grid.workers,
                 )  # fmt: skip
                 yield Asked(search, seed, None if steps == last else steps)
 

@@ -18,7 +18,9 @@ from tamt_ray.values.training import Training
 class TrainedMethod(Method, Optimizer):
     """A method that trains on text, whose settings a `tune:` section can look for."""
 
-    not_tuned: ClassVar[frozenset[str]] = frozenset({"method", "name", "recipe", "steps"})
+    not_tuned: ClassVar[frozenset[str]] = frozenset(
+        {"method", "name", "recipe", "pattern", "steps"}
+    )
     """Fields that are no settings, and the length: the rungs say how long a trial is."""
     only_choices: ClassVar[frozenset[str]] = frozenset()
     """Settings without values between two others."""
@@ -43,9 +45,10 @@ class TrainedMethod(Method, Optimizer):
         """Return the optimiser in words, for the settings table."""
         per_tensor = " per tensor" if self.clip_per == "tensor" else ""
         early = " before correction" if self.early_eps else ""
+        head = f", MLM head {self.head_lr:g}" if self.head_lr else ""
         lasts = f", to zero over {self.decay_steps:,} steps" if self.decay_steps else ""
         return (
-            f"{'AdamW' if self.bias_correction else 'BertAdam'}, lr {self.lr:g}, "
+            f"{'AdamW' if self.bias_correction else 'BertAdam'}, lr {self.lr:g}{head}, "
             f"β {self.betas[0]:g}/{self.betas[1]:g}, ε {self.eps:g}{early}, "
             f"decay {self.weight_decay:g}, clip {self.clip:g}{per_tensor}{lasts}"
         )

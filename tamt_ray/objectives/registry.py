@@ -1,8 +1,11 @@
 """The loss terms that a sweep file may name."""
 
 from tamt_ray.objectives.base import Objective
-from tamt_ray.values.plugin import Registry, tag
+from tamt_ray.values.plugin import Registry, literal_values
 
 OBJECTIVES: Registry[Objective] = Registry(
-    "tamt_ray.objectives", "tamt_ray.objectives", Objective, lambda kind: tag(kind, "objective")
+    "tamt_ray.objectives",
+    "tamt_ray.objectives",
+    Objective,
+    lambda kind: literal_values(kind, "objective"),
 )

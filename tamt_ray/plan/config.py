@@ -15,7 +15,7 @@ from tamt_ray.tasks.registry import TASKS
 from tamt_ray.values.config import KINDS, Config, Kind, Lane
 from tamt_ray.values.identity import written
 from tamt_ray.values.model import HeadTraining
-from tamt_ray.values.plugin import tag
+from tamt_ray.values.plugin import literal_values
 from tamt_ray.values.table import Table
 from tamt_ray.values.text import Text
 
@@ -113,7 +113,10 @@ def parse_config(data: Mapping[str, object]) -> UnitConfig:
     KeyError for a kind or a method that is not installed."""
     kinds: dict[object, type[Config]] = {
         "head": HeadConfig, "pretrain_eval": PretrainEvalConfig, "finetune": FinetuneConfig,
-        **{("search", tag(kind.unit, "method")[0]): kind.unit for kind in METHODS.distinct},
+        **{
+            ("search", literal_values(kind.unit, "method")[0]): kind.unit
+            for kind in METHODS.distinct
+        },
     }  # fmt: skip
     kind = data["kind"]
     found = kinds[("search", data["method"]) if kind == "search" else kind]

@@ -1,6 +1,6 @@
 """The grid of a sweep as units, shared ones once, parents before children."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tamt_ray.objectives.base import Objective
@@ -21,6 +21,7 @@ from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.scores import Select
 from tamt_ray.values.identity import Identities
 from tamt_ray.values.model import Model
+from tamt_ray.values.text import Text
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Plan:
     """A sweep as units."""
 
     units: Mapping[str, Unit]
-    """By id, parents before children."""
+    """Units by id, parents before children."""
     cells: Mapping[Kind, Mapping[Cell, str]]
     """Ids of the units that fill the grid; two cells may share one. A search that only leads to
     another one is a unit without a cell here."""
@@ -44,18 +45,46 @@ class Plan:
             if isinstance(unit.config, Search) and unit.config.files
         )
 
+    def part(self, wanted: Container[str]) -> "Plan":
+        """Return the units with these ids, all that these need, and their cells."""
+        needed: set[str] = set()
+        for unit in reversed(list(self.units.values())):
+            if unit.id in wanted or unit.id in needed:
+                needed |= {unit.id, *unit.needs}
+        units = {unit_id: unit for unit_id, unit in self.units.items() if unit_id in needed}
+        cells: dict[Kind, dict[Cell, str]] = {
+            kind: {cell: unit_id for cell, unit_id in each.items() if unit_id in units}
+            for kind, each in self.cells.items()
+        }
+        return Plan(units, cells, self.select)
+
+    @property
+    def texts(self) -> frozenset[tuple[str, Text]]:
+        """The texts that units train or are measured on, behind the source of their model."""
+        return frozenset(
+            (unit.config.model.source, value)
+            for unit in self.units.values()
+            for value in vars(unit.config).values()
+            if isinstance(value, Text)
+        )
+
     @property
     def masks(self) -> frozenset[str]:
         """Ids of the searches whose masks are compared."""
         return frozenset(self.cells["search"].values())
 
 
-class AmbiguityError(ValueError):
+class PlanError(ValueError):
+    """The sweep cannot be planned; the message says why."""
+
+
+class AmbiguityError(PlanError):
     """Two units would have the same cell."""
 
 
 def expand(sweep: Sweep) -> Plan:
-    """Every unit of the sweep. Raises AmbiguityError where parts of a union contradict."""
+    """Every unit of the sweep. Raises AmbiguityError where parts of a union contradict, and
+    PlanError where a method leaves its pattern out of its searches."""
     grid = _Grid()
     terms = measured_terms(sweep)
     for part in sweep.parts or (sweep,):
@@ -65,7 +94,7 @@ def expand(sweep: Sweep) -> Plan:
 
 
 class _Grid:
-    """What was asked for so far: shared units once, and each cell once."""
+    """The units and cells so far, each once."""
 
     def __init__(self) -> None:
         self.units: dict[str, Unit] = {}
@@ -90,6 +119,11 @@ def _fill(grid: _Grid, sweep: Sweep, name: str, model: Model, terms: tuple[Objec
     seen = sweep.grid(name, head)
     for method in sweep.methods:
         for asked in method.searches(seen):
+            if asked.compared and asked.search.pattern != method.pattern:
+                raise PlanError(
+                    f"{method.name} makes {asked.search.pattern} masks, not {method.pattern} ones; "
+                    "its class has to pass `pattern=self.pattern` to its searches"
+                )
             cell = Cell(name, method.name, asked.search.sparsity, asked.mask_seed, asked.checkpoint)
             unit_id = grid.add(asked.search, cell, asked.compared)
             if asked.compared:

@@ -1,4 +1,4 @@
-"""What is left of a plan, and why."""
+"""The decision per unit: skip, run, wait or set aside."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -13,7 +13,7 @@ from tamt_ray.plan.unit import Unit
 
 
 class Decision(Enum):
-    """What becomes of a unit; the value is the reason for people."""
+    """The decision on one unit; its value is the reason that people read."""
 
     SKIP = "its record is in the store"
     RUN = "no record yet; everything it needs is there"
@@ -50,7 +50,7 @@ class KindStatus:
     failed: int
     blocked: int
     gpu_hours: float
-    """Estimated for what is to run, on one device."""
+    """Estimate for the units to run, on one device."""
 
 
 def tally(
@@ -84,17 +84,5 @@ def unit_path(unit: Unit) -> str:
 
 
 def only(plan: Plan, pattern: str) -> Plan:
-    """The part of a plan whose unit paths match a glob, with all that these units need."""
-    wanted: set[str] = set()
-    for unit in reversed(list(plan.units.values())):
-        if unit.id in wanted or fnmatchcase(unit_path(unit), pattern):
-            wanted.add(unit.id)
-            wanted.update(unit.needs)
-    return Plan(
-        {unit_id: unit for unit_id, unit in plan.units.items() if unit_id in wanted},
-        {
-            kind: {cell: unit_id for cell, unit_id in cells.items() if unit_id in wanted}
-            for kind, cells in plan.cells.items()
-        },
-        plan.select,
-    )
+    """Return the units whose paths match a glob, and everything they need."""
+    return plan.part({i for i, unit in plan.units.items() if fnmatchcase(unit_path(unit), pattern)})

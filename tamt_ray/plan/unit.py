@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tamt_ray.plan.cell import NOWHERE, Cell
 from tamt_ray.plan.config import Kind, Search, UnitConfig
+from tamt_ray.values.config import Lane
 from tamt_ray.values.identity import identity
 
 
@@ -13,13 +14,15 @@ class Unit:
 
     config: UnitConfig
     cell: Cell = NOWHERE
-    """Of several cells that share the unit, the first; an empty one outside a grid."""
+    """The first cell that the unit fills; empty outside a grid."""
     after: str | None = None
     """The unit of the same trajectory with the next fewer steps, whose training goes on here."""
     begin: int = 0
     """Optimiser steps that `after` has done."""
     goes_on: bool = False
     """Whether another unit continues this one's training."""
+    runs_in: Lane | None = None
+    """Lane, where it is not that of its kind."""
     id: str = ""
     """64 hex digits; computed from the config by default."""
 
@@ -31,6 +34,12 @@ class Unit:
     def kind(self) -> Kind:
         """Which of the four kinds."""
         return self.config.kind
+
+    @property
+    def lane(self) -> Lane:
+        """Where it runs: trained searches in gangs, everything else in the fleet, unless the plan
+        says otherwise."""
+        return self.runs_in or self.config.lane
 
     @property
     def parents(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,15 +17,13 @@ from tamt_ray.data.seeds import derive
 from tamt_ray.objectives.base import Objective
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
-from tamt_ray.search.mlm_corruption import Corrupted, Stream, join
-from tamt_ray.search.optimizer import clip_gradients, make_optimizer
+from tamt_ray.search.mlm_corruption import Corrupted, Stream, stack
+from tamt_ray.search.optimizer import clip_gradients, make_optimizer, set_rates
 from tamt_ray.search.state import Checkpointer, Stateful, TrainingState
 from tamt_ray.search.team import ProcessGroup
+from tamt_ray.values.base import OnProgress
 from tamt_ray.values.optimizer import Optimizer
 from tamt_ray.values.training import Training
-
-Progress = Callable[[int, int], None]
-
 
 _CHECK_EVERY = 10
 """Steps between two looks at the loss; each look makes a GPU wait."""
@@ -79,10 +77,11 @@ class Engine:
         self._settings = settings
         self._team = team
         self._parameters = list(inner.parameters())
-        self._optimizer = make_optimizer(self._parameters, settings.optimizer)
+        head = loss.model.head_parameters().values()
+        self._optimizer = make_optimizer(self._parameters, settings.optimizer, head)
         self._recent: list[tuple[int, Tensor]] = []
 
-    def run(self, progress: Progress | None = None, *, until: int | None = None) -> None:
+    def run(self, progress: OnProgress | None = None, *, until: int | None = None) -> None:
         """Train to the last step or to `until`, from where a kept state left off.
 
         Raises NonFiniteLossError with the step.
@@ -93,9 +92,8 @@ class Engine:
         self._loss.train()
         begun = time.perf_counter() - self.history.seconds
         while self.step < steps:
-            rate = optimizer.lr * max(0.0, 1 - self.step / training.decay_steps)
-            for group in self._optimizer.param_groups:
-                group["lr"] = rate
+            share = max(0.0, 1 - self.step / training.decay_steps)
+            set_rates(self._optimizer, share)
             with phase("data"):
                 blocks = self._stream.batch(self.step)
             with phase("forward and backward"), matrix_products(training.precision):
@@ -112,7 +110,7 @@ class Engine:
             loss = torch.stack([v * self._weights[name] for name, v in terms.items()]).sum()
             self._recent.append((self.step, loss))
             if self.step == 1 or self.step % training.log_every == 0 or self.step == steps:
-                self._log(rate, {"loss": loss, **terms})
+                self._log(optimizer.lr * share, {"loss": loss, **terms})
             if self.step % _CHECK_EVERY == 0 or self.step == steps:
                 self._check_recent()
                 self._team.check_same([*self._loss.parameters(), *self._parameters], self.step)
@@ -125,7 +123,7 @@ class Engine:
                 keeper.keep(self.state())
 
     def state(self) -> TrainingState:
-        """Where the training stands; its tensors are copies."""
+        """Return the training state; its tensors are copies."""
         tensors = {
             name: value.detach().cpu().clone() for name, value in self._inner.state().items()
         }
@@ -173,7 +171,7 @@ class Engine:
             last = number + self._team.size >= len(micro_batches)
             drawn = derive(self._settings.seed, "dropout", self._stream.first + self.step, number)
             torch.manual_seed(drawn)
-            batch = join(micro_batches[number]).to(self._team.device)
+            batch = stack(micro_batches[number]).to(self._team.device)
             with contextlib.nullcontext() if last else _unsynchronised(self._loss):
                 with autocast(precision, device):
                     loss, terms = self._loss(batch, counts)
@@ -209,7 +207,7 @@ def train(
     stream: Stream,
     settings: Settings,
     team: ProcessGroup,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     *,
     keeper: Checkpointer | None = None,
 ) -> History:

@@ -12,7 +12,7 @@ from tamt_ray.masks.mask import Mask
 from tamt_ray.objectives.base import Objective, apart
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import ForwardPass, reads_of
-from tamt_ray.search.mlm_corruption import corrupt, join
+from tamt_ray.search.mlm_corruption import corrupt, stack
 from tamt_ray.values.training import Precision
 
 
@@ -55,7 +55,7 @@ def pretraining_losses(
         for start in range(0, len(text), batch_size):
             rows = list(range(start, min(start + batch_size, len(text))))
             seeds = [derive(seed, "evaluation", row) for row in rows]
-            whole = join(corrupt(text, rows, seeds, share))
+            whole = stack(corrupt(text, rows, seeds, share))
             chosen += len(whole.labels)
             with autocast(precision, device), matrix_products(precision):
                 step = ForwardPass(model, whole.to(device), reads)

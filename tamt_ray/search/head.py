@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from tamt_ray.data.history import History
 from tamt_ray.data.seeds import derive
 from tamt_ray.objectives.mlm import Mlm
-from tamt_ray.search.engine import Progress, Settings, train
+from tamt_ray.search.engine import Settings, train
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream
 from tamt_ray.search.state import Checkpointer
 from tamt_ray.search.team import ProcessGroup
+from tamt_ray.values.base import OnProgress
 
 
 def train_head(
@@ -20,7 +21,7 @@ def train_head(
     stream: Stream,
     settings: Settings,
     team: ProcessGroup,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     *,
     keeper: Checkpointer | None = None,
 ) -> tuple[dict[str, Tensor], History]:

@@ -7,9 +7,12 @@ from torch import Tensor, nn
 
 from tamt_ray.masks.mask import Mask, clear_pruned
 from tamt_ray.search.language_model import LanguageModel
+from tamt_ray.values.pattern import UNSTRUCTURED
 
 
-def prune_trained(model: LanguageModel, below: Mask, sparsity: float) -> Mask:
+def prune_trained(
+    model: LanguageModel, below: Mask, sparsity: float, pattern: str = UNSTRUCTURED
+) -> Mask:
     """The mask at `sparsity`: the smallest trained weights that `below` still keeps go too.
 
     The pooler's matrix, which nothing trains, is ranked by θ0.
@@ -24,6 +27,7 @@ def prune_trained(model: LanguageModel, below: Mask, sparsity: float) -> Mask:
             for name, weight in trained.items()
         },
         sparsity,
+        pattern=pattern,
     )
 
 
@@ -54,7 +58,8 @@ class Subnetwork:
         if start is not None:
             self._load(start)
         model.prune(mask)
-        self.after_step()
+        with torch.no_grad():
+            self._follow()
 
     def parameters(self) -> list[nn.Parameter]:
         """Return all weights, the tied embedding once."""
@@ -94,6 +99,9 @@ class Subnetwork:
     @torch.no_grad()
     def after_step(self) -> None:
         """Let the input see the new E."""
+        self._follow()
+
+    def _follow(self) -> None:
         torch.mul(self._dense, self._seen, out=self._masked.data)
 
     def figures(self) -> dict[str, float]:

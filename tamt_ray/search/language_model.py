@@ -19,15 +19,15 @@ from tamt_ray.search.mlm_head import MlmHead
 from tamt_ray.search.pooler import read_pooler
 
 Reads = Set[str]
-"""Outputs of a forward pass beside the last layer's: `states`, `attentions`."""
+"""BodyOutputs of a forward pass beside the last layer's: `states`, `attentions`."""
 
 _TRIAL = 8
 """Tokens of the trial that every model passes when it is loaded."""
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """Outputs of the body; what was not asked for is empty.
+class BodyOutputs:
+    """BodyOutputs of the body; what was not asked for is empty.
 
     `last` [batch, length, hidden]: the last layer's. `states`: every layer's, the embedding's left
     out; the last is `last`, so behind the final norm where the body has one. `attentions`: every
@@ -98,8 +98,14 @@ class LanguageModel(nn.Module):
         if special.vocabulary > known:
             raise ValueError(f"the tokenizer has {special.vocabulary} tokens; the model {known}")
 
+    def check_heads(self, heads: int | None) -> None:
+        """Raises ValueError for another number of attention heads than the model has."""
+        ours = self._config.num_attention_heads
+        if heads not in {None, ours}:
+            raise ValueError(f"the model has {ours} attention heads per layer, not {heads}")
+
     def head_parameters(self) -> dict[str, nn.Parameter]:
-        """What trains in the head: transform, LayerNorm and the output bias; not the decoder."""
+        """Return the head's trained parameters: transform, LayerNorm and output bias."""
         return {
             name: parameter
             for name, parameter in self.head.named_parameters()
@@ -134,7 +140,7 @@ class LanguageModel(nn.Module):
         reads: Reads = frozenset(),
         *,
         segments: Tensor | None = None,
-    ) -> Outputs:
+    ) -> BodyOutputs:
         """Run the body; where `attention_mask` [batch, length] is 0 stands padding.
 
         `segments` alike, 0 or 1, is left out for a model that tells no segments apart.
@@ -154,7 +160,7 @@ class LanguageModel(nn.Module):
         *,
         segments: Tensor | None = None,
         dropout: bool = False,
-    ) -> Outputs:
+    ) -> BodyOutputs:
         """Run the dense model, read from the frozen weights.
 
         In eval mode, or in train mode with `dropout`, which draws from torch's generator.
@@ -183,7 +189,7 @@ class LanguageModel(nn.Module):
 
     @torch.enable_grad()
     def _try_out(self, ids: Tensor, expected: Tensor, layers: int) -> None:
-        """Refuse a model that these parts do not make up, or whose matrices cannot all be learnt.
+        """Refuse a model that body and head do not reproduce, or a matrix that gets no gradient.
 
         `expected` [1, tokens, vocabulary] are the logits of the whole model.
         """
@@ -243,10 +249,10 @@ def _load(path: Path) -> tuple[PreTrainedModel, set[str]]:
     return model, set(info["missing_keys"])
 
 
-def _outputs(output: BaseModelOutput) -> Outputs:
+def _outputs(output: BaseModelOutput) -> BodyOutputs:
     assert output.last_hidden_state is not None
     states = (output.hidden_states or ())[1:]
-    return Outputs(
+    return BodyOutputs(
         states[-1] if states else output.last_hidden_state, states, output.attentions or ()
     )
 

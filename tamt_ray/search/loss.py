@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tamt_ray.objectives.base import Objective
-from tamt_ray.search.language_model import LanguageModel, Outputs, Reads
+from tamt_ray.search.language_model import BodyOutputs, LanguageModel, Reads
 from tamt_ray.search.mlm_corruption import Corrupted
 
 
@@ -23,9 +23,9 @@ class ForwardPass:
         self.student = model.outputs(batch.ids, batch.real, reads, segments=batch.segments)
         self._model = model
         self._reads = reads
-        self._teachers: dict[bool, Outputs] = {}
+        self._teachers: dict[bool, BodyOutputs] = {}
 
-    def teacher(self, *, dropout: bool = False) -> Outputs:
+    def teacher(self, *, dropout: bool = False) -> BodyOutputs:
         """Return the dense model's outputs on the same tokens, without gradients."""
         if dropout not in self._teachers:
             batch = self.batch

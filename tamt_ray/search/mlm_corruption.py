@@ -67,7 +67,7 @@ def corrupt(
     ]
 
 
-def join(parts: list[Corrupted]) -> Corrupted:
+def stack(parts: list[Corrupted]) -> Corrupted:
     """Blocks of one batch stacked."""
     real = [part.real for part in parts if part.real is not None]
     segments = [part.segments for part in parts if part.segments is not None]

@@ -1,4 +1,4 @@
-"""What stands between the last hidden state of an encoder and its logits."""
+"""The MLM head: from an encoder's last hidden state to its logits."""
 
 from collections.abc import Callable
 
@@ -9,14 +9,14 @@ from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput
 from tamt_ray.masks.matrices import UnsupportedModelError
 
 Decoder = nn.Linear | nn.Embedding
-"""Holds the matrix [vocabulary, hidden] that hidden states are compared with."""
+"""The module with the output embedding [vocabulary, hidden]."""
 
 
 class MlmHead:
-    """The head of a masked language model whose body was taken away.
+    """The head of a masked language model without its body.
 
-    It runs the model's own forward pass from the hidden states on, so that nothing has to be known
-    of how an architecture names and calls the parts of its head.
+    It runs the model's own forward pass from the hidden states on, so it needs no knowledge of how
+    an architecture names the parts of its head.
     """
 
     module: nn.Module

@@ -10,20 +10,32 @@ from tamt_ray.values.optimizer import Optimizer
 
 
 def make_optimizer(
-    parameters: Iterable[nn.Parameter], optimizer: Optimizer
+    parameters: Iterable[nn.Parameter], optimizer: Optimizer, head: Iterable[nn.Parameter] = ()
 ) -> torch.optim.Optimizer:
     """AdamW, with `early_eps` the released code's, or BertAdam where `bias_correction` is off.
 
     Each parameter's state is three plain tensors: `step`, `exp_avg` and `exp_avg_sq`. The learning
-    rate stays `optimizer.lr` until the caller sets another in `param_groups`.
+    rate stays `optimizer.lr` until `set_rates` is called; that of the parameters that are in `head`
+    too, with a `head_lr`, stands in a group of its own.
     """
     kind = EarlyEps if optimizer.early_eps else torch.optim.AdamW
     if not optimizer.bias_correction:
         kind = BertAdam
+    apart = {id(parameter) for parameter in head} if optimizer.head_lr else set[int]()
+    shared, own = list[nn.Parameter](), list[nn.Parameter]()
+    for parameter in parameters:
+        (own if id(parameter) in apart else shared).append(parameter)
+    groups = [{"params": shared}, {"params": own, "lr": optimizer.head_lr}]
     return kind(
-        parameters, lr=optimizer.lr, betas=optimizer.betas, eps=optimizer.eps,
-        weight_decay=optimizer.weight_decay, fused=True,
+        [group for group in groups if group["params"]], lr=optimizer.lr, betas=optimizer.betas,
+        eps=optimizer.eps, weight_decay=optimizer.weight_decay, fused=True,
     )  # fmt: skip
+
+
+def set_rates(optimizer: torch.optim.Optimizer, share: float) -> None:
+    """Set every learning rate to a share of the one at the first step."""
+    for group in optimizer.param_groups:
+        group["lr"] = group.setdefault("first_lr", group["lr"]) * share
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], optimizer: Optimizer) -> None:
@@ -49,17 +61,21 @@ class EarlyEps(torch.optim.AdamW):
 
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Move every parameter."""
-        (group,) = self.param_groups
-        given = {name: group[name] for name in ("lr", "eps", "weight_decay")}
-        state = self.state[group["params"][0]]
+        given = [
+            {name: group[name] for name in ("lr", "eps", "weight_decay")}
+            for group in self.param_groups
+        ]
+        state = self.state[self.param_groups[0]["params"][0]]
         if state and state["step"] is not self._counted:  # restored
             self._done = int(state["step"])
         self._done += 1
-        first, second = (1 - beta**self._done for beta in group["betas"])
-        self._take_back(group, first, math.sqrt(second))
+        for group in self.param_groups:
+            first, second = (1 - beta**self._done for beta in group["betas"])
+            self._take_back(group, first, math.sqrt(second))
         super().step()
         self._counted = state["step"]
-        group.update(given)
+        for group, before in zip(self.param_groups, given, strict=True):
+            group.update(before)
 
     def _take_back(self, group: dict[str, float], first: float, root: float) -> None:
         """Change η, ε and λ for one step; `first` is c₁ and `root` √c₂."""

@@ -1,4 +1,4 @@
-"""Where a training stands: enough to go on bit for bit."""
+"""Training states: enough to resume bit for bit."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -71,7 +71,7 @@ class Stateful(Protocol):
 
 
 class Checkpointer(Protocol):
-    """Where states go while a search runs, and where one that was cut off finds its own."""
+    """Saves the states of a running search and finds those of an interrupted one."""
 
     def newest(self) -> str | None:
         """Name of the newest sound state at or before the last step asked for, if any."""

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from tamt_ray.masks.layout import Layout, PatternPruner
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.pruner import Matrices
-from tamt_ray.masks.select import keep_largest, make_pruner
+from tamt_ray.masks.select import make_pruner
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.start import first_mask, first_scores, zeros_of
+from tamt_ray.values.pattern import UNSTRUCTURED
 from tamt_ray.values.scoring import Scoring
 
 
@@ -37,6 +39,7 @@ class MaskedWeights:
         sparsity: float,
         scoring: Scoring,
         seed: int,
+        pattern: str = UNSTRUCTURED,
         *,
         head: bool = False,
     ) -> None:
@@ -51,26 +54,37 @@ class MaskedWeights:
         self._weights = model.matrices
         self._dense = model.dense
         self._scoring = scoring
-        first = first_mask(model.dense, sparsity, scoring, seed)
+        first = first_mask(model.dense, sparsity, scoring, seed, pattern)
         zeros = zeros_of(scoring)
-        self._zeros = {
-            name: zeros(sparsity, weight.numel()) for name, weight in model.matrices.items()
-        }
-        self.scores = {
-            name: nn.Parameter(first_scores(weight, first[name], self._zeros[name], scoring))
-            for name, weight in model.matrices.items()
-        }
-        self._fixed = {name: keep for name, keep in first.items() if name not in self.scores}
-        """What is masked but not trained: the pooler."""
-        self._pruner = make_pruner(
-            Matrices(
-                self.scores,
-                self._dense,
-                self._weights,
-                self._zeros,
-                magnitude=scoring.ranking == "magnitude",
+        layout = Layout({name: tuple(w.shape) for name, w in self._weights.items()}, pattern)
+        sizes = layout.pool({name: self._dense[name].abs() for name in self._weights})
+        kept = layout.pool({name: first[name].float() for name in self._weights})
+        starts = {
+            name: first_scores(
+                size,
+                kept[name] > 0.5,
+                zeros(sparsity, size.numel()) if len(size) == 1 else None,
+                scoring,
             )
+            for name, size in sizes.items()
+        }
+        self.scores = {name: nn.Parameter(scores) for name, scores in layout.spread(starts).items()}
+        self._fixed = {name: keep for name, keep in first.items() if name not in self.scores}
+        """Masks of matrices without trained scores: the pooler's."""
+        matrices = Matrices(
+            self.scores,
+            self._dense,
+            self._weights,
+            {name: zeros(sparsity, weight.numel()) for name, weight in self._weights.items()},
+            magnitude=scoring.ranking == "magnitude",
         )
+        self._pruner = (
+            make_pruner(matrices)
+            if pattern == UNSTRUCTURED
+            else PatternPruner(matrices, layout, sparsity)
+        )
+        self._pattern = pattern
+        self._density = 1 - first.sparsity
         self._step = 0
         self._thresholds: dict[str, Tensor] = {}
         if not self._always_exact:
@@ -85,10 +99,9 @@ class MaskedWeights:
 
     def keep(self, name: str) -> Tensor:
         """M of one trained matrix."""
-        ranked = self._ranked(name)
         if self._is_exact:
-            return keep_largest(ranked, self._zeros[name])
-        phi = self._thresholds[name]
+            return self._pruner.keep()[name]
+        ranked, phi = self._ranked(name), self._thresholds[name]
         return ranked >= phi if self._at_least else ranked > phi
 
     def parameters(self) -> list[nn.Parameter]:
@@ -119,25 +132,24 @@ class MaskedWeights:
     def mask(self) -> Mask:
         """The subnetwork with φ chosen for the present scores; training goes on with the φ that
         stands."""
-        phi = {} if self._at_least else self._pruner.thresholds(at_least=False)
-        found = dict(self._fixed)
-        for name, zeros in self._zeros.items():
-            ranked = self._ranked(name)
-            found[name] = ranked > phi[name] if name in phi else keep_largest(ranked, zeros)
-        return Mask({name: found[name] for name in self._dense})
+        if self._at_least:
+            found = self._pruner.keep()
+        else:
+            phi = self._pruner.thresholds(at_least=False)
+            found = {name: self._ranked(name) > value for name, value in phi.items()}
+        found = {**self._fixed, **found}
+        return Mask({name: found[name] for name in self._dense}, self._pattern)
 
     def figures(self) -> dict[str, float]:
         """`density`: the share of weights kept, over all masked matrices."""
+        if self._always_exact:
+            return {"density": self._density}
         kept = sum(int(torch.count_nonzero(keep)) for keep in self._fixed.values())
-        for name, score in self.scores.items():
-            if self._always_exact:
-                kept += score.numel() - self._zeros[name]
-            else:
-                kept += int(torch.count_nonzero(self.keep(name)))
+        kept += sum(int(torch.count_nonzero(self.keep(name))) for name in self.scores)
         return {"density": kept / sum(weight.numel() for weight in self._dense.values())}
 
     def state(self) -> dict[str, Tensor]:
-        """What the mask depends on beside the scores: the steps done and every standing φ."""
+        """Return the mask's state beside the scores: the steps done and every current φ."""
         return {"step": torch.tensor(self._step), **self._thresholds}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Where, how wide and how often: nothing here changes a result or an identity."""
+"""Placement, width and retries of units; nothing here changes a result or an identity."""
 
 from typing import Annotated, Literal, Self
 
@@ -26,7 +26,7 @@ def _word_or_count(gangs: object) -> str:
     return "word" if isinstance(gangs, str) else "count"
 
 
-Gangs = Annotated[
+GangCount = Annotated[
     Annotated[Count, Tag("count")] | Annotated[Literal["auto"], Tag("word")],
     Discriminator(_word_or_count),
 ]
@@ -54,7 +54,7 @@ class SearchLane(Resources):
     """DDP workers of a gang, the most of them with `gangs: auto`; 1 where `gpus` is a share of one
     GPU. Does not change the global batch nor the data order. Only with `search.gradients: bfloat16`
     is it part of a search's identity."""
-    gangs: Gangs = 1
+    gangs: GangCount = 1
     """Gangs that search side by side. `auto`: one for every search that is ready while there is
     room, narrow ones while searches abound, wider ones for the last; fine-tunes get what is left.
     A gang has a process of its own on the head node."""
@@ -93,9 +93,12 @@ class Execution(Frozen):
     finetune: Resources = Resources()
     """The processes of all else: fine-tunes, pre-training evaluations, random and OMP masks."""
     growth: tuple[Growth, ...] = ()
-    """What the cluster may grow by: the run asks the autoscaler for what its units need and waits
-    for it. Empty: read from what `ray up` was told, where there is such a cluster; else the nodes
-    that are up when the run begins must be enough to begin."""
+    """Node types that the cluster may add: the run asks the autoscaler for the nodes its units need
+    and waits for them. Empty: read from the cluster file of `ray up`, if there is one; else the
+    nodes that are up at the start must suffice."""
+    price: Positive | None = None
+    """Dollars for one hour of one device: of a GPU, or of one worker where units run on CPUs. Plan
+    and status then say what the rest of the sweep costs."""
     retries: Annotated[int, Field(ge=0)] = 3
     """Restarts of a unit whose worker died or hung, counted anew whenever it got further than
     before; then it is set aside. Lost nodes are not counted."""

@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from tamt_ray.spec.overrides import Location, Override, OverrideError, patched, places
+from tamt_ray.spec.overrides import Location, Override, OverrideError, locations, patched
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.union import DisagreementError, unite
 from tamt_ray.values.nearest import nearest
@@ -40,6 +40,16 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     over the result; complaints about them name the option `--set`.
     """
     return parse_sweep(_text(path), str(path), overrides)
+
+
+def line_of(path: Path, at: Location, overrides: Sequence[str] = ()) -> str:
+    """Return `file:line` of a place in a sweep file that loads, or of what holds it; the option
+    where a `--set` gave it."""
+    lines: Lines = {}
+    data = _extended(_text(path), lines, Chain((path,), []))
+    for override in map(Override, overrides):
+        data = _overridden(data, override, lines)
+    return lines[_place(at, lines)]
 
 
 def parse_sweep(text: str, name: str = "<sweep>", overrides: Sequence[str] = ()) -> Sweep:
@@ -136,7 +146,7 @@ def _overridden(data: dict[str, object], override: Override, lines: Lines) -> di
         raise SpecError(str(error)) from error
     for depth in range(1, len(at)):
         lines.setdefault(at[:depth], override.option)
-    lines.update(dict.fromkeys(places(value, at), override.option))
+    lines.update(dict.fromkeys(locations(value, at), override.option))
     return changed
 
 

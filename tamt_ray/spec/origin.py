@@ -1,4 +1,4 @@
-"""Where each setting of a sweep comes from: the file, a recipe, or the paper's default."""
+"""The origin of each setting: the file, a recipe, or the paper's default."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ def model_settings(sweep: Sweep, model: Model) -> list[Setting]:
 
 
 def search_settings(sweep: Sweep) -> list[Setting]:
-    """What all trained searches share."""
+    """Return the settings that all trained searches share."""
     return _settings(sweep.search, {}, sweep.recipe, set())
 
 

@@ -93,12 +93,12 @@ def patched(base: object, patch: dict[str, object]) -> dict[str, object]:
     return merged
 
 
-def places(value: object, at: Location) -> Iterator[Location]:
+def locations(value: object, at: Location) -> Iterator[Location]:
     """Yield the place of a value and of all that is in it."""
     yield at
     items = value.items() if isinstance(value, dict) else ()
     for key, inner in enumerate(value) if isinstance(value, list) else items:
-        yield from places(inner, (*at, key))
+        yield from locations(inner, (*at, key))
 
 
 def _name(entry: object) -> str | None:

@@ -16,7 +16,7 @@ def sweep_schema() -> str:
         "minItems": 1,
     }
     schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["name", "parts"]}]
-    # What is laid over another file says as little as it wants of anything.
+    # A file that extends another one may leave everything out.
     patch = {name: {"description": field.get("description", "")} for name, field in fields.items()}
     patch["extends"] = {
         "description": "Another sweep file; this one is laid over it as a JSON merge patch.",

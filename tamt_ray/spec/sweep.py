@@ -19,6 +19,7 @@ from tamt_ray.values.address import instead_of_secret
 from tamt_ray.values.base import Fraction, Frozen, Name, fault
 from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.model import Model
+from tamt_ray.values.pattern import misfit
 from tamt_ray.values.recipe import Recipe, model_entry
 from tamt_ray.values.training import Training
 
@@ -30,7 +31,7 @@ else:
     TaskEntry = TASKS.entry("kind")
 
 DENSE = "full"
-"""What the unpruned model is called in every table."""
+"""Name of the unpruned model in every table."""
 
 
 def _no_repeats(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -54,7 +55,7 @@ class Sweep(Frozen):
     mlflow: str = "sqlite:///mlflow.db"
     """MLflow tracking URI; credentials come from the environment only."""
     recipe: Recipe = "paper"
-    """Where the defaults of models and methods come from; a method may name its own."""
+    """Recipe whose defaults fill in settings of models and methods; a method may name its own."""
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     """The pre-trained encoders θ0, by name."""
     corpus: Corpus
@@ -181,6 +182,9 @@ class Sweep(Frozen):
             for model in self.models:
                 try:
                     method.check(self.grid(model, None))
+                    for sparsity in self.sparsities:
+                        if complaint := misfit(method.pattern, sparsity):
+                            raise fault(complaint, "pattern")
                 except PydanticCustomError as error:
                     found = error.context or {}
                     raise fault(found["complaint"], "methods", number, *found["at"]) from error

@@ -11,19 +11,20 @@ from tamt_ray.methods.trained import TrainedMethod
 from tamt_ray.objectives.registry import OBJECTIVES
 from tamt_ray.values.base import Count, Frozen, Name, fault
 from tamt_ray.values.nearest import nearest
+from tamt_ray.values.pattern import misfit
 from tamt_ray.values.training import Training
 
 Value = bool | int | float | str
-"""What a tunable setting holds."""
+"""Type of a tunable setting."""
 
 _IN_SEARCH = "search."
 _OF_SEARCH = ("batch_size", "decay_steps")
 
 
 class Domain(Frozen):
-    """Where the values of one setting are looked for: one of the three forms.
+    """The search space of one setting, in one of three forms; both ends of a range are included.
 
-    Between whole numbers where the setting is one. Both ends are included.
+    A setting that is a whole number stays one.
     """
 
     uniform: tuple[float, float] | None = None
@@ -89,7 +90,7 @@ class Tuning(Frozen):
     """`own`: the losses each method trains on; or the names of losses joined by ` + `, such as
     `mlm_loss + kd_loss`."""
     seed: int = 0
-    """Of the searches and of the sampler."""
+    """Seed of the searches and of the sampler."""
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
@@ -191,6 +192,8 @@ def _check_span(
 
 
 def _check_trial(tuning: Tuning, method: TrainedMethod, *at: str) -> None:
+    if complaint := misfit(method.pattern, tuning.sparsity):
+        raise fault(complaint, "tune", "sparsity")
     try:
         method.check_trial(tuning.rungs, tuning.sparsity)
     except PydanticCustomError as error:

@@ -1,1 +1,1 @@
-"""What is true: records on disk or in an object store, written last."""
+"""The results on disk or in an object store; a unit's record is written last."""

@@ -1,13 +1,13 @@
-"""One driver a sweep: a claim with a heartbeat, and an epoch that every takeover raises.
+"""One driver per sweep: a claim with a heartbeat, and an epoch that every takeover raises.
 
-A claim is the file `leases/<sweep>/<epoch>-<token>.json`. Whoever wants the sweep writes a claim of
-the next epoch and then looks: where another claim of that epoch or a later one is, both withdraw
-and begin again after a random pause. Of two that claim at once at least one sees the other, on
-every file system where a listing shows what was written before it; no conditional write is needed,
-which `pyarrow.fs` does not offer.
+A claim is the file `leases/<sweep>/<epoch>-<token>.json`. A driver that wants the sweep writes a
+claim of the next epoch and then lists all claims. If there is another one of that epoch or a later
+one, both withdraw and start again after a random pause. Of two drivers that claim at once, at least
+one sees the other on every file system whose listings show earlier writes. No conditional write is
+needed, which `pyarrow.fs` does not offer.
 
-Whether a holder lives is decided by watching, never by comparing clocks: its claim holds a counter,
-and who sees it unchanged for `patience` seconds of its own monotonic clock takes over.
+Clocks are never compared: a claim holds a counter, and a driver that sees it unchanged for
+`patience` seconds of its own monotonic clock takes over.
 """
 
 import os
@@ -43,19 +43,19 @@ class Pace:
 
 @dataclass(frozen=True)
 class Fence:
-    """What a writer shows: the lease under which it was started."""
+    """The lease under which a writer was started."""
 
     sweep: str
     epoch: int
 
 
 class Holder(Frozen):
-    """What a driver writes about itself."""
+    """A driver's description of itself, in its claim."""
 
     host: str
     pid: int
     since: str
-    """By that host's clock; shown, never compared."""
+    """Local time of that host; shown, never compared."""
     process: ProcessId | None = None
     beat: int = 0
     released: bool = False
@@ -70,6 +70,16 @@ def ensure_held(files: Files, fence: Fence) -> None:
             "gave no sign of life for too long; what it finished is kept and it writes nothing "
             "more; `tamt status` shows how the other one gets on"
         )
+
+
+def at_work(files: Files, sweep: str) -> tuple[int, Holder] | None:
+    """Epoch and driver of the newest claim on a sweep; None where it was given back, or where its
+    process is known to be gone. It may still be dead."""
+    claims = _claims(files, sweep)
+    claim = _parse(_read(files, claims[-1])) if claims else None
+    if claim is None or claim.released or (claim.process and claim.process.is_gone()):
+        return None
+    return _epoch(claims[-1]), claim
 
 
 class Lease:
@@ -93,7 +103,7 @@ class Lease:
         pace: Pace = Pace(),
         watching: Callable[[str], None] = lambda words: None,
     ) -> Self:
-        """The lease, once nobody else holds it; `watching` is told who is being watched.
+        """Return the lease once no other driver holds it; `watching` receives a line for the user.
 
         Waits at most `patience` seconds for each holder that gives no sign of life. Raises
         HeldError for one that does, and UnwritableError.
@@ -131,11 +141,11 @@ class Lease:
             ensure_held(self._files, self.fence)
             _write(self._files, self._name, self._claim.model_copy(update={"released": True}))
         except (LeaseLostError, UnwritableError, OSError):
-            # Lost, or for the next driver to outlast: how this run ended is told by what ended it.
+            # The next driver outlasts this claim; what ended the run is reported elsewhere.
             return
 
     def raise_if_lost(self) -> None:
-        """Raises LeaseLostError once a heartbeat has found another driver; asks nobody."""
+        """Raise LeaseLostError once a heartbeat has found another driver; reads nothing."""
         if self._lost:
             raise self._lost
 

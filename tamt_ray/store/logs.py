@@ -1,14 +1,14 @@
-"""What a worker wrote while it did a unit, kept in the store."""
+"""Logs of the workers, per unit and attempt, kept in the store."""
 
 from tamt_ray.plan.config import Kind
 from tamt_ray.store.store import Store
 
 LOG_BYTES = 256 * 1024
-"""The end of what was written is kept."""
+"""Bytes kept of one attempt's log, from its end."""
 
 
 def log_path(kind: Kind, unit_id: str, attempt: int, rank: int) -> str:
-    """Where the log of one worker's attempt is; attempts are counted from 1 in every run."""
+    """Return the path of the log of one worker's attempt; attempts count from 1 in every run."""
     return f"logs/{kind}/{unit_id}/attempt-{attempt:02d}.rank-{rank}.txt"
 
 

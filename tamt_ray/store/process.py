@@ -1,4 +1,4 @@
-"""A process of this machine, told from a later one with the same number."""
+"""A process identity that survives the reuse of process numbers."""
 
 import os
 from pathlib import Path
@@ -9,18 +9,18 @@ _PROC = Path("/proc")
 
 
 class ProcessId(Frozen):
-    """Numbers that no two processes share, whatever containers and restarts there were."""
+    """A globally unique process identity, across containers and restarts."""
 
     boot: str
-    """The kernel's name for its own run."""
+    """The kernel's boot id."""
     namespace: str
-    """Within it process numbers are unique."""
+    """The PID namespace."""
     pid: int
     born: int
     """Clock ticks from the boot to the start of the process."""
 
     def is_gone(self) -> bool:
-        """Whether it surely runs no more; False where that cannot be seen from here."""
+        """Return whether it has certainly ended; False if this process cannot see it."""
         me = this_process()
         if me is None or (me.boot, me.namespace) != (self.boot, self.namespace):
             return False
@@ -29,7 +29,7 @@ class ProcessId(Frozen):
         except ProcessLookupError:
             return True
         except PermissionError:
-            # Somebody else's, so it is there; /proc may still tell that it is another one.
+            # Another user's process has that number; /proc shows whether it is this one.
             pass
         found = _state(self.pid)
         return found is not None and (found[0] in "ZX" or found[1] != self.born)

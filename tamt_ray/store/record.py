@@ -1,4 +1,4 @@
-"""What a finished or failed unit leaves behind."""
+"""Records of finished units and notes of failed ones."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from tamt_ray.values.base import Frozen
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 ArtifactName = Annotated[str, Field(pattern=rf"^{_PART}(/{_PART})*$")]
-"""A path inside the unit's folder: whoever can write a record must not choose what is read."""
+"""A path inside the unit's folder; a forged record must not make the store read another file."""
 
 
 class Artifact(Frozen):
@@ -52,6 +52,9 @@ class Record(Frozen):
     place: str
     """Host, process and GPUs."""
     versions: dict[str, str] = {}
+    bare: bool = False
+    """Published without its artifacts, of which only the digests are left. Its numbers count; where
+    another unit needs its files, it is computed again and must come out the same."""
 
 
 class Failure(Frozen):

@@ -10,13 +10,13 @@ class BrokenSealError(ValueError):
 
 
 def seal(body: bytes) -> bytes:
-    """The JSON object `body`, not an empty one, with the sha256 of itself as a first field."""
+    """Return the JSON object `body`, which is not empty, with its own sha256 as first field."""
     assert body.startswith(b'{"')
     return _HEAD + hashlib.sha256(body).hexdigest().encode() + _TAIL + body[1:]
 
 
 def unseal(data: bytes) -> bytes:
-    """What `seal` was given. Raises BrokenSealError."""
+    """Return the body that was sealed. Raises BrokenSealError."""
     start = len(_HEAD)
     digest, rest = data[start : start + 64], data[start + 64 :]
     body = b"{" + rest[len(_TAIL) :]

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,12 +31,13 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True)
 class Holdings:
-    """What a store has of a plan. `records` are those that can be trusted, `failures` those of
-    units without such a record."""
+    """Contents of a store for one plan: sound records, and failures of the units without one."""
 
     records: dict[str, Record]
     failures: dict[str, Failure]
     damaged: tuple[Damage, ...]
+    others: tuple[str, ...] = ()
+    """Paths of the records of other plans."""
 
 
 class Store:
@@ -77,7 +78,8 @@ class Store:
     def commit(self, record: Record, artifacts: Mapping[str, bytes]) -> Record:
         """Write artifacts, then the record that vouches for them; returns that record.
 
-        Raises UnwritableError or LeaseLostError, and then there is no new record.
+        Raises UnwritableError or LeaseLostError, and then there is no new record; StoreError where
+        a published record vouches for other tensors.
         """
         record = record.model_copy(
             update={
@@ -87,6 +89,7 @@ class Store:
                 }
             }
         )
+        self._check_published(record)
         self._mark()
         for name, data in artifacts.items():
             self._write(_artifact_at(record, name), data)
@@ -97,6 +100,13 @@ class Store:
             if self.files.exists(failure):
                 self.files.remove(failure)
         return record
+
+    def publish(self, records: Iterable[Record], to: "Store") -> None:
+        """Write records without their artifacts into another store. Raises as `commit` does."""
+        to._mark()
+        for record in records:
+            bare = record.model_copy(update={"bare": True})
+            to._seal(_at(record.kind, record.id, "record.json"), bare)
 
     def fail(self, failure: Failure) -> None:
         """Remember why a unit did not finish. Raises as `commit` does."""
@@ -163,19 +173,35 @@ class Store:
         for damage in outdated(units, records):
             del records[damage.id]
             damaged.append(damage)
-        return Holdings(records, failures, tuple(damaged))
+        mine = {_at(unit.kind, unit.id, "record.json") for unit in units.values()}
+        others = (path for path in present if path.endswith("/record.json") and path not in mine)
+        return Holdings(records, failures, tuple(damaged), tuple(others))
+
+    def others(self, paths: Sequence[str], most: int = 100) -> list[Record]:
+        """Some records of other plans, by their path, evenly drawn; damaged ones are left out."""
+        chosen = sorted(paths)[:: max(1, -(-len(paths) // most))]
+
+        def read(path: str) -> Record | None:
+            try:
+                return self._unseal(path, Record)
+            except DamagedError:
+                return None
+
+        return [record for _, record in self._each(read, chosen) if record]
 
     def done(self, units: Mapping[str, Unit]) -> dict[str, Record]:
         """Records of those of `units` that are finished."""
         return self.look(units).records
 
     def failures(self, units: Mapping[str, Unit]) -> dict[str, Failure]:
-        """Why those of `units` that failed did so."""
+        """Return the notes of those of `units` that failed."""
         return self.look(units).failures
 
     def verify(self, records: Iterable[Record]) -> list[Damage]:
-        """What is wrong with the content of these records' artifacts; reads all of it."""
-        chosen = [(record, name) for record in records for name in record.artifacts]
+        """Return the artifacts of these records whose content is not that of their sha256."""
+        chosen = [
+            (record, name) for record in records if not record.bare for name in record.artifacts
+        ]
 
         def read(one: tuple[Record, str]) -> Damage | None:
             record, name = one
@@ -202,7 +228,8 @@ class Store:
         try:
             data = self._read(path)
         except FileNotFoundError as error:
-            raise DamagedError(self.uri, path, "it is missing") from error
+            why = "it was not published; a run of what needs it makes it again"
+            raise DamagedError(self.uri, path, why if record.bare else "it is missing") from error
         if hashlib.sha256(data).hexdigest() != record.artifacts[name].sha256:
             raise DamagedError(
                 self.uri, path, "it does not have the content its record vouches for"
@@ -210,8 +237,13 @@ class Store:
         return data
 
     def _incomplete(self, record: Record, present: Mapping[str, int]) -> Damage | None:
-        """An artifact that is missing or has another size. The listing may be older than the
-        record, so that the file itself is asked before it is accused."""
+        """Return the damage if an artifact is missing or has another size.
+
+        The listing may be older than the record, so a suspect file is re-checked before damage is
+        reported.
+        """
+        if record.bare:
+            return None
         for name, artifact in record.artifacts.items():
             path = _artifact_at(record, name)
             if present.get(path) != artifact.bytes and self.files.size(path) != artifact.bytes:
@@ -220,6 +252,18 @@ class Store:
                 why = f"{found}, its record says {artifact.bytes}"
                 return Damage(record.kind, record.id, path, why)
         return None
+
+    def _check_published(self, record: Record) -> None:
+        """Refuse tensors unlike those behind published results: the two must not be mixed."""
+        known = self.record(record.kind, record.id)
+        for name, artifact in known.artifacts.items() if known and known.bare else ():
+            found = record.artifacts.get(name)
+            if name.endswith(".safetensors") and (not found or found.sha256 != artifact.sha256):
+                raise StoreError(
+                    f"{name} of {record.kind} {record.id[:8]} came out with other bits than the "
+                    f"one behind the published results in {self.uri}, as on another kind of "
+                    "processor; name another `store:`, or ask for mask seeds that it does not have"
+                )
 
     def _check_config(self, unit: Unit, record: Record) -> None:
         if identity(record.config) != unit.id:

@@ -1,12 +1,12 @@
-"""What can be wrong with a store; every message ends in what to do."""
+"""Errors of the store; every message ends in the next command or action."""
 
 
 class StoreError(RuntimeError):
-    """The store cannot be used as it is; the message says what to do."""
+    """The store cannot be used; the message says what to do."""
 
 
 class DamagedError(StoreError):
-    """A file of the store does not hold what it should."""
+    """A file of the store is missing or has other content than its record says."""
 
     def __init__(self, uri: str, path: str, why: str) -> None:
         super().__init__(uri, path, why)

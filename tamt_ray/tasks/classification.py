@@ -1,12 +1,23 @@
 """One class of several for a sentence or a pair."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from tamt_ray.tasks.base import Answers
 from tamt_ray.tasks.sentences import SentenceTask
 from tamt_ray.values.base import INCIDENTAL, Frozen
+
+
+def _number_or_names(classes: object) -> str:
+    return "names" if isinstance(classes, list | tuple) else "number"
+
+
+Classes = Annotated[
+    Annotated[int, Field(ge=2), Tag("number")]
+    | Annotated[tuple[str, ...], Field(min_length=2), Tag("names")],
+    Discriminator(_number_or_names),
+]
 
 
 class Binarization(Frozen):
@@ -25,8 +36,9 @@ class Classification(SentenceTask):
     words: ClassVar[str] = "classification"
     kind: Literal["classification"]
     """Which kind of task this is."""
-    classes: int = Field(default=2, ge=2)
-    """Number of classes."""
+    classes: Classes = 2
+    """Number of classes of labels 0, 1, …; or their names as the label column has them, in the
+    order in which they count as classes 0, 1, …."""
     cut: Binarization | None = None
     """Makes two classes of a numeric label."""
     metric: Annotated[str, INCIDENTAL] = "accuracy"
@@ -35,4 +47,17 @@ class Classification(SentenceTask):
 
     @property
     def outputs(self) -> int:
-        return self.classes
+        return self.classes if isinstance(self.classes, int) else len(self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes; empty where labels are numbers."""
+        return () if isinstance(self.classes, int) else self.classes
+
+    @model_validator(mode="after")
+    def _two_different_classes(self) -> Self:
+        if self.names and self.cut:
+            raise ValueError("`cut` makes classes of numbers; leave the names in `classes` out")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"a class is named twice in `classes`: {', '.join(self.names)}")
+        return self

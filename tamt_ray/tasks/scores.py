@@ -32,7 +32,7 @@ class Evaluation:
     """The answers to the first validation set."""
 
 
-def summary(
+def scores_of(
     evaluations: Sequence[Evaluation], measured: Mapping[str, type[Metric]]
 ) -> dict[str, float]:
     """Return the scores of a fine-tune as a record has them, each metric best in its direction.

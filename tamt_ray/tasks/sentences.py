@@ -31,7 +31,7 @@ class SentenceTask(Task, ABC):
     text: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
     """Column of the sentence, or columns of the pair."""
     label: str = "label"
-    """Column of the label: a class 0 … `classes` − 1, or a number."""
+    """Column of the label: a class 0 … `classes` − 1, its name, or a number."""
 
     @property
     def columns(self) -> tuple[str, ...]:

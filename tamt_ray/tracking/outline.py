@@ -161,7 +161,7 @@ def headline(unit: Unit) -> str:
 
 def curves_of(record: Record) -> str | None:
     """The name of the artifact with the curves, if the unit has any."""
-    return _CURVES if _CURVES in record.artifacts else None
+    return _CURVES if _CURVES in record.artifacts and not record.bare else None
 
 
 @dataclass(frozen=True, slots=True)

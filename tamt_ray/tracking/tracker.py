@@ -84,6 +84,10 @@ class Tracker:
         self._closing = self._abandoned = False
         self._thread = threading.Thread(target=self._deliver, name="tamt-mlflow", daemon=True)
 
+    def extend(self, plan: Plan) -> None:
+        """Take `plan`, which has all units known so far, from now on."""
+        self._plan = plan
+
     def start(self) -> None:
         """Starts the writer thread."""
         self._thread.start()
@@ -184,6 +188,7 @@ class Tracker:
 
     def _hand(self, writer: "Writer", entry: Entry) -> None:
         event = entry.event
+        writer.extend(self._plan)
         try:
             # A driver that was paused and replaced must not write beside the other one.
             self._store.ensure_held()

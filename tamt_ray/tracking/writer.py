@@ -44,6 +44,11 @@ class Writer:
         self._runs = Runs(sweep)
         self._trouble = False
 
+    def extend(self, plan: Plan) -> None:
+        """Write units of `plan`, which has all units known so far, from now on."""
+        if plan is not self._plan:
+            self._plan, self._outline = plan, outline.outline(plan)
+
     def landed(self, record: Record) -> bool:
         """Writes a finished unit; False where MLflow has it already.
 

@@ -1,10 +1,10 @@
-"""Addresses of servers: a sweep file is shared, and what it says is printed and logged."""
+"""Credentials in server addresses: sweep files are shared, and addresses are printed and logged."""
 
 from urllib.parse import parse_qsl, urlsplit
 
 
 def instead_of_secret(uri: str) -> str | None:
-    """What to do instead of the credentials in an address; None where it holds none.
+    """Return advice in place of the credentials in an address; None if it holds none.
 
     The user of a database is no secret by itself: PostgreSQL knows users without a password.
     """

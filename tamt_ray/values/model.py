@@ -23,7 +23,7 @@ class HeadTraining(Frozen):
     lr: Positive = 1e-3
     """AdamW's learning rate at the first step."""
     seed: int = 1
-    """Of the head's initial weights, the order of the data, the masked positions and dropout."""
+    """Seed of the head's initial weights, the data order, the masked positions and dropout."""
 
 
 ModelRole = Literal["bert", "roberta"]
@@ -42,7 +42,7 @@ class Model(Frozen):
     pooler: bool = False
     """Prune the pooler's matrix as well. No objective reaches it, so it keeps its first mask."""
     pooling: Literal["native", "mean"] = "native"
-    """What a sentence classifier reads: the architecture's own head, or the mean over tokens."""
+    """Input of a sentence classifier: the architecture's own pooling, or the mean over tokens."""
     parameters: Annotated[float, Field(gt=0), INCIDENTAL] = 110e6
     """Number of weights, used by the cost estimate only."""
     role: Annotated[ModelRole | None, INCIDENTAL] = None

@@ -12,6 +12,8 @@ class Optimizer(Frozen):
 
     lr: Positive = 5e-5
     """At the first step; it falls linearly to zero over `decay_steps`."""
+    head_lr: Positive | None = None
+    """Rate of the MLM head alone, with the same decay; `lr` by default."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     """β₁, β₂: decay rates of Adam's first and second moment."""
     eps: Positive = 1e-8
@@ -19,7 +21,7 @@ class Optimizer(Frozen):
     weight_decay: float = Field(default=0.0, ge=0)
     """Acts on whatever trains: a TAMT search decays its scores."""
     bias_correction: bool = True
-    """Off: BertAdam."""
+    """Whether Adam corrects the bias of its moments; without it this is BertAdam."""
     early_eps: bool = False
     """Add ε before the bias correction, as the released code's AdamW does: at step t it counts as
     ε / √(1 − β₂ᵗ), at first thirty times ε."""

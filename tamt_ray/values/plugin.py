@@ -225,7 +225,7 @@ def _held(module: ModuleType) -> set[str]:
     return tops & set(HEAVY)
 
 
-def tag(kind: type, field: str) -> tuple[str, ...]:
+def literal_values(kind: type, field: str) -> tuple[str, ...]:
     """Return the values of the Literal field that names a pydantic class.
 
     Raises ValueError for a class without such a field, or with one that an identity has beside.

@@ -1,14 +1,15 @@
-"""Named sets of defaults: those of the paper, and those of its released code."""
+"""Named sets of defaults: those of the paper, of its released code, and of short searches."""
 
 from collections.abc import Mapping
 from typing import Literal
 
-Recipe = Literal["paper", "released_code"]
+Recipe = Literal["paper", "released_code", "short"]
 Defaults = Mapping[str, object]
 
 MODEL_DEFAULTS: Mapping[str, Defaults] = {
     "paper": {},
     "released_code": {"pooler": True},
+    "short": {},
 }
 """Defaults by recipe; other settings have the field's own default, which is the paper's."""
 

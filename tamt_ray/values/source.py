@@ -1,4 +1,4 @@
-"""Where a model, a corpus or a data set comes from."""
+"""Sources of models, corpora and data sets."""
 
 import re
 from dataclasses import dataclass

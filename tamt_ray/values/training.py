@@ -26,8 +26,8 @@ class Training(Frozen):
     on GPUs that can and does nothing elsewhere, `bfloat16` is autocast. Either finds other masks.
     Weights, scores, losses and the optimiser stay in float32."""
     gradients: Literal["float32", "bfloat16"] = "float32"
-    """In what workers send each other their gradients; `bfloat16` is half the bytes. The number of
-    workers then changes the result: it is part of what a search is, and cannot be `auto`."""
+    """Dtype of the gradient all-reduce; `bfloat16` halves the bytes. The number of workers then
+    changes the result: it enters the identity of a search and cannot be `auto`."""
     compile: bool = False
-    """Whether `torch.compile` makes kernels of the encoder: a minute at the beginning of every
-    search, and sums in another order, so that other masks are found."""
+    """Compile the encoder by `torch.compile`. It takes a minute at the start of every search
+    and sums in another order, so that the masks differ."""

@@ -14,7 +14,7 @@ from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.tasks.base import Task
-from tamt_ray.tasks.scores import Evaluation, summary
+from tamt_ray.tasks.scores import Evaluation, scores_of
 
 Score = Callable[[Cell], float]
 
@@ -76,7 +76,7 @@ def _scores(task: Task, value: float) -> dict[str, float]:
         Evaluation(step, dict.fromkeys(task.measured, score))
         for step, score in ((50, value), (60, value - 0.01))
     ]
-    return {**summary(evaluations, task.measured), "examples": 500.0}
+    return {**scores_of(evaluations, task.measured), "examples": 500.0}
 
 
 BASE = {"full": 0.9, "random": 0.3, "omp": 0.6, "imp": 0.65, "tamt_kd": 0.7}

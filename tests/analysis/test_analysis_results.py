@@ -6,15 +6,14 @@ from collections.abc import Callable
 from dataclasses import fields
 
 import polars as pl
-import pytest
 
 from tamt_ray.analysis.results import collect, collect_searches
-from tamt_ray.analysis.stats.live import LiveTables
+from tamt_ray.analysis.stats.live import snapshot
 from tamt_ray.analysis.stats.summary import summary as grid_summary
 from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.tasks.scores import Evaluation, summary
+from tamt_ray.tasks.scores import Evaluation, scores_of
 
 
 def test_one_row_for_each_cell(plan: Plan, records: dict) -> None:
@@ -45,7 +44,7 @@ def test_any_metric_may_lead_when_the_table_is_made(
         Evaluation(40, {"accuracy": 0.8, "f1": 0.6, "matthews": 0.2, "accuracy_2": 0.6}),
         Evaluation(60, {"accuracy": 0.7, "f1": 0.4, "matthews": 0.0, "accuracy_2": 0.5}),
     ]
-    measured = summary(evaluations, sweep.tasks["movies"].measured)
+    measured = scores_of(evaluations, sweep.tasks["movies"].measured)
     records = {
         unit: record.model_copy(update={"metrics": measured})
         if plan.units[unit].cell.task == "movies"
@@ -133,30 +132,33 @@ def test_sweep_without_tasks_has_losses_only(sweep: Sweep, fill: Callable) -> No
     assert table.height == 5
 
 
-def test_live_tables_equal_the_tables_of_the_same_records(plan: Plan, records: dict) -> None:
-    live = LiveTables(plan)
-    seen = {}
-    for number, record in enumerate(records.values()):
-        live.add(record)
-        seen[record.id] = record
-        if number % 17 == 0:
-            assert live.snapshot().results.downstream.equals(collect(plan, seen).downstream)
-    snapshot = live.snapshot()
-    assert snapshot.summary.equals(grid_summary(collect(plan, records)))
-    assert snapshot.done["finetune"] == snapshot.total["finetune"] == 32
-    assert live.snapshot() is snapshot
-    live.add(record)
-    assert live.snapshot().summary.equals(snapshot.summary)
+def test_the_tables_of_some_records_count_those_of_the_plan(plan: Plan, records: dict) -> None:
+    some = dict(list(records.items())[:17])
+    found = snapshot(plan, {**some, "0" * 64: next(iter(some.values()))})
+    assert found.results.downstream.equals(collect(plan, some).downstream)
+    assert sum(found.done.values()) == 17
+    whole = snapshot(plan, records)
+    assert whole.summary.equals(grid_summary(collect(plan, records)))
+    assert whole.done["finetune"] == whole.total["finetune"] == 32
 
 
-def test_live_tables_refuse_a_unit_of_another_plan(
-    plan: Plan, sweep: Sweep, make_record: Callable
-) -> None:
-    other = expand(sweep.model_copy(update={"sparsities": (0.3,)}))
-    unit = next(iter(other.cells["search"].values()))
-    live = LiveTables(plan)
-    with pytest.raises(ValueError, match=unit):
-        live.add(make_record(other, unit, {}))
+def test_the_best_of_each_column_among_methods_of_one_sparsity(plan: Plan, records: dict) -> None:
+    """By the numbers of the printed table itself, which are rounded; dense rows are alone."""
+    found = snapshot(plan, records)
+    rows = found.summary.to_dicts()
+    for row, best in zip(rows, found.best, strict=True):
+        others = [r for r in rows if (r["model"], r["sparsity"]) == (row["model"], row["sparsity"])]
+        for column in found.summary.columns[3:]:
+            if column == "runs" or row[column] == "–":
+                assert column not in best
+                continue
+            values = [float(r[column].split()[0]) for r in others if r[column] != "–"]
+            top = min(values) if column.endswith("_loss") else max(values)
+            if column in best:
+                assert len(values) > 1
+                assert float(row[column].split()[0]) == top
+            elif len(values) > 1:
+                assert float(row[column].split()[0]) != top or values.count(top) > 1
 
 
 def test_tables_load_nothing_heavy() -> None:

@@ -64,8 +64,12 @@ def report(sweep: Sweep, plan: Plan, all_records: dict) -> dict[str, bytes]:
     return build_report(sweep, plan, all_records)
 
 
+def page_of(*arguments: object) -> str:
+    return page(Context(gather(*arguments)))
+
+
 def text_of(*arguments: object) -> str:
-    return " ".join(Page(page(Context(gather(*arguments)))).text.split())
+    return " ".join(Page(page_of(*arguments)).text.split())
 
 
 def test_files_and_tables(report: dict[str, bytes]) -> None:
@@ -174,7 +178,7 @@ def test_missing_and_failed_are_shown(sweep: Sweep, plan: Plan, records: dict) -
         message="the loss is NaN at step 17", traceback="", attempts=1, at=1.7e9,
     )  # fmt: skip
     kept = {unit: record for unit, record in records.items() if unit not in gone}
-    html = build_report(sweep, plan, kept, {mask: failure})["report.html"].decode()
+    html = page_of(sweep, plan, kept, {mask: failure})
     text = " ".join(Page(html).text.split())
     assert "the loss is NaN at step 17" in text
     assert "missing: movies, stsb" in text
@@ -202,7 +206,7 @@ def test_outside_text_is_escaped(sweep: Sweep, plan: Plan, records: dict) -> Non
     failure = Failure(id="f", kind="search", cell=Cell(nasty), error=nasty, message=nasty,
                       traceback="", attempts=1, at=0.0)  # fmt: skip
     named = sweep.model_copy(update={"name": nasty})
-    html = build_report(named, plan, dirty, {"f": failure})["report.html"].decode()
+    html = page_of(named, plan, dirty, {"f": failure})
     assert "<script>alert" not in html
     assert Page(html).text.count(nasty) >= 6
 

@@ -101,6 +101,7 @@ def rows(
     return [
         {"model": "m", "sparsity": 0.7, "method": method, "mask_seed": mask, "seed": seed,
          "checkpoint": checkpoint, "train_size": None, "iterations": iterations, "task": task,
+         "role": None,
          "best": score / 100, "search_seconds": 1.0 * iterations, "device": "gpu", **more}
         for mask in (1, 2) for seed in (1, 2) for task in ("a", "b")
     ]  # fmt: skip

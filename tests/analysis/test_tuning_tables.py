@@ -6,7 +6,8 @@ import yaml
 from tamt_ray.analysis.tuning import best_frame, snippet, trials_frame
 from tamt_ray.methods.imp import Imp
 from tamt_ray.methods.tamt import Tamt
-from tamt_ray.plan.tuning import Outcome, Rung, Trial, studies
+from tamt_ray.plan.study import studies
+from tamt_ray.plan.tuning import Outcome, Rung, Trial
 from tamt_ray.spec.sweep import Sweep
 
 BASE: dict[str, object] = {
@@ -35,7 +36,7 @@ def outcomes() -> list[Outcome]:
 
     def rungs(*losses: float) -> tuple[Rung, ...]:
         return tuple(
-            Rung(steps, {"mlm_loss": loss, "kd_loss": loss / 10}, at=1.0)
+            Rung(steps, {"mlm_loss": loss, "kd_loss": loss / 10})
             for steps, loss in zip((20, 60), losses, strict=False)
         )
 
@@ -48,19 +49,17 @@ def outcomes() -> list[Outcome]:
         Outcome(
             imp,
             (
-                Trial(0, "finished", first, rungs(7.9, 7.5), 0.0, 1.0),
-                Trial(1, "finished", better, rungs(7.4, 7.25), 0.0, 1.0),
-                Trial(2, "stopped", worse, rungs(7.0), 0.0, 1.0),
+                Trial(0, first, "finished", rungs(7.9, 7.5)),
+                Trial(1, better, "finished", rungs(7.4, 7.25)),
+                Trial(2, worse, "stopped", rungs(7.0)),
             ),
             omp,
         ),
         Outcome(
             stale,
             (
-                Trial(0, "diverged", own, (), 0.0, 1.0, "the loss is nan"),
-                Trial(
-                    2, "finished", {"lr": 3e-4, "bias_correction": True}, rungs(4.0, 3.0), 0.0, 1.0
-                ),
+                Trial(0, own, "diverged", (), "the loss is nan"),
+                Trial(2, {"lr": 3e-4, "bias_correction": True}, "finished", rungs(4.0, 3.0)),
             ),
             {},
         ),
@@ -111,8 +110,8 @@ def test_a_method_with_loss_terms_of_its_own_can_be_pasted_too(
     tune = {"sparsity": 0.75, "trials": 1, "rungs": [60],
             "methods": {"own": {"scale": {"uniform": [1.5, 4]}}}}  # fmt: skip
     (study,) = studies(Sweep.model_validate({**BASE, "methods": [method], "tune": tune}))
-    rung = Rung(60, {"mlm_loss": 1.0, "kd_loss": 1.0}, at=1.0)
-    text = snippet([Outcome(study, (Trial(0, "finished", {"scale": 3.0}, (rung,), 0.0, 1.0),), {})])
+    rung = Rung(60, {"mlm_loss": 1.0, "kd_loss": 1.0})
+    text = snippet([Outcome(study, (Trial(0, {"scale": 3.0}, "finished", (rung,)),), {})])
     (pasted,) = Sweep.model_validate({**BASE, **yaml.safe_load(text)}).methods
     assert pasted == study.method.model_copy(update={"scale": 3.0, "steps": 60})
 

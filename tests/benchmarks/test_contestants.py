@@ -17,7 +17,7 @@ from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
-from tamt_ray.search.mlm_corruption import Corrupted, join
+from tamt_ray.search.mlm_corruption import Corrupted, stack
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.values.scoring import Scoring
 
@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def batch() -> Corrupted:
-    return join(SHAPE.stream().batch(0))
+    return stack(SHAPE.stream().batch(0))
 
 
 def ours(path: Path, term: Objective, batch: Corrupted) -> tuple[float, MaskedWeights]:

@@ -12,7 +12,7 @@ from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.history import History
 from tamt_ray.data.table import load_rows
 from tamt_ray.finetune.batches import epoch_batches
-from tamt_ray.finetune.loop import train
+from tamt_ray.finetune.loop import fine_tune
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.mask import Mask, apply_mask
 from tamt_ray.masks.matrices import prunable_matrices
@@ -54,7 +54,7 @@ def test_an_epoch_with_padding_and_masks_in_every_forward(still: str, tmp_path: 
     mask = Mask.by_magnitude(prunable_matrices(encoder.body), 0.5)
     network = encoder.network(model, task, 1)
     handles = apply_mask(*encoder.masked(mask))
-    train(network, examples, [examples], task, 1, CPU, History(), None)
+    fine_tune(network, examples, [examples], task, 1, CPU, History(), None)
     for handle in handles:
         handle.remove()
     ours = {name: value.clone() for name, value in network.state_dict().items()}

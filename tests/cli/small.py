@@ -14,7 +14,7 @@ from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 from tamt_ray.tasks.metrics.registry import metrics_of
-from tamt_ray.tasks.scores import Evaluation, summary
+from tamt_ray.tasks.scores import Evaluation, scores_of
 
 SWEEP = """\
 name: small
@@ -37,7 +37,7 @@ METRICS = {
     "search": {"zeros": 5.0, "weights": 10.0, "sparsity": 0.5, "steps": 0.0, "seconds": 0.1},
     "pretrain_eval": {"mlm_loss": 4.0, "kd_loss": 0.25},
     "finetune": {
-        **summary(
+        **scores_of(
             [
                 Evaluation(1, {"pearson": 0.75, "spearman": 0.25}),
                 Evaluation(2, {"pearson": 0.5, "spearman": 0.3}),

@@ -49,7 +49,7 @@ def test_text_that_fills_its_blocks_exactly_loses_nothing(model: Path, tmp_path:
 def test_a_limit_takes_the_first_blocks_and_reads_no_further(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "BATCH", 5)
+    monkeypatch.setattr(tokenization, "BATCH", 5)
     monkeypatch.setattr(tokenization, "_SLICE", 1)
     texts = [*TEXTS, *["a b c d e f"] * 50]
     limited = text(tmp_path, texts, limit=1)
@@ -74,7 +74,7 @@ def test_how_the_work_is_cut_does_not_change_the_blocks(
 ) -> None:
     whole = load_blocks(text(tmp_path, TEXTS), f"dir:{model}")
     monkeypatch.setenv("TAMT_CACHE", str(cache / "other"))
-    monkeypatch.setattr(room, "BATCH", 1)
+    monkeypatch.setattr(tokenization, "BATCH", 1)
     monkeypatch.setattr(tokenization, "_SLICE", 2)
     pieces = load_blocks(text(tmp_path, TEXTS), f"dir:{model}")
     assert torch.equal(whole.ids, pieces.ids)
@@ -119,7 +119,7 @@ def test_less_than_a_block_is_a_source_error(
 def test_a_corpus_without_the_column_or_without_text_is_refused(
     model: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(SourceError, match="the columns are: text"):
+    with pytest.raises(SourceError, match="valid are: text"):
         load_blocks(text(tmp_path, TEXTS, column="words"), f"dir:{model}")
     pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "numbers.parquet")
     numbers = {"source": f"dir:{tmp_path}/numbers.parquet"}

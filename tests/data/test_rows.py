@@ -136,7 +136,7 @@ def test_head_and_tail_share_out_the_rows_by_content_alone(tmp_path: Path) -> No
 def test_a_missing_column_names_those_there_are() -> None:
     rows = Rows(pa.table({"a": [1], "b": [2]}), "")
     assert column(rows, "b") == [2]
-    with pytest.raises(SourceError, match="no column 'c'; the columns are: a, b"):
+    with pytest.raises(SourceError, match="no column 'c'; valid are: a, b"):
         column(rows, "c")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tamt_ray.chaos import Process, processes
+from benchmarks.chaos import Process, processes
 from tamt_ray.execution.scheduler import actor as board_actor
 
 
@@ -93,7 +93,7 @@ def strike(rank, step):
         fault = json.loads(path.read_text())
         if (fault["rank"], fault["step"]) != (rank, step):
             continue
-        cell = unit.cell.given if unit else {}  # a trial of a tuning is no unit
+        cell = unit.cell.given if unit else {}
         if fault["unit"].items() - cell.items():
             continue
         marks = len(list(HERE.glob(f"{path.stem}.mark-*")))
@@ -133,7 +133,7 @@ def strike(rank, step):
 
 
 def at_the_beginning(module):
-    perform = module.Workbench.perform
+    perform = module.UnitRunner.perform
 
     def struck(self, given, *rest):
         global unit
@@ -141,7 +141,7 @@ def at_the_beginning(module):
         strike(self._team.rank, None)
         return perform(self, given, *rest)
 
-    module.Workbench.perform = struck
+    module.UnitRunner.perform = struck
 
 
 def at_a_step(module):

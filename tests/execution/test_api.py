@@ -10,7 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 import tamt_ray
-from tamt_ray.api import Results
+from tamt_ray.api import SweepResults
 from tamt_ray.cli.app import app
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.plan.expand import Plan, expand
@@ -42,7 +42,7 @@ def made(toy: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_sweep_is_three_lines_of_data_frames(made: Made) -> None:
     file, plan, records = made
     results = tamt_ray.load(file)
-    assert isinstance(results, Results)
+    assert isinstance(results, SweepResults)
     scores = results.scores
     assert scores["method"].to_list() == ["full", "omp", "tamt_kd"]
     known = [records[u.id].metrics["best/accuracy/accuracy"] for u in plan.units.values()

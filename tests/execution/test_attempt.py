@@ -71,9 +71,9 @@ def test_a_log_is_read_while_its_unit_is_at_work(
 def test_what_another_sweep_finished_meanwhile_is_not_begun(tmp_path: Path) -> None:
     """Also at the first attempt: two sweeps that overlap both offered it."""
     store = Store(str(tmp_path))
-    assert committed(store, Offer(UNIT, 1)) is None
+    assert committed(store, UNIT) is None
     record = Record(
         id=UNIT.id, kind=UNIT.kind, config={}, started=0, seconds=1, device="", place=""
     )
     Store(str(tmp_path)).commit(record, {})
-    assert committed(store, Offer(UNIT, 1)) == record
+    assert committed(store, UNIT) == record

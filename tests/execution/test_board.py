@@ -3,12 +3,13 @@
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamt_ray.execution.scheduler.board import Board, Lane, State, lane_of
+from tamt_ray.execution.scheduler.board import Board, Lane, State
 from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import Unit
@@ -94,7 +95,7 @@ def work(plan: Plan, board: Board, workers: dict[Lane, int], draw: random.Random
         moved = False
         for lane in draw.sample(LANES, 2):
             while len(running[lane]) < workers[lane] and (unit := board.take(lane)):
-                assert lane_of(unit) == lane
+                assert unit.lane == lane
                 assert all(board.state(parent) is State.DONE for parent in unit.parents)
                 started.append(unit.id)
                 running[lane].append(unit.id)
@@ -299,7 +300,7 @@ def test_lanes_by_kind() -> None:
         "kind": "head", "model": MODEL, "text": TEXT, "training": {"steps": 1},
     }))  # fmt: skip
     omp = Unit(parse_config({"kind": "search", "method": "omp", "model": MODEL, "sparsity": 0.5}))
-    assert [lane_of(unit) for unit in (head, level(0), omp, measured(0), tuned(0))] == [
+    assert [unit.lane for unit in (head, level(0), omp, measured(0), tuned(0))] == [
         "gang", "gang", "fleet", "fleet", "fleet",
     ]  # fmt: skip
 
@@ -308,3 +309,43 @@ def test_what_is_terminal() -> None:
     assert {state for state in State if state.terminal} == {
         State.DONE, State.FAILED, State.BLOCKED,
     }  # fmt: skip
+
+
+def test_a_board_takes_in_further_units_while_it_runs() -> None:
+    """As if all had been there from the beginning; what is at work or done stays so."""
+    first, other = level(1), level(9)
+    second, third = level(2, first.id), level(3, first.id)
+    board = Board(plan_of(first, other))
+    assert board.take("gang") is first
+    assert [board.take("gang"), board.take("gang")] == [other, None]
+    board.finish(other.id)
+    board.finish(first.id)
+    assert board.finished()
+
+    evaluation = measured(4, second.id)
+    board.extend(plan_of(first, other, second, third, evaluation), done=[third.id])
+    assert not board.finished("gang")
+    assert board.state(first.id) is board.state(third.id) is State.DONE
+    assert board.take("gang") is second, "what it needs was done before it came"
+    board.extend(plan_of(first, other, second, third, evaluation, level(5)))
+    assert board.state(second.id) is State.RUNNING
+    board.finish(second.id)
+    assert board.take("fleet") is evaluation
+
+
+def test_a_unit_that_comes_after_its_parent_failed_is_blocked() -> None:
+    first = level(1)
+    second = level(2, first.id)
+    board = Board(plan_of(first))
+    board.fail(first.id)
+    board.extend(plan_of(first, second, measured(3, second.id)))
+    assert board.state(second.id) is State.BLOCKED
+    assert board.finished()
+    assert board.left == pytest.approx(0.0)
+
+
+def test_a_unit_runs_in_the_lane_that_its_plan_names() -> None:
+    board = Board(plan_of(replace(measured(1), runs_in="gang")))
+    assert board.take("fleet") is None
+    assert board.finished("fleet")
+    assert board.take("gang") is not None

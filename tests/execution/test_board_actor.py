@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tamt_ray.execution.scheduler import actor as board_actor
+from tamt_ray.execution.scheduler.actor import BoardActor
 from tamt_ray.execution.scheduler.board import State
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.messages import (
@@ -28,6 +29,7 @@ from .board_scenes import (
     heard,
     offered,
     opened,
+    plan_of,
     play,
     record,
 )
@@ -230,5 +232,35 @@ def test_news_of_units_that_are_over_or_elsewhere_changes_nothing() -> None:
         await actor.lost("a", Fault.DIED)
         assert actor._board.state(ONE.id) is State.DONE
         assert [type(event) for event in await heard(actor)] == [Landed]
+
+    play(scene)
+
+
+def test_workers_of_a_board_that_may_get_more_are_told_to_wait_and_get_it_at_once() -> None:
+    async def scene() -> None:
+        actor = BoardActor(1, 100.0)
+        await actor.open(plan_of(ONE), [], [], 0.0, more=True)
+        assert await offered(actor, "a") is ONE
+        await actor.landed("a", record(ONE))
+        assert await actor.take("fleet", "a") is Idle.WAIT
+        waiting = asyncio.create_task(offered(actor, "a", 15.0))
+        await asyncio.sleep(0.05)
+        begin = time.monotonic()
+        await actor.extend(plan_of(ONE, TWO), [], more=False)
+        assert await waiting is TWO
+        assert time.monotonic() - begin < 5
+        await actor.landed("a", record(TWO))
+        assert await actor.take("fleet", "a", 15.0) is Idle.FINISHED
+
+    play(scene)
+
+
+def test_a_new_board_is_extended_by_being_opened() -> None:
+    """The driver does not wait for a board that nobody but itself can open."""
+
+    async def scene() -> None:
+        actor = BoardActor(1, 100.0)
+        await actor.extend(plan_of(ONE), [], more=True)
+        assert await actor.events(0, 0.0) is None
 
     play(scene)

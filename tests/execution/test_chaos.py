@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import yaml
 
-from tamt_ray.chaos import Account, Run, chaos, processes
+from benchmarks.chaos import Account, Run, chaos, processes
 
 Toy = dict[str, Any]
 
 
 @pytest.mark.faults
 def test_kills_of_the_driver(toy: Toy, tmp_path: Path) -> None:
-    """Three of them; `python -m tamt_ray.chaos FILE --rounds 20 --kind driver` does as many as one
-    likes."""
+    """Three of them; `python -m benchmarks.chaos FILE --rounds 20 --kind driver` does as many as
+    one likes."""
     toy["methods"] = ["omp", {"method": "tamt_mlm", "steps": 6}]
     file = tmp_path / "toy.yaml"
     file.write_text(yaml.safe_dump(toy))

@@ -8,7 +8,7 @@ import pytest
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.glimpse import glimpse
-from tamt_ray.execution.cluster.checkup import Answers, Probe, look, versions
+from tamt_ray.execution.cluster.checkup import NodeReport, Probe, look, versions
 from tamt_ray.execution.cluster.diagnosis import (
     about_devices,
     about_disks,
@@ -91,8 +91,8 @@ def test_a_file_is_known_by_its_length_and_its_ends(tmp_path: Path) -> None:
 
 
 def test_sources_are_compared_and_faults_told_once() -> None:
-    def of(sources: dict[str, str], **unreadable: str) -> Answers:
-        return Answers(SAME, {}, None, sources, unreadable)
+    def of(sources: dict[str, str], **unreadable: str) -> NodeReport:
+        return NodeReport(SAME, {}, None, sources, unreadable)
 
     # The head runs no units and reads nothing.
     idle = of({})

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tamt_ray.chaos import Process, processes
+from benchmarks.chaos import Process, processes
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.sweep import Sweep

@@ -11,7 +11,7 @@ from ray.exceptions import RayTaskError
 from tamt_ray.execution.fleet import gpu_share as share
 from tamt_ray.execution.scheduler.errors import fault_of
 from tamt_ray.execution.scheduler.faults import Fault
-from tamt_ray.execution.scheduler.retry_policy import AttemptHistory, Retry, decide
+from tamt_ray.execution.scheduler.retry_policy import AttemptHistory, Retry, after_fault
 from tamt_ray.execution.worker.device import worker_device
 from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.search.team import RanksDifferError
@@ -100,7 +100,7 @@ def test_each_text_costs_what_it_should(
     for error in errors:
         assert fault_of(error) is fault, error
         assert fault_of(RayTaskError("f", "traceback", error)) is fault, error
-    assert decide(AttemptHistory().met(fault, 0), fault, retries=3) == decision
+    assert after_fault(AttemptHistory().met(fault, 0), fault, retries=3) == decision
 
 
 def test_words_about_gpus_in_other_errors_change_nothing() -> None:

@@ -11,7 +11,7 @@ from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
 
-from tamt_ray.chaos import processes
+from benchmarks.chaos import processes
 from tamt_ray.plan.expand import expand
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.store import Store

@@ -16,7 +16,7 @@ from tamt_ray.execution.scheduler.retry_policy import (
     AttemptHistory,
     GiveUp,
     Retry,
-    decide,
+    after_fault,
 )
 from tamt_ray.store.trouble import DamagedError, LeaseLostError, UnwritableError
 
@@ -90,7 +90,7 @@ def attempts(*ends: tuple[Fault, int], retries: int = 3) -> list[Retry | GiveUp]
     past, decisions = AttemptHistory(), []
     for fault, step in ends:
         past = past.met(fault, step)
-        decisions.append(decide(past, fault, retries))
+        decisions.append(after_fault(past, fault, retries))
     return decisions
 
 

@@ -1,14 +1,20 @@
 """What is refused before anything starts, with the place in the file."""
 
+import json
+import shutil
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from transformers import AlbertConfig, AlbertForMaskedLM
 
 from tamt_ray.execution.preflight import PreflightError, check
+from tamt_ray.plan.expand import expand
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 
@@ -79,3 +85,151 @@ def test_a_task_that_has_no_working_head_is_refused(
     with pytest.raises(PreflightError, match=r"models.tiny: BertModel does not work with a head"):
         check(with_model())
     check(with_model(pooling="mean"))
+
+
+Change = Callable[[dict[str, Any], Path], None]
+"""Spoils a sweep, as the mapping of its file, or the files in its folder."""
+
+
+def rows(part: str = "train", **spoilt: Callable[[int], object]) -> Change:
+    """Write 40 rows with a value of its own for each number in the columns given."""
+
+    def change(_sweep: dict[str, Any], folder: Path) -> None:
+        plain: list[dict[str, object]] = [{"text": "good a", "label": n % 2} for n in range(40)]
+        lines = (
+            json.dumps({**row, **{name: value(n) for name, value in spoilt.items()}})
+            for n, row in enumerate(plain)
+        )
+        (folder / f"{part}.jsonl").write_text("\n".join(lines) + "\n")
+
+    return change
+
+
+def task(**settings: object) -> Change:
+    return lambda sweep, _folder: sweep["tasks"]["words"].update(settings)
+
+
+def corpus(**settings: object) -> Change:
+    return lambda sweep, _folder: sweep["corpus"].update(settings)
+
+
+def file(name: str, content: str) -> Change:
+    return lambda _sweep, folder: void((folder / name).write_text(content))
+
+
+def both(*changes: Change) -> Change:
+    return lambda sweep, folder: void([change(sweep, folder) for change in changes])
+
+
+def void(_value: object) -> None:
+    """Return nothing."""
+
+
+def weights(change: Callable[[str, torch.Tensor], torch.Tensor]) -> Change:
+    def spoil(_sweep: dict[str, Any], folder: Path) -> None:
+        path = folder / "model" / "model.safetensors"
+        changed = {name: change(name, w).contiguous() for name, w in load_file(path).items()}
+        save_file(changed, path, {"format": "pt"})
+
+    return spoil
+
+
+def fewer_words(sweep: dict[str, Any], folder: Path) -> None:
+    path = folder / "model" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "vocab_size": 20}))
+    weights(lambda _name, w: w[:20] if len(w) == 48 else w)(sweep, folder)
+
+
+def third(value: object) -> Callable[[int], object]:
+    """Return the number's parity, but `value` in row 3."""
+    return lambda number: value if number == 3 else number % 2
+
+
+BROKEN: list[tuple[Change, str]] = [
+    (rows(label=third(None)), r"train.jsonl: row 3: None in the label column 'label' is not a n"),
+    (rows(label=third(float("nan"))), "row 3: nan in the label column 'label' is not a number"),
+    (rows(label=third(2)), "row 3: label 2 .* none of the classes 0 to 1; set `classes: 3`"),
+    (rows(label=third(2**63)), r"train.jsonl\):4: column 'label' cannot be read"),
+    (rows(label=lambda n: n % 6), "row 2: label 2 .*; set `classes: 6`"),
+    (rows(label=third(-2)), "row 3: label -2 .*; set `cut` or choose another split"),
+    (rows(label=lambda n: ("neg", "pos")[n % 2]),
+     r"row 0: 'neg' .* is not a number; for classes with names set `classes: \[neg, pos\]`"),
+    (both(task(classes=["neg", "pos"]), rows(label=lambda n: ("neg", "poss")[n % 2])),
+     r"row 1: label 'poss' .* none of `classes`; did you mean `pos`\?"),
+    (rows(label=lambda n: [n % 2]), "row 0: .* is a list; .* multi-label data are not read"),
+    (rows(label=lambda _: 1), "train.jsonl: every label in column 'label' is 1; choose rows"),
+    (rows("validation", label=lambda _: 0), "validation.jsonl: every label in column 'label' is 0"),
+    (both(task(kind="regression"), rows("validation", label=lambda _: 1.5)),
+     "validation.jsonl: every label in column 'label' is 1.5"),
+    (rows(text=lambda n: "good" if n != 3 else None),
+     "row 3: None in the text column 'text' is not text"),
+    (rows(text=lambda _: ["a"]), r"row 0: \['a'\] in the text column 'text' is not text"),
+    (rows(text=lambda _: " "), "train.jsonl: every text in column 'text' is empty"),
+    (file("train.jsonl", ""), "train.jsonl.: the file is empty"),
+    (task(text=["txt"]), "no column 'txt'; did you mean `text`"),
+    (task(cut={"above": 5, "below": -5}), "no row is left to learn from"),
+    (task(max_length=4096), "reads 128 tokens at most; set `tasks.words.max_length: 128`"),
+    (corpus(block_size=4096), "reads 128 tokens at most; set `corpus.block_size: 128`"),
+    (file("train.txt", "a b\n"), "corpus: .*train.txt: .* does not fill one block of 16 tokens"),
+    (file("validation.txt", ""), "corpus: .*validation.txt: .* does not fill one block"),
+    (file("model/tokenizer.json", "{"), "models.tiny: .* the tokenizer cannot be loaded"),
+    (fewer_words, "the tokenizer gives '##t' the id 47, the embedding has 20 rows"),
+    (weights(lambda name, w: w / 0 if "query.weight" in name else w),
+     "models.tiny: .*query.weight holds weights that are NaN or infinite"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "complaint"), BROKEN, ids=map(str, count()))
+def test_data_and_models_that_do_not_fit_are_refused(
+    toy: dict[str, Any], model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    change: Change, complaint: str,
+) -> None:  # fmt: skip
+    with pytest.raises(PreflightError, match=complaint):
+        spoilt(toy, model_dir, tmp_path, monkeypatch, change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        both(task(classes=["neg", "pos"]), rows(label=lambda n: ("neg", "pos")[n % 2]),
+             rows("validation", label=lambda n: ("pos", "neg")[n % 2])),
+        rows(text=lambda n: "a " * 500_000 if n < 2 else "b"),
+    ],
+    ids=["classes with names", "two rows of a million characters"],
+)  # fmt: skip
+def test_data_that_fit_pass(
+    toy: dict[str, Any], model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    change: Change,
+) -> None:  # fmt: skip
+    spoilt(toy, model_dir, tmp_path, monkeypatch, change)
+
+
+def spoilt(
+    toy: dict[str, Any], model_dir: Path, folder: Path, patch: pytest.MonkeyPatch, change: Change
+) -> None:
+    """Check the sweep after the change."""
+    patch.setenv("TAMT_CACHE", str(folder / "cache"))
+    patch.delenv("TAMT_MIRROR", raising=False)
+    shutil.copytree(model_dir, folder / "model")
+    toy["models"] = {"tiny": {"source": f"dir:{folder / 'model'}"}}
+    change(toy, folder)
+    sweep = parse_sweep(yaml.safe_dump(toy))
+    plan = expand(sweep)
+    check(sweep, plan.files, plan.texts)
+
+
+def test_a_pattern_that_the_model_cannot_have_is_refused(with_model: SetModel) -> None:
+    sweep = with_model(prune=["*layer*"])
+
+    def patterned(pattern: str) -> Sweep:
+        method = sweep.methods[0].model_copy(update={"pattern": pattern})
+        return sweep.model_copy(update={"methods": (method,)})
+
+    check(patterned("2:4"))
+    for pattern, complaint in (
+        ("5x1", "pattern 5x1 does not divide encoder.layer.0"),
+        ("heads:4", "the model has 2 attention heads per layer, not 4"),
+    ):
+        with pytest.raises(PreflightError, match=complaint) as caught:
+            check(patterned(pattern))
+        assert caught.value.at == ("methods", 0, "pattern")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tamt_ray.chaos import Process, processes
+from benchmarks.chaos import Process, processes
 
 pytestmark = pytest.mark.faults
 

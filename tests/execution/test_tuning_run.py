@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,8 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tamt_ray.execution.tuning.trials import known_trials, open_storage
-from tamt_ray.plan.tuning import studies
+from benchmarks.chaos import processes
+from tamt_ray.cli.opened import SweepContext, open_sweep
+from tamt_ray.execution.worker.bench import MASK
+from tamt_ray.execution.worker.unit_runner import UnitRunner
+from tamt_ray.plan.expand import expand
+from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.store import Store
 
@@ -34,6 +39,10 @@ def tuning(toy: Toy) -> Toy:
     }  # fmt: skip
 
 
+def opened(folder: Path) -> SweepContext:
+    return open_sweep(folder / "sweep.yaml")
+
+
 def test_a_dry_run_counts_trials_and_steps_without_heavy_imports(toy: Toy, tmp_path: Path) -> None:
     file = tmp_path / "tune.yaml"
     file.write_text(yaml.safe_dump(tuning(toy)))
@@ -43,65 +52,95 @@ def test_a_dry_run_counts_trials_and_steps_without_heavy_imports(toy: Toy, tmp_p
         capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
-    assert json.loads(ran.stdout) == {
-        "studies": {
-            "tiny/tamt_kd": {"trials": 5, "done": 0, "to_run": 5, "steps_at_most": 30},
-        },
-        "steps_at_most": 30,
+    told = json.loads(ran.stdout)
+    assert told["studies"] == {
+        "tiny/tamt_kd": {"trials": 5, "done": 0, "to_run": 5, "steps_at_most": 30},
     }
+    # OMP and the first trial: one mask per rung.
+    assert told["units"]["search"]["to_run"] == told["masks"] == 3
+    assert told["units"]["pretrain_eval"]["to_run"] == 4
     imported = {m[1] for m in re.finditer(r"\| +(\w+)[\w.]*$", ran.stderr, re.MULTILINE)}
     assert "pydantic" in imported, "the import log is read wrongly"
     assert not imported & {"torch", "ray", "mlflow", "transformers", "optuna"}
     assert not (tmp_path / "results").exists()
 
 
+def test_the_rate_and_the_threshold_of_distillation_are_one_setting(toy: Toy) -> None:
+    """Twice both is the same search bit for bit; twice the rate alone is another one."""
+    masks: list[str] = []
+    store = Store(str(toy["store"]))
+    for lr, threshold in ((5e-3, 0.01), (1e-2, 0.02), (1e-2, 0.01)):
+        method = {"method": "tamt_kd", "steps": 6, "lr": lr, "threshold": threshold}
+        sweep = Sweep.model_validate({**toy, "tasks": {}, "methods": [method]})
+        (search,) = [u for u in expand(sweep).units.values() if u.kind == "search"]
+        record = UnitRunner(store, ProcessGroup(), "here").perform(search)
+        masks.append(record.artifacts[MASK].sha256)
+    assert masks[0] == masks[1]
+    assert masks[0] != masks[2]
+
+
 @pytest.mark.faults
-def test_a_killed_tuning_goes_on_and_never_runs_an_ended_trial_again(
+def test_a_killed_tuning_goes_on_and_computes_nothing_twice(
     toy: Toy, tamt: Tamt, start_driver: Callable[..., Any], tmp_path: Path
 ) -> None:
-    one = Sweep.model_validate(tuning(toy))
-    (study,) = studies(one)
     killed = start_driver(tuning(toy))
-    killed.wait_for(lambda: ", finished" in killed.said or ", stopped" in killed.said, 250)
-    killed.process.kill()
+    killed.wait_for(lambda: "done   pretrain_eval tiny tamt_kd" in killed.said, 250)
+    (worker, *_) = [p for p in processes(killed.process.pid) if p.kind == "gang rank"]
+    os.kill(worker.pid, signal.SIGKILL)
+    killed.wait_for(lambda: "lost" in killed.said, 100)
+    os.kill(killed.pid, signal.SIGKILL)
     killed.end()
-    storage = open_storage(Store(one.store), one.name)
-    before = known_trials(storage, study)
-    assert before
+    before = opened(tmp_path)
+    assert before.survey
+    assert before.records
 
     resumed = tamt(tuning(toy), "--json")
     assert resumed.returncode == 0, resumed.stderr
-    after = known_trials(storage, study)
-    assert len(after) == 5
-    assert set(map(repr, before)) <= set(map(repr, after))
-    assert len({repr(trial.values) for trial in after}) == 5
-    told = json.loads(resumed.stdout)["tiny/tamt_kd"]
+    after = opened(tmp_path)
+    assert after.survey
+    assert after.missing == 0
+    assert before.records.items() <= after.records.items(), "a unit was computed again"
+    (found,) = after.survey.outcomes
+    drawn = [trial.values for trial in found.trials]
+    assert len(drawn) == len({repr(values) for values in drawn}) == 5
+    assert drawn[: len(before.survey.outcomes[0].trials)] == [
+        trial.values for trial in before.survey.outcomes[0].trials
+    ]
+    # The best of five at the first rung goes on, and the sweep's own values do.
+    assert 1 <= len(found.state("finished")) < 5
+    told = json.loads(resumed.stdout)["studies"]["tiny/tamt_kd"]
     assert told["trials"] == 5
-    assert told["best"] == min(t.rungs[-1].losses["kd_loss"] for t in after if len(t.rungs) == 2)
     assert told["best"] <= told["own"]
     assert told["omp"] > 0
 
     again = tamt(tuning(toy))
     assert again.returncode == 0, again.stderr
-    assert "5 done, 0 to run" in again.stderr
+    assert "5 trials drawn, 0 to draw" in again.stderr
     assert "method: tamt_kd" in again.stdout
-    assert known_trials(storage, study) == after
+    assert opened(tmp_path).records == after.records
+
+    # A tuned value used in a later sweep shares the trial's search.
     pasted = yaml.safe_load((tmp_path / "results/reports/toy/best.yaml").read_text())
     assert pasted["methods"][0]["lr"] == told["values"]["lr"]
+    later = {**toy, **pasted, "mask_seeds": [0], "tasks": {}}
+    plan = expand(Sweep.model_validate(later))
+    done = Store(str(toy["store"])).done(plan.units)
+    assert {unit.kind for unit in plan.units.values() if unit.id in done} >= {"search"}
+    assert done.keys() == plan.units.keys()
 
 
 @pytest.mark.faults
-def test_a_trial_that_hangs_ends_its_process_and_begins_anew(
-    toy: Toy, start_driver: Callable[..., Any], faults: Faults
+def test_out_of_memory_and_divergence_in_a_tuning(
+    toy: Toy, start_driver: Callable[..., Any], faults: Faults, tmp_path: Path
 ) -> None:
-    sweep = {**tuning(toy), "execution": {"patience": 30}}
-    hang = faults.inject("sleep", step=3)
-    driver = start_driver(sweep, **faults.environment)
+    """A trial that runs out of memory is tried again; one whose loss is no number has diverged, and
+    the run ends well."""
+    memory = faults.inject("memory", method="tamt_kd-1", checkpoint=2)
+    diverge = faults.inject("diverge", method="tamt_kd-2", checkpoint=2, times=9)
+    driver = start_driver(tuning(toy), **faults.environment)
     assert driver.end(280) == 0, driver.said
-    assert len(faults.struck(hang)) == 1
-    assert "its worker died" in driver.said
-    one = Sweep.model_validate(sweep)
-    (study,) = studies(one)
-    ended = known_trials(open_storage(Store(one.store), one.name), study)
-    assert len(ended) == 5
-    assert {trial.state for trial in ended} <= {"finished", "stopped"}
+    assert len(faults.struck(memory)) == 1
+    assert len(faults.struck(diverge)) == 1
+    (outcome,) = opened(tmp_path).survey.outcomes  # pyright: ignore[reportOptionalMemberAccess]
+    assert [trial.number for trial in outcome.state("diverged")] == [2]
+    assert outcome.trials[1].rungs

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tamt_ray.chaos import processes
+from benchmarks.chaos import processes
 from tamt_ray.plan.expand import expand
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.store import Store

@@ -16,11 +16,11 @@ from transformers import get_linear_schedule_with_warmup
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.history import History, NonFiniteLossError
 from tamt_ray.finetune.batches import collate, epoch_batches, evaluation_batches
-from tamt_ray.finetune.loop import outputs, train
+from tamt_ray.finetune.loop import fine_tune, outputs
 from tamt_ray.finetune.model import Encoder, Network
 from tamt_ray.finetune.recent import Recent
 from tamt_ray.tasks.classification import Classification
-from tamt_ray.tasks.features.examples import Batch, Sequences, subset
+from tamt_ray.tasks.features.examples import Batch, PackedSequences, subset
 from tamt_ray.tasks.features.sentences import Sentences, tokenise
 from tamt_ray.tasks.metrics.base import Predictions
 from tamt_ray.tasks.spans import Spans
@@ -133,7 +133,7 @@ def test_padding_changes_no_output(model_dir: Path, pooling: str) -> None:
         np.testing.assert_allclose(output, expected.numpy(), atol=1e-5)
 
 
-def _sentences(sequences: Sequences) -> Sentences:
+def _sentences(sequences: PackedSequences) -> Sentences:
     return Sentences(sequences, torch.zeros(len(sequences), dtype=torch.int64), 3, "")
 
 
@@ -158,7 +158,7 @@ def test_training_is_adamw_with_linear_decay_and_clipping(model_dir: Path) -> No
     classes = torch.arange(18) % 3
     data = Sentences(sequences, classes, 3, "")
     plain = copy.deepcopy(network)
-    train(network, data, [data], task, 1, CPU, History(), None)
+    fine_tune(network, data, [data], task, 1, CPU, History(), None)
 
     vectors = [p for p in plain.parameters() if p.ndim == 1]
     matrices = [p for p in plain.parameters() if p.ndim == 2]
@@ -190,7 +190,7 @@ class Failing:
     fingerprint = ""
     nbytes = 0
 
-    def __init__(self, sequences: Sequences, step: int) -> None:
+    def __init__(self, sequences: PackedSequences, step: int) -> None:
         self.sequences = sequences
         self.count = len(sequences)
         self._left = step
@@ -216,7 +216,7 @@ class Flat(Network):
 
 @pytest.mark.parametrize("step", [1, 7, 10, 11, 25])
 def test_a_loss_that_is_no_number_carries_its_step(step: int) -> None:
-    sequences = Sequences(np.ones(25, np.int32), None, np.arange(26), pad_id=0)
+    sequences = PackedSequences(np.ones(25, np.int32), None, np.arange(26), pad_id=0)
     table = {"source": "dir:unused.csv"}
     task = Classification(
         kind="classification", train=table, validation=[table],
@@ -224,12 +224,12 @@ def test_a_loss_that_is_no_number_carries_its_step(step: int) -> None:
     )  # fmt: skip
     data = Failing(sequences, step)
     with pytest.raises(NonFiniteLossError) as raised:
-        train(Flat(), data, [data], task, 1, CPU, History(), None)
+        fine_tune(Flat(), data, [data], task, 1, CPU, History(), None)
     assert raised.value.step == step
 
 
 def test_memory_forgets_what_was_used_longest_ago() -> None:
-    sequences = Sequences(np.zeros(100, np.int32), None, np.arange(2), pad_id=0)
+    sequences = PackedSequences(np.zeros(100, np.int32), None, np.arange(2), pad_id=0)
     examples = _sentences(sequences)
     recent = Recent(3 * examples.nbytes)
     made: list[str] = []

@@ -56,7 +56,7 @@ def test_steps_wait_for_nothing(
     monkeypatch.setattr(loop, "epoch_batches", _uneven)
     assert {_padded(data, batch) for batch in _uneven(data.sequences.lengths)} == {True, False}
     with NoWaiting():
-        loop.train(network, data, [data], task, 1, meta, History(), None)
+        loop.fine_tune(network, data, [data], task, 1, meta, History(), None)
     assert steps[-1] == task.epochs * -(-len(data.sequences) // 4)
 
 
@@ -80,4 +80,4 @@ def test_a_look_at_a_loss_would_be_seen(
     data = task.examples(load_rows(task.train), tokenizer(checkpoint), None, 1)
     network = Encoder(checkpoint, meta).network(model, task, 1)
     with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
-        loop.train(network, data, [data], task, 1, meta, History(), None)
+        loop.fine_tune(network, data, [data], task, 1, meta, History(), None)

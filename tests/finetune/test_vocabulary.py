@@ -16,7 +16,7 @@ from tamt_ray.finetune.vocabulary import Vocabulary, tokens_of
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.tasks.base import Task
-from tamt_ray.tasks.features.examples import Sequences
+from tamt_ray.tasks.features.examples import PackedSequences
 from tamt_ray.tasks.features.sentences import sentences
 from tamt_ray.values.model import Model
 
@@ -27,8 +27,8 @@ WriteTask = Callable[..., Task]
 
 
 def test_tokens_are_those_of_all_data_and_the_padding() -> None:
-    def data(*ids: int) -> Sequences:
-        return Sequences(np.array(ids, np.int32), None, np.array([0, len(ids)]), pad_id=1)
+    def data(*ids: int) -> PackedSequences:
+        return PackedSequences(np.array(ids, np.int32), None, np.array([0, len(ids)]), pad_id=1)
 
     assert tokens_of([data(7, 3, 7), data(3, 9)]).tolist() == [1, 3, 7, 9]
     assert tokens_of(iter([data(0)])).tolist() == [0, 1]

@@ -106,3 +106,13 @@ def test_metadata_nested_too_deep_is_no_mask() -> None:
     header = json.dumps(metadata).encode()
     with pytest.raises(MaskFileError, match="not a mask file"):
         read(len(header).to_bytes(8, "little") + header)
+
+
+def test_a_file_is_held_to_the_pattern_that_is_asked_for() -> None:
+    weights = {"w": torch.zeros(2, 8)}
+    mask = Mask.by_score({"w": torch.arange(16.0).view(2, 8)}, 0.5, pattern="2:4")
+    for data in (mask_to_bytes(mask), save(dict(mask))):
+        assert imported_mask(data, weights, 0.5, "dir:m.st", "2:4").pattern == "2:4"
+        assert imported_mask(data, weights, 0.5, "dir:m.st").pattern == "unstructured"
+        with pytest.raises(MaskFileError, match=r"dir:m\.st: w breaks the pattern 1x4"):
+            imported_mask(data, weights, 0.5, "dir:m.st", "1x4")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
-from tamt_ray.search.language_model import Outputs
+from tamt_ray.search.language_model import BodyOutputs
 from tamt_ray.search.mlm_corruption import Corrupted
 
 NOTHING = torch.empty(0)
@@ -20,10 +20,10 @@ class Given:
     """A step whose outputs are given, with a head that hands hidden states on."""
 
     batch: Corrupted
-    student: Outputs
-    dense: Outputs
+    student: BodyOutputs
+    dense: BodyOutputs
 
-    def teacher(self, *, dropout: bool = False) -> Outputs:
+    def teacher(self, *, dropout: bool = False) -> BodyOutputs:
         assert not dropout
         return self.dense
 
@@ -31,8 +31,8 @@ class Given:
         return hidden
 
 
-def layers(*states: Tensor) -> Outputs:
-    return Outputs(states[-1], states)
+def layers(*states: Tensor) -> BodyOutputs:
+    return BodyOutputs(states[-1], states)
 
 
 def two_tokens(real: list[bool] | None) -> Corrupted:
@@ -80,6 +80,6 @@ def test_mlm_by_hand() -> None:
     batch = Corrupted(
         torch.zeros(1, 4, dtype=torch.long), torch.tensor([1, 3]), torch.tensor([1, 2])
     )
-    loss = Mlm().loss(Given(batch, Outputs(hidden), Outputs(NOTHING)))
+    loss = Mlm().loss(Given(batch, BodyOutputs(hidden), BodyOutputs(NOTHING)))
     assert float(loss) == pytest.approx(math.log(2) + math.log(3), abs=1e-6)
     assert Mlm().count(batch) == 2

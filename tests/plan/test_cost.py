@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from tamt_ray.plan.cost import ROUGH, gpu_seconds, prices
+from tamt_ray.plan import cost
+from tamt_ray.plan.cost import ROUGH, gpu_seconds, prices, spoken, usual_prices
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.unit import Unit
+from tamt_ray.spec.execution import Execution, Growth, SearchLane
 from tamt_ray.spec.load import parse_sweep
 
 SWEEP = """
@@ -53,7 +55,7 @@ def test_nothing_measured_is_the_rough_price() -> None:
 
 def test_a_task_is_priced_by_its_own_fine_tunes_then_by_all_then_by_everything() -> None:
     cola, rte = some("finetune", task="cola"), some("finetune", task="rte")
-    searches = some("search", method="omp")
+    searches = some("search", method="imp")
     found = prices(UNITS, {**took(cola, 2.0, 3.0, 10.0), **took(searches, 40.0)})
     assert (found.device, found.measured) == ("A100", 4)
     assert found.seconds(cola[3]) == pytest.approx(3.0 * gpu_seconds(cola[3])), "the median"
@@ -61,6 +63,55 @@ def test_a_task_is_priced_by_its_own_fine_tunes_then_by_all_then_by_everything()
     assert found.seconds(searches[0]) == pytest.approx(40.0 * gpu_seconds(searches[0]))
     (evaluation, *_) = some("pretrain_eval")
     assert found.seconds(evaluation) == pytest.approx(6.5 * gpu_seconds(evaluation)), "of all four"
+    assert [found.is_rough(kind) for kind in ("search", "pretrain_eval", "finetune")] == [
+        False, True, False,
+    ]  # fmt: skip
+
+
+def test_units_without_work_say_nothing_about_those_with_work() -> None:
+    omp, imp = some("search", method="omp"), some("search", method="imp")
+    found = prices(UNITS, took(omp, 40.0))
+    assert found.seconds(omp[0]) == pytest.approx(40.0 * gpu_seconds(omp[0]))
+    assert found.seconds(imp[0]) == gpu_seconds(imp[0])
+    assert found.is_rough("search")
+    found = prices(UNITS, took(imp, 2.0))
+    assert found.seconds(omp[0]) == gpu_seconds(omp[0])
+
+
+def test_without_a_gpu_the_price_is_that_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    (search, *_) = some("search", method="imp")
+    here = Execution()
+    monkeypatch.setattr(cost, "_has_gpu", lambda: False)
+    monkeypatch.setattr(cost, "_cpu_speed", lambda: 40e9)
+    on_cpu = usual_prices(here)
+    assert on_cpu.seconds(search) - 1 == pytest.approx(1000 * (gpu_seconds(search) - 1))
+    assert on_cpu.device == "CPU worker"
+    gang = SearchLane(gpus=1)
+    growth = (Growth(nodes=4, cpus=8, gpus=1),)
+    for on_gpu in (
+        usual_prices(here, gpus=True), usual_prices(Execution(search=gang)),
+        usual_prices(Execution(growth=growth)),
+    ):  # fmt: skip
+        assert on_gpu == ROUGH
+    monkeypatch.setattr(cost, "_has_gpu", lambda: True)
+    assert usual_prices(here) == ROUGH
+
+
+def test_the_speed_of_this_machine_is_measured() -> None:
+    """A matrix product of a computer of this century."""
+    assert 1e8 < cost._cpu_speed() < 1e13
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "0 seconds"), (1, "1 second"), (40, "40 seconds"), (61, "1 minute"),
+        (360, "6 minutes"), (3599.8, "1.0 hour"), (17280, "4.8 hours"), (36000, "10 hours"),
+        (3 * 86400, "3.0 days"),
+    ],
+)  # fmt: skip
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert spoken(seconds) == words
 
 
 def test_a_gang_of_four_took_four_times_its_wall_time() -> None:

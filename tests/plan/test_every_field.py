@@ -30,6 +30,9 @@ DO_NOT_MOVE: dict[str, set[str]] = {
     "random": SEARCH,
     "omp": SEARCH,
     "imported": SEARCH,
+    "wanda": SEARCH,
+    "fisher": SEARCH,
+    "movement": TRAINED,
     "imp": TRAINED,
     "tamt": TRAINED,
     "pretrain_eval": SEARCH,
@@ -42,6 +45,7 @@ DO_NOT_MOVE: dict[str, set[str]] = {
 OTHER_WORDS = {
     "accuracy": "matthews", "pearson": "spearman", "f1": "exact_match", "native": "mean",
     "omp": "random",
+    "unstructured": "2:4", "matrix": "row",
     "signed": "magnitude", "at_least": "above", "all": "tensor", "float32": "bfloat16",
     "blocks": "documents", "documents": "blocks",
 }  # fmt: skip

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 TABLE = {"split": None, "delimiter": None, "header": True, "encoding": "utf-8", "part": "all",
          "tail": 0.1}  # fmt: skip
 MODEL = {"source": "dir:m", "head": None, "prune": ["*"], "pooler": False, "pooling": "native",
-         "parameters": 110e6}  # fmt: skip
+         "parameters": 110e6, "role": None}  # fmt: skip
 TEXT = {"column": "text", "form": "blocks", "block_size": 512, "limit": None,
         "mlm_probability": 0.15, "one_token": False}  # fmt: skip
 TRAIN = {"table": {"source": "dir:a.txt", **TABLE}, **TEXT}
@@ -31,17 +31,19 @@ VALIDATION = {"table": {"source": "dir:b.txt", **TABLE}, **TEXT}
 TRAINING = {"batch_size": 16, "micro_batch": 4, "decay_steps": 27920, "log_every": 50,
             "precision": "float32", "gradients": "float32", "compile": False}  # fmt: skip
 OPTIMIZER = {
-    "lr": 5e-5, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0, "bias_correction": True,
-    "early_eps": False, "clip": 1.0, "clip_per": "all",
+    "lr": 5e-5, "head_lr": None, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0,
+    "bias_correction": True, "early_eps": False, "clip": 1.0, "clip_per": "all",
 }  # fmt: skip
 SCORING = {
     "init": "omp", "threshold": 0.01, "scale": 2.0, "ranking": "signed", "comparison": "at_least",
     "rerank_every": 1, "rerank_early": False,
 }  # fmt: skip
+HALF = {"sparsity": 0.5, "pattern": "unstructured"}
 MLM = {"objective": "mlm", "weight": 1.0}
 KD = {"objective": "kd", "weight": 1.0, "pads": False, "teacher_dropout": False}
 TASK = {
     "train": {"source": "dir:s.csv", **TABLE}, "validation": [{"source": "dir:t.csv", **TABLE}],
+    "role": None,
     "max_train": None, "max_validation": None, "reduced": {}, "weight_decay": 0.0, "eps": 1e-8,
     "clip": 1.0, "precision": "float32",
 }  # fmt: skip
@@ -58,22 +60,22 @@ SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
         '"training":{"steps":5}}',
     ),
     "random": (
-        {"kind": "search", "method": "random", "model": MODEL, "sparsity": 0.5, "seed": 1},
+        {"kind": "search", "method": "random", "model": MODEL, **HALF, "seed": 1},
         '{"kind":"search","method":"random","model":{"source":"dir:m"},"seed":1,"sparsity":0.5}',
     ),
     "omp": (
-        {"kind": "search", "method": "omp", "model": MODEL, "sparsity": 0.5},
+        {"kind": "search", "method": "omp", "model": MODEL, **HALF, "per": "matrix"},
         '{"kind":"search","method":"omp","model":{"source":"dir:m"},"sparsity":0.5}',
     ),
     "imported": (
-        {"kind": "search", "method": "imported", "model": MODEL, "sparsity": 0.5,
+        {"kind": "search", "method": "imported", "model": MODEL, **HALF,
          "file": "dir:m.st"},
         '{"file":"dir:m.st","kind":"search","method":"imported","model":{"source":"dir:m"},'
         '"sparsity":0.5}',
     ),
     "imp": (
         {"kind": "search", "method": "imp", "model": MODEL, "text": TRAIN, "training": TRAINING,
-         "optimizer": OPTIMIZER, "sparsity": 0.2, "seed": 1, "steps": 2792, "start": 0.1,
+         "optimizer": OPTIMIZER, **HALF, "sparsity": 0.2, "seed": 1, "steps": 2792, "start": 0.1,
          "rewind": True, "level_below": None, "head": None, "workers": None},
         '{"kind":"search","method":"imp","model":{"source":"dir:m"},"optimizer":{},"seed":1,'
         '"sparsity":0.2,"start":0.1,"steps":2792,"text":{"table":{"source":"dir:a.txt"}},'
@@ -83,12 +85,33 @@ SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
         {"kind": "search", "method": "tamt", "model": MODEL,
          "text": {**TRAIN, "form": "documents"},
          "training": TRAINING, "optimizer": {**OPTIMIZER, "lr": 2e-5}, "scoring": SCORING,
-         "objective": [MLM, {**KD, "weight": 0.5}], "sparsity": 0.5, "seed": 1, "steps": 11000,
+         "objective": [MLM, {**KD, "weight": 0.5}], **HALF, "seed": 1, "steps": 11000,
          "head": None, "workers": None},
         '{"kind":"search","method":"tamt","model":{"source":"dir:m"},"objective":['
         '{"objective":"mlm"},{"objective":"kd","weight":0.5}],"optimizer":{"lr":2e-05},"seed":1,'
         '"sparsity":0.5,"steps":11000,"text":{"form":"documents","table":{"source":"dir:a.txt"}},'
         '"training":{},"version":2}',
+    ),
+    "movement": (
+        {"kind": "search", "method": "movement", "model": MODEL, "text": TRAIN,
+         "training": TRAINING, "optimizer": OPTIMIZER, **HALF, "seed": 1, "steps": 11000,
+         "settle": 0.25, "head": None, "workers": None},
+        '{"kind":"search","method":"movement","model":{"source":"dir:m"},"optimizer":{},"seed":1,'
+        '"sparsity":0.5,"steps":11000,"text":{"table":{"source":"dir:a.txt"}},"training":{}}',
+    ),
+    "wanda": (
+        {"kind": "search", "method": "wanda", "model": MODEL, "text": TRAIN, **HALF, "seed": 1,
+         "per": "matrix", "batches": 64, "batch_size": 4, "head": None},
+        '{"batch_size":4,"batches":64,"kind":"search","method":"wanda",'
+        '"model":{"source":"dir:m"},"seed":1,"sparsity":0.5,'
+        '"text":{"table":{"source":"dir:a.txt"}}}',
+    ),
+    "fisher": (
+        {"kind": "search", "method": "fisher", "model": MODEL, "text": TRAIN, **HALF, "seed": 1,
+         "per": "matrix", "batches": 256, "batch_size": 1, "head": None},
+        '{"batch_size":1,"batches":256,"kind":"search","method":"fisher",'
+        '"model":{"source":"dir:m"},"seed":1,"sparsity":0.5,'
+        '"text":{"table":{"source":"dir:a.txt"}}}',
     ),
     "pretrain_eval": (
         {"kind": "pretrain_eval", "model": MODEL, "text": VALIDATION, "objectives": [MLM, KD],
@@ -248,15 +271,16 @@ DECIDES: list[tuple[Edit, set[str]]] = [
     (put('"dir:m"', '"dir:m", pooler: true'), follow(*METHODS) | ALL_EVALUATIONS),
     (put('"dir:m"', '"dir:m", prune: ["*dense*"]'), follow(*METHODS) | ALL_EVALUATIONS),
     *((put("steps: 7", f"steps: 7, {word}"), follow("imp")) for word in (
-        "lr: 1e-4", "decay_steps: 99", "early_eps: true", "rewind: false",
+        "lr: 1e-4", "head_lr: 1e-3", "decay_steps: 99", "early_eps: true", "rewind: false",
         "weight_decay: 0.1", "eps: 1e-6", "clip: 2",
         "clip_per: tensor", "bias_correction: false", "betas: [0.9, 0.98]")),
     (put("steps: 7", "steps: 7, step: 0.05"), follow("imp")),
     *((put("steps: 40", word), follow("tamt_mlm")) for word in (
-        "steps: 41", "steps: 40, lr: 1e-4", "steps: 40, init: random",
+        "steps: 41", "steps: 40, lr: 1e-4", "steps: 40, head_lr: 1e-3", "steps: 40, init: random",
         "steps: 40, threshold: 0.02", "steps: 40, scale: 3", "steps: 40, ranking: magnitude",
         "steps: 40, comparison: above", "steps: 40, rerank_every: 9", "steps: 40, eps: 1e-6",
-        "steps: 40, rerank_early: true", "steps: 40, recipe: released_code")),
+        "steps: 40, rerank_early: true", "steps: 40, recipe: released_code",
+        "steps: 40, recipe: short")),
     *((put("steps: 50", word), follow("tamt_kd")) for word in (
         "steps: 50, text: documents", "steps: 50, corruption: mlm",
         "steps: 50, corruption: one_token", "steps: 50, decay_steps: 99",
@@ -270,7 +294,7 @@ DECIDES: list[tuple[Edit, set[str]]] = [
     *(task("stsb", word) for word in (
         "lr: 1e-4", "batch_size: 8", "epochs: 5", "max_length: 64",
         "eval_every: 10", "label: score", "max_train: 10", "max_validation: 10", "eps: 1e-6",
-        "weight_decay: 0.1", "clip: 5")),
+        "weight_decay: 0.1", "clip: 5", "precision: bfloat16")),
     *(task("squad", word) for word in (
         "doc_stride: 64", "n_best: 5", "max_answer: 20", "max_query: 32")),
     *(task("movies", word) for word in ("classes: 3", "cut: {above: 1, below: 0}")),

@@ -1,9 +1,14 @@
-"""A study's identity, and the searches behind a trial."""
+"""A study: its identity, its trials as units, and their states; pure, no store."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tamt_ray.methods.base import Search
 from tamt_ray.methods.imp import ImpSearch
-from tamt_ray.methods.tamt import TamtSearch
 from tamt_ray.plan.expand import expand
-from tamt_ray.plan.tuning import Outcome, Rung, Study, Trial, steps_at_most, studies
+from tamt_ray.plan.status import unit_path
+from tamt_ray.plan.study import Proposal, Study, TrialUnits, steps_at_most, studies
+from tamt_ray.plan.tuning import Outcome, Survey, TuningPlan
 from tamt_ray.spec.sweep import Sweep
 
 
@@ -79,24 +84,39 @@ def test_whatever_changes_a_trial_makes_another_study() -> None:
     assert len(ids) == 8
 
 
-def test_a_trial_is_the_very_search_that_a_sweep_with_its_values_would_run() -> None:
-    (config,) = both(sweep())[1].searches({"lr": 2e-3, "search.decay_steps": 150}, 61)
-    assert isinstance(config, TamtSearch)
+def searches(units: TrialUnits) -> list[Search]:
+    return [u.config for u in units.plan.units.values() if isinstance(u.config, Search)]
+
+
+def test_a_trial_is_the_very_units_that_a_sweep_with_its_values_runs() -> None:
+    trial = both(sweep())[1].units(3, {"lr": 2e-3, "search.decay_steps": 150})
     pasted = sweep(
-        methods=[{"method": "tamt_mlm_kd", "steps": 61, "lr": 2e-3}],
+        methods=[{"method": "tamt_mlm_kd", "steps": 61, "lr": 2e-3, "checkpoints": [20]}],
         search={"decay_steps": 150}, mask_seeds=[4], tune=None,
     )  # fmt: skip
-    expected = [u.config for u in expand(pasted).units.values() if u.kind == "search"]
-    assert [config] == expected
+    assert trial.plan.units.keys() == expand(pasted).units.keys()
+
+
+def test_the_rungs_of_a_training_are_checkpoints_of_one_trajectory() -> None:
+    trial = both(sweep())[1].units(3, {"lr": 2e-3, "search.decay_steps": 150})
+    first, last = [u for u in trial.plan.units.values() if u.kind == "search"]
+    assert (first.goes_on, last.after, last.begin) == (True, first.id, 20)
+    assert [unit_path(trial.plan.units[end]) for end in trial.ends] == [
+        "pretrain_eval/mini/tamt_mlm_kd-3/0.7/4/20", "pretrain_eval/mini/tamt_mlm_kd-3/0.7/4",
+    ]  # fmt: skip
+    up_to = trial.up_to(0).units
+    assert {first.id, trial.ends[0]} < up_to.keys()
+    assert not {last.id, trial.ends[1]} & up_to.keys()
 
 
 def test_a_rung_of_imp_is_a_chain_that_shares_its_steps_out() -> None:
-    """To 70 % by 10 % there are six levels to train: 61 steps leave 10 each."""
+    """To 70 % by 10 % there are six levels to train: 20 steps leave 3 each, 61 leave 10."""
     methods = [{"method": "imp", "step": 0.1}, {"method": "tamt_mlm_kd", "steps": 5, "lr": 1e-3}]
-    chain = both(sweep(methods=methods))[0].searches({"lr": 1e-4}, 61)
-    assert all(isinstance(config, ImpSearch) for config in chain)
-    told = [(c.steps, c.sparsity, c.optimizer.lr) for c in chain]
-    assert told == [(10, level, 1e-4) for level in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)]
+    chain = searches(both(sweep(methods=methods))[0].units(0, {"lr": 1e-4}))
+    assert all(isinstance(config, ImpSearch) and config.optimizer.lr == 1e-4 for config in chain)
+    assert [(config.own_steps, config.sparsity) for config in chain] == [
+        (steps, level) for steps in (3, 10) for level in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    ]
 
 
 def test_the_ground_is_the_head_omp_and_two_evaluations() -> None:
@@ -111,23 +131,128 @@ def test_steps_at_most() -> None:
     assert [steps_at_most(study) for study in studies(sweep())] == [648, 488]
 
 
+@dataclass(frozen=True)
+class Measured:
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Broken:
+    error: str
+    message: str = "at step 3"
+
+
+class Lab:
+    """One study of the sweep, and what its store would hold."""
+
+    def __init__(self, **changes: object) -> None:
+        self.sweep = tuned(**changes)
+        self.plan = TuningPlan(self.sweep)
+        self.study = both(self.sweep)[1]
+        self.proposals: list[Proposal] = []
+        self.results: dict[str, Measured] = {}
+        self.problems: dict[str, Broken] = {}
+
+    def propose(self, trial: int, rung: int = 0, lr: float | None = None) -> None:
+        values = {"lr": lr or 1e-3 * (trial + 1), "search.decay_steps": 400}
+        self.proposals.append(Proposal(trial=trial, rung=rung, values=values))
+
+    def units(self, trial: int) -> TrialUnits:
+        values = next(each.values for each in self.proposals if each.trial == trial)
+        return self.study.units(trial, values)
+
+    def evaluate(self, trial: int, *losses: float) -> None:
+        for loss, end in zip(losses, self.units(trial).ends, strict=False):
+            found = Measured({"mlm_loss": loss, "kd_loss": 1.0, "predicted_tokens": 9.0})
+            self.results[end] = found
+
+    def survey(self) -> Survey:
+        return self.plan.survey({self.study.id: self.proposals}, self.results, self.problems)
+
+    def outcome(self) -> Outcome:
+        return self.survey().outcomes[1]
+
+    def promoted(self) -> list[tuple[int, int]]:
+        return [(each.trial, each.rung) for each in self.outcome().promotions()]
+
+
 def test_the_best_trial_is_one_that_went_to_the_end() -> None:
-    study = both(sweep())[1]
-
-    def trial(number: int, state: str, loss: float, lr: float = 0.1) -> Trial:
-        rung = Rung(61, {"mlm_loss": loss, "kd_loss": 1.0}, at=0.0)
-        values = {"lr": lr, "search.decay_steps": 400}
-        return Trial(number, state, values, (rung,), 0.0, 1.0)  # pyright: ignore
-
-    trials = (
-        trial(0, "finished", 5.0, lr=1e-3),
-        trial(1, "stopped", 2.0),
-        trial(2, "finished", 4.0),
-        trial(3, "diverged", 1.0),
-    )
-    outcome = Outcome(study, trials, {})
+    lab = Lab()
+    for trial, losses in enumerate([(6.0, 5.0), (2.0,), (5.0, 4.0)]):
+        lab.propose(trial)
+        lab.evaluate(trial, *losses)
+    outcome = lab.outcome()
     best, own = outcome.best(), outcome.own()
     assert best
     assert own
     assert (best.number, outcome.objective(best), own.number) == (2, 5.0, 0)
-    assert Outcome(study, trials[1:2], {}).best() is None
+    assert [trial.state for trial in outcome.trials] == ["finished", "stopped", "finished"]
+
+
+def test_a_study_begins_with_the_sweeps_own_values_at_every_rung() -> None:
+    survey = Lab().survey()
+    (first,) = survey.outcomes[1].trials
+    assert first.values == {"lr": 1e-3, "search.decay_steps": 400}
+    assert survey.running == 2
+    assert survey.to_propose == 14
+    assert sum(unit.kind == "search" for unit in survey.plan.units.values()) == 1 + 2 + 2
+
+
+def test_the_best_third_of_those_at_a_rung_goes_on() -> None:
+    """With `reduction: 3`, one of the first five, two of six; equal losses: the lower number."""
+    lab = Lab(rungs=[20, 40, 61])
+    for trial, loss in enumerate([7.0, 5.0, 6.0, 5.0, 8.0]):
+        lab.propose(trial)
+        lab.evaluate(trial, loss)
+    assert lab.promoted() == [(1, 1)]
+    lab.propose(5)
+    lab.evaluate(5, 9.0)
+    assert lab.promoted() == [(1, 1), (3, 1)]
+    lab.propose(1, 1)
+    lab.propose(3, 1)
+    assert lab.promoted() == [], "they are on their way"
+    lab.evaluate(3, 5.0, 4.0)
+    assert lab.promoted() == [(3, 2)], "the only one at the second rung"
+
+
+def test_a_trial_is_stopped_only_until_enough_others_are_worse() -> None:
+    lab = Lab()
+    lab.propose(0, 1)
+    lab.evaluate(0, 5.0, 5.0)
+    lab.propose(1)
+    lab.evaluate(1, 6.0)
+    assert lab.promoted() == []
+    assert lab.outcome().trials[1].state == "stopped"
+    for trial in (2, 3, 4, 5):
+        lab.propose(trial)
+        lab.evaluate(trial, 7.0)
+    assert lab.promoted() == [(1, 1)]
+
+
+def test_divergence_is_an_outcome_and_leaves_the_plan_whole() -> None:
+    lab = Lab()
+    lab.propose(0, 1)
+    lab.propose(1, 1)
+    lab.evaluate(1, 6.0)
+    diverged = next(u.id for u in lab.units(1).plan.units.values() if u.after)
+    lab.problems[diverged] = Broken("NonFiniteLossError")
+    survey = lab.survey()
+    trial = survey.outcomes[1].trials[1]
+    assert (trial.state, len(trial.rungs)) == ("diverged", 1)
+    assert trial.error == "NonFiniteLossError: at step 3"
+    assert diverged not in survey.plan.units
+    assert lab.units(1).ends[0] in survey.plan.units
+
+    lab.problems[diverged] = Broken("ValueError")
+    survey = lab.survey()
+    assert survey.outcomes[1].trials[1].state == "failed"
+    assert diverged in survey.plan.units
+
+
+def test_without_a_head_nothing_more_is_proposed() -> None:
+    lab = Lab()
+    (head,) = [u.id for u in lab.study.ground().units.values() if u.kind == "head"]
+    lab.problems[head] = Broken("OSError")
+    survey = lab.survey()
+    assert [outcome.blocked for outcome in survey.outcomes] == [True, True]
+    assert survey.over

@@ -13,13 +13,14 @@ from tamt_ray.objectives.base import Objective, needs_head
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search import tamt
-from tamt_ray.search.engine import Progress, Settings, train
+from tamt_ray.search.engine import Settings, train
 from tamt_ray.search.imp import Subnetwork, prune_trained
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Corrupted, Stream
 from tamt_ray.search.state import Checkpointer
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import ProcessGroup
+from tamt_ray.values.base import OnProgress
 from tamt_ray.values.optimizer import Optimizer
 from tamt_ray.values.scoring import Scoring
 from tamt_ray.values.training import Training
@@ -47,7 +48,7 @@ def train_mask(
     stream: Stream,
     settings: Settings,
     team: ProcessGroup,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     *,
     keeper: Checkpointer | None = None,
 ) -> tuple[Mask, History]:

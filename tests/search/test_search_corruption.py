@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tamt_ray.data.tokens import Blocks, Documents, Special
-from tamt_ray.search.mlm_corruption import Corrupted, Stream, corrupt, join
+from tamt_ray.search.mlm_corruption import Corrupted, Stream, corrupt, stack
 
 VOCABULARY = 1000
 SPECIAL = Special(2, 3, 4, 0, frozenset({0, 1, 2, 3, 4}), VOCABULARY)
@@ -34,7 +34,7 @@ def bound(p: float, n: int) -> float:
 def many() -> tuple[Blocks, Corrupted]:
     """400 blocks of 512 tokens."""
     text = blocks(400, 512)
-    return text, join(corrupt(text, list(range(400)), list(range(400)), 0.15))
+    return text, stack(corrupt(text, list(range(400)), list(range(400)), 0.15))
 
 
 def test_fifteen_percent_of_the_words_are_chosen(many: tuple[Blocks, Corrupted]) -> None:
@@ -126,11 +126,11 @@ def test_a_batch_is_a_function_of_seed_and_step() -> None:
     text = blocks(7, 64)
     stream = Stream(text, 3, 3, 0.15)
     stream.batch(0)
-    late = join(stream.batch(5))
-    fresh = join(Stream(text, 3, 3, 0.15).batch(5))
+    late = stack(stream.batch(5))
+    fresh = stack(Stream(text, 3, 3, 0.15).batch(5))
     assert torch.equal(late.ids, fresh.ids)
     assert torch.equal(late.chosen, fresh.chosen)
-    other = join(Stream(text, 3, 4, 0.15).batch(5))
+    other = stack(Stream(text, 3, 4, 0.15).batch(5))
     assert not torch.equal(late.chosen, other.chosen)
 
 
@@ -146,7 +146,7 @@ def test_padding_is_neither_chosen_nor_shown_as_text() -> None:
     generator = torch.Generator().manual_seed(0)
     words = torch.randint(5, VOCABULARY, (int(lengths.sum()),), generator=generator)
     text = Documents(words.int(), lengths.cumsum(0), lengths, 64, 1, SPECIAL)
-    drawn = [join(corrupt(text, list(range(61)), [seed * 61 + r for r in range(61)], 0.15))
+    drawn = [stack(corrupt(text, list(range(61)), [seed * 61 + r for r in range(61)], 0.15))
              for seed in range(40)]  # fmt: skip
     places = torch.arange(64)
     for batch in drawn:
@@ -169,7 +169,7 @@ def test_no_separator_of_a_pair_is_ever_chosen(between: int) -> None:
     words = torch.full((int((first + 10).sum()),), 9, dtype=torch.int32)
     text = Documents(words, (first + 10).cumsum(0), first, 40, between, SPECIAL)
     rows = list(range(20)) * 30
-    drawn = join(corrupt(text, rows, list(range(600)), 0.5))
+    drawn = stack(corrupt(text, rows, list(range(600)), 0.5))
     assert drawn.real is not None
     assert drawn.segments is not None
     ids, lengths = original(drawn), (first + 10 + 2 + between).repeat(30)
@@ -183,14 +183,14 @@ def test_no_separator_of_a_pair_is_ever_chosen(between: int) -> None:
 
 
 def test_full_blocks_need_no_attention_mask_and_no_segments() -> None:
-    found = join(corrupt(blocks(2, 16), [0, 1], [0, 1], 0.15))
+    found = stack(corrupt(blocks(2, 16), [0, 1], [0, 1], 0.15))
     assert found.real is None
     assert found.segments is None
 
 
 def test_clean_text_is_the_text_and_nothing_is_predicted() -> None:
     text = blocks(6, 64)
-    batch = join(Stream(text, 6, 3, 0.0).batch(0))
+    batch = stack(Stream(text, 6, 3, 0.0).batch(0))
     assert sorted(map(tuple, batch.ids.tolist())) == sorted(map(tuple, text.ids.tolist()))
     assert not batch.chosen.any()
     assert len(batch.labels) == 0
@@ -211,7 +211,7 @@ def test_one_token_of_a_block_is_drawn_once_for_all_epochs_and_seeds() -> None:
         for ids, block in first.items():
             assert torch.equal(other[ids].ids, block.ids)
             assert torch.equal(other[ids].chosen, block.chosen)
-    whole = join(list(first.values()))
+    whole = stack(list(first.values()))
     assert (whole.chosen.sum(1) == 1).all()
     assert not whole.chosen[:, [0, -1]].any()
     places = whole.chosen.nonzero()[:, 1].float()

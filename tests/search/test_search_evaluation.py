@@ -15,7 +15,7 @@ from tamt_ray.plan.config import PAPER_TERMS
 from tamt_ray.search import evaluate
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.mlm_corruption import Corrupted, join
+from tamt_ray.search.mlm_corruption import Corrupted, stack
 from tamt_ray.values.training import Precision
 
 from .search_reference import Reference
@@ -71,7 +71,7 @@ def test_mlm_is_transformers_own_on_the_same_corrupted_text_and_distillation_rea
         for name, weight in reference.matrices.items()
     }
     assert len(drawn[0.15]) == len(validation_blocks(encoder).ids) > 20
-    everything = join(drawn[0.15])
+    everything = stack(drawn[0.15])
     with torch.no_grad():
         expected = {name: float(v) for name, v in reference.losses(replaced, everything).items()}
         whole = {**replaced, reference.decoder: replaced[reference.embedding]}
@@ -80,7 +80,7 @@ def test_mlm_is_transformers_own_on_the_same_corrupted_text_and_distillation_rea
     assert found["predicted_tokens"] == len(everything.labels)
     if mask:
         assert abs(found["mlm_loss"] - masked_decoder) > 1e-2
-        clean = join(drawn[0.0])
+        clean = stack(drawn[0.0])
         assert torch.equal(clean.ids, validation_blocks(encoder).ids.long())
         with torch.no_grad():
             distance = float(reference.losses(replaced, clean)["kd_loss"])
@@ -129,13 +129,13 @@ def test_every_subnetwork_predicts_the_same_tokens(
         drawn.clear()
         torch.manual_seed(number)
         measure(load(bert), mask, validation_blocks(bert), batch_size=number + 2)
-        seen.append(join(drawn[0.15]))
+        seen.append(stack(drawn[0.15]))
     for other in seen[1:]:
         assert torch.equal(other.ids, seen[0].ids)
         assert torch.equal(other.chosen, seen[0].chosen)
     drawn.clear()
     measure(load(bert), None, validation_blocks(bert), seed=1)
-    assert not torch.equal(join(drawn[0.15]).chosen, seen[0].chosen)
+    assert not torch.equal(stack(drawn[0.15]).chosen, seen[0].chosen)
 
 
 def test_the_dense_model_is_at_no_distance_from_itself(

@@ -24,7 +24,7 @@ from tamt_ray.methods.tamt import Tamt
 from tamt_ray.plan.config import PAPER_TERMS
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.mlm_corruption import Stream, corrupt, join
+from tamt_ray.search.mlm_corruption import Stream, corrupt, stack
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.model import Model
@@ -139,7 +139,7 @@ def by_reference(
     weights = reference.matrices
     half = {name: weight.numel() // 2 for name, weight in weights.items()}
     drawn = Stream(blocks, 4, 1, 0.15)
-    batches = [join(drawn.batch(step)) for step in range(STEPS)]
+    batches = [stack(drawn.batch(step)) for step in range(STEPS)]
     omp = {name: prune_smallest(weight.abs(), half[name]) for name, weight in weights.items()}
     match method:
         case "full":
@@ -169,7 +169,7 @@ def by_reference(
             if terms == ["kd_loss"]:
                 text = documents if rules.pads else blocks
                 drawn = Stream(text, 4, 1, 0.0, one_token=rules.pads)
-                batches = [join(drawn.batch(step)) for step in range(STEPS)]
+                batches = [stack(drawn.batch(step)) for step in range(STEPS)]
             given = tamt(recipe, method)
             return reference.train_mask(
                 terms, batches, half, lr=given.lr, decay_steps=HORIZON, clip=given.clip, rules=rules
@@ -207,7 +207,7 @@ def test_the_pinned_losses_are_the_references(
     masked = {name: weight * mask[name] for name, weight in theta.matrices.items()}
     theta.model.eval()
     with torch.no_grad():
-        corrupted = theta.losses(masked, join(corrupt(text, rows, seeds, 0.15)))
-        clean = theta.losses(masked, join(corrupt(text, rows, seeds, 0.0)))
+        corrupted = theta.losses(masked, stack(corrupt(text, rows, seeds, 0.15)))
+        clean = theta.losses(masked, stack(corrupt(text, rows, seeds, 0.0)))
     found = float(corrupted["mlm_loss"]), float(clean["kd_loss"])
     assert found == pytest.approx(LOSSES[name], abs=1e-6)

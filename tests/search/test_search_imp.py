@@ -16,7 +16,7 @@ from tamt_ray.methods.imp import ImpSearch
 from tamt_ray.plan.unit import Unit
 from tamt_ray.search import imp
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.mlm_corruption import Stream, join
+from tamt_ray.search.mlm_corruption import Stream, stack
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.store.store import Store
 from tamt_ray.values.corpus import Corpus
@@ -60,7 +60,7 @@ def test_a_level_equals_the_reference(
     below = Mask.by_magnitude(model.dense, 0.3)
     expected = reference.train_level(
         {name: below[name.removeprefix(reference.prefix)] for name in reference.matrices},
-        [join(stream.batch(step)) for step in range(steps)],
+        [stack(stream.batch(step)) for step in range(steps)],
         expected_zeros(reference.matrices, 0.4), lr=LR, decay_steps=HORIZON, clip=CLIP,
     )  # fmt: skip
     mask, history, _ = train_level(model, below, 0.4, stream, settings(steps, LR), ProcessGroup())

@@ -10,7 +10,7 @@ from torch import Tensor
 from tamt_ray.data.tokens import Blocks
 from tamt_ray.masks.mask import Mask
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.mlm_corruption import Stream, join
+from tamt_ray.search.mlm_corruption import Stream, stack
 from tamt_ray.search.team import ProcessGroup
 
 from .conftest import MakeModel
@@ -31,7 +31,7 @@ def test_without_rewinding_every_level_equals_the_reference(
     encoder: Path, load: LoadModel, train_blocks: LoadBlocks
 ) -> None:
     stream = Stream(train_blocks(encoder), 4, 5, 0.15)
-    batches = [join(stream.batch(step)) for step in range(STEPS)]
+    batches = [stack(stream.batch(step)) for step in range(STEPS)]
     reference = Reference(encoder)
     zeros = {
         sparsity: {name: ZEROS[sparsity][w.numel()] for name, w in reference.matrices.items()}
@@ -70,7 +70,7 @@ def test_a_level_goes_on_with_the_data_of_the_one_below(
     whole = Stream(text, 4, 5, 0.15)
     later = Stream(text, 4, 5, 0.15, first=STEPS)
     for step in range(STEPS):
-        one, other = join(whole.batch(STEPS + step)), join(later.batch(step))
+        one, other = stack(whole.batch(STEPS + step)), stack(later.batch(step))
         assert torch.equal(one.ids, other.ids)
         assert torch.equal(one.labels, other.labels)
         seen.append(one.ids)

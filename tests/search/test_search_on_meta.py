@@ -13,6 +13,7 @@ from tamt_ray.search.engine import Engine, train
 from tamt_ray.search.head import train_head
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream
+from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.scoring import Scoring
 from tests.conftest import NoWaiting
@@ -69,6 +70,18 @@ def test_mask_training(
     setting = settings(3, 1e-3, **(BERT_ADAM if scoring is RELEASED else {}))
     with NoWaiting():
         train(model, objective, weights, Stream(text, 4, 5, 0.15), setting, ProcessGroup(meta))
+    assert steps == [1, 2, 3]
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "4x4"])
+def test_mask_training_under_a_pattern(
+    model: LanguageModel, steps: list[int], noisy: Path, meta: torch.device, train_blocks: LoadText,
+    pattern: str,
+) -> None:  # fmt: skip
+    weights = MaskedWeights(model, 0.5, EXACT, 1, pattern)
+    stream = Stream(train_blocks(noisy), 4, 5, 0.15)
+    with NoWaiting():
+        train(model, terms_of("kd"), weights, stream, settings(3, 1e-3), ProcessGroup(meta))
     assert steps == [1, 2, 3]
 
 

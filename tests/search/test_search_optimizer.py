@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tamt_ray.search.optimizer import clip_gradients, make_optimizer
+from tamt_ray.search.optimizer import clip_gradients, make_optimizer, set_rates
 from tamt_ray.values.optimizer import Optimizer
 
 GRADIENTS = [[0.5, -2.0, 0.0], [-0.1, -1.0, 3.0], [0.5, 4.0, 0.0], [0.0, 0.0, 1e-4]]
@@ -14,14 +14,16 @@ START = [1.0, -1.0, 0.25]
 RATES = [0.1, 0.075, 0.05, 0.025]
 
 
-def moved(optimizer: Optimizer, dtype: torch.dtype = torch.float64) -> list[list[float]]:
+def moved(
+    optimizer: Optimizer, dtype: torch.dtype = torch.float64, scale: float = 1
+) -> list[list[float]]:
     """The values after every step."""
     values = nn.Parameter(torch.tensor(START, dtype=dtype))
     made = make_optimizer([values], optimizer)
     found = []
     for rate, gradient in zip(RATES, GRADIENTS, strict=True):
         for group in made.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * scale
         values.grad = torch.tensor(gradient, dtype=dtype)
         made.step()
         found.append(values.detach().tolist())
@@ -92,6 +94,23 @@ def test_the_state_is_three_plain_tensors_and_carries_the_rest_over(corrected: b
         values.grad = torch.tensor(gradient)
         made.step()
         assert values.tolist() == whole[step]
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+@pytest.mark.parametrize("early", [True, False])
+def test_the_head_has_a_rate_of_its_own(corrected: bool, early: bool) -> None:
+    given = Optimizer(lr=0.2, head_lr=0.1, bias_correction=corrected, early_eps=early)
+    scores, head = (nn.Parameter(torch.tensor(START, dtype=torch.float64)) for _ in range(2))
+    made = make_optimizer([scores, head], given, [head])
+    alone = given.model_copy(update={"head_lr": None})
+    slow, fast = moved(alone), moved(alone, scale=2)
+    for step, (rate, gradient) in enumerate(zip(RATES, GRADIENTS, strict=True)):
+        set_rates(made, rate / RATES[0])
+        for parameter in (scores, head):
+            parameter.grad = torch.tensor(gradient, dtype=torch.float64)
+        made.step()
+        assert head.tolist() == pytest.approx(slow[step], rel=1e-12)
+        assert scores.tolist() == pytest.approx(fast[step], rel=1e-12)
 
 
 def clipped(optimizer: Optimizer, *gradients: list[float]) -> list[list[float]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from tamt_ray.data.tokens import Blocks, Documents
 from tamt_ray.masks.mask import Mask
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.mlm_corruption import Stream, join
+from tamt_ray.search.mlm_corruption import Stream, stack
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.scoring import Scoring
@@ -64,7 +64,7 @@ def test_every_step_equals_the_reference(
     reference = Reference(bert)
     expected = reference.train_mask(
         [f"{term}_loss" for term in terms.split("_")],
-        [join(stream.batch(step)) for step in range(steps)],
+        [stack(stream.batch(step)) for step in range(steps)],
         {n: ZEROS[w.numel()] for n, w in reference.matrices.items()},
         lr=LR, decay_steps=HORIZON, clip=CLIP, rules=rules,
     )  # fmt: skip
@@ -100,7 +100,7 @@ def test_distillation_of_the_released_code_equals_the_reference(
     """BertAdam with decay and clipping by tensor; documents with pads; φ after steps 1, 3, 7."""
     steps = 9
     stream = Stream(train_documents(bert), 4, 5, 0.15)
-    batches = [join(stream.batch(step)) for step in range(steps)]
+    batches = [stack(stream.batch(step)) for step in range(steps)]
     assert sum(int((~batch.real).sum()) for batch in batches if batch.real is not None) > 30
     assert (
         sum(int(batch.segments.any(1).sum()) for batch in batches if batch.segments is not None) > 2

@@ -11,7 +11,7 @@ from tamt_ray.masks.mask import Mask
 from tamt_ray.search.engine import train
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
-from tamt_ray.search.mlm_corruption import Stream, join
+from tamt_ray.search.mlm_corruption import Stream, stack
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.scoring import Scoring
@@ -51,7 +51,7 @@ ZEROS = {
 def test_the_gradient_of_a_score_is_the_effective_weights_times_the_weight(
     encoder: Path, load: LoadModel, train_blocks: LoadBlocks, terms: str
 ) -> None:
-    batch = join(Stream(train_blocks(encoder), 4, 3, 0.15).batch(0))
+    batch = stack(Stream(train_blocks(encoder), 4, 3, 0.15).batch(0))
     reference = Reference(encoder)
     scores = {
         name: torch.full_like(weight, 0.01).requires_grad_()
@@ -88,7 +88,7 @@ def test_every_step_equals_the_reference(
     reference = Reference(encoder)
     zeros = {n: ZEROS[sparsity][w.numel()] for n, w in reference.matrices.items()}
     expected = reference.train_mask(
-        TERMS[terms], [join(stream.batch(step)) for step in range(steps)], zeros,
+        TERMS[terms], [stack(stream.batch(step)) for step in range(steps)], zeros,
         lr=LR, decay_steps=HORIZON, clip=CLIP,
     )  # fmt: skip
     seen = record(monkeypatch)
@@ -126,7 +126,7 @@ def test_from_a_random_mask_equals_the_reference(
     first = Mask.at_random(reference.short(reference.matrices), 0.7, 11)
     zeros = {n: ZEROS[0.7][w.numel()] for n, w in reference.matrices.items()}
     expected = reference.train_mask(
-        ["kd_loss"], [join(stream.batch(step)) for step in range(4)], zeros,
+        ["kd_loss"], [stack(stream.batch(step)) for step in range(4)], zeros,
         lr=LR, decay_steps=HORIZON, clip=CLIP,
         first={name: first[name.removeprefix(reference.prefix)] for name in zeros},
     )  # fmt: skip
@@ -214,7 +214,7 @@ def test_rows_of_words_never_seen_keep_their_scores(
     bert: Path, load: LoadModel, train_blocks: LoadBlocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = Stream(train_blocks(bert), 4, 5, 0.15)
-    read = join([block for step in range(4) for block in stream.batch(step)]).ids.unique()
+    read = stack([block for step in range(4) for block in stream.batch(step)]).ids.unique()
     unseen = [word for word in range(40) if word not in read]
     assert len(unseen) > 4
     seen = record(monkeypatch)

@@ -75,7 +75,10 @@ def test_unknown_keys(old: str, new: str, line: int, key: str, nearest: str) -> 
 def test_an_unknown_key_is_compared_with_the_keys_of_its_own_method() -> None:
     """`steps` is a key of IMP and of mask training, not of OMP."""
     (only,) = complaints(changed("  - omp\n", "  - {method: omp, steps: 3}\n"))
-    assert only == "s.yaml:10: unknown key `methods.1.steps`; valid are: method, name, recipe"
+    assert (
+        only
+        == "s.yaml:10: unknown key `methods.1.steps`; valid are: method, name, pattern, per, recipe"
+    )
 
 
 def test_a_merged_mistake_is_named_and_found_where_it_is_written() -> None:
@@ -168,6 +171,19 @@ def test_impossible_values(old: str, new: str, starts: str) -> None:
          "13: `methods.3.objective`: a loss term is given twice", "give it once with a `weight`"),
         ("- method: tamt_kd", "- method: tamt_mlm_kd\n    corruption: none",
          "13: `methods.3.corruption`: a loss term predicts tokens", "clean text has none"),
+        ("  - omp", '  - {method: omp, pattern: "2:5"}',
+         "10: `methods.1.pattern`: pattern 2:5 prunes 3 of 5 weights, which is a sparsity of 0.6",
+         "and not 0.5"),
+        ("  - omp", '  - {method: wanda, pattern: "heads:12"}',
+         "10: `methods.1.pattern`: pattern heads:12 spans rows", "rank it per matrix"),
+        ("  - omp", '  - {method: omp, pattern: "2:4", per: model}',
+         "10: `methods.1.per`: pattern 2:4 is ranked in groups of 4", "not per model"),
+        ("  - omp", '  - {method: imp, pattern: "2:4", step: 0.1, name: i}',
+         "10: `methods.1.step`: a level of 0.1 prunes no whole number of 4 weights", "step: 0.25"),
+        ("    steps: 40", '    steps: 40\n    pattern: "2:4"\n    rerank_every: 9',
+         "14: `methods.3.pattern`: pattern 2:4 has no threshold", "`rerank_every: 1`"),
+        ("  - omp", '  - {method: omp, pattern: "4:2"}',
+         "10: `methods.1.pattern`: '4:2' is no pattern", "2:4"),
         ("  - omp", '  - {method: imported, masks: "dir:m-{size}.st"}',
          "10: `methods.1.masks`: {size} stands for nothing", "{model}, {sparsity}, {seed}"),
         ("  - omp", '  - {method: imported, masks: "hf:a/b"}',

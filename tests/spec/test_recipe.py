@@ -80,6 +80,34 @@ def test_the_released_distillation() -> None:
     assert tamt("tamt_kd").decay_steps is tamt("tamt_mlm", "released_code").decay_steps is None
 
 
+@pytest.mark.parametrize("name", ["tamt_mlm", "tamt_kd", "tamt_mlm_kd"])
+def test_short_searches_start_graded_and_rank_exactly(name: str) -> None:
+    """The rate is a share of the weights per step; a head that no term reads has none."""
+    found = tamt(name, "short")
+    assert (found.init, found.lr, found.head_lr) == (
+        "graded",
+        0.01,
+        None if name == "tamt_kd" else 1e-3,
+    )
+    assert (found.comparison, found.rerank_every, found.objective) == (
+        "at_least", 1, tamt(name).objective
+    )  # fmt: skip
+    assert tamt(name).head_lr is None
+
+
+def test_a_recipe_says_which_start_stands_for_the_papers_method() -> None:
+    graded = "{method: tamt_kd, init: graded, lr: 0.01}"
+    assert [tamt(*given).paper_role for given in (
+        ("tamt_kd", "paper"), (graded, "paper"), ("tamt_kd", "short"),
+        ("{method: tamt_kd, init: omp}", "short"),
+    )] == ["tamt_kd", None, "tamt_kd", None]  # fmt: skip
+
+
+def test_a_head_that_does_not_train_has_no_rate() -> None:
+    with pytest.raises(SpecError, match=r"<sweep>:6: .*no MLM head trains"):
+        tamt("{method: tamt_kd, head_lr: 1e-3}")
+
+
 def test_rewinding() -> None:
     assert imp("imp").rewind
     assert not imp("imp", "released_code").rewind

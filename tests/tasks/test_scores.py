@@ -10,7 +10,7 @@ from tamt_ray.tasks.halves import first_half
 from tamt_ray.tasks.metrics.accuracy import Accuracy
 from tamt_ray.tasks.metrics.base import Metric, Predictions
 from tamt_ray.tasks.metrics.f1 import F1
-from tamt_ray.tasks.scores import Evaluation, baselines, counted_steps, led_by, summary
+from tamt_ray.tasks.scores import Evaluation, baselines, counted_steps, led_by, scores_of
 
 
 class Loss(Accuracy):
@@ -40,7 +40,7 @@ RUN = [
 def test_every_metric_may_lead(
     leader: str, step: int, best: float, last: float, second: float
 ) -> None:
-    record = {**summary(RUN, MEASURED), "examples": 9.0, "baseline/f1": 0.1}
+    record = {**scores_of(RUN, MEASURED), "examples": 9.0, "baseline/f1": 0.1}
     found = led_by(leader, record)
     assert (found["best_step"], found["best"], found["last"]) == (step, best, last)
     (evaluation,) = (each for each in RUN if each.step == step)
@@ -54,7 +54,7 @@ def test_every_metric_may_lead(
 
 
 def test_a_metric_that_was_not_recorded_leads_nothing() -> None:
-    record = summary(RUN, {"f1": F1})
+    record = scores_of(RUN, {"f1": F1})
     assert led_by("accuracy", record) == {"steps": 17}
     assert led_by("f1", record)["accuracy"] == 0.8
 
@@ -87,7 +87,7 @@ def test_a_score_is_chosen_on_one_half_and_measured_on_the_other() -> None:
             [g if right else g ^ next(flips) for g, right in zip(gold, whole, strict=True)]
         )
     run = [_answered(10 * (n + 1), gold, given) for n, given in enumerate(answers)]
-    record = summary(run, MEASURED)
+    record = scores_of(run, MEASURED)
     assert record["best/accuracy/accuracy"] == 0.75
     assert (record["half/accuracy/step_1"], record["half/accuracy/step_2"]) == (20, 10)
     assert record["half/accuracy/accuracy"] == 0.5
@@ -101,11 +101,13 @@ def test_a_score_is_chosen_on_one_half_and_measured_on_the_other() -> None:
 
 
 def test_without_answers_no_half_is_known() -> None:
-    record = summary(RUN, MEASURED)
+    record = scores_of(RUN, MEASURED)
     found = led_by("accuracy", record, "half")
     assert not {"best", "last", "accuracy", "optimism"} & set(found)
     assert counted_steps("accuracy", record, "half") is None
-    assert not any(name.startswith("half") for name in summary([_answered(5, [1], [1])], MEASURED))
+    assert not any(
+        name.startswith("half") for name in scores_of([_answered(5, [1], [1])], MEASURED)
+    )
 
 
 def test_halves_are_alike_and_never_change() -> None:

@@ -15,7 +15,7 @@ from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
-from tamt_ray.tasks.scores import Evaluation, summary
+from tamt_ray.tasks.scores import Evaluation, scores_of
 from tamt_ray.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _metrics(unit: Unit) -> dict[str, float]:
 def scores(tuned: Unit, **values: float) -> dict[str, float]:
     """Metrics of a fine-tune with one evaluation."""
     assert isinstance(tuned.config, FinetuneConfig)
-    return summary([Evaluation(20, values)], tuned.config.task.measured)
+    return scores_of([Evaluation(20, values)], tuned.config.task.measured)
 
 
 def client(uri: str) -> "MlflowClient":

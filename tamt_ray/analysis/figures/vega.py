@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import polars as pl
@@ -98,6 +98,7 @@ class Figure:
         return {"application/vnd.vegalite.v6+json": self.spec, "image/svg+xml": self.svg}
 
 
+@cache
 def javascript() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script that asks for nothing else."""
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_VERSION)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from tamt_ray.analysis.results import Results, main_rows
+from tamt_ray.analysis.results import Results, by_cell, main_rows
 from tamt_ray.analysis.stats.averages import AVERAGE, losses, means, runs
 from tamt_ray.analysis.stats.baselines import no_better
 from tamt_ray.analysis.stats.comparison import comparisons
@@ -162,12 +162,10 @@ def _without_tasks(results: Results) -> Answer:
     table = losses(results.pretrain)
     found = table.filter(pl.col("method") != DENSE).drop_nulls("mlm_loss")
     lowest: list[str] = []
-    for (model, sparsity), group in found.sort("sparsity", maintain_order=True).group_by(
-        "model", "sparsity", maintain_order=True
-    ):
+    for cell, group in by_cell(found.sort("sparsity", maintain_order=True), "model", "sparsity"):
         best = group.sort("mlm_loss", maintain_order=True).row(0, named=True)
         lowest.append(
-            f"Lowest MLM loss of {model} at {float(str(sparsity)) * 100:.4g} %: {best['method']} "
+            f"Lowest MLM loss of {cell.model} at {cell.sparsity * 100:.4g} %: {best['method']} "
             f"({best['mlm_loss']:.3f} nats)."
         )
     return Answer(

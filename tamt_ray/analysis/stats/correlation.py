@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamt_ray.analysis.results import SUBNETWORK, Results
+from tamt_ray.analysis.results import SUBNETWORK, Results, by_cell
 from tamt_ray.analysis.stats.averages import runs
 from tamt_ray.analysis.stats.bootstrap import SEED, Array, percentile_interval
 from tamt_ray.plan.expand import DENSE
@@ -127,7 +127,7 @@ def correlations(
         chosen = ~dense & ~pl.col("method").is_in(list(random))
         scopes += [("chosen", s, chosen & (pl.col("sparsity") == s)) for s in sparsities]
     rows: list[dict[str, object]] = []
-    for (model, task), group in points.group_by("model", "task", maintain_order=True):
+    for cell, group in by_cell(points, "model", "task"):
         for scope, sparsity, condition in scopes:
             chosen = group.filter(condition)
             for loss in LOSSES:
@@ -137,7 +137,7 @@ def correlations(
                 for statistic, found in correlate(x, y, rng, draws, alike(complete)).items():
                     rows.append(
                         {
-                            "model": model, "task": task, "loss": loss, "scope": scope,
+                            "model": cell.model, "task": cell.task, "loss": loss, "scope": scope,
                             "sparsity": sparsity, "statistic": statistic, "value": found.value,
                             "low": found.low, "high": found.high, "n": len(complete),
                             "n_expected": len(chosen), "n_partial": len(partial),

@@ -6,6 +6,7 @@ from itertools import combinations
 import polars as pl
 
 from tamt_ray.analysis.artifacts import ArtifactReader
+from tamt_ray.analysis.results import by_cell
 from tamt_ray.masks.bits import Bits
 from tamt_ray.store.record import Record
 
@@ -46,12 +47,15 @@ def distances(
     rows: list[tuple[object, ...]] = []
     present = searches.filter(pl.col("unit").is_in(records.keys()))
     groups = present.unique(["model", "sparsity", "unit"], keep="first", maintain_order=True)
-    for (model, sparsity), group in groups.group_by("model", "sparsity", maintain_order=True):
+    for cell, group in by_cell(groups, "model", "sparsity"):
         masks = {unit: records[unit].artifacts[MASK].sha256 for unit in group["unit"]}
-        found = known | dict(_compared(masks, known, shelf))
+        there = {unit: mask for unit, mask in masks.items() if not records[unit].bare}
+        found = known | dict(_compared(there, known, shelf))
         sides = [_side(row, masks[row["unit"]]) for row in group.iter_rows(named=True)]
         for (a, of_a), (b, of_b) in combinations(sides, 2):
-            rows.append((model, sparsity, a, b, *of_a, *of_b, *found[of_a[-1], of_b[-1]]))
+            if (of_a[-1], of_b[-1]) not in found:
+                continue  # Of a mask that was published as its digest alone.
+            rows.append((cell.model, cell.sparsity, a, b, *of_a, *of_b, *found[of_a[-1], of_b[-1]]))
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 
 

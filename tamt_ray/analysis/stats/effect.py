@@ -89,7 +89,7 @@ def effect(table: Design, level: float = LEVEL) -> Effect | None:
     Where values are missing, the block is that of the most values among those with two seeds or
     more of each factor, so that no run counts more than another.
     """
-    d = _complete_block(table)
+    d = complete_block(table)
     if d.size == 0:
         return None
     value, (masks, runs) = float(d.mean()), d.shape
@@ -132,7 +132,7 @@ def _unknown_variance(table: Design, masks: int, runs: int) -> str:
     return " and ".join(lonely)
 
 
-def _complete_block(table: Design) -> Array:
+def complete_block(table: Design) -> Array:
     """The largest block without gaps, among the runs that some mask has and all masks with them."""
     present = ~np.isnan(table.values)
     blocks: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
@@ -149,28 +149,40 @@ def _complete_block(table: Design) -> Array:
     return table.values[np.ix_(*max(blocks, key=worth))]
 
 
-def _variance(d: Array) -> tuple[float, float]:
-    """Variance of the mean, and its degrees of freedom."""
+def mean_squares(d: Array) -> tuple[float, float, float]:
+    """Mean squares of masks, of runs and of the rest of a table with two of each or more."""
     masks, runs = d.shape
-    of_masks = runs * float(np.var(d.mean(axis=1), ddof=1)) if masks > 1 else 0.0
-    of_runs = masks * float(np.var(d.mean(axis=0), ddof=1)) if runs > 1 else 0.0
-    if masks == 1 or runs == 1:
-        return (of_masks + of_runs) / d.size, float(d.size - 1)
+    of_masks = runs * float(np.var(d.mean(axis=1), ddof=1))
+    of_runs = masks * float(np.var(d.mean(axis=0), ddof=1))
     rest = d - d.mean(axis=1, keepdims=True) - d.mean(axis=0, keepdims=True) + d.mean()
-    free = (masks - 1) * (runs - 1)
-    of_rest = float((rest**2).sum()) / free
-    total = of_masks + of_runs - of_rest
+    return of_masks, of_runs, float((rest**2).sum()) / ((masks - 1) * (runs - 1))
+
+
+def satterthwaite(
+    squares: tuple[float, float, float], masks: int, runs: int
+) -> tuple[float, float]:
+    """Variance of the mean over masks and runs, and its degrees of freedom."""
+    of_masks, of_runs, of_rest = squares
+    total, size = of_masks + of_runs - of_rest, masks * runs
     if total <= max(of_masks, of_runs):
         # One of the two factors shows no variance of its own.
         return (
-            (of_masks / d.size, masks - 1.0)
-            if of_masks >= of_runs
-            else (of_runs / d.size, runs - 1.0)
+            (of_masks / size, masks - 1.0) if of_masks >= of_runs else (of_runs / size, runs - 1.0)
         )
-    satterthwaite = total**2 / (
-        of_masks**2 / (masks - 1) + of_runs**2 / (runs - 1) + of_rest**2 / free
+    freedom = total**2 / (
+        of_masks**2 / (masks - 1)
+        + of_runs**2 / (runs - 1)
+        + of_rest**2 / ((masks - 1) * (runs - 1))
     )
-    return total / d.size, max(satterthwaite, min(masks, runs) - 1.0)
+    return total / size, max(freedom, min(masks, runs) - 1.0)
+
+
+def _variance(d: Array) -> tuple[float, float]:
+    """Variance of the mean, and its degrees of freedom."""
+    masks, runs = d.shape
+    if masks == 1 or runs == 1:
+        return float(np.var(d, ddof=1)) / d.size, float(d.size - 1)
+    return satterthwaite(mean_squares(d), masks, runs)
 
 
 def _shared(first: Cells, second: Cells, axis: int) -> list[int | None]:

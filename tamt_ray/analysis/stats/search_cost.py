@@ -1,18 +1,19 @@
 """How much sooner TAMT reaches what IMP reaches at its best (Fig. 6, 14–16)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy import stats
 
-from tamt_ray.analysis.results import main_rows
+from tamt_ray.analysis.results import by_cell, main_rows
 from tamt_ray.analysis.stats.averages import FIVE
 from tamt_ray.analysis.stats.bootstrap import DRAWS, SEED, Array
+from tamt_ray.plan.cell import Cell
 
-_KEYS = ["model", "sparsity", "method"]
+_KEYS = ("model", "sparsity", "method")
 _SCHEMA = {
     "model": pl.String, "sparsity": pl.Float64, "method": pl.String, "imp": pl.String,
     "tasks": pl.String, "target": pl.Float64, "imp_iterations": pl.Float64,
@@ -112,21 +113,22 @@ def search_costs(
     tasks = cost_tasks(downstream)
     curves, devices = _curves(downstream.filter(pl.col("task").is_in(tasks)), len(tasks))
     rows: list[tuple[object, ...]] = []
-    places = {key[:2]: None for key in curves}
-    for model, sparsity in places:
+    for place in dict.fromkeys(replace(cell, method="") for cell in curves):
         for imp, tamt in pairs:
-            ours, theirs = curves.get((model, sparsity, tamt)), curves.get((model, sparsity, imp))
+            here, there = replace(place, method=tamt), replace(place, method=imp)
+            ours, theirs = curves.get(here), curves.get(there)
             if ours is None or theirs is None:
                 continue
             found = saving(theirs, ours, draws, level)
             ratios = found.ratios or (None, None)
             intervals = found.intervals or ((None, None), (None, None))
-            both = devices[model, sparsity, tamt] | devices[model, sparsity, imp]
+            both = devices[here] | devices[there]
             rows.append(
                 (
-                    model, sparsity, tamt, imp, ", ".join(tasks), found.target, *found.imp,
-                    *(found.found or (None, None)), found.at_first, ratios[0], *intervals[0],
-                    ratios[1], *intervals[1], found.reached, " / ".join(sorted(both)),
+                    place.model, place.sparsity, tamt, imp, ", ".join(tasks), found.target,
+                    *found.imp, *(found.found or (None, None)), found.at_first, ratios[0],
+                    *intervals[0], ratios[1], *intervals[1], found.reached,
+                    " / ".join(sorted(both)),
                 )
             )  # fmt: skip
     table = pl.DataFrame(rows, schema=_SCHEMA, orient="row")
@@ -142,9 +144,7 @@ def cost_tasks(downstream: pl.DataFrame) -> list[str]:
     return some["task"].unique(maintain_order=True).to_list()
 
 
-def _curves(
-    downstream: pl.DataFrame, tasks: int
-) -> tuple[dict[tuple[str, float, str], Curve], dict[tuple[str, float, str], set[str]]]:
+def _curves(downstream: pl.DataFrame, tasks: int) -> tuple[dict[Cell, Curve], dict[Cell, set[str]]]:
     """The curve of each trained method, of runs in which every task is present; and its devices."""
     labels = [*_KEYS, "checkpoint", "iterations", "mask_seed", "seed"]
     found = (
@@ -160,9 +160,9 @@ def _curves(
     )
     masks = found["mask_seed"].unique().sort().to_list()
     runs = found["seed"].unique().sort().to_list()
-    curves: dict[tuple[str, float, str], Curve] = {}
-    devices: dict[tuple[str, float, str], set[str]] = {}
-    for (model, sparsity, method), group in found.group_by(_KEYS, maintain_order=True):
+    curves: dict[Cell, Curve] = {}
+    devices: dict[Cell, set[str]] = {}
+    for key, group in by_cell(found, *_KEYS):
         iterations = group["iterations"].unique().sort().to_list()
         scores = np.full((len(iterations), len(masks), len(runs)), np.nan)
         seconds = np.full(scores.shape[:2], np.nan)
@@ -171,7 +171,6 @@ def _curves(
             point, row = iterations.index(steps), masks.index(mask)
             scores[point, row, runs.index(run)] = score
             seconds[point, row] = np.nan if spent is None else spent
-        key = (str(model), float(str(sparsity)), str(method))
         curves[key] = Curve(np.array(iterations, dtype=np.float64), seconds, scores)
         devices[key] = set(group["device"].drop_nulls())
     return curves, devices

@@ -24,6 +24,27 @@ def counted(text: str, n: int, expected: int) -> str:
     return text if n in (0, expected) else f"{text} ({n}/{expected})"
 
 
+def best_columns(results: Results) -> tuple[frozenset[str], ...]:
+    """Return, by row of `summary`, the columns in which no other method of the same model and
+    sparsity is better; none where there is no other."""
+    keys = ["model", "method", "sparsity"]
+    scores = means(runs(results.downstream))
+    values = losses(results.pretrain).select(
+        *keys, *(-pl.col(f"{name}_loss").alias(f"{name}_loss") for name in ("mlm", "kd"))
+    )
+    for task in scores["task"].unique(maintain_order=True):
+        column = scores.filter(pl.col("task") == task).select(
+            *keys, pl.col("mean").alias("average %" if task == AVERAGE else f"{task} %")
+        )
+        values = values.join(column, on=keys, how="left", maintain_order="left")
+    group = ["model", "sparsity"]
+    best = values.select(
+        (pl.col(name) == pl.col(name).max().over(group)) & (pl.col(name).count().over(group) > 1)
+        for name in values.columns[3:]
+    )
+    return tuple(frozenset(name for name, leads in row.items() if leads) for row in best.to_dicts())
+
+
 def summary(results: Results) -> pl.DataFrame:
     """A row for each (model, method, sparsity), in plan order, every other column ready to print.
 

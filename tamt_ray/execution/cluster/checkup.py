@@ -37,7 +37,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Answers:
+class NodeReport:
     """What was found on one node, or in the driver itself."""
 
     versions: Mapping[str, str]
@@ -53,14 +53,15 @@ class Answers:
 
 def look(
     who: str, probe: Probe | None, sweep: Sweep | None, inherited: Inherited | None = None
-) -> Answers:
+) -> NodeReport:
     """Everything but GPUs. `who` becomes part of a file name; sources are read where there is a
     `sweep`, on another node with `inherited`."""
     if inherited:
         inherited.take()
     sources, unreadable = _sources(sweep) if sweep else ({}, {})
     free = {str(place): bytes_free(place) for place in (cache_dir(), Path(tempfile.gettempdir()))}
-    return Answers(versions(), free, _trouble(probe, who) if probe else None, sources, unreadable)
+    trouble = _trouble(probe, who) if probe else None
+    return NodeReport(versions(), free, trouble, sources, unreadable)
 
 
 def versions() -> dict[str, str]:

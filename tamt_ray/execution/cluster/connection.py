@@ -15,6 +15,7 @@ from ray._private.state import state
 
 from tamt_ray.data.cache import TYPED_IN
 from tamt_ray.execution.actors import NAMESPACE
+from tamt_ray.execution.cluster.address import write_address
 from tamt_ray.execution.cluster.token import close_token
 from tamt_ray.execution.interruption import BrokenOffError
 from tamt_ray.execution.scheduler.placement import Node
@@ -73,8 +74,10 @@ class Nodes:
 
 
 @contextmanager
-def connected(address: str | None) -> Generator[Nodes]:
+def connected(address: str | None, name: str | None = None) -> Generator[Nodes]:
     """The nodes of the cluster while connected; a local Ray is shut down at the end.
+
+    Other processes of this user find a local Ray by `name` (`address.known_address`).
 
     A local Ray listens on loopback only, asks for Ray's token, has no dashboard, and its files are
     in a folder that no other user can enter.
@@ -82,14 +85,14 @@ def connected(address: str | None) -> Generator[Nodes]:
     # Tune and Train give each worker a directory of its own, and other nodes know no other.
     os.environ[TYPED_IN] = os.getcwd()
     try:
-        with _connected(address) as nodes:
+        with _connected(address, name) as nodes:
             yield nodes
     finally:
         del os.environ[TYPED_IN]
 
 
 @contextmanager
-def _connected(address: str | None) -> Generator[Nodes]:
+def _connected(address: str | None, name: str | None) -> Generator[Nodes]:
     os.environ.update(_NO_GPU_UNASKED)
     # A job that was submitted with the same variables is not refused for it.
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
@@ -104,6 +107,8 @@ def _connected(address: str | None) -> Generator[Nodes]:
             _start(folder.path)
             ending.callback(ray.shutdown)
             ending.callback(_end_with_head())
+            if name:
+                write_address(folder.path, name, ray.get_runtime_context().gcs_address)
         else:
             _join(address)
             ending.callback(ray.shutdown)
@@ -153,6 +158,16 @@ def _end_with_head() -> Callable[[], None]:
 
     threading.Thread(target=watch, name="tamt-head", daemon=True).start()
     return over.set
+
+
+@contextmanager
+def visiting(address: str) -> Generator[None]:
+    """Connected to a Ray that runs, without any claim to it. Raises ClusterError."""
+    _join(address)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _join(address: str) -> None:

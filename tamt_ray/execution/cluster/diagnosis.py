@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tamt_ray.execution.cluster.checkup import Answers
+from tamt_ray.execution.cluster.checkup import NodeReport
 from tamt_ray.execution.gang.allreduce import Exchange
 
 _LEAST_FREE = 5e9
@@ -78,7 +78,7 @@ def about_store(uri: str, troubles: Mapping[str, str | None]) -> list[Checked]:
     return failed or [Checked("store", "cluster", True, f"{uri} is written and read by all nodes")]
 
 
-def about_sources(answers: Mapping[str, Answers]) -> list[Checked]:
+def about_sources(answers: Mapping[str, NodeReport]) -> list[Checked]:
     """Whether every node that reads sources can, and finds the same content."""
     read = {name: one for name, one in answers.items() if one.sources or one.unreadable}
     by_fault: defaultdict[str, list[str]] = defaultdict(list)

@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from tamt_ray.execution.cluster.checkup import Answers, Probe, devices, look
+from tamt_ray.execution.cluster.checkup import NodeReport, Probe, devices, look
 from tamt_ray.execution.cluster.connection import connected
 from tamt_ray.execution.cluster.diagnosis import (
     Checked,
@@ -73,7 +73,7 @@ def examine(
                 ]
             )
         found(*silent(missing, _PATIENCE))
-        everyone: dict[str, Answers] = {_DRIVER: own, **answers}
+        everyone: dict[str, NodeReport] = {_DRIVER: own, **answers}
         found(about_versions({name: one.versions for name, one in everyone.items()}))
         if probe and answers:
             found(*about_store(probe.store, {n: one.store for n, one in answers.items()}))
@@ -163,7 +163,7 @@ _Question = tuple[Respondent, Callable[..., Any], tuple[Any, ...], int]
 
 
 def _ask(questions: Sequence[_Question]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Answers by the nodes' names, and why there is none of some."""
+    """NodeReport by the nodes' names, and why there is none of some."""
     asked: dict[Any, str] = {}
     for member, question, arguments, gpus in questions:
         there: Any = NodeAffinitySchedulingStrategy(member.id, soft=False)

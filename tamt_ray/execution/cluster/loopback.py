@@ -10,3 +10,11 @@ def listen_on_loopback() -> None:
     imported: call this before.
     """
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
+
+def visit_loopback() -> None:
+    """Make this process able to join the local Ray of another process: it listens on loopback and
+    asks for its user's token. Call this before Ray is imported.
+    """
+    listen_on_loopback()
+    os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -147,7 +147,7 @@ class FleetWorker(tune.Trainable):
 
     def _do(self, offer: Offer) -> bool:
         """Whether it was this worker's to do."""
-        if record := committed(self._store, offer):
+        if record := committed(self._store, offer.unit):
             self._board.landed(self._holder, record)
             return True
         attempt = Attempt(self._board, self._store, self._holder, offer)

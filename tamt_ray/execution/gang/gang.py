@@ -157,7 +157,7 @@ def _work(config: dict[str, Any]) -> None:
         offer: Offer | Idle = Idle.WAIT
         if team.rank == 0:
             offer = board.take("gang", config["name"], _WAIT)
-            if isinstance(offer, Offer) and (record := committed(store, offer)):
+            if isinstance(offer, Offer) and (record := committed(store, offer.unit)):
                 board.landed(config["name"], record)
                 offer = Idle.WAIT
             if isinstance(offer, Offer):

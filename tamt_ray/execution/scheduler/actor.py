@@ -11,7 +11,7 @@ import ray
 
 from tamt_ray.execution.actors import is_gone
 from tamt_ray.execution.scheduler.assignment import Assignment, failure_of, left_logs
-from tamt_ray.execution.scheduler.board import Board, Demand, Lane, State, lane_of
+from tamt_ray.execution.scheduler.board import Board, Demand, Lane, State
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.messages import (
     BEAT,
@@ -28,7 +28,7 @@ from tamt_ray.execution.scheduler.messages import (
     WorkerCommand,
 )
 from tamt_ray.execution.scheduler.node_health import NodeHealth
-from tamt_ray.execution.scheduler.retry_policy import AttemptHistory, GiveUp, Retry, decide
+from tamt_ray.execution.scheduler.retry_policy import AttemptHistory, GiveUp, Retry, after_fault
 from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Failure, Record
@@ -66,7 +66,7 @@ class BoardActor:
         """How often each holder was lost: a call of the one before waits for nobody."""
         self._trusted = NodeHealth()
         self._draining: frozenset[str] = frozenset()
-        self._stopped = self._saving = False
+        self._stopped = self._saving = self._more = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(
@@ -77,11 +77,13 @@ class BoardActor:
         pause: float,
         prices: Prices = ROUGH,
         known: Known | None = None,
+        more: bool = False,
     ) -> None:
         """Begin to hand out units, after a `pause` for workers that hold some already.
 
-        `known`: from the board before this one.
+        `known`: from the board before this one. `more`: `extend` may bring further units.
         """
+        self._more = more
         known = known or Known()
         self._plan = plan
         self._pasts = dict(known.pasts)
@@ -99,6 +101,14 @@ class BoardActor:
         self._later(pause, self._wake)
         self._later(0.0, self._watch)
 
+    async def extend(self, plan: Plan, done: list[str], more: bool) -> None:
+        """Take in the units of `plan` that are new. Not `more`: they are the last ones."""
+        # A board that was lost meanwhile is opened with the whole plan by the driver that calls.
+        if self._opened.is_set():
+            self._plan, self._more = plan, more
+            self._board.extend(plan, done)
+            await self._wake()
+
     async def take(
         self, lane: Lane, holder: str, wait: float = 0.0, alike: bool = False
     ) -> Offer | Idle:
@@ -113,11 +123,12 @@ class BoardActor:
         await self._met(holder, Fault.DIED)
         deadline, gone = time.monotonic() + wait, self._gone[holder]
         while True:
-            if self._stopped or self._board.finished(lane) or self._gone[holder] > gone:
+            over = self._board.finished(lane) and not self._more
+            if self._stopped or over or self._gone[holder] > gone:
                 return Idle.FINISHED
             now = time.monotonic()
             ready = (each for each in self._wider if self._board.state(each) is State.READY)
-            if alike and any(lane_of(self._plan.units[each]) == lane for each in ready):
+            if alike and any(self._plan.units[each].lane == lane for each in ready):
                 return Idle.WAIT
             if now >= self._resume and (unit := self._board.take(lane)):
                 attempt = self._board.attempts(unit.id)
@@ -285,7 +296,7 @@ class BoardActor:
         lost = fault in {Fault.DIED, Fault.HUNG, Fault.NODE}
         unit = self._plan.units[hold.unit]
         logs = left_logs(hold, unit, rank) if lost else ()
-        match decide(past, fault, self._retries):
+        match after_fault(past, fault, self._retries):
             case Retry(after, wider):
                 if wider:
                     self._wider.add(hold.unit)
@@ -327,7 +338,7 @@ class BoardActor:
 
     def _searching(self) -> int:
         units = (self._plan.units[hold.unit] for hold in self._holds.values())
-        return sum(lane_of(unit) == "gang" for unit in units)
+        return sum(unit.lane == "gang" for unit in units)
 
     def _let_go(self, holder: str, unit_id: str) -> None:
         self._steps.pop(unit_id, None)

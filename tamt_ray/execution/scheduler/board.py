@@ -5,13 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
 
 from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import Unit
-
-Lane = Literal["gang", "fleet"]
+from tamt_ray.values.config import Lane
 
 
 class State(Enum):
@@ -61,33 +59,44 @@ class Board:
     ) -> None:
         """`done` and `failed` are known from the store before anything runs, `attempts` at units
         from the board before this one."""
+        self._prices = prices
+        self._state: dict[str, State] = {}
+        self._open: dict[Lane, int] = {"gang": 0, "fleet": 0}
+        self.left = 0.0
+        """Estimated seconds of all units that are in no terminal state."""
+        self._attempts = Counter(attempts or {})
+        self.extend(plan, done, failed)
+
+    def extend(self, plan: Plan, done: Iterable[str] = (), failed: Iterable[str] = ()) -> None:
+        """Take in the units of `plan`, which has all those known so far; these stay as they are."""
         self._units: Mapping[str, Unit] = plan.units
         self._children: dict[str, list[str]] = {}
         for unit in plan.units.values():
             for need in unit.needs:
                 self._children.setdefault(need, []).append(unit.id)
-        self._prices = prices
+            if unit.id not in self._state:
+                self._state[unit.id] = State.WAITING
+                self._open[unit.lane] += 1
+                self.left += self._prices.seconds(unit)
         self._paths = self._longest_paths()
         self._ranked = sorted(
             self._units, key=lambda each: (-self._paths[each], -len(self._children.get(each, ())))
         )
         self._rank = {unit_id: rank for rank, unit_id in enumerate(self._ranked)}
-        self._state = dict.fromkeys(plan.units, State.WAITING)
-        self._open = {"gang": 0, "fleet": 0}
-        self.left = 0.0
-        """Estimated seconds of all units that are in no terminal state."""
-        for unit in plan.units.values():
-            self._open[lane_of(unit)] += 1
-            self.left += prices.seconds(unit)
         self._queues: dict[Lane, list[int]] = {"gang": [], "fleet": []}
         """Heaps of ranks; what was claimed, or closed while it was ready, stays in them."""
-        self._attempts = Counter(attempts or {})
         for unit_id in done:
-            self._close(unit_id, State.DONE)
+            if not self._state[unit_id].terminal:
+                self._close(unit_id, State.DONE)
         for unit_id in failed:
             self.fail(unit_id)
-        for unit_id in plan.units:
-            self._wake(unit_id)
+        for unit in plan.units.values():
+            state = self._state[unit.id]
+            if state is State.READY:
+                heapq.heappush(self._queues[unit.lane], self._rank[unit.id])
+            elif state is State.WAITING and any(self._lost(need) for need in unit.needs):
+                self._close(unit.id, State.BLOCKED)
+            self._wake(unit.id)
 
     def take(self, lane: Lane) -> Unit | None:
         """The next unit of a lane, now running; None while none is ready."""
@@ -157,8 +166,11 @@ class Board:
     def _close(self, unit_id: str, state: State) -> None:
         unit = self._units[unit_id]
         self._state[unit_id] = state
-        self._open[lane_of(unit)] -= 1
+        self._open[unit.lane] -= 1
         self.left -= self._prices.seconds(unit)
+
+    def _lost(self, unit_id: str) -> bool:
+        return self._state[unit_id] in {State.FAILED, State.BLOCKED}
 
     def _wake(self, unit_id: str) -> None:
         if self._state[unit_id] is not State.WAITING:
@@ -166,7 +178,7 @@ class Board:
         unit = self._units[unit_id]
         if all(self._state[need] is State.DONE for need in unit.needs):
             self._state[unit_id] = State.READY
-            heapq.heappush(self._queues[lane_of(unit)], self._rank[unit_id])
+            heapq.heappush(self._queues[unit.lane], self._rank[unit_id])
 
     def _longest_paths(self) -> dict[str, float]:
         """Seconds from each unit's beginning to the end of the longest chain that waits for it."""
@@ -175,8 +187,3 @@ class Board:
             after = max((paths[child] for child in self._children.get(unit_id, ())), default=0.0)
             paths[unit_id] = self._prices.seconds(self._units[unit_id]) + after
         return paths
-
-
-def lane_of(unit: Unit) -> Lane:
-    """Where a unit runs: trained searches in gangs, everything else in the fleet."""
-    return unit.config.lane

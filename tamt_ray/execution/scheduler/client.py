@@ -48,9 +48,14 @@ class BoardClient:
         prices: Prices,
         pause: float = 0.0,
         known: Known | None = None,
+        more: bool = False,
     ) -> None:
         """See `BoardActor.open`."""
-        _answer(self.actor.open, plan, list(done), list(failed), pause, prices, known)
+        _answer(self.actor.open, plan, list(done), list(failed), pause, prices, known, more)
+
+    def extend(self, plan: Plan, done: Collection[str], more: bool) -> None:
+        """See `BoardActor.extend`."""
+        _answer(self.actor.extend, plan, list(done), more)
 
     def take(self, lane: Lane, holder: str, wait: float = 0.0, alike: bool = False) -> Offer | Idle:
         """See `BoardActor.take`."""

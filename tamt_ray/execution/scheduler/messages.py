@@ -7,6 +7,7 @@ from typing import Any
 
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.retry_policy import AttemptHistory
+from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Failure, Record
 
@@ -99,6 +100,13 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Diverged:
+    """The loss of a trial of a tuning became no number, which is an outcome of its values."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True)
 class Lost:
     """An attempt ended early; the unit is tried again in `after` seconds."""
 
@@ -119,10 +127,17 @@ class Resized:
 
 
 @dataclass(frozen=True)
-class Asked:
+class NodesRequested:
     """No node for units is up, so the autoscaler was asked for these."""
 
     nodes: str
+
+
+@dataclass(frozen=True)
+class Extended:
+    """The sweep has further units: `plan` is all of it."""
+
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -149,4 +164,16 @@ class Rebuilt:
     name: str
 
 
-Event = Started | Progressed | Landed | Failed | Lost | Resized | Asked | Stopping | Rebuilt
+Event = (
+    Started
+    | Progressed
+    | Landed
+    | Failed
+    | Diverged
+    | Lost
+    | Resized
+    | NodesRequested
+    | Extended
+    | Stopping
+    | Rebuilt
+)

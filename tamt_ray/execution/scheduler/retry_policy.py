@@ -49,7 +49,7 @@ class AttemptHistory:
         return replace(self, counts=counts, furthest=max(step, self.furthest), stuck=stuck)
 
 
-def decide(past: AttemptHistory, fault: Fault, retries: int) -> Retry | GiveUp:
+def after_fault(past: AttemptHistory, fault: Fault, retries: int) -> Retry | GiveUp:
     """What becomes of a unit after `fault`, which `past` counts already.
 
     Each class has a budget of its own. Errors: none. Memory: one, in a larger share. A place that

@@ -14,25 +14,27 @@ from tamt_ray.execution.scheduler.errors import fault_of
 from tamt_ray.execution.scheduler.faults import Fault, LeavingError
 from tamt_ray.execution.scheduler.messages import BEAT, Offer, WorkerCommand
 from tamt_ray.execution.worker.output import Capture
-from tamt_ray.execution.worker.unit_runner import Progress, failure_of
+from tamt_ray.execution.worker.unit_runner import failure_record
+from tamt_ray.plan.unit import Unit
 from tamt_ray.store.logs import log_path
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 from tamt_ray.store.trouble import StoreError
+from tamt_ray.values.base import OnProgress
 
 
-def committed(store: Store, offer: Offer) -> Record | None:
+def committed(store: Store, unit: Unit) -> Record | None:
     """The record of a unit that another sweep has finished meanwhile, or whose worker was lost
     right after it had written it."""
     try:
-        return store.record(offer.unit.kind, offer.unit.id)
+        return store.record(unit.kind, unit.id)
     except (StoreError, OSError):
         return None
 
 
 _SHOWN = 20.0
 """Seconds between two looks at a running log from outside."""
-Perform = Callable[[Progress], Record]
+Perform = Callable[[OnProgress], Record]
 
 
 class Attempt:
@@ -116,7 +118,7 @@ class Attempt:
         fault = fault_of(error)
         met_by_all = self._size == 1 or isinstance(error, NonFiniteLossError)
         if self._rank == 0 or not met_by_all:
-            failure = failure_of(self._offer.unit, error, self._offer.attempt)
+            failure = failure_record(self._offer.unit, error, self._offer.attempt)
             self._board.failed(self._holder, self._rank, failure, fault)
         if fault is not Fault.ERROR or not met_by_all:
             raise error

@@ -18,7 +18,7 @@ from tamt_ray.methods.trained import TrainedSearch
 from tamt_ray.objectives.base import Objective
 from tamt_ray.search.engine import Settings, train
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.mlm_corruption import Corrupted, Stream, join
+from tamt_ray.search.mlm_corruption import Corrupted, Stream, stack
 from tamt_ray.search.state import Checkpointer, Stateful
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.model import Model
@@ -79,7 +79,7 @@ class UnitBench:
         """Yield corrupted batches on the device. Raises SourceError."""
         stream = Stream(self.text(text), size, seed, text.mlm_probability, one_token=text.one_token)
         for step in range(count):
-            yield join(stream.batch(step)).to(self._team.device)
+            yield stack(stream.batch(step)).to(self._team.device)
 
     def file(self, source: str) -> bytes:
         """Return the content of a single file. Raises SourceError."""

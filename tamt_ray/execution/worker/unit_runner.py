@@ -4,7 +4,6 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -35,11 +34,11 @@ from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.states import States
 from tamt_ray.store.store import Store, StoreError
 from tamt_ray.tasks.predictions import PREDICTIONS
+from tamt_ray.values.base import OnProgress
 from tamt_ray.values.optimizer import Optimizer
 from tamt_ray.values.training import Training
 
 HISTORY = "history.parquet"
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class UnitRunner:
         self._finetuner = Finetuner(team.device)
         self._inputs: dict[str, str] = {}
 
-    def perform(self, unit: Unit, progress: Progress | None = None) -> Record:
+    def perform(self, unit: Unit, progress: OnProgress | None = None) -> Record:
         """Compute a unit and commit its record. All workers of a team call it together; the first
         one writes. Raises whatever the computation raises, and then nothing is written."""
         started, begin = time.time(), time.perf_counter()
@@ -106,7 +105,7 @@ class UnitRunner:
         states = States(self._store.files, unit.trajectory)
         return StoreKeeper(states, last, self._saving, leave_last=goes_on)
 
-    def _compute(self, unit: Unit, keeper: StoreKeeper, progress: Progress | None) -> UnitResult:
+    def _compute(self, unit: Unit, keeper: StoreKeeper, progress: OnProgress | None) -> UnitResult:
         config = unit.config
         if isinstance(config, FinetuneConfig):
             outcome = self._finetuner.run(
@@ -141,6 +140,11 @@ class UnitRunner:
 
     def _search(self, search: Search, bench: UnitBench) -> UnitResult:
         found = search.find(bench)
+        if found.mask.pattern != search.pattern:
+            raise ValueError(
+                f"{search.label} found a mask that is {found.mask.pattern}, not {search.pattern}; "
+                "it has to pass `pattern=self.pattern` to `Mask`"
+            )
         metrics = {
             "zeros": float(found.mask.zeros),
             "weights": float(found.mask.weights),
@@ -197,7 +201,7 @@ def device_name(team: ProcessGroup) -> str:
     return f"{team.size} x CPU {platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def failure_of(unit: Unit, error: BaseException, attempts: int) -> Failure:
+def failure_record(unit: Unit, error: BaseException, attempts: int) -> Failure:
     """The record of a failed unit."""
     return Failure(
         id=unit.id,

@@ -1,4 +1,4 @@
-"""What the loop needs to know of a data set, whatever its kind."""
+"""The interface between a data set and the fine-tuning loop."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Sequences:
+class PackedSequences:
     """Token sequences of unequal length, end to end."""
 
     ids: NDArray[np.int32]
@@ -43,15 +43,15 @@ class Sequences:
         )
 
     def pack(self) -> dict[str, Tensor]:
-        """The same as tensors."""
+        """Return the sequences as tensors."""
         arrays = {"ids": self.ids, "starts": self.starts, "pad_id": np.array([self.pad_id])}
         if self.types is not None:
             arrays["types"] = self.types
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     @classmethod
-    def unpack(cls, tensors: Mapping[str, Tensor]) -> "Sequences":
-        """What `pack` gave."""
+    def unpack(cls, tensors: Mapping[str, Tensor]) -> "PackedSequences":
+        """Return the sequences that `pack` stored."""
         types = tensors.get("types")
         return cls(
             ids=tensors["ids"].numpy(),
@@ -77,8 +77,8 @@ class Examples(Protocol):
     """The features of one data set, ready for training and for evaluation."""
 
     @property
-    def sequences(self) -> Sequences:
-        """What the network reads."""
+    def sequences(self) -> PackedSequences:
+        """The token sequences that the network reads."""
         ...
 
     @property
@@ -93,7 +93,7 @@ class Examples(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Of the whole table that the examples were taken from."""
+        """Fingerprint of the whole table that the examples come from."""
         ...
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:

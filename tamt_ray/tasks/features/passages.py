@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from tamt_ray.data.checkpoint import pad_id
 from tamt_ray.data.table import Rows
 from tamt_ray.data.transfer import send
-from tamt_ray.tasks.features.examples import Batch, Sequences, subset
+from tamt_ray.tasks.features.examples import Batch, PackedSequences, subset
 from tamt_ray.tasks.features.questions import Question, questions
-from tamt_ray.tasks.features.sentences import pad_id
 from tamt_ray.tasks.features.spans import best_span
 from tamt_ray.tasks.features.template import Template
 from tamt_ray.tasks.metrics.base import Predictions
@@ -31,7 +31,7 @@ class Window:
 
     question: int
     offset: int
-    """Where the passage begins in the sequence."""
+    """Index of the passage's first token in the sequence."""
     first: int
     """The first token of the passage that it holds."""
     length: int
@@ -42,14 +42,14 @@ class Window:
 class Passages:
     """Windows of questions on passages, with the gold answers."""
 
-    sequences: Sequences
+    sequences: PackedSequences
     windows: list[Window]
     """One for each sequence."""
     targets: Tensor
     """[sequences, 2] int64: first and last token of the answer; 0, 0 where it is elsewhere."""
     questions: list[Question]
     offsets: list[Offsets]
-    """Of the passage of each question; equal passages share one array."""
+    """Character offsets of each question's passage; equal passages share one array."""
     task: Spans
     fingerprint: str
 
@@ -65,14 +65,14 @@ class Passages:
         return self.sequences.nbytes + sum(shared.values()) + 200 * len(self.windows)
 
     def pack(self) -> dict[str, Tensor]:
-        """What was made of the texts, as tensors; `told` is the text itself, as JSON."""
+        """Return the features as tensors; `told` holds the texts as JSON."""
         places: dict[int, int] = {}
         read: list[Offsets] = []
         for offsets in self.offsets:
             if id(offsets) not in places:
                 places[id(offsets)] = len(read)
                 read.append(offsets)
-        told = json.dumps([astuple(question) for question in self.questions]).encode()
+        texts = json.dumps([astuple(question) for question in self.questions]).encode()
         return {
             **self.sequences.pack(),
             "targets": self.targets,
@@ -80,19 +80,19 @@ class Passages:
             "offsets": torch.from_numpy(np.concatenate(read)),
             "offset_lengths": torch.tensor([len(offsets) for offsets in read]),
             "offset_places": torch.tensor([places[id(offsets)] for offsets in self.offsets]),
-            "told": torch.frombuffer(bytearray(told), dtype=torch.uint8),
+            "told": torch.frombuffer(bytearray(texts), dtype=torch.uint8),
         }
 
     @classmethod
     def unpack(cls, tensors: Mapping[str, Tensor], task: Spans, fingerprint: str) -> "Passages":
-        """What `pack` gave."""
+        """Return the features that `pack` stored."""
         lengths: list[int] = tensors["offset_lengths"].tolist()
         read = [part.numpy() for part in tensors["offsets"].split(lengths)]
         told: list[tuple[str, str, str, list[str], int]] = json.loads(
             tensors["told"].numpy().tobytes()
         )
         return cls(
-            sequences=Sequences.unpack(tensors),
+            sequences=PackedSequences.unpack(tensors),
             windows=[Window(*row) for row in tensors["windows"].tolist()],
             targets=tensors["targets"],
             questions=[
@@ -185,7 +185,7 @@ def passages(
             if (segments := template.types(len(query), length)) is not None:
                 types.append(segments)
     return Passages(
-        sequences=Sequences(
+        sequences=PackedSequences(
             ids=np.concatenate(ids),
             types=np.concatenate(types) if types else None,
             starts=np.cumsum([0, *map(len, ids)], dtype=np.int64),

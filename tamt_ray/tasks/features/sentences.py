@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from tamt_ray.data.checkpoint import pad_id
 from tamt_ray.data.table import Rows, column
 from tamt_ray.data.transfer import send
-from tamt_ray.tasks.features.examples import Batch, Indices, Sequences, subset
-from tamt_ray.tasks.features.labels import labels
+from tamt_ray.tasks.features.examples import Batch, Indices, PackedSequences, subset
+from tamt_ray.tasks.features.labels import check_variety, labels
 from tamt_ray.tasks.metrics.base import Predictions
 from tamt_ray.tasks.sentences import SentenceTask
 
@@ -26,7 +27,7 @@ _CHUNK = 10_000
 class Sentences:
     """Sentences or pairs, each with a class or a number."""
 
-    sequences: Sequences
+    sequences: PackedSequences
     targets: Tensor
     """[sequences]: int64 classes or float32 numbers."""
     classes: int
@@ -44,15 +45,15 @@ class Sentences:
         return self.sequences.nbytes + self.targets.nbytes
 
     def pack(self) -> dict[str, Tensor]:
-        """What was made of the texts, as tensors."""
+        """Return the features as tensors."""
         return {**self.sequences.pack(), "targets": self.targets}
 
     @classmethod
     def unpack(
         cls, tensors: Mapping[str, Tensor], task: SentenceTask, fingerprint: str
     ) -> "Sentences":
-        """What `pack` gave."""
-        return cls(Sequences.unpack(tensors), tensors["targets"], task.outputs, fingerprint)
+        """Return the features that `pack` stored."""
+        return cls(PackedSequences.unpack(tensors), tensors["targets"], task.outputs, fingerprint)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy, or the squared error of a regression; outputs are [batch, classes]."""
@@ -103,7 +104,7 @@ def sentences(
 
 def tokenise(
     tokenizer: PreTrainedTokenizerBase, texts: list[list[str]], max_length: int
-) -> Sequences:
+) -> PackedSequences:
     """Each sentence or pair with its special tokens, the longer part of a pair cut first."""
     ids: list[NDArray[np.int32]] = []
     types: list[NDArray[np.uint8]] = []
@@ -123,7 +124,7 @@ def tokenise(
         if "token_type_ids" in encoded:
             segments: list[list[int]] = encoded["token_type_ids"]
             types.append(np.fromiter(chain.from_iterable(segments), dtype=np.uint8))
-    return Sequences(
+    return PackedSequences(
         ids=np.concatenate(ids),
         types=np.concatenate(types) if types else None,
         starts=np.cumsum(lengths, dtype=np.int64),
@@ -131,17 +132,14 @@ def tokenise(
     )
 
 
-def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id of the padding token. Raises ValueError where the tokenizer has none."""
-    value = tokenizer.pad_token_id
-    if not isinstance(value, int):
-        raise ValueError(f"{tokenizer.name_or_path}: the tokenizer has no padding token")
-    return value
-
-
 def check_rows(task: SentenceTask, rows: Rows) -> None:
-    """Raise ValueError or SourceError for rows without text or without a label of the task."""
-    _read(task, rows)
+    """Raise ValueError or SourceError for rows without text, without a label of the task, or with
+    one label or one empty text only."""
+    kept, values, columns = _read(task, rows)
+    check_variety(values, task)
+    for name, texts in zip(task.text, columns, strict=True):
+        if not any(texts[row].strip() for row in kept):
+            raise ValueError(f"every text in column {name!r} is empty")
 
 
 def _read(task: SentenceTask, rows: Rows) -> tuple[Indices, NDArray[np.float64], list[list[str]]]:

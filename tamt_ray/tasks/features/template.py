@@ -18,7 +18,7 @@ class Template:
     between: Ids
     after: Ids
     segments: tuple[int, int, int, int, int] | None
-    """Of before, first part, between, second part, after; None for models without segments."""
+    """Segment ids of before, first part, between, second part and after; None without segments."""
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase) -> Self:

@@ -55,7 +55,7 @@ def methods(data: ReportData) -> Table:
     """Return hyper-parameters of the searches."""
     training, corpus = data.sweep.search, data.sweep.corpus
     rows: list[Row] = [
-        [m.name, m.word, m.recipe, *(words or NONE for words in m.settings())]
+        [m.name, m.word, m.recipe, m.pattern, *(words or NONE for words in m.settings())]
         for m in data.sweep.methods
     ]
     caption = (
@@ -64,7 +64,9 @@ def methods(data: ReportData) -> Table:
         f"{training.decay_steps:,} steps; {corpus.mlm_probability:.0%} of the tokens are "
         "predicted, where a loss predicts any (paper: Tab. 1)."
     )
-    return Table(["method", "kind", "recipe", "optimiser", "mask"], rows, caption, words=True)
+    return Table(
+        ["method", "kind", "recipe", "pattern", "optimiser", "mask"], rows, caption, words=True
+    )
 
 
 def datasets(data: ReportData) -> Table:

@@ -1,0 +1,95 @@
+"""A running sweep on a terminal: counts, units at work, scores so far."""
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from tamt_ray.analysis.stats.live import Snapshot
+from tamt_ray.cli.tables import score_table
+from tamt_ray.execution.activity import Activity, LiveStatus, UnitAtWork
+from tamt_ray.plan.config import KINDS
+from tamt_ray.plan.cost import spoken
+
+_SHOWN = 8
+"""Units at work shown at most; a cluster runs hundreds."""
+_AROUND = 22
+"""Lines of a terminal that are not for scores."""
+
+
+class LiveView:
+    """Renders a status to the size of the terminal."""
+
+    def __init__(self, status: LiveStatus, *further: RenderableType) -> None:
+        self._status = status
+        self._further = further
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield counts, units at work and scores."""
+        activity, tables = self._status.activity, self._status.tables
+        yield counts_table(activity)
+        yield at_work_table(activity, options.max_width)
+        if tables and _any_score(tables):
+            yield Text()
+            rows = max(4, options.size.height - _AROUND - len(activity.at_work[:_SHOWN]))
+            yield scores_so_far(tables, options.max_width, rows)
+        yield Text()
+        yield Text(time_line(activity))
+        yield from self._further
+
+
+def counts_table(activity: Activity) -> Table:
+    """One row per kind of unit."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("units")
+    for column in ("done", "running", "failed", "total"):
+        table.add_column(column, justify="right")
+    for kind in KINDS:
+        if activity.total.get(kind):
+            numbers = (activity.done, activity.running, activity.failed, activity.total)
+            table.add_row(kind, *(f"{each.get(kind, 0):,}" for each in numbers))
+    return table
+
+
+def at_work_table(activity: Activity, width: int) -> RenderableType:
+    """One line per unit at work: step, rate, time and place."""
+    if not activity.at_work:
+        return Text("no unit is at work yet: workers are starting")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column, side in (("at work", "left"), ("step", "right"), ("steps/s", "right")):
+        table.add_column(column, justify=side, no_wrap=True)  # pyright: ignore[reportArgumentType]
+    table.add_column("since", justify="right", no_wrap=True)
+    if width >= 100:
+        table.add_column("place", no_wrap=True, overflow="ellipsis")
+    for unit in activity.at_work[:_SHOWN]:
+        cells = [unit.path.replace("/", " "), *_speed(unit), spoken(unit.seconds)]
+        table.add_row(*cells, *([unit.place] if width >= 100 else []))
+    if len(activity.at_work) > _SHOWN:
+        return Group(table, Text(f"… and {len(activity.at_work) - _SHOWN} more"))
+    return table
+
+
+def scores_so_far(tables: Snapshot, width: int, rows: int = 1000) -> RenderableType:
+    """The rows that have a score, and the answer so far."""
+    return Group(
+        score_table(tables.summary, tables.best, width=width, rows=rows), Text(tables.answer.text)
+    )
+
+
+def time_line(activity: Activity) -> str:
+    """Elapsed time, units per minute and the time left."""
+    finished = sum(activity.done.values())
+    words = [f"{finished:,} of {sum(activity.total.values()):,} units done"]
+    words.append(f"{spoken(activity.elapsed)} elapsed")
+    if activity.left is not None:
+        words.append(f"about {spoken(max(1.0, activity.left))} left")
+    return ", ".join(words)
+
+
+def _speed(unit: UnitAtWork) -> tuple[str, str]:
+    if not unit.steps:
+        return "", ""
+    return f"{unit.step:,}/{unit.steps:,}", f"{unit.rate:,.3g}" if unit.rate else ""
+
+
+def _any_score(tables: Snapshot) -> bool:
+    return any(tables.best) or tables.answer.done > 0

@@ -1,0 +1,179 @@
+"""Units at work with their steps and rates, counts, and the time left: what only a driver knows."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from tamt_ray.analysis.stats.live import Snapshot
+from tamt_ray.execution.scheduler.messages import Event, Failed, Landed, Lost, Progressed, Started
+from tamt_ray.plan.config import Kind
+from tamt_ray.plan.cost import Prices, prices
+from tamt_ray.plan.expand import Plan
+from tamt_ray.plan.status import unit_path
+from tamt_ray.store.record import Record
+
+_STARTING = 20.0
+"""Seconds until the first worker begins."""
+
+
+@dataclass(frozen=True)
+class UnitAtWork:
+    """One unit that a worker is doing."""
+
+    path: str
+    place: str
+    seconds: float
+    """Since it began."""
+    step: int = 0
+    steps: int = 0
+    """0 until the worker says how many there are."""
+    rate: float | None = None
+    """Steps per second."""
+
+
+@dataclass(frozen=True)
+class Activity:
+    """A moment of a running sweep; counts are by kind, of the units that this run is about."""
+
+    at_work: tuple[UnitAtWork, ...]
+    running: Mapping[Kind, int]
+    done: Mapping[Kind, int]
+    failed: Mapping[Kind, int]
+    total: Mapping[Kind, int]
+    elapsed: float
+    """Seconds since the run began."""
+    left: float | None
+    """Estimated seconds to the end; None once nothing can run."""
+
+
+@dataclass(frozen=True)
+class LiveStatus:
+    """A running sweep as its aggregator shows it."""
+
+    tables: Snapshot | None
+    """None until the aggregator has sent some."""
+    activity: Activity
+    """Of the run, which may be about a part of the sweep only."""
+
+
+@dataclass
+class _Work:
+    place: str
+    begun: float
+    first: tuple[float, int] | None = None
+    last: tuple[float, int] | None = None
+    steps: int = 0
+
+    @property
+    def rate(self) -> float | None:
+        """Steps per second between the first and the last sign of life, or since the beginning."""
+        if not self.first or not self.last:
+            return None
+        since, before = self.first if self.last > self.first else (self.begun, 0)
+        seconds = self.last[0] - since
+        return (self.last[1] - before) / seconds if seconds > 0 else None
+
+
+@dataclass
+class Monitor:
+    """Follows the events of a run. Prices follow the records of the run itself."""
+
+    plan: Plan
+    records: Mapping[str, Record]
+    failed: Collection[str]
+    usual: Prices
+    places: Callable[[], int]
+    """How many units may be at work at once."""
+    clock: Callable[[], float] = time.monotonic
+    _work: dict[str, _Work] = field(default_factory=dict)
+    _busy: float = 0.0
+    """Seconds of units that are over."""
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
+        self._first: float | None = None
+        self._priced: int | None = None
+
+    @property
+    def prices(self) -> Prices:
+        """Prices as measured so far; computed anew for every twentieth more records."""
+        if self._priced is None or len(self.records) > 1.05 * self._priced:
+            self._prices = prices(self.plan.units, self.records, self.usual)
+            self._priced = len(self.records)
+        return self._prices
+
+    def hear(self, event: Event) -> None:
+        """Take an event into account."""
+        now = self.clock()
+        match event:
+            case Started(unit_id, place=place):
+                self._first = self._first or now
+                self._work[unit_id] = _Work(place, now)
+            case Progressed(unit_id, step, steps) if work := self._work.get(unit_id):
+                work.first = work.first or (now, step)
+                work.last, work.steps = (now, step), steps
+            case Landed(record):
+                self._end(record.id, now)
+            case Failed(failure):
+                self._end(failure.id, now)
+            case Lost(unit_id):
+                self._end(unit_id, now)
+            case _:
+                pass
+
+    def look(self) -> Activity:
+        """The activity now."""
+        now = self.clock()
+        units = self.plan.units
+        at_work = tuple(
+            UnitAtWork(
+                unit_path(units[unit_id]), work.place, now - work.begun,
+                work.last[1] if work.last else 0, work.steps, work.rate,
+            )
+            for unit_id, work in self._work.items()
+        )  # fmt: skip
+        total, done = Counter[Kind](), Counter[Kind]()
+        for unit in units.values():
+            total[unit.kind] += 1
+            done[unit.kind] += unit.id in self.records
+        return Activity(
+            at_work,
+            Counter(units[unit_id].kind for unit_id in self._work),
+            done,
+            Counter(units[i].kind for i in self.failed if i in units and i not in self.records),
+            total,
+            now - self._began,
+            self._left(now),
+        )
+
+    def _end(self, unit_id: str, now: float) -> None:
+        if work := self._work.pop(unit_id, None):
+            self._busy += now - work.begun
+
+    def _left(self, now: float) -> float | None:
+        """Work that is left over the number of units at work at once so far."""
+        blocked = set(self.failed)
+        work = 0.0
+        for unit in self.plan.units.values():
+            if unit.id in self.records or unit.id in blocked or blocked & set(unit.needs):
+                blocked |= {unit.id} - self.records.keys()
+                continue
+            work += self._rest_of(unit.id, now)
+        if not work:
+            return None
+        if self._first is None:
+            return work / self.places() + max(0.0, _STARTING - (now - self._began))
+        busy = self._busy + sum(now - each.begun for each in self._work.values())
+        # What it was expected to be counts like a minute of experience.
+        together = (busy + 60 * self.places()) / (now - self._first + 60)
+        return work / max(together, 0.1)
+
+    def _rest_of(self, unit_id: str, now: float) -> float:
+        price = self.prices.seconds(self.plan.units[unit_id])
+        work = self._work.get(unit_id)
+        if work is None:
+            return price
+        if work.rate and work.last:
+            return max(0.0, (work.steps - work.last[1]) / work.rate - (now - work.last[0]))
+        return max(0.1 * price, price - (now - work.begun))

@@ -1,0 +1,67 @@
+"""Where a running sweep is found by another process of the same user.
+
+A local Ray lies in a private folder that is locked while it is in use. Its address is in a file of
+that folder, under the name of the sweep's aggregator. A folder that others could have written, one
+that no process uses any more, and an address beyond this machine are passed over: whoever gets
+connected to gets Ray's token.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+
+from tamt_ray.execution.scratch import base_of_ray, lock
+
+_FILE = "sweep.json"
+_LONGEST = 10_000
+"""Bytes of the file."""
+
+
+def live_name(sweep: str, store: str, epoch: int) -> str:
+    """Name of the aggregator of a sweep, by its store and the epoch of its lease."""
+    place = hashlib.sha256(store.encode()).hexdigest()[:8]
+    return f"tamt-{sweep}-{place}-{epoch}-aggregator"
+
+
+def write_address(folder: Path, name: str, address: str) -> None:
+    """Write the address of the Ray in a private folder."""
+    (folder / _FILE).write_text(json.dumps({"name": name, "address": address}))
+
+
+def known_address(name: str) -> str | None:
+    """The address of the local Ray in which the aggregator of that name runs, if there is one."""
+    for path in base_of_ray().glob("tamt-ray-*"):
+        try:
+            found = json.loads(_read(path))
+            if found["name"] == name and found["address"].startswith("127.0.0.1:"):
+                return found["address"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            # Another user's, a dead one's, or one that is just being made.
+            continue
+    return None
+
+
+def _read(path: Path) -> bytes:
+    """The file in a folder that is this user's alone and in use. Raises OSError."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        status = os.fstat(folder)
+        if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
+            raise PermissionError(path)
+        if _is_free(folder):
+            raise FileNotFoundError(path)
+        file = os.open(_FILE, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
+        with open(file, "rb") as stream:
+            return stream.read(_LONGEST)
+    finally:
+        os.close(folder)
+
+
+def _is_free(descriptor: int) -> bool:
+    try:
+        lock(descriptor)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,1 +1,0 @@
-"""Tuning studies under Ray Tune and Optuna."""
