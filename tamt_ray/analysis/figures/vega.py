@@ -69,7 +69,7 @@ class Figure:
 
     @property
     def pdf(self) -> bytes:
-        """The figure as PDF."""
+        """The figure as PDF; not always the same bytes."""
         return vl_convert.svg_to_pdf(self.svg)
 
     @property

@@ -70,7 +70,7 @@ def build_report(
 ) -> dict[str, bytes]:
     """Files by relative name: `report.html`, `tables/*.parquet`, `figures/*.svg` and `*.pdf`.
 
-    The same records give the same bytes. Scores in tables/downstream are fractions, in all other
+    The same records give the same bytes, but for the order of objects in a PDF. Scores in tables/downstream are fractions, in all other
     tables percent. Without a `shelf` there are no distances between masks and no curves. `commit`:
     the commit of this software, shown.
     """

@@ -37,7 +37,10 @@ def section(context: Context) -> Section:
     data = context.data
     if not data.tasks:
         return Section("Scores")
-    several = len(data.sweep.sparsities) > 1
+    pruned = data.averages.filter(pl.col("method") != DENSE)
+    headline_only = pruned.filter(task=data.tasks[0])["sparsity"].n_unique()
+    # A part of a union that lacks a task has no average at its sparsities.
+    several = pruned["sparsity"].n_unique() == headline_only > 1
     blocks: list[Block] = []
     details: list[Block] = []
     for model in data.sweep.models:
@@ -60,7 +63,7 @@ def _by_task(data: ReportData, model: str, title: str) -> Table:
     tasks, each = data.tasks, data.averages.filter(model=model)
     found = {(r["method"], r["sparsity"], r["task"]): r for r in each.iter_rows(named=True)}
     best = _best(each)
-    several = len(data.sweep.sparsities) > 1
+    several = each.filter(pl.col("method") != DENSE)["sparsity"].n_unique() > 1
     rows: list[Row | Group] = []
     for sparsity in each["sparsity"].unique().sort():
         methods = each.filter(sparsity=sparsity)["method"].unique(maintain_order=True).to_list()
