@@ -70,9 +70,9 @@ def build_report(
 ) -> dict[str, bytes]:
     """Files by relative name: `report.html`, `tables/*.parquet`, `figures/*.svg` and `*.pdf`.
 
-    The same records give the same bytes, but for the order of objects in a PDF. Scores in tables/downstream are fractions, in all other
-    tables percent. Without a `shelf` there are no distances between masks and no curves. `commit`:
-    the commit of this software, shown.
+    The same records give the same bytes, but for the order of objects in a PDF. Scores in
+    tables/downstream are fractions, in all other tables percent. Without a `shelf` there are no
+    distances between masks and no curves. `commit`: the commit of this software, shown.
     """
     context = Context(gather(sweep, plan, records, failures or {}, shelf, published))
     data = context.data
