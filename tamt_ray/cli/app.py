@@ -176,6 +176,13 @@ def report(
         except PublishedError as error:
             fail(2, str(error))
         opened = open_sweep(file, overrides=settings)
+        if not opened.records:
+            fail(
+                2,
+                f"nothing to report: the store {opened.store.uri} has no result of "
+                f"{opened.sweep.name!r}; `store:` is relative to the directory you type in; "
+                f"run it: python -m tamt_ray.sweep {opened.words}",
+            )
         out.print(write_report(opened, published=beside))
 
 
@@ -338,11 +345,14 @@ def sync_mlflow(file: File, settings: Set = None) -> None:
     """Write everything the store holds to MLflow, report included; what is there already stays."""
     with exit_on_error():
         from tamt_ray.cli.results import report_files
-        from tamt_ray.tracking.tracker import sync
+        from tamt_ray.cli.summary import final_summary
+        from tamt_ray.tracking.sync import sync
 
         opened = open_sweep(file, overrides=settings)
-        files = report_files(opened) if opened.records else None
-        found = sync(opened.grid, opened.plan, opened.store, opened.records, files)
+        found = sync(
+            opened.grid, opened.plan, opened.store, opened.records,
+            final_summary(opened, report_files(opened)) if opened.records else None,
+        )  # fmt: skip
         out.print(str(found))
         raise typer.Exit(1 if found.refused else 0)
 

@@ -3,17 +3,15 @@
 import json
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from rich.console import Console
 
 from tamt_ray.analysis.stats.live import snapshot
 from tamt_ray.analysis.tuning import best_frame, snippet
 from tamt_ray.cli.opened import Say, SweepContext, held, put_aside
-from tamt_ray.cli.report_mark import is_current
+from tamt_ray.cli.report_mark import is_current, report_folder
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import found_by
-from tamt_ray.data.cache import cache_dir, text_digest
 from tamt_ray.execution.cluster.loopback import listen_on_loopback
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.spec.load import line_of
@@ -21,8 +19,8 @@ from tamt_ray.store.damage import outdated
 from tamt_ray.store.lease import Lease
 from tamt_ray.store.space import bytes_free, bytes_needed
 from tamt_ray.store.states import States
-from tamt_ray.store.trouble import HeldError, LeaseLostError, StoreError, UnwritableError
-from tamt_ray.tracking.place import LAST_WORDS, SHORT_WORDS, ui_command
+from tamt_ray.store.trouble import HeldError, LeaseLostError, StoreError
+from tamt_ray.tracking.place import LAST_WORDS, SHORT_WORDS, ui_words
 from tamt_ray.tracking.tracker import Tracker
 
 
@@ -83,6 +81,7 @@ def _execute(
     talk.print("loading PyTorch and Ray")
     from tamt_ray.cli.progress import Progress
     from tamt_ray.cli.results import report_files, write_report
+    from tamt_ray.cli.summary import describer, final_summary
     from tamt_ray.execution.activity import LiveStatus
     from tamt_ray.execution.cluster.connection import ClusterError
     from tamt_ray.execution.driver import Call, Ledger, run
@@ -113,16 +112,10 @@ def _execute(
         return 2
     _warn_of_little_space(opened, talk)
     ledger = Ledger(opened.records, opened.failures)
-    try:
-        tracker = Tracker(sweep, plan, store, _spool(opened))
-    except OSError as error:
-        raise UnwritableError(
-            f"the MLflow spool {_spool(opened)} cannot be written: {error.strerror or error}; free "
-            "some space or correct the permissions, then type the same command again"
-        ) from error
-    tracker.start()
-    # What other sweeps computed belongs into this one's experiment too.
-    tracker.landed(*opened.records.values())
+    everything = opened.whole
+    # The rest of the sweep and what other sweeps computed belong into the experiment too.
+    tracker = Tracker(sweep, everything.plan, store, describer(everything.plan))
+    tracker.start(everything.records, everything.failures | opened.failures)
     progress.tracker = tracker
     try:
         with progress:
@@ -166,28 +159,19 @@ def _execute(
         progress.stage("writing the report")
         files = report_files(opened)
         write_report(opened, files)
-        numbers = {"done": len(ledger.records), "failed": len(ledger.failures)}
-        tracker.summary(files, {**numbers, **best_objectives(opened)})
+        tracker.report(final_summary(opened, files))
         progress.stage("sending the last results to MLflow")
         late = tracker.close(LAST_WORDS)
+    if tracker.link:
+        store.write(_link_file(opened), tracker.link.encode())
     _show(opened, request.as_json, talk, out)
     if late:
         talk.print(
-            f"MLflow has not got {late} results yet ({tracker.problem}); nothing is lost: "
+            f"MLflow lacks up to {late} runs ({tracker.problem}); nothing is lost: "
             f"`tamt sync-mlflow {opened.words}` sends them",
             style="yellow", soft_wrap=True,
         )  # fmt: skip
     return 1 if opened.to_draw or len(ledger.records) < len(plan.units) else 0
-
-
-def best_objectives(opened: SweepContext) -> dict[str, float]:
-    """Return the smallest objective of each study of a tuning, by the study's name."""
-    outcomes = opened.survey.outcomes if opened.survey else ()
-    return {
-        f"{outcome.study.path}/objective": outcome.objective(best)
-        for outcome in outcomes
-        if (best := outcome.best())
-    }
 
 
 def _told(talk: Console) -> Say:
@@ -239,15 +223,17 @@ def _show(opened: SweepContext, as_json: bool, talk: Console, out: Console) -> N
             f"try them again: python -m tamt_ray.sweep {opened.words} --retry-failed",
             soft_wrap=True,
         )
+    try:
+        link = opened.store.files.read(_link_file(opened)).decode(errors="replace")
+    except FileNotFoundError:
+        # MLflow was not reached yet.
+        link = ""
     talk.print(f"store:  {opened.store.uri}", soft_wrap=True, highlight=False)
     talk.print(f"report: {report}", soft_wrap=True, highlight=False)
-    talk.print(f"runs:   {ui_command(opened.sweep)}", soft_wrap=True, highlight=False)
+    words = ui_words(opened.sweep, link)
+    talk.print(f"runs:   {words}", markup=False, soft_wrap=True, highlight=False)
 
 
-def _spool(opened: SweepContext) -> Path:
-    """A place on a disk for what MLflow has not got yet: in a local store, else in the cache of
-    this machine."""
-    local, name = opened.store.files.local, opened.sweep.name
-    if local:
-        return local / "spool" / name
-    return cache_dir() / "spool" / f"{name}-{text_digest(opened.store.uri)[:12]}"
+def _link_file(opened: SweepContext) -> str:
+    """The file that keeps the page of the runs, whose number only MLflow knows."""
+    return f"{report_folder(opened)}/mlflow.txt"

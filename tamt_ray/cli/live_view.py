@@ -12,26 +12,30 @@ from tamt_ray.plan.cost import spoken
 
 _SHOWN = 8
 """Units at work shown at most; a cluster runs hundreds."""
-_AROUND = 22
+_ALL = 1000
+"""Rows of scores where there is no terminal to fit; `tamt results` has them all."""
+_AROUND = 23
 """Lines of a terminal that are not for scores."""
 
 
 class LiveView:
-    """Renders a status to the size of the terminal."""
+    """Renders a status to the width of the terminal, and to its height if it is `fitted`."""
 
-    def __init__(self, status: LiveStatus, *further: RenderableType) -> None:
+    def __init__(self, status: LiveStatus, *further: RenderableType, fitted: bool = True) -> None:
         self._status = status
         self._further = further
+        self._fitted = fitted
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield counts, units at work and scores."""
         activity, tables = self._status.activity, self._status.tables
         yield counts_table(activity)
+        yield Text()
         yield at_work_table(activity, options.max_width)
         if tables and _any_score(tables):
             yield Text()
             rows = max(4, options.size.height - _AROUND - len(activity.at_work[:_SHOWN]))
-            yield scores_so_far(tables, options.max_width, rows)
+            yield scores_so_far(tables, options.max_width, rows if self._fitted else _ALL)
         yield Text()
         yield Text(time_line(activity))
         yield from self._further
@@ -68,7 +72,7 @@ def at_work_table(activity: Activity, width: int) -> RenderableType:
     return table
 
 
-def scores_so_far(tables: Snapshot, width: int, rows: int = 1000) -> RenderableType:
+def scores_so_far(tables: Snapshot, width: int, rows: int = _ALL) -> RenderableType:
     """The rows that have a score, and the answer so far."""
     return Group(
         score_table(tables.summary, tables.best, width=width, rows=rows), Text(tables.answer.text)

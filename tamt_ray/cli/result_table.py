@@ -5,7 +5,7 @@ from rich.console import Console
 
 from tamt_ray.analysis.results import collect
 from tamt_ray.analysis.stats.averages import averages, runs
-from tamt_ray.analysis.stats.summary import summary
+from tamt_ray.analysis.stats.summary import markdown, printed_rows, summary
 from tamt_ray.analysis.tuning import best_frame, trials_frame
 from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.options import Form
@@ -24,7 +24,7 @@ def result_table(opened: SweepContext, form: Form) -> str:
                 console.print(frame_table(_shown(opened)))
             return text.get()
         case Form.MARKDOWN:
-            return _markdown(_shown(opened))
+            return markdown(_shown(opened))
         case Form.LATEX:
             return _latex(_shown(opened))
         case Form.CSV:
@@ -47,22 +47,11 @@ def _numbers(opened: SweepContext) -> pl.DataFrame:
     return table.with_columns(pl.col(name) / 100 for name in _NUMBERS)
 
 
-def _cells(table: pl.DataFrame) -> list[list[str]]:
-    rows = [[f"{v:g}" if isinstance(v, float) else str(v) for v in row] for row in table.rows()]
-    return [table.columns, *rows]
-
-
-def _markdown(table: pl.DataFrame) -> str:
-    head, *rows = _cells(table)
-    rule = ["---" if name in {"model", "method"} else "---:" for name in head]
-    return "".join(f"| {' | '.join(row)} |\n" for row in [head, rule, *rows])
-
-
 def _latex(table: pl.DataFrame) -> str:
     """Return a tabular with the rules of booktabs."""
     head, *rows = [
         ["".join(_SPECIAL.get(sign, sign) for sign in cell) for cell in row]
-        for row in _cells(table)
+        for row in printed_rows(table)
     ]
     columns = "".join("l" if name in {"model", "method"} else "r" for name in table.columns)
     lines = [" & ".join(row) + r" \\" for row in rows]

@@ -64,15 +64,16 @@ def score_table(
     filled = [n for n, row in enumerate(frame.to_dicts()) if any(row[v] != "–" for v in values)]
     shown = frame[filled[:rows]]
     sizes = {
-        name: max(len(name), *(len(str(value)) for value in shown[name]), 1) + 1
+        name: max(len(name), *(len(str(value)) for value in shown[name])) + 2
         for name in frame.columns
     }
-    while sum(sizes.values()) > width and values:
+    # Between columns there are two blanks, behind the last one none.
+    while sum(sizes.values()) - 2 > width and values:
         del sizes[values.pop()]
     left_out = frame.width - len(sizes)
     words = [f"{left_out} more columns"] if left_out else []
     words += [f"{len(filled) - rows} more rows"] if len(filled) > rows else []
-    table = frame_table(shown.select(sizes), [best[n] for n in filled[:rows]])
+    table = frame_table(shown.select(list(sizes)), [best[n] for n in filled[:rows]])
     return Group(table, Text(f"{' and '.join(words)}: tamt results", "dim")) if words else table
 
 

@@ -24,9 +24,9 @@ Ask = Callable[[], Group | None]
 
 
 @contextmanager
-def asking(opened: SweepContext, address: str | None) -> Generator[Ask]:
+def asking(opened: SweepContext, address: str | None, *, fitted: bool) -> Generator[Ask]:
     """How to ask the driver of the sweep, if one is at work; where it cannot be asked, says so
-    once. Ray is imported only where one is."""
+    once. Ray is imported only where one is. `fitted`: the view keeps to the terminal's height."""
     found = at_work(opened.store.files, opened.sweep.name)
     if found is None:
         yield lambda: None
@@ -57,7 +57,11 @@ def asking(opened: SweepContext, address: str | None) -> Generator[Ask]:
                     lost = True
                     unreachable(error)
                     return None
-                view = LiveView(answer) if answer else Text("its live tables are being set up")
+                view = (
+                    LiveView(answer, fitted=fitted)
+                    if answer
+                    else Text("its live tables are being set up")
+                )
                 return Group(Text(f"running: {driver}"), view)
 
             yield ask
@@ -68,7 +72,7 @@ def asking(opened: SweepContext, address: str | None) -> Generator[Ask]:
 
 def print_state(opened: SweepContext, out: Console, address: str | None) -> None:
     """What runs now with the scores so far, else the scores in the store."""
-    with asking(opened, address) as ask:
+    with asking(opened, address, fitted=False) as ask:
         if view := ask():
             out.print(view)
             return
@@ -89,7 +93,7 @@ def follow(
     out.print(f"{opened.sweep.name}: {_counts(opened)}; Ctrl-C leaves it running", highlight=False)
     live = Live(console=out, auto_refresh=False, transient=True)
     try:
-        with asking(opened, address) as ask:
+        with asking(opened, address, fitted=True) as ask:
             if out.is_terminal:
                 live.start()
             while opened.missing + opened.to_draw:

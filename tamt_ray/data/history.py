@@ -3,6 +3,9 @@
 import io
 import math
 import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 
@@ -28,6 +31,20 @@ class Point:
     time: float
 
 
+Listener = Callable[[Sequence[Point]], None]
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def followed(listener: Listener) -> Generator[None]:
+    """Pass every point that this thread logs within the block to `listener` too."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
 class History:
     """Points in the order they were logged, and the training `seconds` behind them."""
 
@@ -38,7 +55,10 @@ class History:
     def log(self, step: int, **values: float) -> None:
         """Add one point for each named value."""
         now = time.time()
-        self.points.extend(Point(step, name, value, now) for name, value in values.items())
+        points = [Point(step, name, value, now) for name, value in values.items()]
+        self.points.extend(points)
+        if listener := _listener.get():
+            listener(points)
 
     def to_parquet(self) -> bytes:
         """Columns step, name, value, time."""

@@ -39,6 +39,7 @@ from tamt_ray.execution.scheduler.messages import (
     Landed,
     Lost,
     NodesRequested,
+    Progressed,
     Rebuilt,
     Resized,
     Started,
@@ -280,6 +281,9 @@ class _Driver:
         match event:
             case Started():
                 self.running[event.unit] = event
+                self.tracker.began(event.unit)
+            case Progressed():
+                self.tracker.progressed(event.unit, event.points)
             case Landed(record):
                 self.running.pop(record.id, None)
                 self._take(record)
@@ -292,6 +296,7 @@ class _Driver:
             case Lost():
                 self.running.pop(event.unit, None)
                 self.pasts[event.unit] = event.past
+                self.tracker.left(event.unit)
                 rescue(self.store, event.logs)
             case _:
                 pass

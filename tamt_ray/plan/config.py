@@ -31,6 +31,8 @@ __all__ = [
     "UnitConfig", "config_dict", "parse_config",
 ]  # fmt: skip
 
+TOKENS = 250_000
+"""Of held-out text whose size is unknown, for the price."""
 PAPER_TERMS: tuple[Objective, ...] = (Mlm(), Kd())
 """The losses of the paper, measured of every mask."""
 
@@ -75,7 +77,7 @@ class PretrainEvalConfig(Config):
 
     @property
     def operations(self) -> float:
-        tokens = self.text.limit * self.text.block_size if self.text.limit else 250_000
+        tokens = self.text.limit * self.text.block_size if self.text.limit else TOKENS
         forward = sum(1 + passes(terms) for terms in apart(self.objectives) if terms)
         return 2 * forward * tokens * self.model.parameters
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import Protocol
 
-from tamt_ray.plan.config import FinetuneConfig, Search
+from tamt_ray.plan.config import TOKENS, FinetuneConfig, PretrainEvalConfig, Search
+from tamt_ray.plan.sizes import rows, tokens, weights
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.execution import Execution
 from tamt_ray.tasks.base import Task
@@ -175,14 +176,19 @@ def _rough(unit: Unit, speed: float) -> float:
 
 
 def operations(unit: Unit) -> float:
-    """Return the floating-point operations of a unit."""
-    config = unit.config
+    """Return the floating-point operations of a unit, by the sizes of its sources if they are on
+    this machine."""
+    config, parameters = unit.config, unit.config.model.parameters
+    known = weights(config.model.source) or parameters
     if isinstance(config, FinetuneConfig):
-        return _finetune_operations(config.task) * config.model.parameters
+        return _finetune_operations(config.task) * known
+    found = config.operations * known / parameters
     if isinstance(config, Search) and unit.begin:
         # A shorter search has done these steps already.
-        return config.operations * (1 - unit.begin / config.own_steps)
-    return config.operations
+        found *= 1 - unit.begin / config.own_steps
+    if isinstance(config, PretrainEvalConfig) and config.text.limit is None:
+        found *= (tokens(config.text.table.source) or TOKENS) / TOKENS
+    return found
 
 
 def _finetune_operations(task: Task) -> float:
@@ -194,18 +200,15 @@ def _finetune_operations(task: Task) -> float:
     return read * task.tokens
 
 
-@lru_cache
-def _rows(source: str) -> tuple[int, int]:
-    ref = parse_source(source)
-    return _ROWS.get(ref.config or ref.name.rsplit("/", 1)[-1], _UNKNOWN_ROWS)
-
-
 def _examples(task: Task) -> tuple[int, int]:
-    known = _rows(task.train.source)
-    return (
-        min(known[0], task.max_train or known[0]),
-        min(known[1], task.max_validation or known[1]),
+    ref = parse_source(task.train.source)
+    usual = _ROWS.get(ref.config or ref.name.rsplit("/", 1)[-1], _UNKNOWN_ROWS)
+    tables = task.train, task.validation[0]
+    train, validation = (
+        rows(table.source, table.split) or number
+        for table, number in zip(tables, usual, strict=True)
     )
+    return min(train, task.max_train or train), min(validation, task.max_validation or validation)
 
 
 def spoken(seconds: float) -> str:

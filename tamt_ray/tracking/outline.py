@@ -1,26 +1,22 @@
-"""Which MLflow runs a plan has, what they are called, and what of a unit goes into them."""
+"""The MLflow runs that a plan asks for: keys, names, parents, parameters."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from tamt_ray.data.history import Point
-from tamt_ray.plan.cell import Cell
+from tamt_ray.plan.cell import NOWHERE, Cell
 from tamt_ray.plan.config import FinetuneConfig, HeadConfig, PretrainEvalConfig
 from tamt_ray.plan.expand import DENSE, Plan
 from tamt_ray.plan.unit import Unit
-from tamt_ray.store.record import Record
-from tamt_ray.tasks.scores import led_by
+from tamt_ray.tasks.scores import Select
 from tamt_ray.values.identity import canonical, decisive_dump, identity
 from tamt_ray.values.model import Model
 
 _LONGEST_PARAM = 6000
-_LONGEST_DATASET = 500
-_CURVES = "history.parquet"
 
 
 @dataclass(frozen=True)
 class RunHead:
-    """One MLflow run before anything is known about its result."""
+    """The part of an MLflow run that the plan alone decides."""
 
     key: str
     """Value of the tag `tamt.unit`: the id of the unit, or of the dense model."""
@@ -30,6 +26,20 @@ class RunHead:
     """Key of the run above it."""
     units: frozenset[str]
     """Units of the plan whose results belong into this run."""
+    params: Mapping[str, str] = field(default_factory=dict)
+    own: Unit | None = None
+    """The unit that the run shows; None for a dense model, which nothing computes."""
+    evaluation: Unit | None = None
+    """The pre-training evaluation of this subnetwork."""
+    finetunes: tuple[Unit, ...] = ()
+    """Fine-tunes of this subnetwork; their runs are the children."""
+    select: Select = "all"
+    """The examples that choose a fine-tune's best evaluation."""
+
+    @property
+    def leaf(self) -> bool:
+        """Whether no other run can have this one as its parent."""
+        return self.own is not None and self.own.kind in {"finetune", "head"}
 
 
 @dataclass(frozen=True)
@@ -43,46 +53,85 @@ class Outline:
 
 
 def outline(plan: Plan) -> Outline:
-    """A run for each subnetwork, dense model, MLM head and fine-tune; a pre-training evaluation
+    """Return a run per subnetwork, dense model, MLM head and fine-tune; a pre-training evaluation
     is part of its subnetwork's run."""
     key_of = {unit.id: _key(unit) for unit in plan.units.values()}
     members: dict[str, set[str]] = {}
-    for unit_id, key in key_of.items():
-        members.setdefault(key, set()).add(unit_id)
-    asked = plan.masks
-    runs: dict[str, RunHead] = {}
+    tunes: dict[str, list[Unit]] = {}
+    evaluations: dict[str, Unit] = {}
+    dense: dict[str, Unit] = {}
     for unit in plan.units.values():
-        config, cell, key = unit.config, unit.cell, key_of[unit.id]
+        members.setdefault(key_of[unit.id], set()).add(unit.id)
+        if isinstance(unit.config, FinetuneConfig | PretrainEvalConfig):
+            above = unit.config.mask or _dense_key(unit.config.model)
+            if unit.config.mask is None:
+                dense.setdefault(above, unit)
+            if isinstance(unit.config, FinetuneConfig):
+                tunes.setdefault(above, []).append(unit)
+            else:
+                evaluations[above] = unit
+    runs: dict[str, RunHead] = {}
+
+    def add(
+        key: str, name: str, tags: dict[str, str], params: Mapping[str, str],
+        own: Unit | None = None, parent: str | None = None,
+    ) -> None:  # fmt: skip
+        units = frozenset(members.get(key, ()))
+        below = tuple(tunes.get(key, ()))
+        runs[key] = RunHead(
+            key,
+            name,
+            tags,
+            parent,
+            units,
+            params,
+            own,
+            evaluations.get(key),
+            below,
+            plan.select,
+        )
+
+    for key, unit in dense.items():
+        tags = tags_of(key, "dense", unit.cell.subnetwork) | {"tamt.role": "compared"}
+        add(key, f"{DENSE} ({unit.cell.model})", tags, _dense_params(unit))
+    compared = plan.masks
+    for unit in plan.units.values():
+        config, cell = unit.config, unit.cell
+        if isinstance(config, PretrainEvalConfig):
+            continue
         parent: str | None = None
+        tags = tags_of(unit.id, unit.kind, cell)
         if isinstance(config, FinetuneConfig):
             parent = config.mask or _dense_key(config.model)
-            if parent not in members:
-                members[parent] = set()
-            if parent not in runs:
-                runs[parent] = _dense_run(parent, cell, members[parent])
-            name = f"{cell.task} seed {cell.seed}"
-        elif isinstance(config, PretrainEvalConfig):
-            if key not in runs:
-                runs[key] = _dense_run(key, cell, members[key])
-            continue
+            # What differs comes first: the UI shows some twenty characters.
+            name = f"{task_of(cell)} seed {cell.seed}, {_subnetwork(cell)}"
         elif isinstance(config, HeadConfig):
             name = f"mlm-head ({cell.model})"
+        elif unit.id in compared:
+            tags["tamt.role"] = "compared" if cell.checkpoint is None else "checkpoint"
+            name = _subnetwork(cell)
         else:
-            seed = "" if cell.mask_seed is None else f" mask-seed {cell.mask_seed}"
-            about = cell.model + ("" if unit.id in asked else ", level on the way")
-            # What differs comes first: the UI shows some twenty characters.
-            name = f"{cell.method} {cell.sparsity}{seed} ({about})"
-        tags = _tags(key, unit.kind, cell)
-        if unit.kind == "search":
-            tags["tamt.role"] = "mask" if unit.id in asked else "level"
-        runs[key] = RunHead(key, name, tags, parent, frozenset(members[key]))
+            tags["tamt.role"] = "level"
+            name = _subnetwork(cell, ", level on the way")
+        add(unit.id, name, tags, _params(unit), unit, parent)
     return Outline(runs, key_of)
 
 
-def summary_run(sweep: str) -> RunHead:
-    """The run of the whole sweep."""
-    tags = _tags("summary", "summary", Cell())
+def summary_head(sweep: str) -> RunHead:
+    """Return the run of the whole sweep."""
+    tags = tags_of("summary", "summary", NOWHERE)
     return RunHead("summary", f"summary of {sweep}", tags, None, frozenset())
+
+
+def task_of(cell: Cell) -> str:
+    """Return the task of a fine-tune, with the size of a reduced training set."""
+    return cell.task if cell.train_size is None else f"{cell.task} on {cell.train_size}"
+
+
+def tags_of(key: str, kind: str, cell: Cell) -> dict[str, str]:
+    """Return the tags by which a run is found."""
+    named = {f"tamt.{name}": str(value) for name, value in cell.given.items()}
+    return {"tamt.unit": key, "tamt.kind": kind, **named}
 
 
 def _key(unit: Unit) -> str:
@@ -95,35 +144,32 @@ def _dense_key(model: Model) -> str:
     return identity({"dense": model.model_dump(mode="json", include={"source", "pooling"})})
 
 
-def _dense_run(key: str, cell: Cell, units: set[str]) -> RunHead:
-    tags = _tags(key, "dense", cell.subnetwork)
-    return RunHead(key, f"{DENSE} ({cell.model})", tags, None, frozenset(units))
+def _subnetwork(cell: Cell, more: str = "") -> str:
+    words = [cell.method, str(cell.sparsity)]
+    words += [] if cell.mask_seed is None else [f"mask-seed {cell.mask_seed}"]
+    words += [] if cell.checkpoint is None else [f"after {cell.checkpoint} steps"]
+    return f"{' '.join(words)} ({cell.model}{more})"
 
 
-def _tags(key: str, kind: str, cell: Cell) -> dict[str, str]:
-    named = {f"tamt.{name}": str(value) for name, value in cell.given.items()}
-    return {"tamt.unit": key, "tamt.kind": kind, **named, "mlflow.source.name": "tamt_ray"}
+def _params(unit: Unit) -> dict[str, str]:
+    """Return the config with its defaults, dotted, and the coordinates of the unit."""
+    return _cut(decisive_dump(unit.config)) | _coordinates(unit.cell)
 
 
-def unit_tags(unit: Unit, record: Record) -> dict[str, str]:
-    """Tags known once the unit is done."""
-    if isinstance(unit.config, PretrainEvalConfig):
-        return {"tamt.evaluation": canonical(unit.config.evaluation.model_dump(mode="json"))}
-    return {"tamt.device": record.device, "tamt.place": record.place}
+def _dense_params(unit: Unit) -> dict[str, str]:
+    """Return only what decides the dense model: parameters of a run never change, and what is
+    pruned of it or how it is evaluated might."""
+    fields = {"source", "pooling"}
+    dump = unit.config.model_dump(mode="json", include={"model": fields}, exclude_none=True)
+    return _cut(dump) | _coordinates(unit.cell.subnetwork)
 
 
-def unit_params(unit: Unit) -> dict[str, str]:
-    """The config with its defaults, dotted; of a dense model only those that decide what it
-    is: parameters of a run never change, and what is pruned of it or how it is evaluated might."""
-    config = unit.config
-    if isinstance(config, PretrainEvalConfig):
-        if config.mask:
-            return {}
-        fields = {"source", "pooling"}
-        dump = config.model_dump(mode="json", include={"model": fields}, exclude_none=True)
-        dump |= {"method": DENSE, "sparsity": 0.0}
-    else:
-        dump = decisive_dump(config)
+def _coordinates(cell: Cell) -> dict[str, str]:
+    given = cell.given.items()
+    return {"model.name" if name == "model" else name: str(value) for name, value in given}
+
+
+def _cut(dump: Mapping[str, object]) -> dict[str, str]:
     return {key: value[:_LONGEST_PARAM] for key, value in _flat(dump, "")}
 
 
@@ -136,57 +182,3 @@ def _flat(value: object, at: str) -> Iterator[tuple[str, str]]:
             yield from _flat(inner, f"{at}.{number}")
     else:
         yield at, value if isinstance(value, str) else canonical(value)
-
-
-def unit_points(record: Record, curves: list[Point], metric: str = "") -> list[Point]:
-    """Final numbers under their own names at the end of the run, curves below the kind's name.
-
-    The UI makes a section of everything before a slash.
-    """
-    end = record.started + record.seconds
-    if record.kind == "pretrain_eval":
-        return [Point(0, f"pretrain/{name}", value, end) for name, value in record.metrics.items()]
-    metrics = led_by(metric, record.metrics) if metric else record.metrics
-    finals = [Point(0, name, value, end) for name, value in metrics.items()]
-    return finals + [
-        Point(point.step, f"{record.kind}/{point.name}", point.value, point.time)
-        for point in curves
-    ]
-
-
-def headline(unit: Unit) -> str:
-    """Return the metric that leads a fine-tune's scores; empty for other units."""
-    return unit.config.task.metric if isinstance(unit.config, FinetuneConfig) else ""
-
-
-def curves_of(record: Record) -> str | None:
-    """The name of the artifact with the curves, if the unit has any."""
-    return _CURVES if _CURVES in record.artifacts and not record.bare else None
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """A data set that went into a unit."""
-
-    name: str
-    digest: str
-    scheme: str
-    source: str
-
-
-def unit_inputs(record: Record) -> list[Input]:
-    """The sources the unit read, by what they are called and what was in them."""
-    return [
-        Input(_short(source)[:_LONGEST_DATASET], digest[:36], source.partition(":")[0], source)
-        for source, digest in record.sources.items()
-    ]
-
-
-def _short(source: str) -> str:
-    """`hf:a/b#c#train` is a/b#c#train; of a package or a directory the last part of the path."""
-    scheme, _, rest = source.partition(":")
-    if scheme == "hf":
-        return rest
-    path, *chosen = rest.split("#")
-    last = path.rstrip("/").rpartition("/")[2]
-    return "#".join([last, *(part for part in chosen if not part.startswith("sha256="))])

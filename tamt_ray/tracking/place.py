@@ -5,10 +5,13 @@ from pathlib import Path
 
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.tracking.trouble import one_line
+from tamt_ray.tracking.views import METHODS
 
 LAST_WORDS, SHORT_WORDS = 120.0, 3.0
 """Seconds a run waits for MLflow at its end, and when it is broken off."""
 _SQLITE = "sqlite:///"
+_LOCAL_UI = "http://127.0.0.1:5000"
+"""Where `mlflow ui` serves its pages by default."""
 
 
 def tracking_uri(sweep: Sweep) -> str:
@@ -25,10 +28,31 @@ def artifact_location(sweep: Sweep) -> str | None:
 
 def ui_command(sweep: Sweep) -> str:
     """What to type, or which page to open, to see the sweep in MLflow."""
-    if sweep.mlflow.startswith(("http://", "https://")):
+    if _served(sweep):
         return one_line(sweep.mlflow)
     uri = tracking_uri(sweep) if _database(sweep) else one_line(sweep.mlflow)
     return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+
+
+def ui_words(sweep: Sweep, link: str) -> str:
+    """Return what to type and the page to open; `link` as `ui_link` gave it once, or empty."""
+    if not link.startswith(f"{_base(sweep)}/"):
+        return ui_command(sweep)
+    return link if _served(sweep) else f"{ui_command(sweep)}, then open {link}"
+
+
+def ui_link(sweep: Sweep, experiment: str) -> str:
+    """Return the page that compares the methods, on the sweep's server or on `mlflow ui`'s."""
+    view = f"viewStateShareKey={METHODS}&compareRunsMode=CHART&workflowType=machine_learning"
+    return f"{_base(sweep)}/#/experiments/{experiment}/runs?{view}"
+
+
+def _base(sweep: Sweep) -> str:
+    return one_line(sweep.mlflow).rstrip("/") if _served(sweep) else _LOCAL_UI
+
+
+def _served(sweep: Sweep) -> bool:
+    return sweep.mlflow.startswith(("http://", "https://"))
 
 
 def _database(sweep: Sweep) -> Path | None:

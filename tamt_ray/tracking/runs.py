@@ -11,6 +11,7 @@ from tamt_ray.tracking.outline import RunHead
 from tamt_ray.tracking.place import artifact_location, tracking_uri
 from tamt_ray.tracking.trouble import TrackingError
 
+STATE = "tamt.state"
 _PAGE = 1000
 
 
@@ -21,14 +22,14 @@ class KnownRun:
     run_id: str
     tags: dict[str, str]
     status: str
-    metrics: set[str] = field(default_factory=set)
-    """Names of those it has points of."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The latest value of each metric."""
 
     @property
-    def stamps(self) -> dict[str, str]:
-        """What is in it completely: ids of units, with the stamps of their records."""
-        words = (word.partition(":") for word in self.tags.get("tamt.holds", "").split())
-        return {unit: stamp for unit, _, stamp in words}
+    def state(self) -> tuple[str, str]:
+        """Return what the run shows, in a word, and the digest or mark of it."""
+        word, _, mark = self.tags.get(STATE, "").partition(" ")
+        return word, mark
 
 
 class Runs:
@@ -38,7 +39,9 @@ class Runs:
         """Contacts nothing."""
         self._sweep = sweep
         self._client: MlflowClient | None = None
-        self._experiment = ""
+        self.experiment = ""
+        """Id of the experiment, once it is known."""
+        self.experiment_tags: dict[str, str] = {}
         self._known: dict[str, KnownRun] = {}
         self._doubtful: set[str] = set()
 
@@ -55,16 +58,17 @@ class Runs:
                     "or give the sweep another name"
                 )
             if found:
-                self._experiment = found.experiment_id
+                self.experiment, self.experiment_tags = found.experiment_id, dict(found.tags)
             else:
                 place = artifact_location(self._sweep)
-                self._experiment = client.create_experiment(name, artifact_location=place)
+                self.experiment = client.create_experiment(name, artifact_location=place)
+                self.experiment_tags = {}
             self._known = self._search(client, "")
             self._client = client
         return self._client
 
     def find(self, key: str) -> KnownRun | None:
-        """The run of that key, if MLflow has one."""
+        """Return the run of that key, if MLflow has one."""
         client = self.client
         if key in self._doubtful:
             self._known |= self._search(client, f"tags.`tamt.unit` = '{key}'")
@@ -72,16 +76,16 @@ class Runs:
         return self._known.get(key)
 
     def create(self, head: RunHead, started: float, tags: Mapping[str, str]) -> KnownRun:
-        """A run that `find` did not find; `started` in seconds since the epoch."""
+        """Make a run that `find` did not find; `started` in seconds since the epoch."""
         run = self.client.create_run(
-            self._experiment, start_time=round(started * 1000), tags=dict(tags), run_name=head.name
+            self.experiment, start_time=round(started * 1000), tags=dict(tags), run_name=head.name
         )
         known = KnownRun(run.info.run_id, dict(tags), run.info.status)
         self._known[head.key] = known
         return known
 
     def delete(self, key: str) -> None:
-        """Moves a known run to MLflow's bin."""
+        """Move a known run to MLflow's bin."""
         self.client.delete_run(self._known[key].run_id)
         del self._known[key]
 
@@ -95,13 +99,13 @@ class Runs:
         self._client = None
 
     def _search(self, client: MlflowClient, condition: str) -> dict[str, KnownRun]:
-        """Runs by key. Of two with one key MLflow made one after its request had been given up;
-        it goes."""
+        """Return runs by key. If two have one key, MLflow made one after its request had been
+        given up; that one goes."""
         token: str | None = None
         found: dict[str, KnownRun] = {}
         while True:
             page = client.search_runs(
-                [self._experiment], condition, ViewType.ACTIVE_ONLY, _PAGE, page_token=token
+                [self.experiment], condition, ViewType.ACTIVE_ONLY, _PAGE, page_token=token
             )
             for run in page:
                 key = run.data.tags.get("tamt.unit")
@@ -116,12 +120,12 @@ class Runs:
             if not token:
                 return found
 
-    def _worth(self, client: MlflowClient, run: KnownRun) -> tuple[int, bool, str]:
-        """Less for the run that is to stay: the fuller one, or the one that others hang on."""
+    def _worth(self, client: MlflowClient, run: KnownRun) -> tuple[bool, bool, str]:
+        """Order runs of one key: first the finished one, or the one that others hang on."""
         below = f"tags.`mlflow.parentRunId` = '{run.run_id}'"
-        children = client.search_runs([self._experiment], below, ViewType.ACTIVE_ONLY, 1)
-        return -len(run.stamps), not children, run.run_id
+        children = client.search_runs([self.experiment], below, ViewType.ACTIVE_ONLY, 1)
+        return run.state[0] != "done", not children, run.run_id
 
 
 def _known(run: Run) -> KnownRun:
-    return KnownRun(run.info.run_id, dict(run.data.tags), run.info.status, {*run.data.metrics})
+    return KnownRun(run.info.run_id, dict(run.data.tags), run.info.status, dict(run.data.metrics))

@@ -1,25 +1,25 @@
-"""MLflow beside the sweep: told of everything, waited for by nothing."""
+"""MLflow beside the sweep: it follows what the store holds, and nothing waits for it."""
 
 import logging
 import os
-import tempfile
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tamt_ray.data.history import Point
 from tamt_ray.plan.expand import Plan
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.store import Store, StoreError
-from tamt_ray.tracking.answered import answered
-from tamt_ray.tracking.place import ui_command
-from tamt_ray.tracking.spool import Entry, Event, Spool, Summary, UnitFailed, UnitLanded
+from tamt_ray.tracking.desired import Begun, Facts, desired
+from tamt_ray.tracking.outline import Outline, outline
+from tamt_ray.tracking.place import ui_link
+from tamt_ray.tracking.summary import Summary
 from tamt_ray.tracking.trouble import RefusedError, TrackingError, one_line
+from tamt_ray.tracking.views import view_tags
 
 if TYPE_CHECKING:
     from tamt_ray.tracking.writer import Writer
@@ -28,6 +28,15 @@ _FIRST_PAUSE = 1.0
 """Seconds to the second attempt; doubled up to the longest."""
 _LONGEST_PAUSE = 60.0
 _LONGEST_PAUSE_AT_THE_END = 1.0
+_BREATH = 1.0
+"""Seconds between two looks at what is new, so that one request tells of many results."""
+_SUMMARY_EVERY = 10.0
+"""Seconds between two summaries of a running sweep."""
+_PATIENCE = 120.0
+"""Seconds for one run; each of its requests has a shorter limit between two bytes."""
+_LIVE_POINTS = 2000
+"""Points of one running unit that wait for MLflow at most; its whole curve comes with its end."""
+_SUMMARY = "summary"
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -35,7 +44,11 @@ _ENVIRONMENT = {
     # A request that MLflow itself repeats could make a run twice; the tracker looks first.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # A machine without git has no commit to show, and that is no trouble.
+    "GIT_PYTHON_REFRESH": "quiet",
 }
+Describe = Callable[[Mapping[str, Record], Collection[str]], Summary]
+"""Returns words and numbers about the records so far and the ids of what failed."""
 
 
 def prepare_mlflow() -> None:
@@ -43,76 +56,134 @@ def prepare_mlflow() -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    # All that this one logs it raises as well, and the tracker shows it in one line.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    # All that these log they raise as well, and the tracker shows it in one line.
+    for name in ("mlflow.store.db.utils", "mlflow.utils.git_utils"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def load_writer(sweep: Sweep, plan: Plan, store: Store) -> "Writer":
-    """The writer; the first call imports MLflow, which takes seconds. Raises ImportError."""
+def load_writer(sweep: Sweep, store: Store) -> "Writer":
+    """Return the writer; the first call imports MLflow, which takes seconds. Raises ImportError."""
     prepare_mlflow()
     from tamt_ray.tracking.writer import Writer
 
-    return Writer(sweep, plan, store)
+    return Writer(sweep, store)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """The difference that was found between store and MLflow, in runs."""
+
+    written: int
+    present: int
+    refused: Mapping[str, str]
+    """Why MLflow or the store would not have it, by key."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.written} runs written to MLflow, {self.present} were there"]
+        return "\n".join(lines + [f"  {key[:12]}: {why}" for key, why in self.refused.items()])
 
 
 class Tracker:
-    """Hands what happens to MLflow through a spool and one thread.
+    """One thread that brings MLflow to what is known about the units of a plan.
 
-    Whatever MLflow does, the methods return at once, and nothing is lost: what it has not got is
-    on disk and goes out in this process or in the next one that opens the same spool.
+    Whatever MLflow does, the methods return at once, and nothing is lost: what it lacks is in the
+    store, and the next process that follows the same sweep finds it by comparing the two.
     """
 
-    def __init__(self, sweep: Sweep, plan: Plan, store: Store, spool: Path) -> None:
-        """Takes up what an earlier process left in `spool`, a local directory; contacts nothing.
-
-        Raises OSError where the directory cannot be used.
-        """
-        self._load = lambda: load_writer(sweep, plan, store)
-        self._plan = plan
+    def __init__(
+        self, sweep: Sweep, plan: Plan, store: Store, describe: Describe | None = None
+    ) -> None:
+        """Contacts nothing. `describe` is called on the tracker's own thread."""
+        self._sweep = sweep
+        self._load = lambda: load_writer(sweep, store)
         self._store = store
-        self._spool = Spool(spool)
+        self._describe = describe
+        self._outline: Outline = outline(plan)
+        self._views = view_tags(plan)
+        self._facts = Facts()
         self._changed = threading.Condition()
-        self._queue = deque[Entry]()
-        for entry in self._spool.pending:
-            if isinstance(entry.event, Summary) or entry.event.unit in plan.units:
-                self._queue.append(entry)
-            else:
-                # The sweep was edited and no longer has this unit.
-                self._spool.acknowledge(entry)
-        self._refused: list[str] = []
+        self._stale = {*self._outline.runs, *([_SUMMARY] if describe else [])}
+        """Keys of runs that MLflow may lack something of."""
+        self._final: Summary | None = None
+        self._summarised = 0.0
+        self._refused: dict[str, str] = {}
+        self._in_hand = set[str]()
+        self._written: set[str] = set()
+        self._steps = 0
         self._problem: str | None = None
-        self._closing = self._abandoned = False
-        self._thread = threading.Thread(target=self._deliver, name="tamt-mlflow", daemon=True)
+        self._experiment = ""
+        self._closing = self._abandoned = self._finished = False
+        self._thread = threading.Thread(target=self._run, name="tamt-mlflow", daemon=True)
 
-    def extend(self, plan: Plan) -> None:
-        """Take `plan`, which has all units known so far, from now on."""
-        self._plan = plan
-
-    def start(self) -> None:
-        """Starts the writer thread."""
+    def start(
+        self, records: Mapping[str, Record] | None = None,
+        failures: Mapping[str, Failure] | None = None,
+    ) -> None:  # fmt: skip
+        """Start the thread, with what the store holds already."""
+        self._facts.records.update(records or {})
+        self._facts.failures.update(failures or {})
         self._thread.start()
+
+    def began(self, unit_id: str) -> None:
+        """A worker began a unit."""
+        with self._changed:
+            self._facts.begun[unit_id] = Begun(time.time())
+            self._touch(unit_id)
+
+    def progressed(self, unit_id: str, points: Sequence[Point]) -> None:
+        """A running unit logged these points of its curve."""
+        with self._changed:
+            begun = self._facts.running(unit_id)
+            if begun and points:
+                kept = (*begun.points, *points)[-_LIVE_POINTS:]
+                self._facts.begun[unit_id] = replace(begun, points=kept)
+                self._touch(unit_id)
+
+    def left(self, unit_id: str) -> None:
+        """An attempt ended without a result."""
+        with self._changed:
+            self._end_attempt(unit_id)
+            self._touch(unit_id)
 
     def landed(self, *records: Record) -> None:
         """Units are done; those that MLflow has already cost nothing."""
-        self._add(*(UnitLanded(record.id, record.kind) for record in records))
+        with self._changed:
+            for record in records:
+                self._end_attempt(record.id)
+                self._facts.failures.pop(record.id, None)
+                self._facts.records[record.id] = record
+                self._touch(record.id)
 
     def failed(self, failure: Failure) -> None:
         """A unit did not finish."""
-        self._add(UnitFailed.of(failure))
+        with self._changed:
+            self._end_attempt(failure.id)
+            self._facts.failures[failure.id] = failure
+            self._touch(failure.id)
 
-    def summary(self, files: Mapping[str, bytes], metrics: Mapping[str, float]) -> None:
-        """Tables and figures for the summary run, by the path they get there. Later ones replace
-        earlier ones."""
-        try:
-            event = self._spool.summary(files, metrics, time.time())
-        except OSError as error:
-            self._problem = one_line(f"the summary cannot be kept for MLflow: {error}")
-        else:
-            self._add(event)
+    def extend(self, plan: Plan) -> None:
+        """Follow `plan`, which has all units known so far, from now on."""
+        new = outline(plan)
+        with self._changed:
+            self._stale |= new.runs.keys() - self._outline.runs.keys()
+            self._outline = new
+            self._changed.notify_all()
+
+    def report(self, summary: Summary) -> None:
+        """The sweep is over: the last words, tables and figures."""
+        with self._changed:
+            self._final = summary
+            self._stale.add(_SUMMARY)
+            self._changed.notify_all()
 
     def close(self, timeout: float) -> int:
-        """Waits at most `timeout` seconds for MLflow; returns how many events it has not got."""
+        """Wait at most `timeout` seconds for MLflow; return how many runs it may lack."""
         with self._changed:
+            # What is still at work goes on without this process, or not at all.
+            for unit_id in list(self._facts.begun):
+                if self._facts.running(unit_id):
+                    self._end_attempt(unit_id)
+                    self._touch(unit_id)
             self._closing = True
             self._changed.notify_all()
         if self._thread.ident is not None:
@@ -120,145 +191,184 @@ class Tracker:
         with self._changed:
             self._abandoned = True
             self._changed.notify_all()
-            return len(self._queue) + len(self._refused)
+            return sum(map(self._shown, self._stale | self._in_hand | self._refused.keys()))
 
     @property
     def problem(self) -> str | None:
-        """The last trouble in one line; None once MLflow takes events again."""
+        """The last trouble in one line; None once MLflow answers again."""
         if self._problem:
             return self._problem
-        if self._thread.ident is not None and not self._thread.is_alive() and self._queue:
+        stopped = self._thread.ident is not None and not self._thread.is_alive()
+        if stopped and (self._stale or self._in_hand):
             return (
                 "the MLflow writer stopped unexpectedly; see its traceback, then tamt sync-mlflow"
             )
-        return f"{len(self._refused)} not taken: {self._refused[-1]}" if self._refused else None
+        refused = list(self._refused.values())
+        return f"{len(refused)} not taken: {refused[-1]}" if refused else None
 
-    def _add(self, *events: Event) -> None:
+    @property
+    def link(self) -> str | None:
+        """The page that compares the methods; None until MLflow was reached."""
+        return ui_link(self._sweep, self._experiment) if self._experiment else None
+
+    def finish(self) -> SyncReport:
+        """Wait until MLflow lacks nothing. Raises TrackingError at the first trouble, and if a
+        run takes too long: MLflow's own time-out begins anew with every byte a server sends."""
         with self._changed:
-            try:
-                entries = self._spool.append(*events)
-            except OSError as error:
-                # Still goes to MLflow in this process; `tamt sync-mlflow` mends the rest.
-                self._problem = one_line(f"the MLflow spool cannot be written: {error}")
-                entries = [self._spool.number(event) for event in events]
-            self._queue.extend(entries)
+            self._closing = True
             self._changed.notify_all()
+            while not (self._finished or self._problem):
+                steps = self._steps
+                if not self._changed.wait_for(
+                    lambda steps=steps: self._finished or self._problem or self._steps != steps,
+                    _PATIENCE,
+                ):
+                    self._problem = f"no whole answer within {_PATIENCE:g} s"
+            if self._problem:
+                self._abandoned = True
+                self._changed.notify_all()
+                raise TrackingError(self._problem)
+        others = self._outline.runs.keys() - self._written - self._refused.keys()
+        present = sum(map(self._shown, others))
+        return SyncReport(len(self._written - {_SUMMARY}), present, dict(self._refused))
+
+    def _shown(self, key: str) -> bool:
+        """Whether there is anything to show of a run."""
+        return key == _SUMMARY or desired(self._outline.runs[key], self._facts) is not None
+
+    def _touch(self, unit_id: str) -> None:
+        """Compare the run of a unit, and the one above it, which shows its score."""
+        key = self._outline.key_of.get(unit_id)
+        if key is None:
+            return
+        parent = self._outline.runs[key].parent
+        self._stale |= {key, parent} if parent else {key}
+        if self._describe:
+            self._stale.add(_SUMMARY)
+        self._changed.notify_all()
+
+    def _end_attempt(self, unit_id: str) -> None:
+        if begun := self._facts.begun.get(unit_id):
+            self._facts.begun[unit_id] = Begun(begun.at, over=True)
+
+    def _run(self) -> None:
+        try:
+            self._deliver()
+        finally:
+            with self._changed:
+                self._finished = True
+                self._changed.notify_all()
 
     def _deliver(self) -> None:
-        """The writer thread: one event after the other, each until MLflow has it."""
+        """Compare what is stale, over and over, until the end."""
         try:
             writer = self._load()
         except ImportError as error:
             self._problem = one_line(f"mlflow cannot be imported: {error}")
             return
-        while entry := self._next():
-            if not self._insist(partial(self._hand, writer, entry)):
-                return
-            with self._changed:
-                self._queue.popleft()
+        if not self._insist(partial(self._open, writer)):
+            return
+        while keys := self._next():
+            for key in keys:
+                if not self._insist(partial(self._bring, writer, key)):
+                    return
         self._insist(writer.settle)
 
-    def _next(self) -> Entry | None:
-        """The oldest event, waited for; None at the end."""
+    def _open(self, writer: "Writer") -> None:
+        writer.describe(self._views)
+        self._experiment = writer.experiment
+
+    def _next(self) -> list[str]:
+        """Wait for stale keys and return them, parents first; none at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closing)
-            return self._queue[0] if self._queue else None
+            while not (self._due() or self._closing):
+                self._changed.wait(_SUMMARY_EVERY if _SUMMARY in self._stale else None)
+            if not self._closing:
+                self._changed.wait_for(lambda: self._closing, _BREATH)
+            due = self._due()
+            ordered = [key for key in self._outline.runs if key in due]
+            return ordered + [key for key in due if key == _SUMMARY]
+
+    def _due(self) -> set[str]:
+        early = not self._closing and time.monotonic() - self._summarised < _SUMMARY_EVERY
+        return self._stale - {_SUMMARY} if early else self._stale
 
     def _insist(self, act: Callable[[], None]) -> bool:
-        """Repeats `act` with growing pauses until it works; False once nobody waits any more."""
+        """Repeat `act` with growing pauses until it works; False once nobody waits any more."""
         pause = _FIRST_PAUSE
         while not self._abandoned:
             try:
                 act()
             except (TrackingError, OSError) as error:
-                self._problem = one_line(error)
+                with self._changed:
+                    self._problem = one_line(error)
+                    self._changed.notify_all()
                 self._rest(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
             else:
-                self._problem = None
+                with self._changed:
+                    self._problem = None
+                    self._steps += 1
+                    self._changed.notify_all()
                 return True
         return False
 
     def _rest(self, pause: float) -> None:
-        """Waits for `pause` seconds, or until the end begins; then for shorter ones."""
+        """Wait for `pause` seconds, or until the end begins; then for shorter ones."""
         with self._changed:
             closing = self._closing
             seconds = min(pause, _LONGEST_PAUSE_AT_THE_END) if closing else pause
             self._changed.wait_for(lambda: self._abandoned or self._closing != closing, seconds)
 
-    def _hand(self, writer: "Writer", entry: Entry) -> None:
-        event = entry.event
-        writer.extend(self._plan)
+    def _bring(self, writer: "Writer", key: str) -> None:
+        """Bring one run to what is desired now; it stays stale if that fails."""
+        with self._changed:
+            self._stale.discard(key)
+            self._in_hand = {key}
         try:
             # A driver that was paused and replaced must not write beside the other one.
             self._store.ensure_held()
-            match event:
-                case UnitLanded():
-                    record = self._store.record(event.kind, event.unit)
-                    if record is None:
-                        raise RefusedError(f"unit {event.unit[:8]} has no record any more")
-                    writer.landed(record)
-                case UnitFailed():
-                    writer.failed(event)
-                case Summary():
-                    writer.summarise(event, self._spool.files(event))
+            if self._summarise(writer) if key == _SUMMARY else self._compare(writer, key):
+                self._written.add(key)
         except (RefusedError, StoreError) as error:
-            # Stays in the spool, so that the next start tries once more.
-            self._refused.append(one_line(error))
+            # The next start tries once more.
+            self._refused[key] = one_line(error)
+        except (TrackingError, OSError):
+            with self._changed:
+                self._stale.add(key)
+            raise
         else:
-            self._spool.acknowledge(entry)
+            self._refused.pop(key, None)
+        self._in_hand = set()
 
+    def _compare(self, writer: "Writer", key: str) -> bool:
+        head = self._outline.runs[key]
+        with self._changed:
+            run = desired(head, self._facts)
+        if run is None:
+            return writer.stop(key)
+        if head.parent and not writer.has(head.parent):
+            self._compare(writer, head.parent)
+        written = writer.write(run)
+        if run.points and head.own:
+            self._forget(head.own.id, len(run.points))
+        return written
 
-@dataclass(frozen=True, slots=True)
-class SyncReport:
-    """What a replay found to do, in units."""
+    def _forget(self, unit_id: str, count: int) -> None:
+        """Drop the first points of a running unit, which MLflow has."""
+        with self._changed:
+            if begun := self._facts.running(unit_id):
+                self._facts.begun[unit_id] = replace(begun, points=begun.points[count:])
 
-    written: int
-    present: int
-    refused: Mapping[str, str]
-    """Why MLflow or the store would not have it, by unit id."""
-
-    def __str__(self) -> str:
-        lines = [f"{self.written} units written to MLflow, {self.present} were there"]
-        return "\n".join(lines + [f"  {unit[:12]}: {why}" for unit, why in self.refused.items()])
-
-
-def sync(
-    sweep: Sweep,
-    plan: Plan,
-    store: Store,
-    records: Mapping[str, Record],
-    report: Mapping[str, bytes] | None = None,
-) -> SyncReport:
-    """Brings MLflow to what the store holds of the plan: `records` by unit id, and failures; and
-    the summary run to the files of `report`.
-
-    Raises TrackingError if MLflow cannot be reached, ImportError if it cannot be imported.
-    """
-    writer = load_writer(sweep, plan, store)
-    failures = store.failures(plan.units)
-    written = present = 0
-    refused: dict[str, str] = {}
-    for unit_id in plan.units:
-        try:
-            if unit_id in records:
-                new = answered(partial(writer.landed, records[unit_id]))
-            elif unit_id in failures:
-                new = answered(partial(writer.failed, UnitFailed.of(failures[unit_id])))
-            else:
-                continue
-        except RefusedError as error:
-            refused[unit_id] = str(error)
-            continue
-        written, present = written + new, present + (not new)
-    if report:
-        with tempfile.TemporaryDirectory(prefix="tamt-summary-") as scratch:
-            spool = Spool(Path(scratch))
-            numbers = {"done": len(records), "failed": len(failures)}
-            event = spool.summary(report, numbers, time.time())
-            answered(partial(writer.summarise, event, spool.files(event)))
-    answered(writer.settle)
-    return SyncReport(written, present, refused)
-
-
-__all__ = ["SyncReport", "Tracker", "TrackingError", "sync", "ui_command"]
+    def _summarise(self, writer: "Writer") -> bool:
+        self._summarised = time.monotonic()
+        summary = self._final
+        if summary is None:
+            if self._describe is None:
+                return False
+            with self._changed:
+                records, failures = dict(self._facts.records), set(self._facts.failures)
+            summary = self._describe(records, failures)
+        written = writer.summarise(summary)
+        writer.describe({"mlflow.note.content": summary.note})
+        return written

@@ -1,121 +1,143 @@
-"""What goes into MLflow, and in which order. Heavy: `tracker.load_writer` imports it."""
+"""Writing to MLflow the difference between its runs and the desired ones. Heavy: imports MLflow."""
 
-import re
-from collections.abc import Generator, Mapping
+import math
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.tracking.context.registry import resolve_tags
 from sqlalchemy.exc import SQLAlchemyError
 
+from tamt_ray import __version__
 from tamt_ray.data.history import History, Point
-from tamt_ray.plan.expand import Plan
-from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store, StoreError
-from tamt_ray.tracking import outline
-from tamt_ray.tracking.outline import RunHead
-from tamt_ray.tracking.runs import KnownRun, Runs
-from tamt_ray.tracking.spool import Summary, UnitFailed
+from tamt_ray.tracking.desired import DesiredRun, Input, curve
+from tamt_ray.tracking.outline import RunHead, summary_head
+from tamt_ray.tracking.runs import STATE, KnownRun, Runs
+from tamt_ray.tracking.summary import Summary
 from tamt_ray.tracking.trouble import RefusedError, TrackingError
 from tamt_ray.values.identity import identity
 
 _REFUSED = "INVALID_PARAMETER_VALUE"
 _GONE = "RESOURCE_DOES_NOT_EXIST"
+_CURVES = "history.parquet"
+_NOTE = "mlflow.note.content"
+_ONE_REQUEST, _PARAMS = 1000, 100
+"""Entities, and parameters among them, that fit into one request."""
 
 
 class Writer:
-    """Writes each unit of a plan into one experiment exactly once, however often it is told.
+    """Brings the runs of one experiment to what is desired, however often it is asked.
 
     Every run carries its key as a tag and is looked up by it before it is made; the tag that says
-    that a unit is in (`tamt.holds`, and `tamt.complete` with the last one) is written last. After
-    an error nothing remembered about the runs in hand is trusted. Methods raise TrackingError
-    (try again later) and RefusedError (not this one).
+    what a run shows is written last. After an error nothing remembered about the runs in hand is
+    trusted. Methods raise TrackingError (try again later) and RefusedError (not this one).
     """
 
-    def __init__(self, sweep: Sweep, plan: Plan, store: Store) -> None:
+    def __init__(self, sweep: Sweep, store: Store) -> None:
         """Contacts nothing."""
-        self._sweep = sweep
-        self._plan = plan
+        self._name = sweep.name
         self._store = store
-        self._outline = outline.outline(plan)
         self._runs = Runs(sweep)
         self._trouble = False
+        self._source = resolve_tags({"mlflow.source.name": f"tamt_ray {__version__}"})
 
-    def extend(self, plan: Plan) -> None:
-        """Write units of `plan`, which has all units known so far, from now on."""
-        if plan is not self._plan:
-            self._plan, self._outline = plan, outline.outline(plan)
+    @property
+    def experiment(self) -> str:
+        """Id of the experiment; empty until MLflow was reached."""
+        return self._runs.experiment
 
-    def landed(self, record: Record) -> bool:
-        """Writes a finished unit; False where MLflow has it already.
-
-        One that was computed anew gets a new run where nothing hangs on the old one (a fine-tune),
-        else its values are written over the old ones.
-        """
-        unit, head = self._plan.units[record.id], self._head(record.id)
-        stamp = identity([record.started, record.metrics, outline.headline(unit)])[:12]
-        with self._careful(head.key, head.parent):
-            known = self._runs.find(head.key)
-            before = known and known.stamps.get(record.id)
-            finals = {
-                point.name for point in outline.unit_points(record, [], outline.headline(unit))
-            }
-            if known and before == stamp and finals <= known.metrics:
+    def write(self, run: DesiredRun) -> bool:
+        """Write what MLflow lacks of a run, whose parent it has; False if it lacks nothing."""
+        key = run.head.key
+        with self._careful(key, run.head.parent):
+            known = self._runs.find(key)
+            if known and _kept(known, run):
                 return False
-            failed = known and known.status == "FAILED" and not known.stamps
-            old = before and before != stamp and head.parent
-            if (failed and head.key == record.id) or old:
+            if known and _replaced(known, run):
                 # A run keeps its start time and its curves for ever, so those of before go.
-                self._runs.delete(head.key)
-            known = self._run(head, record.started)
-            self._fill(known, unit, record)
-            # A subnetwork that waited for its evaluation did not search meanwhile.
-            if known.status != "FINISHED":
-                self._end(known, "FINISHED", record.started + record.seconds)
-            held = known.stamps | {record.id: stamp}
-            last = {"tamt.holds": " ".join(f"{unit}:{held[unit]}" for unit in sorted(held))}
-            if held.keys() >= head.units:
-                last["tamt.complete"] = "true"
-            self._log(known, tags=last)
-            return True
-
-    def failed(self, failure: UnitFailed) -> bool:
-        """Shows a unit as failed; False where MLflow shows that, or that it has finished since."""
-        head = self._head(failure.unit)
-        with self._careful(head.key, head.parent):
-            known = self._run(head, failure.at)
-            told = known.status == "FAILED" and known.tags.get("tamt.error") == failure.error
-            if failure.unit in known.stamps or told:
+                self._runs.delete(key)
+                known = None
+            metrics = _lacking(known, run.metrics)
+            now = known is not None and " ".join(known.state) == run.state
+            if known and now and not metrics and not run.points and known.status == run.status:
                 return False
-            note = f"**{failure.kind}** failed after {failure.attempts} attempt(s)"
-            note += f"\n\n{_fenced(failure.traceback)}"
-            self._log(known, tags={"tamt.error": failure.error, "mlflow.note.content": note})
-            self._end(known, "FAILED", failure.at)
+            fresh = known is None
+            if known is None:
+                known = self._create(run.head, run.started, run.mark)
+            if run.status != "FAILED":
+                self._forget_failure(known)
+            if fresh or not now:
+                self._log_inputs(known, run.inputs)
+            curves = self._curve(known, run, metrics)
+            self._log(
+                known,
+                [*curves, *run.points, *metrics],
+                run.head.params if known.state[0] == "new" else {},
+                {**run.tags, STATE: run.state},
+            )
+            if run.status not in {known.status, "RUNNING"}:
+                self._end(known, run.status, run.ended)
             return True
 
-    def summarise(self, summary: Summary, files: Path) -> bool:
-        """Writes tables and figures into the run of the sweep; False if these are there."""
-        head = outline.summary_run(self._sweep.name)
+    def stop(self, key: str) -> bool:
+        """Show that a run whose unit is not at work any more was broken off; False if MLflow
+        shows nothing else."""
+        with self._careful(key):
+            known = self._runs.find(key)
+            if known is None or known.status != "RUNNING" or known.state[0] == "done":
+                return False
+            self._end(known, "KILLED", time.time())
+            return True
+
+    def has(self, key: str) -> bool:
+        """Whether MLflow has the run."""
+        with self._careful(key):
+            return self._runs.find(key) is not None
+
+    def describe(self, tags: Mapping[str, str]) -> None:
+        """Write those tags of the experiment that differ."""
+        with self._careful():
+            client = self._runs.client
+            for name, value in tags.items():
+                if self._runs.experiment_tags.get(name) != value:
+                    client.set_experiment_tag(self.experiment, name, value)
+                    self._runs.experiment_tags[name] = value
+
+    def summarise(self, summary: Summary) -> bool:
+        """Write tables, figures and words into the run of the sweep; False if these are there."""
+        head = summary_head(self._name)
         with self._careful(head.key):
-            known = self._run(head, summary.at)
-            if known.tags.get("tamt.summary") == summary.digest:
+            known = self._runs.find(head.key) or self._create(head, summary.at, "")
+            # Files that are made anew while others run are sent once all is done.
+            digest = identity(summary.digests) if summary.files else known.tags.get("tamt.files")
+            changed = known.tags.get("tamt.files") != digest
+            if changed:
+                self._upload(known, summary.files)
+            metrics = [
+                Point(summary.done, name, value, summary.at)
+                for name, value in summary.metrics.items()
+                if known.metrics.get(name) != value
+            ]
+            tags = {_NOTE: summary.note, STATE: "done " if summary.over else "new "}
+            tags |= {"tamt.files": digest} if digest else {}
+            tags |= {"tamt.complete": "true"} if summary.over else {}
+            tags = {name: text for name, text in tags.items() if known.tags.get(name) != text}
+            status = "FINISHED" if summary.over else "RUNNING"
+            if not changed and not metrics and not tags and known.status == status:
                 return False
-            try:
-                self._runs.client.log_artifacts(known.run_id, str(files))
-            except Exception as error:
-                # Artifact stores are plug-ins; their errors have no common base.
-                raise TrackingError(f"artifacts: {type(error).__name__}: {error}") from error
-            points = [Point(0, name, value, summary.at) for name, value in summary.metrics.items()]
-            self._log(known, points)
-            self._end(known, "FINISHED", summary.at)
-            self._log(known, tags={"tamt.summary": summary.digest, "tamt.complete": "true"})
+            self._log(known, metrics, {}, tags)
+            if known.status != status:
+                self._end(known, status, summary.at)
             return True
 
     def settle(self) -> None:
-        """After trouble: removes runs that a slow server made after it was given up."""
+        """After trouble: remove runs that a slow server made after it was given up."""
         if self._trouble:
             with self._careful():
                 self._runs.disconnect()
@@ -124,7 +146,7 @@ class Writer:
 
     @contextmanager
     def _careful(self, *keys: str | None) -> Generator[None]:
-        """Turns errors of MLflow and of the store into ours, and doubts the runs in hand."""
+        """Turn errors of MLflow and of the store into ours, and doubt the runs in hand."""
         try:
             yield
         except (MlflowException, SQLAlchemyError, OSError, StoreError, TrackingError) as error:
@@ -141,76 +163,113 @@ class Writer:
                 raise RefusedError(error) from error
             raise TrackingError(error) from error
 
-    def _head(self, unit_id: str) -> RunHead:
-        return self._outline.runs[self._outline.key_of[unit_id]]
-
-    def _run(self, head: RunHead, started: float) -> KnownRun:
-        """The run, made if need be, the one above it before it."""
-        if known := self._runs.find(head.key):
-            return known
-        tags = dict(head.tags)
+    def _create(self, head: RunHead, started: float, mark: str) -> KnownRun:
+        tags = {**self._source, **head.tags, STATE: f"new {mark}"}
         if head.parent:
-            tags["mlflow.parentRunId"] = self._above(head.parent, started).run_id
+            above = self._runs.find(head.parent)
+            if above is None:
+                raise TrackingError(f"the run above {head.name!r} is gone")
+            tags["mlflow.parentRunId"] = above.run_id
         return self._runs.create(head, started, tags)
 
-    def _above(self, key: str, started: float) -> KnownRun:
-        """The parent run; a subnetwork that an earlier sweep found is written first."""
-        if not self._runs.find(key) and key in self._plan.units:
-            record = self._store.record(self._plan.units[key].kind, key)
-            if record:
-                self.landed(record)
-        return self._run(self._outline.runs[key], started)
+    def _curve(self, known: KnownRun, run: DesiredRun, metrics: list[Point]) -> list[Point]:
+        """Return the curve of a finished unit unless MLflow has it."""
+        record = run.curve
+        if record is None or record.bare or _CURVES not in record.artifacts:
+            return []
+        word, mark = known.state
+        own = run.state.split()[1]
+        if word == "done" and mark.split()[0] == own and not {p.name for p in metrics} & {
+            point.name for point in run.metrics if "/" not in point.name
+        }:  # fmt: skip
+            return []
+        return list(curve(record.kind, History.from_parquet(self._store.artifact(record, _CURVES))))
 
-    def _fill(self, known: KnownRun, unit: Unit, record: Record) -> None:
-        name = outline.curves_of(record)
-        curves = History.from_parquet(self._store.artifact(record, name)) if name else []
-        self._log(
-            known,
-            outline.unit_points(record, curves, outline.headline(unit)),
-            outline.unit_params(unit),
-            outline.unit_tags(unit, record),
-        )
-        inputs = [
+    def _log_inputs(self, known: KnownRun, inputs: Iterable[Input]) -> None:
+        found = [
             DatasetInput(
-                Dataset(source.name, source.digest, source.scheme, source.source),
-                [InputTag("mlflow.data.context", unit.kind)],
+                Dataset(each.name, each.digest, each.scheme, each.source),
+                [InputTag("mlflow.data.context", each.context)],
             )
-            for source in outline.unit_inputs(record)
+            for each in inputs
         ]
-        if inputs:
-            self._runs.client.log_inputs(known.run_id, datasets=inputs)
+        if found:
+            self._runs.client.log_inputs(known.run_id, datasets=found)
 
     def _log(
         self,
         known: KnownRun,
-        points: list[Point] | None = None,
-        params: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
+        points: Sequence[Point],
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
     ) -> None:
-        """The client cuts what is too long for one request. A point that is there already stays
-        one point: its key, step, time and value are MLflow's primary key, and all of a record's
-        points are the same each time."""
-        self._runs.client.log_batch(
-            known.run_id,
-            [Metric(p.name, p.value, round(p.time * 1000), p.step) for p in points or ()],
-            [Param(key, value) for key, value in (params or {}).items()],
-            [RunTag(key, value) for key, value in (tags or {}).items()],
-        )
-        known.tags.update(tags or {})
-        known.metrics.update(point.name for point in points or ())
+        """The client cuts what is too long for one request, and sends tags with the first part, so
+        they go last in one of their own. A point that is there already stays one point: its key,
+        step, time and value are MLflow's primary key."""
+        metrics = [Metric(p.name, p.value, round(p.time * 1000), p.step) for p in points]
+        listed = [Param(key, value) for key, value in params.items()]
+        client, last = self._runs.client, [RunTag(key, value) for key, value in tags.items()]
+        if len(metrics) + len(listed) + len(last) > _ONE_REQUEST or len(listed) > _PARAMS:
+            client.log_batch(known.run_id, metrics, listed)
+            metrics, listed = [], []
+        client.log_batch(known.run_id, metrics, listed, last)
+        known.tags.update(tags)
+        known.metrics.update((point.name, point.value) for point in points)
+
+    def _upload(self, known: KnownRun, files: Mapping[str, bytes]) -> None:
+        with TemporaryDirectory(prefix="tamt-summary-") as scratch:
+            for name, data in files.items():
+                path = Path(scratch) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            try:
+                self._runs.client.log_artifacts(known.run_id, scratch)
+            except Exception as error:
+                # Artifact stores are plug-ins; their errors have no common base.
+                raise TrackingError(f"artifacts: {type(error).__name__}: {error}") from error
+
+    def _forget_failure(self, known: KnownRun) -> None:
+        for stale in {"tamt.error", _NOTE} & known.tags.keys():
+            self._runs.client.delete_tag(known.run_id, stale)
+            del known.tags[stale]
 
     def _end(self, known: KnownRun, status: str, at: float) -> None:
-        client = self._runs.client
-        if status == "FINISHED":
-            for stale in {"tamt.error", "mlflow.note.content"} & known.tags.keys():
-                client.delete_tag(known.run_id, stale)
-                del known.tags[stale]
-        client.set_terminated(known.run_id, status, round(at * 1000))
+        if status == "RUNNING":
+            self._runs.client.update_run(known.run_id, status)
+        else:
+            self._runs.client.set_terminated(known.run_id, status, round(at * 1000))
         known.status = status
 
 
-def _fenced(text: str) -> str:
-    """A block of Markdown that shows any text as it is."""
-    longest = max(map(len, re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}\n{text}\n{fence}"
+def _kept(known: KnownRun, run: DesiredRun) -> bool:
+    """Whether a subnetwork that is computed anew shows its former result until it is done: others
+    hang on it."""
+    below = run.head.own is not None and not run.head.leaf
+    return below and known.state[0] == "done" and not run.state.startswith("done")
+
+
+def _replaced(known: KnownRun, run: DesiredRun) -> bool:
+    """Whether the run in MLflow is of another attempt, result or version of this program."""
+    word, mark = known.state
+    if not word:
+        return True
+    if run.head.own is None:
+        return False
+    if word in {"new", "running"}:
+        return mark != run.mark
+    return (word == "failed" or run.head.leaf) and " ".join(known.state) != run.state
+
+
+def _lacking(known: KnownRun | None, points: Iterable[Point]) -> list[Point]:
+    """Return the metrics that MLflow has not got, or has otherwise: these as of now, since of two
+    points of one step it shows the later one."""
+    if known is None:
+        return list(points)
+    lacking: list[Point] = []
+    for point in points:
+        latest = known.metrics.get(point.name)
+        if latest is None:
+            lacking.append(point)
+        elif latest != point.value and not (math.isnan(latest) and math.isnan(point.value)):
+            lacking.append(Point(point.step, point.name, point.value, time.time()))
+    return lacking

@@ -37,7 +37,7 @@ def test_every_setting_names_its_origin(file: Path) -> None:
     assert found["lr"] == ["lr", "0.001", "sweep", "file"]
     assert found["rerank_every"] == ["rerank_every", "100", "recipe", "released_code"]
     assert found["scale"] == ["scale", "2.0", "recipe", "paper"]
-    assert found["decay_steps"] == ["decay_steps", "27920", "default"]
+    assert found["decay_steps"] == ["decay_steps", "42700", "recipe", "released_code"]
 
 
 def test_the_same_as_json(file: Path) -> None:

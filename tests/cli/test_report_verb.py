@@ -44,6 +44,16 @@ def call(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
+def test_nothing_to_report_ends_with_two_and_writes_nothing(tmp_path: Path) -> None:
+    """As from another directory, where `store: results` is another place."""
+    path = tmp_path / "small.yaml"
+    path.write_text(SWEEP.format(store=tmp_path / "results"))
+    said = call("report", path)
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert f"the store {tmp_path / 'results'} has no result of 'small'" in said.stderr
+    assert not (tmp_path / "results").exists()
+
+
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made and not painted, which is what takes the time."""

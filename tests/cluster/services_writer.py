@@ -64,7 +64,7 @@ def main(number: int, uri: str, folder: Path) -> int:
     """How many results MLflow has not got."""
     sweep, plan = sweep_of(number, uri)
     store = Store(str(folder / "results"))
-    tracker = Tracker(sweep, plan, store, folder / "spool")
+    tracker = Tracker(sweep, plan, store)
     tracker.start()
     for record, curve in results_of(plan):
         history = History()

@@ -30,6 +30,7 @@ import pytest
 
 from tamt_ray.data.history import Point
 from tamt_ray.store.record import Record
+from tamt_ray.tracking.outline import outline
 
 from .services_ray import environment, free_port, wait_for
 from .services_writer import STEPS, results_of, sweep_of
@@ -151,9 +152,8 @@ def test_eight_sweeps_at_a_time_lose_nothing(
         found = list(client.search_runs([experiment.experiment_id], max_results=1000))
         keys = Counter(run.data.tags["tamt.unit"] for run in found)
         assert set(keys.values()) == {1}, "one run a key"
-        holds = " ".join(run.data.tags.get("tamt.holds", "") for run in found)
-        assert {word.partition(":")[0] for word in holds.split()} == plan.units.keys()
-        assert {run.data.tags["tamt.complete"] for run in found} == {"true"}
+        assert keys.keys() == outline(plan).runs.keys()
+        assert {run.data.tags["tamt.state"].partition(" ")[0] for run in found} == {"done"}
         assert {run.info.status for run in found} == {"FINISHED"}
         told = Counter(
             (point.key, point.step, point.timestamp, point.value)

@@ -148,7 +148,7 @@ def test_a_whole_sweep_from_a_laptop(s3: int, mlflow: str, mirror: Path, tmp_pat
     assert "bucket/store/reports/toy/report.html" in held
     assert any(path.startswith("bucket/mlflow/") and path.endswith(".html") for path in held)
     sent = tamt(laptop, "sync-mlflow", str(file))
-    assert sent.stdout.startswith("0 units written to MLflow"), "the driver's tracker sent all"
+    assert sent.stdout.startswith("0 runs written to MLflow"), "the driver's tracker sent all"
 
 
 def bucket(port: int) -> set[str]:

@@ -32,6 +32,7 @@ DO_NOT_MOVE: dict[str, set[str]] = {
     "imported": SEARCH,
     "wanda": SEARCH,
     "fisher": SEARCH,
+    "shuffled": SEARCH,
     "movement": TRAINED,
     "imp": TRAINED,
     "tamt": TRAINED,

@@ -113,6 +113,12 @@ SPELLED_OUT: dict[str, tuple[dict[str, object], str]] = {
         '"model":{"source":"dir:m"},"seed":1,"sparsity":0.5,'
         '"text":{"table":{"source":"dir:a.txt"}}}',
     ),
+    "shuffled": (
+        {"kind": "search", "method": "shuffled", "model": MODEL, **HALF, "of": "x",
+         "within": "matrix", "seed": 1},
+        '{"kind":"search","method":"shuffled","model":{"source":"dir:m"},"of":"x","seed":1,'
+        '"sparsity":0.5,"within":"matrix"}',
+    ),
     "pretrain_eval": (
         {"kind": "pretrain_eval", "model": MODEL, "text": VALIDATION, "objectives": [MLM, KD],
          "evaluation": {"batch_size": 16, "seed": 0, "precision": "float32"},

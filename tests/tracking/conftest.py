@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tamt_ray.tracking import tracker as tracker_module
-from tamt_ray.tracking.tracker import load_writer
+from tamt_ray.tracking.tracker import prepare_mlflow
 
 from .tracker_cases import Case, client, content, make_case
 
@@ -16,7 +16,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Migrated once, copied for each test: the migrations take seconds."""
     path = tmp_path_factory.mktemp("empty")
     case = make_case(path, f"sqlite:///{path}/mlflow.db")
-    load_writer(case.sweep, case.plan, case.store)
+    prepare_mlflow()
     client(case.sweep.mlflow).search_experiments()
     return path / "mlflow.db"
 
@@ -36,9 +36,7 @@ def undisturbed(
     shutil.copy(empty_database, path / "mlflow.db")
     case = make_case(path, f"sqlite:///{path}/mlflow.db")
     tracker = case.tracker()
-    tracker.start()
-    for record in case.records.values():
-        tracker.landed(record)
+    tracker.start(case.records)
     assert tracker.close(60) == 0
     return content(case.sweep)
 
@@ -48,3 +46,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses as after a few seconds of trouble, without the seconds."""
     monkeypatch.setattr(tracker_module, "_FIRST_PAUSE", 0.05)
     monkeypatch.setattr(tracker_module, "_LONGEST_PAUSE", 0.2)
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks at what is new without a pause."""
+    monkeypatch.setattr(tracker_module, "_BREATH", 0.01)

@@ -9,20 +9,22 @@ import pytest
 
 from tamt_ray.plan.config import FinetuneConfig, PretrainEvalConfig
 from tamt_ray.plan.expand import expand
-from tamt_ray.tracking.spool import UnitFailed
-from tamt_ray.tracking.tracker import Tracker, TrackingError, load_writer, sync
+from tamt_ray.store.record import Failure
+from tamt_ray.tracking import tracker as tracker_module
+from tamt_ray.tracking.summary import Summary
+from tamt_ray.tracking.sync import sync
 
-from .tracker_cases import Case, client, content, named, runs, scores
+from .tracker_cases import Case, client, content, named, runs, scores, until
 
 
 def test_sync_brings_all_and_changes_nothing_the_second_time(
     case: Case, undisturbed: dict[str, object]
 ) -> None:
     first = sync(case.sweep, case.plan, case.store, case.records)
-    assert (first.written, first.present, first.refused) == (len(case.plan.units), 0, {})
+    assert (first.written, first.present, first.refused) == (len(undisturbed), 0, {})
     assert content(case.sweep) == undisturbed
     second = sync(case.sweep, case.plan, case.store, case.records)
-    assert (second.written, second.present) == (0, len(case.plan.units))
+    assert (second.written, second.present) == (0, len(undisturbed))
     assert content(case.sweep) == undisturbed
 
 
@@ -46,13 +48,14 @@ def test_a_unit_computed_anew_takes_the_place_of_the_old_one(case: Case) -> None
         files = {name: case.store.artifact(old, name) for name in old.artifacts}
         anew[unit.id] = case.store.commit(changed, files)
     report = sync(case.sweep, case.plan, case.store, anew)
-    assert (report.written, report.refused) == (2, {})
+    assert (report.written, report.refused) == (2, {}), "the score of the first is its parent's"
     after = {run.data.tags["tamt.unit"]: run for run in runs(case.sweep)}
     assert after.keys() == before.keys()
     moved = {key for key, run in after.items() if run.info.run_id != before[key]}
     assert moved == {tuned.id}
     assert after[tuned.id].data.metrics["best"] == 0.5
     assert after[mask].data.metrics["pretrain/mlm_loss"] == 2.0
+    assert after[mask].data.metrics["score/stsb"] == 0.625
     assert after[tuned.id].data.tags["mlflow.parentRunId"] == before[mask]
     assert sync(case.sweep, case.plan, case.store, anew).written == 0
 
@@ -69,10 +72,12 @@ def test_another_headline_metric_is_shown_for_the_same_fine_tunes(case: Case) ->
     other = case.sweep.model_copy(update={"tasks": {"stsb": stsb}})
     plan = expand(other)
     assert plan.units.keys() == case.plan.units.keys()
-    assert sync(other, plan, case.store, tuned).written == len(tuned) == 2
+    assert sync(other, plan, case.store, tuned).written == len(tuned) + 1 == 3
     found = {run.data.tags["tamt.unit"]: run.data.metrics for run in runs(other)}
     assert {found[unit]["best"] for unit in tuned} == {0.5}
     assert {found[unit]["pearson"] for unit in tuned} == {0.75}
+    (dense,) = (metrics for unit, metrics in found.items() if unit not in tuned)
+    assert dense["score/stsb"] == 0.5
     assert sync(other, plan, case.store, tuned).written == 0
 
 
@@ -88,26 +93,24 @@ def test_sync_brings_the_report_once(case: Case, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(MlflowClient, "log_artifacts", log)
     for _ in range(2):
-        sync(case.sweep, case.plan, case.store, case.records, {"report.html": b"<p>"})
+        last = Summary("", {"done": 9.0}, 9, 1.7e9, {"report.html": b"<p>"}, over=True)
+        sync(case.sweep, case.plan, case.store, case.records, last)
     assert len(uploads) == 1
-    run = named(case, "summary of demo")
-    assert run.data.metrics == {"done": len(case.records), "failed": 0}
+    assert named(case, "summary of demo").data.metrics == {"done": 9.0}
 
 
 def test_of_two_empty_runs_the_one_with_children_stays(case: Case) -> None:
     """Its twin was made by a server after the request had been given up."""
-    tuned = [case.unit(kind="finetune", method="full", seed=seed) for seed in (1, 2)]
-    writer = load_writer(case.sweep, case.plan, case.store)
-    writer.landed(case.records[tuned[0].id])
+    tuned = case.unit(kind="finetune", method="full", seed=1)
+    one = {tuned.id: case.records[tuned.id]}
+    sync(case.sweep, case.plan, case.store, one)
     above = named(case, "full (bert)")
-    mlflow, made = client(case.sweep.mlflow), []
+    mlflow = client(case.sweep.mlflow)
     for _ in range(6):
         # Run ids are random: some come before and some behind the parent's.
         twin = mlflow.create_run(above.info.experiment_id, tags={"tamt.unit": above.data.tags[
             "tamt.unit"]}, run_name=above.info.run_name)  # fmt: skip
-        made.append(twin.info.run_id)
-        again = load_writer(case.sweep, case.plan, case.store)
-        again.landed(case.records[tuned[0].id])
+        sync(case.sweep, case.plan, case.store, one)
         left = [run.info.run_id for run in runs(case.sweep) if run.info.run_id in
                 {above.info.run_id, twin.info.run_id}]  # fmt: skip
         assert left == [above.info.run_id]
@@ -141,18 +144,15 @@ def test_requests_that_fail_before_or_after_their_effect(
         names = ("create_run", "log_batch", "log_inputs", "set_terminated")
         for name in (*names, "search_runs", "create_experiment"):
             patch.setattr(MlflowClient, name, shaky(getattr(MlflowClient, name), name))
-        writer = load_writer(case.sweep, case.plan, case.store)
-        for record in case.records.values():
-            for _ in range(2000):
-                try:
-                    writer.landed(record)
-                    break
-                except TrackingError:
-                    continue
+        patch.setattr(tracker_module, "_FIRST_PAUSE", 0.0)
+        tracker = case.tracker()
+        tracker.start(case.records)
+        assert tracker.close(120) == 0
     assert all(failures[name] for name in names)
     assert content(case.sweep) == undisturbed
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_run_made_after_its_request_was_given_up(
     case: Case, undisturbed: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,56 +167,50 @@ def test_a_run_made_after_its_request_was_given_up(
             raise MlflowException("timed out")
         return create(*args, **kwargs)
 
-    writer = load_writer(case.sweep, case.plan, case.store)
     monkeypatch.setattr(MlflowClient, "create_run", slow)
-    for record in case.records.values():
-        while True:
-            try:
-                writer.landed(record)
-                break
-            except TrackingError:
-                continue
+    tracker = case.tracker()
+    tracker.start(case.records)
+    until(lambda: len(runs(case.sweep)) == len(undisturbed))
     for args, kwargs in late:
         create(*args, **kwargs)
-    writer.settle()
+    assert tracker.close(60) == 0
     assert content(case.sweep) == undisturbed
 
 
 def test_what_one_process_left_the_next_one_delivers(
     case: Case, undisturbed: dict[str, object]
 ) -> None:
+    """What was told to the first is in the store; nothing else is kept for the second."""
     never_started = case.tracker()
-    for record in case.records.values():
-        never_started.landed(record)
-    assert never_started.close(0) == len(case.plan.units)
-    file = case.spool / "events.jsonl"
-    file.write_bytes(file.read_bytes() + b'\n{"number": 99, "is": "landed", "unit": "0123')
+    never_started.landed(*case.records.values())
+    assert never_started.close(0) == len(undisturbed)
     following = case.tracker()
-    following.start()
+    following.start(case.records)
     assert following.close(60) == 0
     assert content(case.sweep) == undisturbed
 
 
-def test_units_that_the_sweep_no_longer_has_are_dropped(case: Case) -> None:
-    first = case.tracker()
-    for record in case.records.values():
-        first.landed(record)
-    first.close(0)
-    smaller = case.sweep.model_copy(update={"methods": case.sweep.methods[:1]})
-    second = Tracker(smaller, expand(smaller), case.store, case.spool)
-    assert second.close(0) == len(expand(smaller).units)
+def test_runs_of_an_older_version_are_replaced(case: Case, undisturbed: dict[str, object]) -> None:
+    sync(case.sweep, case.plan, case.store, case.records)
+    mlflow = client(case.sweep.mlflow)
+    for run in runs(case.sweep):
+        mlflow.delete_tag(run.info.run_id, "tamt.state")
+        mlflow.log_metric(run.info.run_id, "zeros", 7.0)
+    assert sync(case.sweep, case.plan, case.store, case.records).written == len(undisturbed)
+    assert content(case.sweep) == undisturbed
 
 
 def test_a_subnetwork_of_an_earlier_sweep_comes_along(case: Case) -> None:
-    """Only its fine-tune ran now, so only that is told."""
+    """Of its results only a fine-tune is new; its run is there before the child's."""
+    unit = case.unit(kind="finetune", method="tamt_kd", seed=2)
+    known = {i: each for i, each in case.records.items() if each.kind == "search"}
     tracker = case.tracker()
-    tracker.start()
-    tracker.landed(case.records[case.unit(kind="finetune", method="tamt_kd", seed=2).id])
+    tracker.start(known | {unit.id: case.records[unit.id]})
     assert tracker.close(60) == 0
     parent = named(case, "tamt_kd 0.3 mask-seed 1 (bert)")
-    assert named(case, "stsb seed 2").data.tags["mlflow.parentRunId"] == parent.info.run_id
+    child = named(case, "stsb seed 2, tamt_kd 0.3 mask-seed 1 (bert)")
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert parent.data.metrics["zeros"] == 40
-    assert "tamt.complete" not in parent.data.tags, "its evaluation is not in"
 
 
 def test_metrics_that_a_server_lost_are_sent_again(case: Case) -> None:
@@ -231,7 +225,7 @@ def test_metrics_that_a_server_lost_are_sent_again(case: Case) -> None:
             database.execute(f"DELETE FROM {table} WHERE run_uuid = ?", [run.info.run_id])
     database.close()
     report = sync(case.sweep, case.plan, case.store, case.records)
-    assert (report.written, report.present) == (1, len(case.plan.units) - 1)
+    assert (report.written, report.present) == (1, len(whole) - 1)
     assert content(case.sweep) == whole
     (again,) = [run for run in runs(case.sweep) if run.data.tags["tamt.unit"] == tuned.id]
     assert again.info.run_id == run.info.run_id
@@ -240,8 +234,13 @@ def test_metrics_that_a_server_lost_are_sent_again(case: Case) -> None:
 def test_a_traceback_cannot_leave_its_block(case: Case) -> None:
     tuned = case.unit(kind="finetune", seed=1)
     hostile = "```\n<img src=x>\n````\n# a heading"
-    writer = load_writer(case.sweep, case.plan, case.store)
-    writer.failed(UnitFailed(tuned.id, tuned.kind, "Error: x", hostile, 1, 1.7e9))
+    failure = Failure(
+        id=tuned.id, kind=tuned.kind, cell=tuned.cell, error="Error", message="x",
+        traceback=hostile, attempts=1, at=1.7e9,
+    )  # fmt: skip
+    tracker = case.tracker()
+    tracker.start(failures={tuned.id: failure})
+    assert tracker.close(60) == 0
     (note,) = [
         run.data.tags["mlflow.note.content"]
         for run in runs(case.sweep)

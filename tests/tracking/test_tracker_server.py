@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -13,9 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tamt_ray.tracking.tracker import TrackingError, sync
+from tamt_ray.tracking import tracker as tracker_module
+from tamt_ray.tracking.summary import Summary
+from tamt_ray.tracking.sync import sync
+from tamt_ray.tracking.trouble import TrackingError
 
-from .tracker_cases import client, content, make_case, named, until
+from .tracker_cases import T0, client, content, make_case, named, runs, until
 
 
 class Server:
@@ -84,13 +88,11 @@ def test_a_server_killed_in_the_middle_and_started_again(
     tracker = case.tracker()
     tracker.start()
     records = list(case.records.values())
-    for record in records[:6]:
-        tracker.landed(record)
-    until(lambda: b"done" in (case.spool / "events.jsonl").read_bytes())
+    tracker.landed(*records[:6])
+    until(lambda: len(runs(case.sweep)) > 2)
     server.kill()
-    for record in records[6:]:
-        tracker.landed(record)
-    tracker.summary({"report.html": b"<p>"}, {"score": 0.5})
+    tracker.landed(*records[6:])
+    tracker.report(Summary("", {"score": 0.5}, 1, T0, {"report.html": b"<p>"}, over=True))
     until(lambda: tracker.problem)
     assert str(server.port) in str(tracker.problem), "which server, in one line"
     assert "\n" not in str(tracker.problem)
@@ -109,7 +111,9 @@ def test_a_server_killed_in_the_middle_and_started_again(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_server_that_never_answers_delays_nothing(tmp_path: Path) -> None:
+def test_a_server_that_never_answers_delays_nothing(
+    tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -119,6 +123,27 @@ def test_a_server_that_never_answers_delays_nothing(tmp_path: Path) -> None:
         before = time.monotonic()
         for record in case.records.values():
             tracker.landed(record)
-        assert tracker.close(0.5) == len(case.records)
+        assert tracker.close(0.5) == len(undisturbed)
         assert time.monotonic() - before < 3
-    assert case.tracker().close(0) == len(case.records), "kept for the next start"
+
+
+def drip(door: socket.socket, over: threading.Event) -> None:
+    """Answer with headers that never end, faster than any time-out between two bytes."""
+    peer, _ = door.accept()
+    with peer:
+        peer.sendall(b"HTTP/1.1 200 OK\r\n")
+        while not over.wait(0.05):
+            peer.sendall(b"X-More: 1\r\n")
+
+
+def test_a_server_that_drips_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracker_module, "_PATIENCE", 1.0)
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        threading.Thread(target=drip, args=(door, over), daemon=True).start()
+        case = make_case(tmp_path, f"http://127.0.0.1:{door.getsockname()[1]}")
+        begun = time.monotonic()
+        with pytest.raises(TrackingError, match="no whole answer within 1 s"):
+            sync(case.sweep, case.plan, case.store, case.records)
+        over.set()
+    assert time.monotonic() - begun < 30

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tamt_ray.data.history import History, Point
+from tamt_ray.data.table import name_of
 from tamt_ray.plan.config import FinetuneConfig, PretrainEvalConfig, config_dict
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.unit import Unit
@@ -16,7 +17,7 @@ from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 from tamt_ray.tasks.scores import Evaluation, scores_of
-from tamt_ray.tracking.tracker import Tracker
+from tamt_ray.tracking.tracker import Describe, Tracker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -52,10 +53,9 @@ class Case:
     plan: Plan
     store: Store
     records: dict[str, Record]
-    spool: Path
 
-    def tracker(self) -> Tracker:
-        return Tracker(self.sweep, self.plan, self.store, self.spool)
+    def tracker(self, describe: Describe | None = None) -> Tracker:
+        return Tracker(self.sweep, self.plan, self.store, describe)
 
     def unit(self, **chosen: object) -> Unit:
         return next(
@@ -73,7 +73,7 @@ def make_case(root: Path, uri: str) -> Case:
     for number, unit in enumerate(plan.units.values()):
         record, artifacts = finish(unit, T0 + 100 * number, number)
         records[unit.id] = store.commit(record, artifacts)
-    return Case(sweep, plan, store, records, root / "spool")
+    return Case(sweep, plan, store, records)
 
 
 def finish(unit: Unit, started: float, number: int) -> tuple[Record, dict[str, bytes]]:
@@ -86,10 +86,16 @@ def finish(unit: Unit, started: float, number: int) -> tuple[Record, dict[str, b
         ]
     record = Record(
         id=unit.id, kind=unit.kind, config=config_dict(unit.config), parents=unit.parents,
-        metrics=_metrics(unit), sources={"hf:glue#stsb#train": f"{number:064x}"[::-1]},
+        metrics=_metrics(unit), sources=_sources(unit, number),
         started=started, seconds=50.5, device="cpu", place="node-1",
     )  # fmt: skip
     return record, {"history.parquet": history.to_parquet()} if history.points else {}
+
+
+def _sources(unit: Unit, number: int) -> dict[str, str]:
+    """The model and every table that the unit reads, as workers record them."""
+    names = ["hf:bert", *(name_of(table) for table in unit.config.tables)]
+    return {name: f"{number}{place:063x}"[::-1] for place, name in enumerate(names)}
 
 
 def _metrics(unit: Unit) -> dict[str, float]:
@@ -131,9 +137,15 @@ def content(sweep: Sweep) -> dict[str, object]:
     for run in found:
         tags = dict(run.data.tags)
         parent = tags.pop("mlflow.parentRunId", None)
+        # At which of several results a score was shown first depends on the moment.
+        scores = {
+            name: value
+            for name, value in run.data.metrics.items()
+            if name.startswith(("score/", "average "))
+        }
         points = [
             (point.key, point.step, point.timestamp, point.value)
-            for name in run.data.metrics
+            for name in run.data.metrics.keys() - scores.keys()
             for point in mlflow.get_metric_history(run.info.run_id, name)
         ]
         result[key_of[run.info.run_id]] = {
@@ -143,7 +155,11 @@ def content(sweep: Sweep) -> dict[str, object]:
             "tags": tags,
             "params": run.data.params,
             "points": sorted(points),
-            "inputs": sorted((i.dataset.name, i.dataset.digest) for i in run.inputs.dataset_inputs),
+            "scores": scores,
+            "inputs": sorted(
+                (i.dataset.name, i.dataset.digest, i.tags[0].value)
+                for i in run.inputs.dataset_inputs
+            ),
         }
     return result
 

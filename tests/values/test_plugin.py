@@ -26,11 +26,11 @@ from typing import ClassVar, Literal
 from tamt_ray.methods.base import Asked, Bench, Found, Grid, Method, Search
 
 
-class WandaSearch(Search):
+class RowwiseSearch(Search):
     """One mask."""
 
     version: ClassVar[int] = 4
-    method: Literal["wanda"] = "wanda"
+    method: Literal["rowwise"] = "rowwise"
     blocks: int = 3
 
     def find(self, bench: Bench) -> Found:
@@ -38,34 +38,34 @@ class WandaSearch(Search):
         raise NotImplementedError
 
 
-class Wanda(Method):
+class Rowwise(Method):
     """Weights times activations."""
 
-    unit: ClassVar[type[Search]] = WandaSearch
-    method: Literal["wanda"] = "wanda"
+    unit: ClassVar[type[Search]] = RowwiseSearch
+    method: Literal["rowwise"] = "rowwise"
     blocks: int = 3
     """Blocks of calibration text."""
 
     def searches(self, grid: Grid) -> Iterator[Asked]:
         """Yield one search per sparsity."""
         for sparsity in grid.sparsities:
-            yield Asked(WandaSearch(model=grid.model, sparsity=sparsity, blocks=self.blocks))
+            yield Asked(RowwiseSearch(model=grid.model, sparsity=sparsity, blocks=self.blocks))
 
 
 class Unfinished(Method):
     """Has no `searches`."""
 
-    unit: ClassVar[type[Search]] = WandaSearch
+    unit: ClassVar[type[Search]] = RowwiseSearch
     method: Literal["unfinished"] = "unfinished"
 
 
-class Nameless(Wanda):
+class Nameless(Rowwise):
     """Names no unit of a method."""
 
     unit: ClassVar[type[Search]] = Search
 
 
-class Omp(Wanda):
+class Omp(Rowwise):
     """Calls itself as one of ours does."""
 
     method: Literal["omp"] = "omp"
@@ -118,7 +118,7 @@ class Aimless(Metric):
 '''
 ENTRY_POINTS = """\
 [tamt_ray.methods]
-wanda = pruners:Wanda
+rowwise = pruners:Rowwise
 unfinished = pruners:Unfinished
 nameless = pruners:Nameless
 omp = pruners:Omp
@@ -148,7 +148,9 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "pruners_others.py").write_text(OTHERS)
     # Stands for the real one, which takes seconds to load.
     (path / "mlflow.py").write_text("")
-    (path / "pruners_greedy.py").write_text("import mlflow\nfrom pruners import Wanda as Greedy\n")
+    (path / "pruners_greedy.py").write_text(
+        "import mlflow\nfrom pruners import Rowwise as Greedy\n"
+    )
     (path / "pruners_broken.py").write_text('raise RuntimeError("no\\nlibrary")\n')
     (path / "never_asked.py").write_text('raise SystemExit("loaded")\n')
     return path
@@ -168,6 +170,7 @@ def test_our_own_are_found_by_their_files() -> None:
     ours = {name for name, kind in METHODS.classes.items() if not package_of(kind)}
     assert ours == {
         "random", "omp", "imp", "imported", "tamt", "tamt_mlm", "tamt_kd", "tamt_mlm_kd",
+        "wanda", "fisher", "movement",
     }  # fmt: skip
     assert {"mlm", "kd"} <= OBJECTIVES.classes.keys()
     assert {"classification", "regression", "spans"} <= TASKS.classes.keys()
@@ -187,14 +190,14 @@ SWEEP = """
 name: small
 models: {mini: {source: "dir:m"}}
 corpus: {train: {source: "dir:a.txt"}, validation: {source: "dir:b.txt"}}
-methods: [wanda, {method: wanda, name: wide, blocks: 9}]
+methods: [rowwise, {method: rowwise, name: wide, blocks: 9}]
 sparsities: [0.5]
 tasks:
   toy: {kind: classification, metric: macro_f1, train: {source: "dir:s.csv"},
         validation: [{source: "dir:t.csv"}], text: [a]}
 """
 LEARNING = SWEEP.replace(
-    "[wanda, {method: wanda, name: wide, blocks: 9}]",
+    "[rowwise, {method: rowwise, name: wide, blocks: 9}]",
     "[random, {method: tamt, objective: [mlm, maps], steps: 5}]\nmask_seeds: [1]",
 )
 
@@ -217,7 +220,7 @@ print(json.dumps({{
     "searches": [config_dict(unit.config) for unit in units if unit.kind == "search"],
     "task": [config_dict(unit.config)["task"] for unit in units if unit.kind == "finetune"][0],
     "other": [str(u) for u in units if identity(parse_config(config_dict(u.config))) != u.id],
-    "schema": [name in schema for name in ("wanda", "macro_f1", "maps")],
+    "schema": [name in schema for name in ("rowwise", "macro_f1", "maps")],
 }}))
 """)  # fmt: skip
     assert isinstance(found, dict)
@@ -226,7 +229,7 @@ print(json.dumps({{
 
 def test_an_installed_package_s_are_used_like_ours(used: dict[str, Any]) -> None:
     """In a sweep, its plan and the schema; the id holds package and version."""
-    one = {"kind": "search", "method": "wanda", "model": {"source": "dir:m"}, "sparsity": 0.5,
+    one = {"kind": "search", "method": "rowwise", "model": {"source": "dir:m"}, "sparsity": 0.5,
            "package": "pruners-for-us", "version": 4}  # fmt: skip
     assert used["searches"] == [one, {**one, "blocks": 9}]
     assert used["task"]["measured"] == [["pruners-for-us", "macro_f1", 1]]
@@ -290,12 +293,12 @@ print(json.dumps({name: str(refused) for name, refused in told.items()}))
 
 
 MISTAKES = [
-    ("[wanda,", "[broken,", 5, "RuntimeError: no library"),
+    ("[rowwise,", "[broken,", 5, "RuntimeError: no library"),
     ("metric: macro_f1", "metric: aimless", 8, "Aimless needs `answers`"),
-    ("[wanda,", "[never_asked,", 5, "unknown method 'never_asked'"),
-    ("[wanda,", "[wnada,", 5, "did you mean `wanda`?"),
+    ("[rowwise,", "[never_asked,", 5, "unknown method 'never_asked'"),
+    ("[rowwise,", "[rowwsie,", 5, "did you mean `rowwise`?"),
     ("macro_f1", "macro_f2", 8, "did you mean `macro_f1`?"),
-    ("[wanda,", "[{method: tamt, objective: [map]},", 5, "did you mean `maps`?"),
+    ("[rowwise,", "[{method: tamt, objective: [map]},", 5, "did you mean `maps`?"),
 ]
 
 
@@ -334,7 +337,7 @@ def test_a_package_that_takes_a_name_of_ours_takes_nothing_from_us(packages: Pat
     code = f"""
 from tamt_ray.plan.expand import expand
 from tamt_ray.spec.load import parse_sweep
-units = expand(parse_sweep({SWEEP.replace("[wanda,", "[omp,")!r})).units.values()
+units = expand(parse_sweep({SWEEP.replace("[rowwise,", "[omp,")!r})).units.values()
 print(json.dumps([type(unit.config).__module__ for unit in units if unit.kind == "search"]))
 """
     assert told(packages, code) == ["tamt_ray.methods.omp", "pruners"]

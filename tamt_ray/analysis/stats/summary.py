@@ -85,3 +85,16 @@ def summary(results: Results) -> pl.DataFrame:
     texts = [*shown.values(), "mlm_loss", "kd_loss", *(["runs"] if tasks else [])]
     schema = {name: results.pretrain.schema[name] for name in keys}
     return pl.DataFrame(rows, schema={**schema, **dict.fromkeys(texts, pl.String)})
+
+
+def printed_rows(table: pl.DataFrame) -> list[list[str]]:
+    """Return the names of the columns, and the rows as text."""
+    rows = [[f"{v:g}" if isinstance(v, float) else str(v) for v in row] for row in table.rows()]
+    return [table.columns, *rows]
+
+
+def markdown(table: pl.DataFrame) -> str:
+    """Return the table in Markdown, numbers to the right."""
+    head, *rows = printed_rows(table)
+    rule = ["---" if name in {"model", "method"} else "---:" for name in head]
+    return "".join(f"| {' | '.join(row)} |\n" for row in [head, rule, *rows])

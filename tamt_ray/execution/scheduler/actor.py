@@ -9,12 +9,14 @@ from functools import partial
 
 import ray
 
+from tamt_ray.data.history import Point
 from tamt_ray.execution.actors import is_gone
 from tamt_ray.execution.scheduler.assignment import Assignment, failure_of, left_logs
 from tamt_ray.execution.scheduler.board import Board, Demand, Lane, State
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.messages import (
     BEAT,
+    MOST_POINTS,
     Event,
     Failed,
     Idle,
@@ -188,9 +190,17 @@ class BoardActor:
             hold.silent = 0.0
 
     async def beat(
-        self, holder: str, unit_id: str, rank: int, step: int, steps: int, worker: Worker
+        self,
+        holder: str,
+        unit_id: str,
+        rank: int,
+        step: int,
+        steps: int,
+        worker: Worker,
+        points: tuple[Point, ...] = (),
     ) -> WorkerCommand:
-        """A worker is alive and, as the first of its gang, at `step`; returns what it is to do."""
+        """A worker is alive and, as the first of its gang, at `step`, with new points of its curve;
+        returns what it is to do."""
         await self._opened.wait()
         order = self._order(holder, unit_id, worker)
         hold = self._holds.get(holder)
@@ -198,9 +208,13 @@ class BoardActor:
             hold.workers.setdefault(rank, worker)
             if hold.silent is None:
                 hold.silent = 0.0
-            if rank == 0 and step > hold.step:
+            further = rank == 0 and step > hold.step
+            if further:
                 hold.step, hold.silent = step, 0.0
-                self._steps[unit_id] = Progressed(unit_id, step, steps)
+            if further or points:
+                before = self._steps.get(unit_id)
+                points = (*(before.points if before else ()), *points)[-MOST_POINTS:]
+                self._steps[unit_id] = Progressed(unit_id, step, steps, points)
         return order
 
     async def landed(self, holder: str, record: Record) -> None:

@@ -11,6 +11,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import OutOfMemoryError
 
+from tamt_ray.data.history import Point
 from tamt_ray.execution.actors import NAMESPACE
 from tamt_ray.execution.scheduler.actor import BoardActor
 from tamt_ray.execution.scheduler.board import Demand, Lane
@@ -74,10 +75,17 @@ class BoardClient:
         _answer(self.actor.arrived, holder, worker)
 
     def beat(
-        self, holder: str, unit_id: str, rank: int, step: int, steps: int, worker: Worker
+        self,
+        holder: str,
+        unit_id: str,
+        rank: int,
+        step: int,
+        steps: int,
+        worker: Worker,
+        points: tuple[Point, ...] = (),
     ) -> WorkerCommand:
         """See `BoardActor.beat`."""
-        return _answer(self.actor.beat, holder, unit_id, rank, step, steps, worker)
+        return _answer(self.actor.beat, holder, unit_id, rank, step, steps, worker, points)
 
     def landed(self, holder: str, record: Record) -> None:
         """See `BoardActor.landed`."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from tamt_ray.data.history import Point
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.retry_policy import AttemptHistory
 from tamt_ray.plan.expand import Plan
@@ -13,6 +14,9 @@ from tamt_ray.store.record import Failure, Record
 
 BEAT = 2.0
 """Seconds between two signs of life of a worker, by which it also hears its orders."""
+
+MOST_POINTS = 400
+"""Points of a curve that one message tells of, the newest; the whole curve comes with the unit."""
 
 
 class Idle(Enum):
@@ -82,6 +86,8 @@ class Progressed:
     unit: str
     step: int
     steps: int
+    points: tuple[Point, ...] = ()
+    """Points of its curve since the last event."""
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,16 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 
 from ray.exceptions import RayError
 
-from tamt_ray.data.history import NonFiniteLossError
+from tamt_ray.data.history import NonFiniteLossError, Point, followed
 from tamt_ray.execution.scheduler.client import BoardClient, this_worker
 from tamt_ray.execution.scheduler.errors import fault_of
 from tamt_ray.execution.scheduler.faults import Fault, LeavingError
-from tamt_ray.execution.scheduler.messages import BEAT, Offer, WorkerCommand
+from tamt_ray.execution.scheduler.messages import BEAT, MOST_POINTS, Offer, WorkerCommand
 from tamt_ray.execution.worker.output import Capture
 from tamt_ray.execution.worker.unit_runner import failure_record
 from tamt_ray.plan.unit import Unit
@@ -59,6 +60,8 @@ class Attempt:
         self._capture = Capture()
         self._worker = this_worker(str(self._capture.path))
         self._step, self._steps = 0, 0
+        self._points = deque[Point](maxlen=MOST_POINTS)
+        """Of the curve, since the last sign of life; filled and emptied by two threads."""
         self._order = WorkerCommand.GO_ON
         self._saved = False
         self._over = threading.Event()
@@ -85,7 +88,8 @@ class Attempt:
             with self._capture:
                 print(self._heading(), flush=True)  # noqa: T201 - into the unit's log
                 try:
-                    record = perform(self._progress)
+                    with followed(self._points.extend):
+                        record = perform(self._progress)
                     if self._rank == 0:
                         # At once: a machine that goes now has finished its work.
                         self._board.landed(self._holder, record)
@@ -130,17 +134,21 @@ class Attempt:
         """Until it is over: keep the log short and show it, say that this worker is there, and as
         the first one hear the orders."""
         shown, last = time.monotonic(), b""
-        while not self._over.wait(BEAT):
+        pause = BEAT / 8
+        while not self._over.wait(pause):
+            # Units of a second or two show a step too.
+            pause = min(2 * pause, BEAT)
             self._capture.trim()
             if time.monotonic() - shown > _SHOWN:
                 log = self._capture.so_far()
                 if log != last:
                     self._keep_log(log + b"# still at work\n")
                 shown, last = time.monotonic(), log
+            points = tuple(self._points.popleft() for _ in range(len(self._points)))
             try:
                 order = self._board.beat(
                     self._holder, self._offer.unit.id, self._rank, self._step, self._steps,
-                    self._worker,
+                    self._worker, points if self._rank == 0 else (),
                 )  # fmt: skip
             except RayError:
                 # The board is being started anew, or all of Ray goes: the next beat will tell.
