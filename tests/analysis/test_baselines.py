@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from tamt_ray.analysis.report.blocks import Table
+from tamt_ray.analysis.report.blocks import ReportTable
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.report.sections import scores
 from tamt_ray.analysis.report_data import gather
@@ -55,7 +55,7 @@ def test_at_or_below_is_no_better() -> None:
 def test_tables_mark_what_is_no_better(sweep: Sweep, plan: Plan, recorded: dict) -> None:
     """Random pruning has 26.8 on movies, OMP 56.3, IMP 61.8, TAMT-KD 66.8."""
     table, *_ = scores.section(Context(gather(sweep, plan, recorded, {}))).blocks
-    assert isinstance(table, Table)
+    assert isinstance(table, ReportTable)
     constant = [cell if isinstance(cell, str) else cell.text for cell in table.rows[-1]]
     assert constant == ["best constant answer", "28.2", "0.0", "56.5", "–"]
     marked = {row[0] for row in table.rows[:-1] if any("≤" in c.warning for c in row[1:-1])}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tamt_ray.analysis.report.blocks import Table
+from tamt_ray.analysis.report.blocks import ReportTable
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.report.sections import patterns
 from tamt_ray.analysis.report_data import gather
@@ -48,7 +48,7 @@ def test_the_table_has_the_difference(
 ) -> None:
     plan = expand(patterned)
     (table,) = patterns.section(Context(gather(patterned, plan, fill(plan), {}))).blocks
-    assert isinstance(table, Table)
+    assert isinstance(table, ReportTable)
     rows = [[c if isinstance(c, str) else c.text for c in row] for row in table.rows]
     assert [row[3:] for row in rows] == [["5.010", "0.300"], ["5.510 (+0.500)", "0.400 (+0.100)"]]
     assert {row[0] for row in rows} == {"omp"}

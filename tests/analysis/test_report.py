@@ -15,7 +15,7 @@ import pytest
 from tamt_ray.analysis.artifacts import ArtifactReader
 from tamt_ray.analysis.claims.catalogue import CLAIMS
 from tamt_ray.analysis.figures.vega import Figure
-from tamt_ray.analysis.report.blocks import Fold, Section, Table
+from tamt_ray.analysis.report.blocks import Fold, ReportTable, Section
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.report.page import SECTIONS, build_report, page
 from tamt_ray.analysis.report.sections import settings, statements
@@ -133,9 +133,9 @@ def test_sections_follow_one_another(report: dict[str, bytes]) -> None:
 def test_statements_without_data_are_folded(sweep: Sweep, plan: Plan, all_records: dict) -> None:
     context = Context(gather(sweep, plan, all_records, {}))
     found = statements.section(context).blocks
-    shown = next(block for block in found if isinstance(block, Table))
+    shown = next(block for block in found if isinstance(block, ReportTable))
     folded = [block for block in found if isinstance(block, Fold)][-1].blocks[0]
-    assert isinstance(folded, Table)
+    assert isinstance(folded, ReportTable)
     assert len(shown.rows) + len(folded.rows) == len(context.judged)
     for row in folded.rows:
         assert row[3].text == "not decidable"

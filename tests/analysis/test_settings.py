@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tamt_ray.analysis.report.blocks import Bullets, Group, Table
+from tamt_ray.analysis.report.blocks import Bullets, Group, ReportTable
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.report.sections import cost, settings, trust
 from tamt_ray.analysis.report_data import ReportData, gather
@@ -22,7 +22,7 @@ def material(grid_text: Callable, fill_grid: Callable) -> ReportData:
     return gather(sweep, plan, fill_grid(plan), {})
 
 
-def cells(table: Table, method: str) -> list[list[str]]:
+def cells(table: ReportTable, method: str) -> list[list[str]]:
     """The rows of one method, without its name."""
     return [
         [cell if isinstance(cell, str) else cell.text for cell in row][1:]

@@ -4,9 +4,17 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from tamt_ray.analysis.figures.marks import curves
+from tamt_ray.analysis.figures.marks import line_panel
 from tamt_ray.analysis.figures.scores import BANDS
-from tamt_ray.analysis.figures.vega import Figure, Spec, distinct, grid, looks_of, percent, title_of
+from tamt_ray.analysis.figures.vega import (
+    Figure,
+    Spec,
+    distinct,
+    grid,
+    looks_of,
+    percent,
+    title_of,
+)
 from tamt_ray.analysis.report_data import ReportData
 from tamt_ray.analysis.roles import random_starts, roles
 from tamt_ray.analysis.stats.averages import leading_task
@@ -67,7 +75,7 @@ def initialisation(data: ReportData) -> Iterator[Figure]:
     blocks: dict[str, list[Spec]] = {}
     for (model, sparsity), part in chosen.group_by("model", "sparsity", maintain_order=True):
         blocks.setdefault(str(model), []).append(
-            curves(percent(float(str(sparsity))), part, "iterations", looks_of(data, chosen),
+            line_panel(percent(float(str(sparsity))), part, "iterations", looks_of(data, chosen),
                    x_title="search iterations", y_title=f"{title_of(task)} (%)", form="~s",
                    levels=(), dash="start", dashes=("from OMP", "from a random mask"))
         )  # fmt: skip
@@ -93,7 +101,7 @@ def _over_cost(data: ReportData, rows: pl.DataFrame, by: Sequence[str], y_title:
         parts.sort(key=lambda part: part["sparsity"][0])
         columns = max(columns, len(parts))
         blocks[model] = [
-            curves(title, part, cost, looks, x_title=words, y_title=y_title, form="~s",
+            line_panel(title, part, cost, looks, x_title=words, y_title=y_title, form="~s",
                    levels=(omp,))
             for cost, words in (("iterations", "search iterations"), ("seconds", seconds))
             for part in parts

@@ -6,7 +6,15 @@ import polars as pl
 
 from tamt_ray.analysis.figures.marks import cloud
 from tamt_ray.analysis.figures.scores import LOSS_NAMES
-from tamt_ray.analysis.figures.vega import Figure, Spec, distinct, grid, looks_of, percent, title_of
+from tamt_ray.analysis.figures.vega import (
+    Figure,
+    Spec,
+    distinct,
+    grid,
+    looks_of,
+    percent,
+    title_of,
+)
 from tamt_ray.analysis.report_data import ReportData
 from tamt_ray.analysis.stats.averages import leading_task
 from tamt_ray.analysis.stats.correlation import LOSSES, interval_words

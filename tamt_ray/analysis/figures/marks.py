@@ -9,10 +9,10 @@ from tamt_ray.analysis.figures.vega import (
     Spec,
     by_method,
     layer,
-    number,
     panel,
     percent,
     picked,
+    quantity,
     tooltip,
 )
 from tamt_ray.methods.base import Look
@@ -27,7 +27,7 @@ _FAR = 2.5
 """How many times wider a panel may become for the sake of one method."""
 
 
-def curves(
+def line_panel(
     title: str,
     rows: pl.DataFrame,
     x: str,
@@ -55,11 +55,11 @@ def curves(
     lines = rows.filter(~pl.col("method").is_in(list(levels))).sort(x, maintain_order=True)
     flat = rows.filter(pl.col("method").is_in(list(levels)))
     numbers = [tick for tick in ticks if not isinstance(tick, str)]
-    across = number(x, x_title, form, numbers)
+    across = quantity(x, x_title, form, numbers)
     if len(numbers) < len(ticks):
         across = {"field": x, "type": "ordinal", "sort": list(ticks), "title": x_title,
                   "axis": {"labelAngle": 0}}  # fmt: skip
-    down = number("mean", y_title, domain=domain)
+    down = quantity("mean", y_title, domain=domain)
     colour = by_method(looks)
     clip: Spec = {"clip": True}
     patterns = {"domain": list(dashes), "range": list(_DASHES[: len(dashes)])}
@@ -88,7 +88,7 @@ def curves(
 def dots(title: str, rows: pl.DataFrame, runs: pl.DataFrame, looks: Mapping[str, Look]) -> Spec:
     """Return a row per method with its mean, its interval and its single runs (method, score)."""
     rows, domain, words = _framed(rows, runs["score"])
-    across, colour = number("mean", "score (%)", domain=domain), by_method(looks)
+    across, colour = quantity("mean", "score (%)", domain=domain), by_method(looks)
     colour = {**colour, "legend": None}
     down = {"field": "method", "type": "nominal", "sort": list(looks), "title": None,
             "axis": {"grid": True, "ticks": False, "domain": False}}  # fmt: skip
@@ -142,8 +142,8 @@ def cloud(
     if far:
         away = points.filter(method=far)
         words = [*words, f"outside: {far}, {_mean(away, 'score'):.1f} % at {_mean(away, loss):.3g}"]
-    across = number(loss, x_title, domain=_domain(inside, loss), padding=0)
-    down = number("score", y_title, domain=_domain(inside, "score"), padding=0)
+    across = quantity(loss, x_title, domain=_domain(inside, loss), padding=0)
+    down = quantity("score", y_title, domain=_domain(inside, "score"), padding=0)
     shape: Spec = by_method(looks, shapes=True)
     if by_sparsity:
         order = [percent(sparsity) for sparsity in points["sparsity"].unique().sort()]
@@ -211,7 +211,7 @@ def _baseline(rows: pl.DataFrame, axis: str, title: str, domain: Sequence[float]
     value = rows["baseline"].max()
     if value is None or not domain[0] <= _float(value) <= domain[1]:
         return []
-    place = number("value", title, domain=list(domain))
+    place = quantity("value", title, domain=list(domain))
     mark = {"type": "rule", "color": GREY, "strokeDash": [2, 3], "strokeWidth": 1.5}
     shown = tooltip(words="", value="score:.1f")
     data = [{"value": value, "words": "best constant answer"}]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from tamt_ray.analysis.figures.marks import curves
+from tamt_ray.analysis.figures.marks import line_panel
 from tamt_ray.analysis.figures.scores import LOSS_NAMES
 from tamt_ray.analysis.figures.vega import (
     Figure,
@@ -14,10 +14,10 @@ from tamt_ray.analysis.figures.vega import (
     grid,
     layer,
     looks_of,
-    number,
     panel,
     percent,
     picked,
+    quantity,
     tooltip,
 )
 from tamt_ray.analysis.report_data import ReportData
@@ -66,7 +66,7 @@ def distance_over_search(data: ReportData) -> Iterator[Figure]:
     blocks: dict[str, list[Spec]] = {}
     for (model, sparsity), part in rows.group_by("model", "sparsity", maintain_order=True):
         blocks.setdefault(str(model), []).append(
-            curves(percent(float(str(sparsity))), part, "iterations", looks_of(data, rows),
+            line_panel(percent(float(str(sparsity))), part, "iterations", looks_of(data, rows),
                    x_title="search iterations", y_title="1 − Jaccard to OMP", form="~s", levels=(),
                    least=0.02)
         )  # fmt: skip
@@ -154,10 +154,10 @@ def _steps(rows: pl.DataFrame, name: str, sparsity: float, looks: Mapping[str, L
         .sort("step", maintain_order=True)
     )
     title = LOSS_NAMES.get(name, "density (%)")
-    down = number("value", title)
+    down = quantity("value", title)
     found = [
         layer({"type": "line", "strokeWidth": 1.6, "clip": True}, line,
-              x=number("step", "steps", "~s"), y=down, color=by_method(looks),
+              x=quantity("step", "steps", "~s"), y=down, color=by_method(looks),
               opacity=picked(),
               tooltip=tooltip(method="method", step="step:.0f", value="value:.3f"))
     ]  # fmt: skip

@@ -4,8 +4,16 @@ from collections.abc import Iterator, Mapping
 
 import polars as pl
 
-from tamt_ray.analysis.figures.marks import curves, dots
-from tamt_ray.analysis.figures.vega import Figure, Spec, distinct, grid, looks_of, percent, title_of
+from tamt_ray.analysis.figures.marks import dots, line_panel
+from tamt_ray.analysis.figures.vega import (
+    Figure,
+    Spec,
+    distinct,
+    grid,
+    looks_of,
+    percent,
+    title_of,
+)
 from tamt_ray.analysis.report_data import ReportData
 from tamt_ray.analysis.roles import roles
 from tamt_ray.analysis.stats.averages import averages, runs
@@ -25,7 +33,7 @@ def main_results(data: ReportData) -> Iterator[Figure]:
     """Yield the score of every method: over sparsity, or with one sparsity as dots."""
     if not data.tasks:
         return
-    table = _percent(data.averages)
+    table = _in_percent(data.averages)
     looks = looks_of(data, table)
     over = table.filter(pl.col("method") != DENSE)["sparsity"].n_unique() > 1
     blocks: dict[str, list[Spec]] = {}
@@ -57,7 +65,7 @@ def pruning_alone(data: ReportData) -> Iterator[Figure]:
     if len(data.sweep.sparsities) < 2 or len(alone) < 2 or not data.tasks:
         return
     shown = [DENSE, *alone]
-    table = _percent(data.averages.filter(pl.col("method").is_in(shown)))
+    table = _in_percent(data.averages.filter(pl.col("method").is_in(shown)))
     losses = data.losses.filter(pl.col("method").is_in(shown))
     looks = looks_of(data, losses)
     blocks: dict[str, list[Spec]] = {}
@@ -66,7 +74,7 @@ def pruning_alone(data: ReportData) -> Iterator[Figure]:
         panels = [_over_sparsity(task, here.filter(task=task), looks) for task in data.tasks]
         for loss in reversed(LOSSES):
             std = pl.col(loss.replace("_loss", "_std"))
-            rows = _percent(losses.filter(model=model)).with_columns(
+            rows = _in_percent(losses.filter(model=model)).with_columns(
                 mean=pl.col(loss), low=pl.col(loss) - std, high=pl.col(loss) + std,
                 baseline=pl.lit(None, pl.Float64),
             )  # fmt: skip
@@ -87,10 +95,10 @@ def models_compared(data: ReportData) -> Iterator[Figure]:
     if not omp or not over or len(data.sweep.models) < 2 or not data.tasks:
         return
     shown = [DENSE, omp]
-    table = _percent(data.averages.filter(pl.col("method").is_in(shown)))
+    table = _in_percent(data.averages.filter(pl.col("method").is_in(shown)))
     models = distinct(table, "model")
     panels = [
-        curves(title_of(task), table.filter(task=task), "percent", looks_of(data, table),
+        line_panel(title_of(task), table.filter(task=task), "percent", looks_of(data, table),
                x_title="sparsity (%)", dash="model", dashes=models)
         for task in data.tasks
     ]  # fmt: skip
@@ -116,9 +124,9 @@ def training_sizes(data: ReportData) -> Iterator[Figure]:
     blocks: dict[str, list[Spec]] = {}
     for model in distinct(rows, "model"):
         blocks[model] = [
-            curves(f"{task}, {percent(sparsity)}", rows.filter(level, model=model, task=task),
-                   "size", looks_of(data, rows), x_title="training examples", levels=(),
-                   ticks=sizes)
+            line_panel(f"{task}, {percent(sparsity)}",
+                       rows.filter(level, model=model, task=task), "size", looks_of(data, rows),
+                       x_title="training examples", levels=(), ticks=sizes)
             for sparsity in rows.filter(pl.col("method") != DENSE)["sparsity"].unique().sort()
             for level in [(pl.col("sparsity") == sparsity) | (pl.col("method") == DENSE)]
             for task in distinct(rows, "task")
@@ -135,13 +143,13 @@ def _over_sparsity(
     task: str, rows: pl.DataFrame, looks: Mapping[str, Look], *, loss: bool = False
 ) -> Spec:
     title = "loss" if loss else "score (%)"
-    return curves(
+    return line_panel(
         title_of(task), rows, "percent", looks, x_title="sparsity (%)", y_title=title,
         ticks=rows.filter(pl.col("method") != DENSE)["percent"].unique().sort().to_list(),
     )  # fmt: skip
 
 
-def _percent(table: pl.DataFrame) -> pl.DataFrame:
+def _in_percent(table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(percent=(pl.col("sparsity") * 100).round(6))
 
 

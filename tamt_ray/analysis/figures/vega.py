@@ -175,7 +175,7 @@ def layer(
     return {"mark": dict(mark), "data": {"values": values}, "encoding": channels}
 
 
-def number(
+def quantity(
     field: str,
     title: str | None = None,
     form: str = "",

@@ -10,7 +10,7 @@ Mark = Literal["", "best", "warn", "missing", "soft"]
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A cell of a table."""
 
     text: str
@@ -23,10 +23,10 @@ class Cell:
     """As `note`, in the colour of warnings."""
 
 
-MISSING = Cell("–", mark="missing", note="missing")
-NONE = Cell("–")
+MISSING = TableCell("–", mark="missing", note="missing")
+NONE = TableCell("–")
 """What was not asked for."""
-Row = Sequence["Cell | str"]
+TableRow = Sequence["TableCell | str"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Text:
+class Paragraph:
     """A paragraph."""
 
     kind: ClassVar[str] = "text"
@@ -54,7 +54,7 @@ class Bullets:
 
 
 @dataclass(frozen=True)
-class Facts:
+class FactList:
     """Names, each with one or several lines."""
 
     kind: ClassVar[str] = "facts"
@@ -70,12 +70,12 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table that can be sorted and copied; the first cell of a row is its head."""
 
     kind: ClassVar[str] = "table"
     head: Sequence[str]
-    rows: Sequence[Row | Group]
+    rows: Sequence[TableRow | Group]
     caption: str = ""
     title: str = ""
     words: bool = False
@@ -99,7 +99,7 @@ class Fold:
     blocks: "Sequence[Block]"
 
 
-Block = Text | Bullets | Facts | Code | Table | Chart | Fold
+Block = Paragraph | Bullets | FactList | Code | ReportTable | Chart | Fold
 
 LONG = 16
 """Rows from which on a table is folded."""
@@ -113,7 +113,7 @@ class Section:
     blocks: "Sequence[Block]" = field(default_factory=tuple)
 
 
-def shortened(table: Table, title: str) -> "Table | Fold":
+def shortened(table: ReportTable, title: str) -> "ReportTable | Fold":
     """Return the table, behind a line where it is long."""
     if len(table.rows) < LONG:
         return table

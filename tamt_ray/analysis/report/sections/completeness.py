@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-from tamt_ray.analysis.report.blocks import Block, Fold, Row, Section, Table, Text
+from tamt_ray.analysis.report.blocks import Block, Fold, Paragraph, ReportTable, Section, TableRow
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.report.words import duration
 from tamt_ray.plan.config import KINDS, Kind
@@ -35,15 +35,15 @@ def section(context: Context) -> Section:
             states[unit.kind]["blocked" if unit_id in blocked else "missing"] += 1
     done, units = sum(state["done"] for state in states.values()), len(data.plan.units)
     verdict = (
-        Text(f"Complete: all {units:,} units have a result.")
+        Paragraph(f"Complete: all {units:,} units have a result.")
         if done == units
-        else Text(
+        else Paragraph(
             f"Incomplete: {done:,} of {units:,} units have a result. What is missing is shown as "
             "missing above and is part of no average.",
             "warn",
         )
     )
-    rows: list[Row] = [
+    rows: list[TableRow] = [
         [
             _NAMES[kind],
             f"{sum(state.values()):,}",
@@ -54,7 +54,7 @@ def section(context: Context) -> Section:
         if state
     ]
     head = ["", "planned", "done", "failed", "held up by a failure", "not run yet", "time of work"]
-    return Section("Completeness", [verdict, Table(head, rows), *_failures(data.failures)])
+    return Section("Completeness", [verdict, ReportTable(head, rows), *_failures(data.failures)])
 
 
 def _blocked(plan: Plan, failures: Mapping[str, Failure]) -> set[str]:
@@ -70,12 +70,12 @@ def _failures(failures: Mapping[str, Failure]) -> list[Block]:
     causes: dict[tuple[str, str], list[str]] = defaultdict(list)
     for failure in failures.values():
         causes[failure.error, failure.message].append(f"{failure.kind} {failure.cell}")
-    rows: list[Row] = [
+    rows: list[TableRow] = [
         [error, message, str(len(names)), "; ".join(sorted(names)[:8]) + (" …" * (len(names) > 8))]
         for (error, message), names in sorted(causes.items())
     ]
     if not rows:
         return []
     title = f"Why units failed ({len(failures)})"
-    table = Table(["error", "message", "units", "which"], rows, title=title, words=True)
+    table = ReportTable(["error", "message", "units", "which"], rows, title=title, words=True)
     return [table] if len(rows) <= _MANY else [Fold(title, [table])]

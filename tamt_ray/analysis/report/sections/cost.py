@@ -8,11 +8,11 @@ from tamt_ray.analysis.claims.verdict import percent, times
 from tamt_ray.analysis.report.blocks import (
     NONE,
     Block,
-    Cell,
     Group,
-    Row,
+    ReportTable,
     Section,
-    Table,
+    TableCell,
+    TableRow,
     shortened,
 )
 from tamt_ray.analysis.report.context import Context
@@ -34,7 +34,7 @@ def section(context: Context) -> Section:
     )
 
 
-def searches(context: Context) -> list[Table]:
+def searches(context: Context) -> list[ReportTable]:
     """Return optimiser steps, training time and score travel of the main results' masks (Tab. 2,
     3), a block per sparsity, where something is trained."""
     trained = main_rows(context.data.searches).filter(pl.col("iterations") > 0)
@@ -42,7 +42,7 @@ def searches(context: Context) -> list[Table]:
         return []
     far = travels(context.data.plan)
     devices = ", ".join(trained["device"].drop_nulls().unique().sort())
-    rows: list[Row | Group] = []
+    rows: list[TableRow | Group] = []
     groups = trained.sort("sparsity", maintain_order=True).group_by(
         "model", "sparsity", "method", maintain_order=True
     )
@@ -61,7 +61,9 @@ def searches(context: Context) -> list[Table]:
                 str(method),
                 f"{part['iterations'][0]:,}",
                 NONE if not isinstance(mean, float) else _time(mean, std),
-                NONE if travel is None else Cell(f"{travel:.3g} φ", mark="warn" if short else ""),
+                NONE
+                if travel is None
+                else TableCell(f"{travel:.3g} φ", mark="warn" if short else ""),
             ]
         )
     caption = (
@@ -71,7 +73,7 @@ def searches(context: Context) -> list[Table]:
         f"59 φ for MLM at 70 %); below {ENOUGH:g} φ, which is marked, a mask can hardly leave its "
         "start."
     )
-    return [Table(["method", "steps", "training time", "score travel"], rows, caption)]
+    return [ReportTable(["method", "steps", "training time", "score travel"], rows, caption)]
 
 
 def _time(mean: float, std: object) -> str:
@@ -83,7 +85,7 @@ def _savings(context: Context) -> list[Block]:
     costs = context.data.costs
     if costs.is_empty():
         return []
-    rows: list[Row | Group] = []
+    rows: list[TableRow | Group] = []
     for (model, sparsity), part in costs.group_by("model", "sparsity", maintain_order=True):
         found = part.to_dicts()
         best, place = found[0], percent(float(str(sparsity)))
@@ -108,12 +110,12 @@ def _savings(context: Context) -> list[Block]:
         "2.5 % of the resamples do not get there. (paper: 8.4 times fewer, 8.7 times less)"
     )
     head = ["method", "iterations to IMP's best", "times fewer", "time to IMP's best", "times less"]
-    return [shortened(Table(head, rows, caption), "Cost of IMP's best score")]
+    return [shortened(ReportTable(head, rows, caption), "Cost of IMP's best score")]
 
 
-def _saving(row: dict[str, Any]) -> Row:
+def _saving(row: dict[str, Any]) -> TableRow:
     if row["iterations"] is None:
-        gone = Cell("not reached", mark="missing")
+        gone = TableCell("not reached", mark="missing")
         return [row["method"], gone, NONE, gone, NONE]
     most = "≤ " if row["at_first"] else ""
     return [
@@ -125,8 +127,8 @@ def _saving(row: dict[str, Any]) -> Row:
     ]
 
 
-def _ratio(row: dict[str, Any], of: str) -> Cell:
+def _ratio(row: dict[str, Any], of: str) -> TableCell:
     ratio, low, high = (row[f"{of}_{name}"] for name in ("ratio", "low", "high"))
     if ratio is None:
         return NONE
-    return Cell(f"{'≥ ' if row['at_first'] else ''}{times(ratio)}×", interval(low, high))
+    return TableCell(f"{'≥ ' if row['at_first'] else ''}{times(ratio)}×", interval(low, high))

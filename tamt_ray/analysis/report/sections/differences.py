@@ -5,7 +5,16 @@ from typing import Any
 import polars as pl
 
 from tamt_ray.analysis.claims.verdict import percent
-from tamt_ray.analysis.report.blocks import NONE, Block, Cell, Fold, Row, Section, Table, Text
+from tamt_ray.analysis.report.blocks import (
+    NONE,
+    Block,
+    Fold,
+    Paragraph,
+    ReportTable,
+    Section,
+    TableCell,
+    TableRow,
+)
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.report.words import headline, interval, signed
 from tamt_ray.analysis.report_data import ReportData
@@ -32,8 +41,8 @@ def section(context: Context) -> Section:
     more = [Fold(f"Differences in {task}", found) for task, found in tasks]
     if data.comparisons["p"].drop_nulls().is_empty():
         words = f"All differences, without a test ({headline(first[0])})"
-        return Section(title, [Text(_NO_TEST), Fold(words, [*first[1], *more])])
-    return Section(title, [Text(_TEST), *first[1], *more])
+        return Section(title, [Paragraph(_NO_TEST), Fold(words, [*first[1], *more])])
+    return Section(title, [Paragraph(_TEST), *first[1], *more])
 
 
 def _tables(data: ReportData, task: str) -> list[Block]:
@@ -47,24 +56,24 @@ def _tables(data: ReportData, task: str) -> list[Block]:
         "model", maintain_order=True
     ):
         sparsities = each["sparsity"].unique().sort().to_list()
-        rows: list[Row] = []
+        rows: list[TableRow] = []
         for (a, b), pair in each.group_by("a", "b", maintain_order=True):
             at = {row["sparsity"]: row for row in pair.iter_rows(named=True)}
             rows.append([f"{a} − {b}", *(_difference(at.get(s)) for s in sparsities)])
         title = str(model) if len(data.sweep.models) > 1 else ""
-        found.append(Table(["", *map(percent, sparsities)], rows, caption, title))
+        found.append(ReportTable(["", *map(percent, sparsities)], rows, caption, title))
     return found
 
 
-def _difference(row: dict[str, Any] | None) -> Cell:
+def _difference(row: dict[str, Any] | None) -> TableCell:
     if row is None or row["effect"] is None:
-        return NONE if row is None else Cell("–", mark="missing")
+        return NONE if row is None else TableCell("–", mark="missing")
     warnings = [row["reason"]] if row["low"] is None else []
     pairs = (row["masks"] or 0) * (row["runs"] or 0)
     if pairs and pairs < (row["n_expected"] or 0):
         warnings.append(f"{pairs} of {row['n_expected']} pairs")
     p = row["p_holm"]
-    return Cell(
+    return TableCell(
         signed(row["effect"]),
         interval(row["low"], row["high"]),
         "best" if p is not None and p < ALPHA else "",

@@ -9,12 +9,12 @@ from tamt_ray.analysis.figures.losses import ENOUGH
 from tamt_ray.analysis.report.blocks import (
     MISSING,
     Block,
-    Cell,
     Fold,
     Group,
-    Row,
+    ReportTable,
     Section,
-    Table,
+    TableCell,
+    TableRow,
     shortened,
 )
 from tamt_ray.analysis.report.context import Context
@@ -56,10 +56,10 @@ def section(context: Context) -> Section:
     )
 
 
-def _losses(context: Context, model: str) -> Table:
+def _losses(context: Context, model: str) -> ReportTable:
     """MLM and KD loss of every method, a block per sparsity, the lowest of a block marked."""
     data = context.data
-    rows: list[Row | Group] = []
+    rows: list[TableRow | Group] = []
     groups = data.losses.filter(model=model).sort("sparsity", maintain_order=True)
     for group in groups.partition_by("sparsity", maintain_order=True):
         dense = group["method"][0] == DENSE
@@ -77,19 +77,19 @@ def _losses(context: Context, model: str) -> Table:
         "All subnetworks were asked for the same masked positions."
     )
     head = ["method", "MLM loss (nats)", "KD loss (cosine distance)", "masks"]
-    return Table(head, rows, caption, model if context.several_models else "")
+    return ReportTable(head, rows, caption, model if context.several_models else "")
 
 
-def _loss(row: dict[str, Any], loss: str, best: bool) -> Cell:
+def _loss(row: dict[str, Any], loss: str, best: bool) -> TableCell:
     if row[loss] is None:
         return MISSING
     std = row[f"{loss.removesuffix('_loss')}_std"]
     spread = "" if std is None else f" ± {number(std, 3)}"
-    return Cell(f"{number(row[loss], 3)}{spread}", mark="best" if best else "")
+    return TableCell(f"{number(row[loss], 3)}{spread}", mark="best" if best else "")
 
 
-def _correlations(data: ReportData, task: str) -> Table:
-    rows: list[Row | Group] = []
+def _correlations(data: ReportData, task: str) -> ReportTable:
+    rows: list[TableRow | Group] = []
     for (model, loss), group in data.correlations.filter(task=task).group_by(
         "model", "loss", maintain_order=True
     ):
@@ -101,10 +101,10 @@ def _correlations(data: ReportData, task: str) -> Table:
         "in brackets bootstrap 95 % intervals, which resample all masks of one method at one "
         "sparsity together."
     )
-    return Table(["points", "Pearson r", "Spearman ρ", "Kendall τ", "n"], rows, caption)
+    return ReportTable(["points", "Pearson r", "Spearman ρ", "Kendall τ", "n"], rows, caption)
 
 
-def _scopes(group: pl.DataFrame) -> Iterator[Row]:
+def _scopes(group: pl.DataFrame) -> Iterator[TableRow]:
     for (scope, sparsity), part in group.group_by("scope", "sparsity", maintain_order=True):
         rows = part.to_dicts()
         at = "" if sparsity is None else f"{float(str(sparsity)) * 100:.4g} %"
@@ -117,7 +117,7 @@ def _scopes(group: pl.DataFrame) -> Iterator[Row]:
         count = f"{n}" if n == expected else f"{n} of {expected}"
         warning = f"{partial} with runs missing" if partial else ""
         if rows[0]["reason"]:
-            cells = [Cell("–", rows[0]["reason"], "missing")] * 3
+            cells = [TableCell("–", rows[0]["reason"], "missing")] * 3
         else:
-            cells = [Cell(number(row["value"], 2), interval_words(row)) for row in rows]
-        yield [words, *cells, Cell(count, warning=warning)]
+            cells = [TableCell(number(row["value"], 2), interval_words(row)) for row in rows]
+        yield [words, *cells, TableCell(count, warning=warning)]

@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from tamt_ray.analysis.report.blocks import NONE, Cell, Fold, Row, Section, Table, Text
+from tamt_ray.analysis.report.blocks import (
+    NONE,
+    Fold,
+    Paragraph,
+    ReportTable,
+    Section,
+    TableCell,
+    TableRow,
+)
 from tamt_ray.analysis.report.context import Context
 
 
@@ -22,20 +30,20 @@ def section(context: Context) -> Section:
     return Section(
         "Masks",
         [
-            Text(words),
+            Paragraph(words),
             *context.charts("mask_distances", "distance_over_search"),
             *context.charts("search_losses", "density", folded=True),
-            Fold(f"All {len(rows):,} masks", [Table(head, rows)]),
+            Fold(f"All {len(rows):,} masks", [ReportTable(head, rows)]),
         ],
     )
 
 
-def _mask(row: dict[str, Any], several: bool) -> Row:
+def _mask(row: dict[str, Any], several: bool) -> TableRow:
     name = f"{row['model']} {row['method']}" if several else row["method"]
     seed = NONE if row["mask_seed"] is None else str(row["mask_seed"])
     share, zeros, weights, seconds = (row[k] for k in ("sparsity", "zeros", "weights", "seconds"))
     if zeros is None or weights is None:
-        return [name, seed, f"{share:.3g}", *[Cell("–", mark="missing")] * 4, "missing"]
+        return [name, seed, f"{share:.3g}", *[TableCell("–", mark="missing")] * 4, "missing"]
     steps = "0" if row["steps"] is None else f"{row['steps']:,}"
     time = NONE if seconds is None else f"{seconds:,.1f} s"
     asked = f"{round(share * weights):,}"

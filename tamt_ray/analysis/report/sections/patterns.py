@@ -1,6 +1,14 @@
 """The cost of a pattern: losses beside those of the unstructured masks."""
 
-from tamt_ray.analysis.report.blocks import NONE, Block, Cell, Row, Section, Table, shortened
+from tamt_ray.analysis.report.blocks import (
+    NONE,
+    Block,
+    ReportTable,
+    Section,
+    TableCell,
+    TableRow,
+    shortened,
+)
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.roles import unstructured_twins
 from tamt_ray.analysis.stats.correlation import LOSSES
@@ -17,7 +25,7 @@ def section(context: Context) -> Section:
     for model in data.sweep.models if twins else ():
         each = data.losses.filter(model=model)
         found = {(row["method"], row["sparsity"]): row for row in each.iter_rows(named=True)}
-        rows: list[Row] = []
+        rows: list[TableRow] = []
         for sparsity in data.sweep.sparsities:
             for base in dict.fromkeys(twins.values()):
                 names = [base, *(name for name, twin in twins.items() if twin == base)]
@@ -30,18 +38,18 @@ def section(context: Context) -> Section:
             f"Means over masks; in brackets the difference from the {UNSTRUCTURED} masks of the "
             "same method and sparsity."
         )
-        table = Table(head, rows, caption, model if context.several_models else "")
+        table = ReportTable(head, rows, caption, model if context.several_models else "")
         blocks.append(shortened(table, "Losses by pattern"))
     return Section("Patterns", blocks)
 
 
 def _loss(
     row: dict[str, float | None] | None, base: dict[str, float | None] | None, loss: str
-) -> Cell:
+) -> TableCell:
     value = row[loss] if row else None
     if value is None:
         return NONE
     against = base[loss] if base else None
     if against is None or row is base:
-        return Cell(f"{value:.3f}")
-    return Cell(f"{value:.3f} ({value - against:+.3f})")
+        return TableCell(f"{value:.3f}")
+    return TableCell(f"{value:.3f} ({value - against:+.3f})")

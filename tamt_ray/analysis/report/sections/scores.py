@@ -9,12 +9,12 @@ from tamt_ray.analysis.report.blocks import (
     MISSING,
     NONE,
     Block,
-    Cell,
     Fold,
     Group,
-    Row,
+    ReportTable,
     Section,
-    Table,
+    TableCell,
+    TableRow,
     shortened,
 )
 from tamt_ray.analysis.report.context import Context
@@ -58,13 +58,13 @@ def _more(context: Context) -> list[Block]:
     return context.charts("pruning_alone", "models_compared", folded=True)
 
 
-def _by_task(data: ReportData, model: str, title: str) -> Table:
+def _by_task(data: ReportData, model: str, title: str) -> ReportTable:
     """Method × task, a block per sparsity: the dense model first, then falling in the headline."""
     tasks, each = data.tasks, data.averages.filter(model=model)
     found = {(r["method"], r["sparsity"], r["task"]): r for r in each.iter_rows(named=True)}
     best = _best(each)
     several = each.filter(pl.col("method") != DENSE)["sparsity"].n_unique() > 1
-    rows: list[Row | Group] = []
+    rows: list[TableRow | Group] = []
     for sparsity in each["sparsity"].unique().sort():
         methods = each.filter(sparsity=sparsity)["method"].unique(maintain_order=True).to_list()
         means = {m: (found.get((m, sparsity, tasks[0])) or {}).get("mean") for m in methods}
@@ -81,24 +81,26 @@ def _by_task(data: ReportData, model: str, title: str) -> Table:
             rows.append([method, *cells, f"{n}" if n == expected else f"{n} of {expected}"])
     constant = _constants(each)
     if constant:
-        cells = [Cell(number(constant[t]), mark="soft") if t in constant else NONE for t in tasks]
-        rows.append([Cell(_BASELINE, mark="soft"), *cells, NONE])
+        cells = [
+            TableCell(number(constant[t]), mark="soft") if t in constant else NONE for t in tasks
+        ]
+        rows.append([TableCell(_BASELINE, mark="soft"), *cells, NONE])
     head = ["method", *(headline(t) if t == AVERAGE else t for t in tasks), "runs"]
     caption = (
         f"{_CAPTION} In brackets the 95 % interval of the mean, where there are two seeds of each "
         "kind."
     )
-    return Table(head, rows, caption, title)
+    return ReportTable(head, rows, caption, title)
 
 
-def _by_sparsity(data: ReportData, model: str, title: str) -> Table:
+def _by_sparsity(data: ReportData, model: str, title: str) -> ReportTable:
     """Method × sparsity of the headline score."""
     task = data.tasks[0]
     each = data.averages.filter(model=model, task=task)
     found = {(r["method"], r["sparsity"]): r for r in each.iter_rows(named=True)}
     best = _best(each)
     sparsities = each.filter(pl.col("method") != DENSE)["sparsity"].unique().sort().to_list()
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for method in each["method"].unique(maintain_order=True):
         cells = []
         for sparsity in sparsities:
@@ -109,11 +111,11 @@ def _by_sparsity(data: ReportData, model: str, title: str) -> Table:
         rows.append([method, *cells, f"{n:,}" if n == expected else f"{n:,} of {expected:,}"])
     constant = _constants(each).get(task)
     if constant is not None:
-        cells = [Cell(number(constant), mark="soft")] * len(sparsities)
-        rows.append([Cell(_BASELINE, mark="soft"), *cells, NONE])
+        cells = [TableCell(number(constant), mark="soft")] * len(sparsities)
+        rows.append([TableCell(_BASELINE, mark="soft"), *cells, NONE])
     head = ["method", *(f"{sparsity * 100:.4g} %" for sparsity in sparsities), "runs"]
     caption = f"Score ({headline(task)}) over the share of weights removed. {_CAPTION}"
-    return Table(head, rows, caption, title)
+    return ReportTable(head, rows, caption, title)
 
 
 def _best(averages: pl.DataFrame) -> set[tuple[str, float, str]]:
@@ -131,16 +133,16 @@ def _constants(averages: pl.DataFrame) -> Mapping[str, float]:
     return dict(known.iter_rows())
 
 
-def _score(row: dict[str, Any], best: bool, *, long: bool = False) -> Cell:
+def _score(row: dict[str, Any], best: bool, *, long: bool = False) -> TableCell:
     if row["mean"] is None:
         gone = f"missing: {row['missing_tasks']}" if row["task"] == AVERAGE else "missing"
-        return Cell(MISSING.text, gone, "missing")
+        return TableCell(MISSING.text, gone, "missing")
     spread = "" if row["std"] is None else f" ± {number(row['std'])}"
     reach = interval(row["low"], row["high"])
     warnings = [CONSTANT] if no_better(row) else []
     if row["missing"]:
         warnings.append(f"{row['n']} of {row['n_expected']} runs")
-    return Cell(
+    return TableCell(
         f"{number(row['mean'])}{spread}",
         reach if long else "",
         "best" if best else "",

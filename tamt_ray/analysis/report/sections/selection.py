@@ -1,6 +1,6 @@
 """The choice of the best evaluation: how much it flatters scores."""
 
-from tamt_ray.analysis.report.blocks import NONE, Row, Section, Table, Text
+from tamt_ray.analysis.report.blocks import NONE, Paragraph, ReportTable, Section, TableRow
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.results import main_rows
 from tamt_ray.analysis.stats.selection import optimism
@@ -20,7 +20,7 @@ def section(context: Context) -> Section:
     found = optimism(main_rows(context.data.results.downstream))
     if not found["n"].sum():
         return Section(title)
-    rows: list[Row] = [
+    rows: list[TableRow] = [
         [
             f"{row['model']}, {row['task']}" if context.several_models else str(row["task"]),
             *(_points(row[name]) for name in ("mean", "least", "most")),
@@ -35,7 +35,7 @@ def section(context: Context) -> Section:
     )
     head = ["task", "mean gain", "least of a method", "most of a method", "fine-tunes"]
     return Section(
-        title, [Table(head, rows, caption), Text(_HOW[context.data.sweep.report.select])]
+        title, [ReportTable(head, rows, caption), Paragraph(_HOW[context.data.sweep.report.select])]
     )
 
 

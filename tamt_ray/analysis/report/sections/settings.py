@@ -3,7 +3,16 @@
 import polars as pl
 import yaml
 
-from tamt_ray.analysis.report.blocks import NONE, Block, Code, Facts, Fold, Row, Section, Table
+from tamt_ray.analysis.report.blocks import (
+    NONE,
+    Block,
+    Code,
+    FactList,
+    Fold,
+    ReportTable,
+    Section,
+    TableRow,
+)
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.report_data import ReportData
 from tamt_ray.analysis.results import main_rows
@@ -25,11 +34,11 @@ def section(context: Context) -> Section:
     )
 
 
-def _grid(data: ReportData) -> Facts:
+def _grid(data: ReportData) -> FactList:
     sweep = data.sweep
     devices = sorted({record.device for record in data.records.values()})
     names = [m.name if m.name == m.word else f"{m.name} ({m.word})" for m in sweep.methods]
-    return Facts(
+    return FactList(
         [
             ("models", [f"{name} · {model.source}" for name, model in sweep.models.items()]),
             ("methods", [", ".join(["full (the dense model)", *names])]),
@@ -51,10 +60,10 @@ def _task(name: str, task: Task) -> str:
     return words
 
 
-def methods(data: ReportData) -> Table:
+def methods(data: ReportData) -> ReportTable:
     """Return hyper-parameters of the searches."""
     training, corpus = data.sweep.search, data.sweep.corpus
-    rows: list[Row] = [
+    rows: list[TableRow] = [
         [m.name, m.word, m.recipe, m.pattern, *(words or NONE for words in m.settings())]
         for m in data.sweep.methods
     ]
@@ -64,12 +73,12 @@ def methods(data: ReportData) -> Table:
         f"{training.decay_steps:,} steps; {corpus.mlm_probability:.0%} of the tokens are "
         "predicted, where a loss predicts any (paper: Tab. 1)."
     )
-    return Table(
+    return ReportTable(
         ["method", "kind", "recipe", "pattern", "optimiser", "mask"], rows, caption, words=True
     )
 
 
-def datasets(data: ReportData) -> Table:
+def datasets(data: ReportData) -> ReportTable:
     """Return data sets and hyper-parameters of the fine-tunes."""
     sizes = (
         main_rows(data.results.downstream)
@@ -77,7 +86,7 @@ def datasets(data: ReportData) -> Table:
         .agg(least=pl.col("examples").min(), most=pl.col("examples").max())
     )
     examples = {task: (least, most) for task, least, most in sizes.iter_rows()}
-    rows: list[Row] = [
+    rows: list[TableRow] = [
         [
             name,
             task.words,
@@ -98,7 +107,7 @@ def datasets(data: ReportData) -> Table:
         "Fine-tuning: AdamW, linear decay to zero, no warm-up; the score is the best dev value "
         "seen in training (paper: Tab. 1)."
     )
-    return Table(head, rows, caption, words=True)
+    return ReportTable(head, rows, caption, words=True)
 
 
 def sweep_file(data: ReportData) -> Code:

@@ -4,7 +4,16 @@ import polars as pl
 
 from tamt_ray.analysis.claims.sizes import advantages
 from tamt_ray.analysis.claims.verdict import shown
-from tamt_ray.analysis.report.blocks import NONE, Block, Cell, Group, Row, Section, Table, shortened
+from tamt_ray.analysis.report.blocks import (
+    NONE,
+    Block,
+    Group,
+    ReportTable,
+    Section,
+    TableCell,
+    TableRow,
+    shortened,
+)
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.report.words import removed
 from tamt_ray.analysis.report_data import ReportData
@@ -23,7 +32,7 @@ def section(context: Context) -> Section:
 def _by_size(data: ReportData) -> list[Block]:
     found = data.reduced.drop_nulls("mean")
     sizes = found["train_size"].unique().sort(nulls_last=True).to_list()
-    rows: list[Row | Group] = []
+    rows: list[TableRow | Group] = []
     for (model, task, sparsity), group in found.filter(pl.col("method") != DENSE).group_by(
         "model", "task", "sparsity", maintain_order=True
     ):
@@ -41,19 +50,19 @@ def _by_size(data: ReportData) -> list[Block]:
         "“(n/m)”: n of m runs are there; “≤ constant”: no better than the best constant answer."
     )
     head = ["method", *("all" if size is None else f"{size:,}" for size in sizes)]
-    return [shortened(Table(head, rows, caption), "Scores by number of training examples")]
+    return [shortened(ReportTable(head, rows, caption), "Scores by number of training examples")]
 
 
-def _score(rows: pl.DataFrame, size: int | None) -> Cell:
+def _score(rows: pl.DataFrame, size: int | None) -> TableCell:
     row = rows.filter(pl.col("train_size").eq_missing(size)).to_dicts()
     if not row:
         return NONE
     text = counted(spread(row[0]["mean"], row[0]["std"]), row[0]["n"], row[0]["n_expected"])
-    return Cell(text, warning=CONSTANT if no_better(row[0]) else "")
+    return TableCell(text, warning=CONSTANT if no_better(row[0]) else "")
 
 
 def _advantages(context: Context) -> list[Block]:
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for model, each in context.evidence.items():
         for task in each.reduced["task"].unique(maintain_order=True):
             found = [
@@ -66,4 +75,4 @@ def _advantages(context: Context) -> list[Block]:
         "TAMT − IMP at 70 %, points, mean over TAMT's objectives with its 95 % interval, by the "
         "number of training examples."
     )
-    return [Table(["task", "advantage"], rows, caption, words=True)] if rows else []
+    return [ReportTable(["task", "advantage"], rows, caption, words=True)] if rows else []

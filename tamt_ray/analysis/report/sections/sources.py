@@ -2,7 +2,14 @@
 
 from collections import defaultdict
 
-from tamt_ray.analysis.report.blocks import Cell, Fold, Row, Section, Table, Text
+from tamt_ray.analysis.report.blocks import (
+    Fold,
+    Paragraph,
+    ReportTable,
+    Section,
+    TableCell,
+    TableRow,
+)
 from tamt_ray.analysis.report.context import Context
 
 
@@ -16,8 +23,8 @@ def section(context: Context) -> Section:
         for name, version in record.versions.items():
             versions[name].add(version)
     changed = [source for source, fingerprints in found.items() if len(fingerprints) > 1]
-    rows: list[Row] = [
-        [source, Cell(", ".join(sorted(found[source])), warning="changed between units"
+    rows: list[TableRow] = [
+        [source, TableCell(", ".join(sorted(found[source])), warning="changed between units"
                       if source in changed else "")]
         for source in sorted(found)
     ]  # fmt: skip
@@ -25,9 +32,10 @@ def section(context: Context) -> Section:
     return Section(
         "Sources",
         [
-            *([Text(f"Software: {used}.")] if used else []),
-            *([Text(f"Changed between units: {', '.join(changed)}.", "warn")] if changed else []),
+            *([Paragraph(f"Software: {used}.")] if used else []),
+            *([Paragraph(f"Changed between units: {', '.join(changed)}.", "warn")]
+              if changed else []),
             *([Fold(f"{len(rows)} sources and their fingerprints",
-                    [Table(["source", "fingerprint"], rows, words=True)])] if rows else []),
+                    [ReportTable(["source", "fingerprint"], rows, words=True)])] if rows else []),
         ],
     )  # fmt: skip

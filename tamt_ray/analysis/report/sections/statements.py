@@ -8,13 +8,13 @@ from tamt_ray.analysis.report.blocks import (
     NONE,
     Block,
     Bullets,
-    Cell,
     Fold,
     Mark,
-    Row,
+    Paragraph,
+    ReportTable,
     Section,
-    Table,
-    Text,
+    TableCell,
+    TableRow,
 )
 from tamt_ray.analysis.report.context import Context
 
@@ -42,24 +42,24 @@ def section(context: Context) -> Section:
         tally = Counter(finding.verdict for _, _, finding in tested)
         words = ", ".join(f"{tally[verdict]} {verdict}" for verdict in _MARKS if tally[verdict])
         rules = Fold("The rules", [Bullets([rule.value for rule in Rule])])
-        blocks = [Text(f"{words}. {_ABOUT}"), _table(tested, several), rules]
+        blocks = [Paragraph(f"{words}. {_ABOUT}"), _table(tested, several), rules]
     if others:
         words = f"{len(others)} statements that this sweep lacks data, seeds or models for"
         blocks.append(Fold(words, [_table(others, several)]))
     return Section("What the paper says", blocks)
 
 
-def _table(judged: list[tuple[Claim, str | None, Finding]], several: bool) -> Table:
-    rows: list[Row] = [
+def _table(judged: list[tuple[Claim, str | None, Finding]], several: bool) -> ReportTable:
+    rows: list[TableRow] = [
         [
-            Cell(claim.statement, claim.where),
-            Cell(claim.statistic, f"rule: {claim.rule.title}"),
-            Cell(f"{model}: {finding.value}" if several else finding.value)
+            TableCell(claim.statement, claim.where),
+            TableCell(claim.statistic, f"rule: {claim.rule.title}"),
+            TableCell(f"{model}: {finding.value}" if several else finding.value)
             if finding.value
             else NONE,
-            Cell(finding.verdict, finding.why, _MARKS[finding.verdict]),
+            TableCell(finding.verdict, finding.why, _MARKS[finding.verdict]),
         ]
         for claim, model, finding in judged
     ]
     head = ["the paper says", "what is measured", "value here", "verdict"]
-    return Table(head, rows, words=True)
+    return ReportTable(head, rows, words=True)
