@@ -193,6 +193,6 @@ def test_the_store_is_read_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> 
         listings.clear()
         reads.clear()
         assert call(*words).exit_code == 0
-        assert listings == ["units"]
+        assert [name for name in listings if not name.startswith("leases")] == ["units"]
         assert sum(name.endswith("record.json") for name in reads) == records
         assert {n for name, n in reads.items() if name.startswith("units/")} == {1}
