@@ -4,6 +4,7 @@ Scores, sparsities and everything else that is a share are fractions of 1; MLM l
 predicted token, KD losses cosine distances, times seconds.
 """
 
+import html
 import subprocess
 import sys
 import tempfile
@@ -13,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from transformers import AutoModel, PreTrainedModel
 
-from tamt_ray.analysis.figures.paper_figures import paper_figures
+from tamt_ray.analysis.figures.catalogue import figures
+from tamt_ray.analysis.figures.vega import Figure
 from tamt_ray.analysis.report_data import ReportData, gather
 from tamt_ray.analysis.results import collect_searches, main_rows
 from tamt_ray.analysis.stats.averages import AVERAGE
@@ -174,22 +175,26 @@ class SweepResults:
             return AutoModel.from_pretrained(place, local_files_only=True)
 
     def figure(self, name: str = "main_results") -> Figure:
-        """Return a figure of the report. Raises LookupError with those there are."""
-        figures = {figure.name: figure.figure for figure in paper_figures(self._material)}
-        if name not in figures:
-            raise LookupError(f"there is no figure {name!r}{nearest(name, figures)}")
-        return figures[name]
+        """Return a figure of the report, which a notebook shows and `save` writes as .svg, .pdf or
+        .png. Raises LookupError where there is none of the name."""
+        found = {figure.name: figure for figure in figures(self._material)}
+        if name not in found:
+            raise LookupError(f"there is no figure {name!r}{nearest(name, found)}")
+        return found[name]
 
     @cached_property
     def table(self) -> pl.DataFrame:
         """The table that a run ends with, ready to print."""
         return summary(self._material.results)
 
+    @property
+    def answer(self) -> str:
+        """The best method at each sparsity in a sentence, by how much, and on how many runs."""
+        return self._material.answer.text
+
     def _repr_html_(self) -> str:
-        done, planned = len(self._opened.records), len(self._opened.plan.units)
-        return f"<p>{self._opened.sweep.name}: {done:,} of {planned:,} units</p>" + (
-            self.table._repr_html_()
-        )
+        name, words = html.escape(self._opened.sweep.name), html.escape(self.answer)
+        return f"<p><b>{name}</b>: {words}</p>{self.table._repr_html_()}"
 
     def __repr__(self) -> str:
         done, planned = len(self._opened.records), len(self._opened.plan.units)

@@ -14,6 +14,7 @@ from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.report_mark import OF, report_folder, report_of
 from tamt_ray.masks.bits import Bits
 from tamt_ray.masks.file import bits_from_bytes
+from tamt_ray.values.commit import commit
 
 _CURVES = "history.parquet"
 
@@ -22,8 +23,9 @@ def report_files(opened: SweepContext, published: pl.DataFrame | None = None) ->
     """Every file of the report by relative name; always of the whole sweep."""
     opened = opened.whole
     files = build_report(
-        opened.grid, opened.plan, opened.records, opened.failures, shelf_of(opened), published
-    )
+        opened.grid, opened.plan, opened.records, opened.failures, shelf_of(opened), published,
+        commit(),
+    )  # fmt: skip
     if opened.survey:
         files["trials.csv"] = trials_frame(opened.survey.outcomes).write_csv().encode()
         files["best.yaml"] = snippet(opened.survey.outcomes).encode()

@@ -37,7 +37,7 @@ __all__ = [
 ]  # fmt: skip
 
 Look = tuple[str, str]
-"""A colour such as `#0072b2` and a marker of matplotlib."""
+"""A colour such as `#0072b2` and a shape of Vega-Lite such as `circle` or `triangle-up`."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Method(Frozen, ABC):
     aliases: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     """Further names, each with the settings that it stands for."""
     looks: ClassVar[Mapping[str, Look]] = {}
-    """Colour and marker in figures by name or alias, if it insists on some."""
+    """Colour and shape in figures by name or alias, if it insists on some."""
     name: Name = ""
     """Label in tables, figures and unit paths, unique in the sweep; the method's own by default."""
     recipe: Recipe = "paper"

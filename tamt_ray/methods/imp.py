@@ -82,7 +82,7 @@ class Imp(TrainedMethod):
     removes another `step` of all weights.
     """
 
-    looks: ClassVar[Mapping[str, Look]] = {"imp": ("#009e73", "o")}
+    looks: ClassVar[Mapping[str, Look]] = {"imp": ("#009e73", "triangle-right")}
     unit: ClassVar[type[Search]] = ImpSearch
     only_choices: ClassVar[frozenset[str]] = frozenset({"step"})
     starts_anew: ClassVar[bool] = True

@@ -25,7 +25,7 @@ class OmpSearch(OneShotSearch):
 class Omp(OneShotMethod):
     """One-shot magnitude pruning of θ0; deterministic, so it has no seed."""
 
-    looks: ClassVar[Mapping[str, Look]] = {"omp": ("#e69f00", "s")}
+    looks: ClassVar[Mapping[str, Look]] = {"omp": ("#e69f00", "square")}
     unit: ClassVar[type[Search]] = OmpSearch
     method: Literal["omp"] = "omp"
     """Which method this is."""

@@ -27,7 +27,7 @@ class RandomSearch(Search):
 class Random(Method):
     """A uniform random subset of each matrix."""
 
-    looks: ClassVar[Mapping[str, Look]] = {"random": ("#7a7a7a", "X")}
+    looks: ClassVar[Mapping[str, Look]] = {"random": ("#7a7a7a", "cross")}
     unit: ClassVar[type[Search]] = RandomSearch
     method: Literal["random"] = "random"
     """Which method this is."""

@@ -98,8 +98,10 @@ class Tamt(TrainedMethod, Scoring):
         alias: {"objective": list(terms)} for terms, alias in _PAPER.items()
     }
     looks: ClassVar[Mapping[str, Look]] = {
-        "tamt_mlm": ("#0072b2", "^"), "tamt_kd": ("#cc79a7", "v"), "tamt_mlm_kd": ("#d55e00", "D"),
-    }  # fmt: skip
+        "tamt_mlm": ("#0072b2", "triangle-up"),
+        "tamt_kd": ("#cc79a7", "triangle-down"),
+        "tamt_mlm_kd": ("#d55e00", "diamond"),
+    }
     method: Literal["tamt"] = "tamt"
     """Which method this is."""
     objective: Terms

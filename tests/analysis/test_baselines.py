@@ -2,10 +2,10 @@
 
 import polars as pl
 import pytest
-from matplotlib.figure import Figure
 
-from tamt_ray.analysis.figures.panels import frame_scores
-from tamt_ray.analysis.report.tables import scores_table
+from tamt_ray.analysis.report.blocks import ReportTable
+from tamt_ray.analysis.report.context import Context
+from tamt_ray.analysis.report.sections import scores
 from tamt_ray.analysis.report_data import gather
 from tamt_ray.analysis.results import collect
 from tamt_ray.analysis.stats.averages import AVERAGE, averages, runs
@@ -54,34 +54,11 @@ def test_at_or_below_is_no_better() -> None:
 
 def test_tables_mark_what_is_no_better(sweep: Sweep, plan: Plan, recorded: dict) -> None:
     """Random pruning has 26.8 on movies, OMP 56.3, IMP 61.8, TAMT-KD 66.8."""
-    html = scores_table(gather(sweep, plan, recorded, {}))
-    assert '<th scope="row">best constant answer</th><td>28.2</td><td>0.0</td>' in html
-    body = html.split("<tbody>")[1]
-    marked = {
-        row.split('scope="row">')[1].split("<")[0]
-        for row in body.split("</tr>")
-        if "≤ constant" in row
-    }
+    table, *_ = scores.section(Context(gather(sweep, plan, recorded, {}))).blocks
+    assert isinstance(table, ReportTable)
+    constant = [cell if isinstance(cell, str) else cell.text for cell in table.rows[-1]]
+    assert constant == ["best constant answer", "28.2", "0.0", "56.5", "–"]
+    marked = {row[0] for row in table.rows[:-1] if any("≤" in c.warning for c in row[1:-1])}
     assert marked == {"random", "omp"}
     texts = dict(summary(collect(plan, recorded)).select("method", "movies %").rows())
     assert {method for method, text in texts.items() if "≤ constant" in text} == marked
-
-
-def test_a_panel_shows_it_where_scores_come_near(plan: Plan, recorded: dict) -> None:
-    table = averages(runs(collect(plan, recorded).downstream)).filter(task="movies")
-    axes = Figure().subplots()
-    axes.set_ylim(60, 90)
-    frame_scores(axes, table)
-    assert not axes.lines
-    axes.set_ylim(50, 90)
-    frame_scores(axes, table)
-    assert [line.get_ydata()[0] for line in axes.lines] == [pytest.approx(56.5)]
-
-
-def test_wide_bands_do_not_dwarf_the_means() -> None:
-    """Means from 50 to 60: a panel reaches from 40 to 70 at most, however wide the bands are."""
-    rows = pl.DataFrame({"mean": [50.0, None, 60.0], "baseline": [None, None, None]})
-    axes = Figure().subplots()
-    axes.set_ylim(-100, 66)
-    frame_scores(axes, rows)
-    assert axes.get_ylim() == (40, 66)

@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tamt_ray.analysis.report.patterns import patterns_table
+from tamt_ray.analysis.report.blocks import ReportTable
+from tamt_ray.analysis.report.context import Context
+from tamt_ray.analysis.report.sections import patterns
 from tamt_ray.analysis.report_data import gather
 from tamt_ray.analysis.roles import roles, unstructured_twins
 from tamt_ray.plan.expand import expand
@@ -45,8 +47,8 @@ def test_the_table_has_the_difference(
     patterned: Sweep, fill: Callable[..., dict[str, Record]]
 ) -> None:
     plan = expand(patterned)
-    html = patterns_table(gather(patterned, plan, fill(plan), {}))
-    assert "5.010" in html
-    assert "5.510 (+0.500)" in html
-    assert "0.400 (+0.100)" in html
-    assert "wanda" not in html
+    (table,) = patterns.section(Context(gather(patterned, plan, fill(plan), {}))).blocks
+    assert isinstance(table, ReportTable)
+    rows = [[c if isinstance(c, str) else c.text for c in row] for row in table.rows]
+    assert [row[3:] for row in rows] == [["5.010", "0.300"], ["5.510 (+0.500)", "0.400 (+0.100)"]]
+    assert {row[0] for row in rows} == {"omp"}

@@ -4,14 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tamt_ray.analysis.report.closing import caveats
-from tamt_ray.analysis.report.settings import (
-    datasets_table,
-    iterations_table,
-    methods_table,
-    times_table,
-    travels_table,
-)
+from tamt_ray.analysis.report.blocks import Bullets, Group, ReportTable
+from tamt_ray.analysis.report.context import Context
+from tamt_ray.analysis.report.sections import cost, settings, trust
 from tamt_ray.analysis.report_data import ReportData, gather
 from tamt_ray.methods.tamt import score_travel
 from tamt_ray.plan.expand import expand
@@ -27,26 +22,26 @@ def material(grid_text: Callable, fill_grid: Callable) -> ReportData:
     return gather(sweep, plan, fill_grid(plan), {})
 
 
-def cells(html: str, method: str) -> list[str]:
-    """The row of one method."""
-    row = html[html.index(f'<th scope="row">{method}</th>') :].split("</tr>")[0]
-    return [cell.split("</td>")[0] for cell in row.split("<td>")[1:]]
+def cells(table: ReportTable, method: str) -> list[list[str]]:
+    """The rows of one method, without its name."""
+    return [
+        [cell if isinstance(cell, str) else cell.text for cell in row][1:]
+        for row in table.rows
+        if not isinstance(row, Group) and row[0] == method
+    ]
 
 
-def test_iterations_are_those_of_the_paper(material: ReportData) -> None:
-    """As in the paper: IMP 2792 · (10 s − 1), TAMT by its table; checkpoints are not among them."""
-    html = iterations_table(material)
-    assert cells(html, "imp") == ["11,168", "16,752"]
-    assert cells(html, "tamt_mlm") == cells(html, "tamt_mlm_kd") == ["11,000", "17,000"]
-    assert "random" not in html.replace("kd_from_random", "")
-
-
-def test_times_are_means_over_masks(material: ReportData) -> None:
-    """0.13 s an iteration of IMP and 0.15 of TAMT, as the records were made."""
-    html = times_table(material)
-    assert cells(html, "imp") == ["24 min 12 s ± 0 s", "36 min 18 s ± 0 s"]
-    assert cells(html, "tamt_mlm")[0].startswith("27 min 30 s")
-    assert "NVIDIA A100" in html
+def test_steps_and_times_are_those_of_the_paper(material: ReportData) -> None:
+    """IMP 2792 · (10 s − 1) steps, TAMT by its table; 0.13 s a step of IMP and 0.15 of TAMT."""
+    (table,) = cost.searches(Context(material))
+    assert cells(table, "imp") == [
+        ["11,168", "24 min 12 s ± 0 s", "–"], ["16,752", "36 min 18 s ± 0 s", "–"],
+    ]  # fmt: skip
+    assert [row[0] for row in cells(table, "tamt_mlm")] == ["11,000", "17,000"]
+    assert [row[0] for row in cells(table, "tamt_mlm_kd")] == ["11,000", "17,000"]
+    assert cells(table, "tamt_mlm")[0][1].startswith("27 min 30 s")
+    assert cells(table, "random") == []
+    assert "NVIDIA A100" in table.caption
 
 
 def test_score_travel_by_hand() -> None:
@@ -58,25 +53,35 @@ def test_score_travel_by_hand() -> None:
 
 
 def test_short_travels_are_marked(grid_text: Callable, material: ReportData) -> None:
-    html = travels_table(material)
-    assert cells(html, "tamt_mlm")[1] == "59.1 φ"
-    assert "missing" not in html.split("<tbody>")[1]
+    (table,) = cost.searches(Context(material))
+    assert cells(table, "tamt_mlm")[1][2] == "59.1 φ"
+    assert "warn" not in {cell.mark for row in table.rows if not isinstance(row, Group)
+                          for cell in row if not isinstance(cell, str)}  # fmt: skip
     text = grid_text(("bert",), ("mnli",), (0.7,), (1000,)) + "search: {decay_steps: 400}\n"
     sweep = parse_sweep(text)
-    short = gather(sweep, expand(sweep), {}, {})
-    assert '<td class="missing">1 φ</td>' in travels_table(short)
+    short = Context(gather(sweep, expand(sweep), {}, {}))
+    (table,) = cost.searches(short)
+    marks = {cell.text: cell.mark for row in table.rows for cell in row
+             if not isinstance(cell, str)}  # fmt: skip
+    assert marks["1 φ"] == "warn"
     assert "less than 10 φ" in caveats(short)
-    assert "less than 10 φ" not in caveats(material)
+    assert "less than 10 φ" not in caveats(Context(material))
+
+
+def caveats(context: Context) -> str:
+    first, *_ = trust.section(context).blocks
+    assert isinstance(first, Bullets)
+    return " ".join(first.lines)
 
 
 def test_recipes_and_data_sets(material: ReportData) -> None:
-    methods = methods_table(material)
+    methods = str(settings.methods(material))
     assert "lr 5e-05, β 0.9/0.999, ε 1e-08, decay 0, clip 1" in methods
     assert "from omp, φ 0.01, α 2, S ≥ φ, S ranked every step" in methods
     assert "2,792 steps per level of 10 %" in methods
-    data = datasets_table(material)
-    assert cells(data, "mnli")[-1] == "900 (3 ep.)"
-    assert cells(data, "squad")[3:] == [
+    data = settings.datasets(material)
+    assert cells(data, "mnli")[0][-1] == "900 (3 ep.)"
+    assert cells(data, "squad")[0][3:] == [
         "lr 3e-05, batch 16, epochs 2, decay 0, clip 1", "384 tokens", "1,000 steps", "–",
     ]  # fmt: skip
 
@@ -84,8 +89,8 @@ def test_recipes_and_data_sets(material: ReportData) -> None:
 def test_the_released_code_is_told_apart(grid_text: Callable) -> None:
     text = grid_text(tasks=("cola",)) + "recipe: released_code\n"
     sweep = parse_sweep(text)
-    html = methods_table(gather(sweep, expand(sweep), {}, {}))
-    assert "no rewinding" in html
-    assert "BertAdam" in html
-    assert "per tensor" in html
-    assert "S &gt; φ, S ranked every 1000 steps" in html
+    words = str(settings.methods(gather(sweep, expand(sweep), {}, {})))
+    assert "no rewinding" in words
+    assert "BertAdam" in words
+    assert "per tensor" in words
+    assert "S > φ, S ranked every 1000 steps" in words

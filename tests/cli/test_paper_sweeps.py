@@ -164,7 +164,7 @@ def test_each_sweep_draws_its_figures(name: str, sweeps: dict[str, Sweep], store
     plan = expand(sweeps[name])
     found = opened(sweeps[name], plan, store)
     assert set(found.records) == set(plan.units)
-    drawn = {path.removeprefix("figures/").removesuffix(".png") for path in report_files(found)}
+    drawn = {path.removeprefix("figures/").removesuffix(".svg") for path in report_files(found)}
     missing = {figure for figure in MADE_BY[name] if not any(d.startswith(figure) for d in drawn)}
     assert not missing, sorted(drawn)
 

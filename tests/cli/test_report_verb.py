@@ -11,7 +11,7 @@ import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
-from tamt_ray.analysis.report import page as report_module
+from tamt_ray.analysis.figures.vega import Figure
 from tamt_ray.cli import results
 from tamt_ray.cli.app import app
 from tamt_ray.cli.opened import open_sweep
@@ -57,8 +57,8 @@ def test_nothing_to_report_ends_with_two_and_writes_nothing(tmp_path: Path) -> N
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made and not painted, which is what takes the time."""
-    for name in ("to_png", "to_svg"):
-        monkeypatch.setattr(report_module, name, lambda _: b"painted")
+    monkeypatch.setattr(Figure, "svg", "<svg/>")
+    monkeypatch.setattr(Figure, "pdf", b"%PDF")
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_published_values_reach_the_report(
     build: Callable[..., dict[str, bytes]] = results.build_report
 
     def spy(*arguments: object) -> dict[str, bytes]:
-        seen.append(arguments[-1])
+        seen.append(arguments[5])
         return build(*arguments)
 
     monkeypatch.setattr(results, "build_report", spy)

@@ -30,7 +30,7 @@ def test_the_dry_run_of_the_main_results(tmp_path: Path) -> None:
 
     imported = {m[1] for m in re.finditer(r"\| +(\w+)[\w.]*$", ran.stderr, re.MULTILINE)}
     assert "pydantic" in imported, "the import log is read wrongly"
-    heavy = {"torch", "ray", "mlflow", "transformers", "datasets", "matplotlib", "scipy"}
+    heavy = {"torch", "ray", "mlflow", "transformers", "datasets", "vl_convert", "scipy"}
     assert not imported & heavy
     talk = [line for line in ran.stderr.splitlines() if not line.startswith("import time:")]
     assert talk == []

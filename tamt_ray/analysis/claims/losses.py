@@ -12,6 +12,8 @@ from tamt_ray.analysis.stats.correlation import LEAST_GROUPS, alike, correlate
 from tamt_ray.analysis.stats.effect import Effect
 
 _NAMES = {"mlm_loss": "MLM", "kd_loss": "KD"}
+_FEW = 10
+"""Points below which a correlation is marked."""
 _COMPARED = ("random", "omp", "imp", "tamt_mlm", "tamt_kd")
 """The methods of Fig. 5."""
 _FROM = 0.5
@@ -136,6 +138,8 @@ def _foretells(loss: str, evidence: Evidence) -> Finding:
     if found is None or found.low is None or found.high is None:
         return undecidable(f"fewer than {LEAST_GROUPS} groups of subnetworks with loss and score")
     value = f"ρ = {shown(found, '', '', 2, sign=False)}"
+    if within.height < _FEW:
+        value += f", only {within.height} points"
     if found.high < 0:
         return Finding("supported", value)
     if found.low > 0:

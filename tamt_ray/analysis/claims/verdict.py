@@ -26,6 +26,11 @@ class Finding:
     why: str = ""
     """Why it is not decidable, or what the verdict leaves open."""
 
+    @property
+    def tested(self) -> bool:
+        """Whether there is a verdict, or an interval that leaves it open."""
+        return self.verdict != "not decidable" or "[" in self.value
+
 
 def undecidable(why: str) -> Finding:
     """Not decidable, for want of data."""

@@ -1,157 +1,111 @@
 """Downstream score against what the search took (Fig. 6, 7, 14–16)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from tamt_ray.analysis.figures.layout import (
-    GREY,
-    columns_for,
+from tamt_ray.analysis.figures.marks import line_panel
+from tamt_ray.analysis.figures.scores import BANDS
+from tamt_ray.analysis.figures.vega import (
+    Figure,
+    Spec,
     distinct,
-    method_handles,
-    new_sheet,
+    grid,
+    looks_of,
     percent,
-    style,
-    thousands,
+    title_of,
 )
-from tamt_ray.analysis.figures.palette import Dashes, Look, method_styles
-from tamt_ray.analysis.figures.panels import column, draw_level, draw_line, frame_scores, title_of
-from tamt_ray.analysis.stats.averages import AVERAGE, FIVE_AVERAGE
-from tamt_ray.analysis.stats.trajectories import searched_lengths
+from tamt_ray.analysis.report_data import ReportData
+from tamt_ray.analysis.roles import random_starts, roles
+from tamt_ray.analysis.stats.averages import leading_task
+from tamt_ray.analysis.stats.trajectories import searched_lengths, trajectories
 
-_COSTS = ("iterations", "seconds")
-_DOTS: Dashes = (0, (1.5, 1.5))
-
-
-def search_cost(trajectories: pl.DataFrame, task: str, omp: str | None = None) -> Figure:
-    """Score of `task` over iterations and, below, over seconds; a block a model, a column a
-    sparsity with masks of several lengths, a line a method, the method called `omp` a level."""
-    lengths = searched_lengths(trajectories.filter(pl.col("task") == task))
-    chosen = trajectories.filter(pl.col("task") == task)
-    columns = {
-        model: {
-            percent(sparsity): chosen.filter(_at(model, sparsity))
-            for sparsity in sorted(lengths.filter(pl.col("model") == model)["sparsity"])
-        }
-        for model in distinct(lengths, "model")
-    }
-    return _over_cost(columns, f"{title_of(task)} (%)", omp)
+_CAPTION = (
+    "A point per search length, its cost the mean over masks: optimiser steps of all levels "
+    "together, and seconds of training on the device named. Dashed: one-shot magnitude pruning, "
+    f"which is not searched. {BANDS}"
+)
 
 
-def search_cost_by_task(
-    trajectories: pl.DataFrame, sparsity: float, omp: str | None = None
-) -> Figure:
-    """As `search_cost` at one sparsity, a column a task."""
-    rows = trajectories.filter(
-        pl.col("sparsity") == sparsity, ~pl.col("task").is_in([AVERAGE, FIVE_AVERAGE])
-    )
-    columns: dict[str, dict[str, pl.DataFrame]] = {}
-    for (model, task), each in rows.group_by("model", "task", maintain_order=True):
-        if searched_lengths(each).height:
-            columns.setdefault(str(model), {})[str(task)] = each
-    return _over_cost(columns, "score (%)", omp)
-
-
-def initialisation(
-    trajectories: pl.DataFrame, task: str, pairs: Mapping[str, tuple[str, str]]
-) -> Figure:
-    """Score of `task` over iterations for scores that start from OMP (solid) and from a random
-    mask (dashed), a panel for each (model, sparsity).
-
-    `pairs`: by objective, the names of the two methods.
-    """
-    named = {name for pair in pairs.values() for name in pair}
-    rows = trajectories.filter(pl.col("task") == task, pl.col("method").is_in(named))
-    looks = method_styles(list(pairs))
-    dashes: tuple[Dashes, Dashes] = ("-", (0, (4, 2)))
+def search_cost(data: ReportData) -> Iterator[Figure]:
+    """Yield the headline score over iterations and over seconds."""
+    task = leading_task(data.sweep.tasks)
+    rows = trajectories(data.results).filter(pl.col("n") > 0, pl.col("task") == (task or ""))
     lengths = searched_lengths(rows)
-    sparsities = {
-        model: sorted(lengths.filter(pl.col("model") == model)["sparsity"])
-        for model in distinct(lengths, "model")
-    }
-    columns = columns_for(max(map(len, sparsities.values())))
-    starts = zip(("scores from OMP", "from a random mask"), dashes, strict=True)
-    lines = [Line2D([], [], color=GREY, linestyle=line, label=words) for words, line in starts]
-    handles = [*method_handles(list(pairs)), *lines]
-    with style():
-        counts = {model: len(found) for model, found in sparsities.items()}
-        sheet = new_sheet(counts, columns, handles)
-        for model, found in sheet.panels.items():
-            for number, ((axes,), sparsity) in enumerate(
-                zip(found, sparsities[model], strict=True)
-            ):  # fmt: skip
-                here = rows.filter(_at(model, sparsity))
-                for objective, pair in pairs.items():
-                    colour, marker = looks[objective]
-                    for name, line in zip(pair, dashes, strict=True):
-                        part = here.filter(pl.col("method") == name)
-                        draw_line(axes, column(part, "iterations"), part, colour, marker, line)
-                _finish(axes, "iterations", here)
-                axes.set_title(percent(sparsity), fontweight="bold")
-                if number % columns == 0:
-                    axes.set_ylabel(f"{title_of(task)} (%)")
-        return sheet.figure
+    if task is None or lengths.is_empty():
+        return
+    chosen = rows.join(lengths, on=["model", "sparsity"], how="semi", maintain_order="left")
+    yield Figure(
+        "search_cost", "Fig. 6", "Score against what the search took", _CAPTION,
+        _over_cost(data, chosen, ("sparsity",), f"{title_of(task)} (%)"),
+    )  # fmt: skip
 
 
-def _at(model: str, sparsity: float) -> pl.Expr:
-    return (pl.col("model") == model) & (pl.col("sparsity") == sparsity)
+def search_cost_by_task(data: ReportData) -> Iterator[Figure]:
+    """Yield the same for each task, a figure per sparsity."""
+    if len(data.sweep.tasks) < 2:
+        return
+    rows = trajectories(data.results).filter(
+        pl.col("n") > 0, pl.col("task").is_in([*data.sweep.tasks])
+    )
+    for sparsity in searched_lengths(rows)["sparsity"].unique().sort():
+        yield Figure(
+            f"search_cost_by_task_{sparsity * 100:g}", "Fig. 14–16",
+            f"Score of each task against what the search took, {percent(sparsity)}", _CAPTION,
+            _over_cost(data, rows.filter(sparsity=sparsity), ("task",), "score (%)"),
+        )  # fmt: skip
 
 
-def _over_cost(
-    blocks: Mapping[str, Mapping[str, pl.DataFrame]], ylabel: str, omp: str | None
-) -> Figure:
-    """For each model and title the score over both costs."""
-    every = pl.concat([rows for parts in blocks.values() for rows in parts.values()])
-    methods = distinct(every.filter(pl.col("iterations") > 0), "method")
-    looks = method_styles([*methods, *([omp] if omp else [])])
-    handles = method_handles(methods)
-    if omp:
-        colour, _ = looks[omp]
-        handles.append(Line2D([], [], color=colour, linestyle=_DOTS, label=f"{omp}, no search"))
-    columns = columns_for(max(map(len, blocks.values())))
-    with style():
-        counts = {model: len(parts) for model, parts in blocks.items()}
-        sheet = new_sheet(counts, columns, handles, high=len(_COSTS))
-        for model, found in sheet.panels.items():
-            parts = zip(blocks[model].items(), found, strict=True)
-            for number, ((title, rows), panels) in enumerate(parts):
-                for cost, axes in zip(_COSTS, panels, strict=True):
-                    _draw(axes, rows, cost, methods, looks)
-                    if omp:
-                        _draw_omp(axes, rows, cost, omp, looks[omp][0])
-                    _finish(axes, cost, rows)
-                    if number % columns == 0:
-                        axes.set_ylabel(ylabel)
-                panels[0].set_title(title, fontweight="bold")
-        return sheet.figure
+def initialisation(data: ReportData) -> Iterator[Figure]:
+    """Yield scores over iterations from OMP's mask and from a random one."""
+    task = leading_task(data.sweep.tasks)
+    starts = random_starts(data.sweep.methods)
+    words = dict.fromkeys(starts, "from OMP") | dict.fromkeys(starts.values(), "from a random mask")
+    leaders = {name: name for name in starts} | {other: name for name, other in starts.items()}
+    rows = trajectories(data.results).filter(
+        pl.col("n") > 0, pl.col("task") == (task or ""), pl.col("method").is_in([*leaders])
+    )
+    lengths = searched_lengths(rows)
+    if task is None or lengths.is_empty():
+        return
+    chosen = rows.join(lengths, on=["model", "sparsity"], how="semi", maintain_order="left")
+    chosen = chosen.with_columns(
+        start=pl.col("method").replace_strict(words), method=pl.col("method").replace(leaders)
+    )
+    blocks: dict[str, list[Spec]] = {}
+    for (model, sparsity), part in chosen.group_by("model", "sparsity", maintain_order=True):
+        blocks.setdefault(str(model), []).append(
+            line_panel(percent(float(str(sparsity))), part, "iterations", looks_of(data, chosen),
+                   x_title="search iterations", y_title=f"{title_of(task)} (%)", form="~s",
+                   levels=(), dash="start", dashes=("from OMP", "from a random mask"))
+        )  # fmt: skip
+    yield Figure(
+        "initialisation", "Fig. 7", "Where the scores start",
+        "Mask training from scores of one-shot magnitude pruning (solid) and of a random mask "
+        f"(dashed) over its steps. {BANDS}",
+        grid(blocks),
+    )  # fmt: skip
 
 
-def _draw(
-    axes: Axes, rows: pl.DataFrame, cost: str, methods: Sequence[str], looks: Mapping[str, Look]
-) -> None:
-    for method in methods:
-        colour, marker = looks[method]
-        part = rows.filter(pl.col("method") == method, pl.col("iterations") > 0)
-        draw_line(axes, column(part, cost), part, colour, marker, size=4.5)
-
-
-def _draw_omp(axes: Axes, rows: pl.DataFrame, cost: str, omp: str, colour: str) -> None:
-    span = rows[cost].drop_nulls().to_numpy()
-    for row in rows.filter(pl.col("method") == omp).partition_by("method"):
-        draw_level(axes, row, colour, span, _DOTS)
-
-
-def _finish(axes: Axes, cost: str, rows: pl.DataFrame) -> None:
-    frame_scores(axes, rows)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    axes.set_xlim(0, axes.get_xlim()[1])
-    axes.xaxis.set_major_formatter(thousands)
-    words = "search iterations"
-    if cost == "seconds":
-        named = rows["devices"].drop_nulls().unique().to_list()
-        devices = sorted({name for text in named for name in text.split("; ") if name})
-        words = "search time (s)" + (f" on {'; '.join(devices)}" if devices else "")
-    axes.set_xlabel(words)
+def _over_cost(data: ReportData, rows: pl.DataFrame, by: Sequence[str], y_title: str) -> Spec:
+    """Return for each model and value of `by` the score over both costs, one below the other."""
+    omp = roles(data.sweep).get("omp", "")
+    rows = rows.filter((pl.col("iterations") > 0) | (pl.col("method") == omp))
+    looks = looks_of(data, rows)
+    named = {name for text in rows["devices"].drop_nulls() for name in text.split("; ") if name}
+    seconds = "search time (s)" + (f" on {'; '.join(sorted(named))}" if named else "")
+    blocks: dict[str, list[Spec]] = {}
+    columns = 1
+    for model in distinct(rows, "model"):
+        parts = rows.filter(model=model).partition_by(*by, maintain_order=True)
+        parts.sort(key=lambda part: part["sparsity"][0])
+        columns = max(columns, len(parts))
+        blocks[model] = [
+            line_panel(title, part, cost, looks, x_title=words, y_title=y_title, form="~s",
+                   levels=(omp,))
+            for cost, words in (("iterations", "search iterations"), ("seconds", seconds))
+            for part in parts
+            for value in [part[by[0]][0]]
+            for title in [value if isinstance(value, str) else percent(value)]
+        ]  # fmt: skip
+    return grid(blocks, columns)

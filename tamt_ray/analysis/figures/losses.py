@@ -1,104 +1,132 @@
-"""Pre-training loss against downstream score at each sparsity (Fig. 5, 12, 13)."""
+"""Pre-training loss against downstream score (Fig. 5, 12, 13)."""
 
-import math
+from collections.abc import Iterator, Sequence
 
-import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from tamt_ray.analysis.figures.layout import (
-    GREY,
-    LOSS_NAMES,
-    columns_for,
+from tamt_ray.analysis.figures.marks import cloud
+from tamt_ray.analysis.figures.scores import LOSS_NAMES
+from tamt_ray.analysis.figures.vega import (
+    Figure,
+    Spec,
     distinct,
-    method_handles,
-    new_sheet,
+    grid,
+    looks_of,
     percent,
-    style,
+    title_of,
 )
-from tamt_ray.analysis.figures.palette import Look, method_styles
-from tamt_ray.analysis.figures.panels import title_of
-from tamt_ray.analysis.figures.point_grid import Cells, Mark, draw_marks
-from tamt_ray.analysis.stats.averages import AVERAGE, FIVE_AVERAGE
-from tamt_ray.analysis.stats.bootstrap import Array
+from tamt_ray.analysis.report_data import ReportData
+from tamt_ray.analysis.stats.averages import leading_task
 from tamt_ray.analysis.stats.correlation import LOSSES, interval_words
 from tamt_ray.plan.expand import DENSE
 
-_FAR = 2.5
-"""How often wider a panel may become for the sake of one method."""
+ENOUGH = 10
+"""Points below which a cloud shows little."""
+_CAPTION = (
+    "Each mark is a subnetwork: its loss on the pre-training validation text against its "
+    "downstream score, mean over fine-tuning seeds. Small: masks kept at other search lengths; "
+    "hollow: some runs are missing; black circle: the dense model. Over each panel Pearson's r of "
+    "its subnetworks without the dense model, with its bootstrap 95 % interval"
+)
+_SYMBOLS = {"pearson": "r", "spearman": "ρ", "kendall": "τ"}
 
 
-def losses_by_sparsity(
-    points: pl.DataFrame,
-    correlations: pl.DataFrame,
-    task: str,
-    published: pl.DataFrame | None = None,
-) -> Figure:
-    """Score of `task` over MLM and, below, over KD loss, a column a sparsity; one model's points.
-
-    Colour and shape are the method, small markers are checkpoints, the star is the dense model.
-    Over a panel Pearson's r of its subnetworks. `published` (method, sparsity, avg_low,
-    avg_high, mlm_loss_low, …) is drawn beside them as faint boxes.
-    """
-    points = points.filter(pl.col("task") == task)
-    correlations = correlations.filter(pl.col("task") == task)
-    methods, sparsities = distinct(points, "method"), _sparsities(points)
-    looks = method_styles(methods)
-    columns = columns_for(len(sparsities))
-    handles = method_handles(methods)
-    if points["checkpoint"].count():
-        handles.append(_note("small: checkpoints", "o", 4))
-    if published is not None:
-        handles.append(_note("boxes: published", "s", 10))
-    with style():
-        sheet = new_sheet(
-            {"": len(sparsities)}, columns, handles, high=len(LOSSES), panel=(2.6, 1.9), named=False
-        )
-        for number, (sparsity, panels) in enumerate(zip(sparsities, sheet.panels[""], strict=True)):
-            level = pl.col("sparsity") == sparsity
-            for loss, axes in zip(LOSSES, panels, strict=True):
-                if published is not None:
-                    _draw_published(axes, published.filter(level), loss, looks)
-                _draw_cloud(axes, points.filter(_beside(sparsity)), loss, looks)
-                words = _words(correlations.filter(level), loss)
-                axes.set_title(words, fontsize=9, loc="right")
-                # As many lines as on the right, so that both begin at one height.
-                name = percent(sparsity) + "\n" * words.count("\n")
-                axes.set_title(name, fontweight="bold", loc="left")
-                axes.set_xlabel(LOSS_NAMES[loss])
-                if number % columns == 0:
-                    axes.set_ylabel(f"{title_of(task)} (%)")
-        return sheet.figure
+def losses_by_sparsity(data: ReportData) -> Iterator[Figure]:
+    """Yield the headline score over both losses, a column per sparsity, for each model."""
+    task = leading_task(data.sweep.tasks)
+    for number, (name, model, points) in enumerate(_models(data, "losses_by_sparsity")):
+        assert task is not None
+        chosen = points.filter(task=task)
+        boxes = None if number else data.published
+        looks = looks_of(data, chosen)
+        panels = [
+            cloud(
+                percent(sparsity), chosen.filter(_beside(sparsity)), loss, looks,
+                x_title=LOSS_NAMES[loss], y_title=f"{title_of(task)} (%)",
+                words=_words(data, model, task, sparsity, loss),
+                boxes=None if boxes is None else boxes.filter(sparsity=sparsity),
+            )
+            for loss in LOSSES
+            for sparsity in _sparsities(points)
+        ]  # fmt: skip
+        beside = "" if boxes is None else " Boxes: published averages over five tasks."
+        yield Figure(
+            name, "Fig. 5", f"Pre-training losses against {title_of(task)}",
+            f"{_CAPTION}, and r without random masks.{beside}",
+            grid({model: panels}, _columns(points)), _few(chosen),
+        )  # fmt: skip
 
 
-def losses_by_task(points: pl.DataFrame, correlations: pl.DataFrame, loss: str) -> Figure:
-    """Score of every task over one loss: a row a task, a column a sparsity; one model's points."""
-    points = points.filter(~pl.col("task").is_in([AVERAGE, FIVE_AVERAGE]))
-    tasks, methods = distinct(points, "task"), distinct(points, "method")
-    sparsities = _sparsities(points)
-    looks = method_styles(methods)
-    cells = Cells(len(tasks), len(sparsities), method_handles(methods))
-    for column, sparsity in enumerate(sparsities):
-        for row, task in enumerate(tasks):
-            here = points.filter(_beside(sparsity), pl.col("task") == task)
-            clouds, away = _clouds(here, loss, looks)
-            for mark, cloud in clouds:
-                small = mark._replace(size=0.7 * mark.size)
-                cells.add(row, column, small, _floats(cloud, loss), _floats(cloud, "score"))
-            if away:
-                cells.note(row, column, *away)
-            level = correlations.filter(pl.col("task") == task, pl.col("sparsity") == sparsity)
-            cells.title(row, column, _words(level, loss, short=True))
-    with style():
-        return cells.figure(
-            [f"{task} (%)" for task in tasks], list(map(percent, sparsities)), LOSS_NAMES[loss]
-        )
+def mlm_loss_by_task(data: ReportData) -> Iterator[Figure]:
+    """Yield each task's score over the MLM loss."""
+    return _by_task(data, "mlm_loss", "Fig. 12")
+
+
+def kd_loss_by_task(data: ReportData) -> Iterator[Figure]:
+    """Yield each task's score over the KD loss."""
+    return _by_task(data, "kd_loss", "Fig. 13")
+
+
+def pretraining_vs_downstream(data: ReportData) -> Iterator[Figure]:
+    """Yield the headline score over both losses, all sparsities in one panel."""
+    if not data.tasks or len(data.sweep.sparsities) < 2:
+        return
+    task, blocks = data.tasks[0], dict[str, list[Spec]]()
+    points = data.points.filter(task=task)
+    for model in distinct(points, "model"):
+        blocks[model] = [
+            cloud(
+                LOSS_NAMES[loss], points.filter(model=model), loss, looks_of(data, points),
+                x_title=LOSS_NAMES[loss], y_title=f"{title_of(task)} (%)", by_sparsity=True,
+                words=_pooled(data, model, task, loss), size=(420, 280),
+            )
+            for loss in LOSSES
+        ]  # fmt: skip
+    yield Figure(
+        "pretraining_vs_downstream", "", "Pre-training loss against downstream score",
+        "All sparsities together: colour is the method, shape the sparsity. Over each panel "
+        "Pearson's r, Spearman's ρ and Kendall's τ over all points with bootstrap 95 % intervals. "
+        "Hollow: some runs are missing.",
+        grid(blocks, 2), _few(points),
+    )  # fmt: skip
+
+
+def _by_task(data: ReportData, loss: str, numbers: str) -> Iterator[Figure]:
+    tasks = list(data.sweep.tasks)
+    for name, model, points in _models(data, f"{loss}_by_task") if len(tasks) > 1 else ():
+        looks = looks_of(data, points)
+        panels = [
+            cloud(
+                f"{task}, {percent(sparsity)}", points.filter(_beside(sparsity), task=task), loss,
+                looks, x_title=LOSS_NAMES[loss], y_title=f"{task} (%)", size=(150, 120),
+                words=_words(data, model, task, sparsity, loss, short=True),
+            )
+            for task in tasks
+            for sparsity in _sparsities(points)
+        ]  # fmt: skip
+        yield Figure(
+            name, numbers, f"{LOSS_NAMES[loss]} against each task", f"{_CAPTION}.",
+            grid({model: panels}, _columns(points)), _few(points.filter(task=tasks[0])),
+        )  # fmt: skip
+
+
+def _models(data: ReportData, name: str) -> Iterator[tuple[str, str, pl.DataFrame]]:
+    """Yield name of the figure, model and points of each model that has subnetworks with both."""
+    points = data.points.drop_nulls("score")
+    for model in data.sweep.models:
+        here = points.filter(model=model)
+        if here.filter(pl.col("method") != DENSE).height and data.tasks:
+            yield (f"{name}_{model}" if len(data.sweep.models) > 1 else name), model, here
 
 
 def _sparsities(points: pl.DataFrame) -> list[float]:
     return points.filter(pl.col("method") != DENSE)["sparsity"].unique().sort().to_list()
+
+
+def _columns(points: pl.DataFrame) -> int:
+    """Both losses side by side at one sparsity, one below the other at several."""
+    number = len(_sparsities(points))
+    return 4 if number == 1 else number
 
 
 def _beside(sparsity: float) -> pl.Expr:
@@ -106,104 +134,41 @@ def _beside(sparsity: float) -> pl.Expr:
     return (pl.col("sparsity") == sparsity) | (pl.col("method") == DENSE)
 
 
-def _clouds(
-    points: pl.DataFrame, loss: str, looks: dict[str, Look]
-) -> tuple[list[tuple[Mark, pl.DataFrame]], tuple[str, str] | None]:
-    """The points by how they are drawn, and in words, with their colour, those left out for being
-    far away."""
-    points = points.drop_nulls(["score", loss])
-    outside = _outlier(points, loss)
-    clouds: list[tuple[Mark, pl.DataFrame]] = []
-    for (method, main, whole), group in points.filter(
-        pl.col("method") != (outside or "")
-    ).group_by(
-        "method",
-        pl.col("checkpoint").is_null().alias("main"),
-        (pl.col("runs") == pl.col("runs_expected")).alias("whole"),
-        maintain_order=True,
-    ):  # fmt: skip
-        size = 12 if method == DENSE else 7 if main else 4
-        alpha, layer = (0.95, 1) if main else (0.7, 0)
-        clouds.append((Mark(*looks[str(method)], size, not whole, alpha, layer), group))
-    if outside is None:
-        return clouds, None
-    away = points.filter(pl.col("method") == outside)
-    score, at = (float(_floats(away, name).mean()) for name in ("score", loss))
-    return clouds, (f"{outside}: {score:.0f} % at {at:.2g}", looks[outside][0])
+def _few(points: pl.DataFrame) -> str:
+    count = points.filter(pl.col("method") != DENSE).height
+    return f"{count} points" if count < ENOUGH else ""
 
 
-def _draw_cloud(axes: Axes, points: pl.DataFrame, loss: str, looks: dict[str, Look]) -> None:
-    clouds, away = _clouds(points, loss, looks)
-    for mark, cloud in clouds:
-        draw_marks(axes, mark, _floats(cloud, loss), _floats(cloud, "score"))
-    axes.grid(color="#e4e4e4", linewidth=0.5)
-    axes.margins(0.08)
-    if away:
-        words, colour = away
-        low, high = axes.get_ylim()
-        axes.set_ylim(low - 0.12 * (high - low), high)
-        axes.text(0.03, 0.04, words, transform=axes.transAxes, color=colour)
-
-
-def _outlier(points: pl.DataFrame, loss: str) -> str | None:
-    """The method so far from all others that they would shrink to a dot beside it."""
-    stretched: dict[str, float] = {}
-    for method in distinct(points, "method"):
-        others = points.filter(pl.col("method") != method)
-        if others["method"].n_unique() > 2:
-            stretched[method] = max(
-                _span(points, name) / (_span(others, name) or math.inf) for name in ("score", loss)
-            )
-    worst = max(stretched, key=stretched.__getitem__, default="")
-    return worst if stretched.get(worst, 0) > _FAR else None
-
-
-def _span(points: pl.DataFrame, name: str) -> float:
-    return float(np.ptp(_floats(points, name)))
-
-
-def _floats(points: pl.DataFrame, name: str) -> Array:
-    return points[name].to_numpy()
-
-
-def _draw_published(axes: Axes, published: pl.DataFrame, loss: str, looks: dict[str, Look]) -> None:
-    for row in published.filter(pl.col("method").is_in(list(looks))).iter_rows(named=True):
-        colour = looks[row["method"]][0]
-        left, right = row[f"{loss}_low"], row[f"{loss}_high"]
-        low, high = row["avg_low"], row["avg_high"]
-        # A box without width or height would not be seen but for its corners.
-        flat = left == right or low == high
-        axes.fill([left, right, right, left], [low, low, high, high], color=colour, alpha=0.12,
-                  linewidth=0, zorder=0)  # fmt: skip
-        axes.plot(
-            [left, right, right, left, left], [low, low, high, high, low], color=colour,
-            alpha=0.4, linewidth=1.5, marker="s" if flat else None, markersize=4, zorder=1,
-        )  # fmt: skip
-
-
-def _words(correlations: pl.DataFrame, loss: str, *, short: bool = False) -> str:
-    """Pearson's r over the subnetworks of a panel, behind it that without random masks; of both
-    only the last where the words are `short`."""
-    rows = correlations.filter(pl.col("loss") == loss, pl.col("statistic") == "pearson")
-    found = {row["scope"]: row for row in rows.to_dicts() if row["value"] is not None}
+def _words(
+    data: ReportData, model: str, task: str, sparsity: float, loss: str, *, short: bool = False
+) -> Sequence[str]:
+    """Return Pearson's r over the subnetworks of a panel, and r without random masks."""
+    rows = data.correlations.filter(
+        model=model, task=task, sparsity=sparsity, loss=loss, statistic="pearson"
+    ).drop_nulls("value")
+    found = {row["scope"]: row for row in rows.iter_rows(named=True)}
+    if not found:
+        return ["no correlation"]
     words = {
         scope: f"r {row['value']:.2f} {'' if short else interval_words(row)}".rstrip()
         for scope, row in found.items()
     }
-    if short:
-        return _minus(words.get("chosen") or words.get("sparsity", ""))
-    lines = [words.get("sparsity", "no correlation")]
+    lines = [words.get("sparsity", "")]
     if "chosen" in words:
         lines.append(f"without random {words['chosen']}")
-    return _minus("\n".join(lines))
+    return [_minus(line) for line in lines if line]
+
+
+def _pooled(data: ReportData, model: str, task: str, loss: str) -> Sequence[str]:
+    """Return the three coefficients over all points, or why there are none."""
+    rows = data.correlations.filter(model=model, task=task, loss=loss, scope="all").to_dicts()
+    if not rows or rows[0]["reason"]:
+        return [f"no correlation: {rows[0]['reason']}"] if rows else []
+    return [
+        _minus(f"{_SYMBOLS[row['statistic']]} {row['value']:.2f} {interval_words(row)}".rstrip())
+        for row in rows
+    ] + [f"n = {rows[0]['n']}"]
 
 
 def _minus(words: str) -> str:
     return words.replace("-", "\N{MINUS SIGN}")
-
-
-def _note(words: str, marker: str, size: float) -> Line2D:
-    return Line2D(
-        [], [], linestyle="none", marker=marker, markersize=size, markerfacecolor="none",
-        color=GREY, label=words,
-    )  # fmt: skip

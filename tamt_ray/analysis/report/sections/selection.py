@@ -1,7 +1,7 @@
-"""The section of the report on the choice of the best evaluation."""
+"""The choice of the best evaluation: how much it flatters scores."""
 
-from tamt_ray.analysis.report.html import Html, join, table, tag
-from tamt_ray.analysis.report_data import ReportData
+from tamt_ray.analysis.report.blocks import NONE, Paragraph, ReportTable, Section, TableRow
+from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.results import main_rows
 from tamt_ray.analysis.stats.selection import optimism
 
@@ -14,15 +14,15 @@ _HOW = {
 }
 
 
-def selection_table(material: ReportData) -> Html:
+def section(context: Context) -> Section:
     """Return the gain by choosing on the examples that measure, by task; empty without any."""
-    found = optimism(main_rows(material.results.downstream))
+    title = "Choice of the best evaluation"
+    found = optimism(main_rows(context.data.results.downstream))
     if not found["n"].sum():
-        return Html("")
-    several = len(material.sweep.models) > 1
-    rows = [
+        return Section(title)
+    rows: list[TableRow] = [
         [
-            f"{row['model']}, {row['task']}" if several else str(row["task"]),
+            f"{row['model']}, {row['task']}" if context.several_models else str(row["task"]),
             *(_points(row[name]) for name in ("mean", "least", "most")),
             f"{row['n']} of {row['n_expected']}",
         ]
@@ -34,8 +34,10 @@ def selection_table(material: ReportData) -> Html:
         "on the other, both ways. Only a difference between methods moves a comparison."
     )
     head = ["task", "mean gain", "least of a method", "most of a method", "fine-tunes"]
-    return join([table(head, rows, caption), tag("p", _HOW[material.sweep.report.select])])
+    return Section(
+        title, [ReportTable(head, rows, caption), Paragraph(_HOW[context.data.sweep.report.select])]
+    )
 
 
 def _points(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+    return NONE.text if value is None else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,65 @@
+"""The paper's statements: those that the sweep has data for, then all others behind one line."""
+
+from collections import Counter
+
+from tamt_ray.analysis.claims.catalogue import Claim, Rule
+from tamt_ray.analysis.claims.verdict import Finding
+from tamt_ray.analysis.report.blocks import (
+    NONE,
+    Block,
+    Bullets,
+    Fold,
+    Mark,
+    Paragraph,
+    ReportTable,
+    Section,
+    TableCell,
+    TableRow,
+)
+from tamt_ray.analysis.report.context import Context
+
+_MARKS: dict[str, Mark] = {
+    "supported": "best", "contradicted": "missing", "does not hold here": "missing",
+    "not decidable": "",
+}  # fmt: skip
+_ABOUT = (
+    "A verdict takes evidence beyond the noise of this sweep's seeds; all else is “not decidable” "
+    "from its data. Each statement is about BERT-base, RoBERTa-base or both; what would contradict "
+    "it on another model is “does not hold here”. There is no correction over the statements: each "
+    "has its own 5 %, so of twenty that are false by a hair one may count as supported by chance."
+)
+
+
+def section(context: Context) -> Section:
+    """Return each statement, the statistic that tests it, its value here, and the verdict."""
+    several = len({model for _, model, _ in context.judged if model}) > 1
+    tested = [found for found in context.judged if found[2].tested]
+    others = [found for found in context.judged if not found[2].tested]
+    if not context.judged:
+        return Section("What the paper says")
+    blocks: list[Block] = []
+    if tested:
+        tally = Counter(finding.verdict for _, _, finding in tested)
+        words = ", ".join(f"{tally[verdict]} {verdict}" for verdict in _MARKS if tally[verdict])
+        rules = Fold("The rules", [Bullets([rule.value for rule in Rule])])
+        blocks = [Paragraph(f"{words}. {_ABOUT}"), _table(tested, several), rules]
+    if others:
+        words = f"{len(others)} statements that this sweep lacks data, seeds or models for"
+        blocks.append(Fold(words, [_table(others, several)]))
+    return Section("What the paper says", blocks)
+
+
+def _table(judged: list[tuple[Claim, str | None, Finding]], several: bool) -> ReportTable:
+    rows: list[TableRow] = [
+        [
+            TableCell(claim.statement, claim.where),
+            TableCell(claim.statistic, f"rule: {claim.rule.title}"),
+            TableCell(f"{model}: {finding.value}" if several else finding.value)
+            if finding.value
+            else NONE,
+            TableCell(finding.verdict, finding.why, _MARKS[finding.verdict]),
+        ]
+        for claim, model, finding in judged
+    ]
+    head = ["the paper says", "what is measured", "value here", "verdict"]
+    return ReportTable(head, rows, words=True)
