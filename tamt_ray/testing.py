@@ -180,6 +180,26 @@ def check_task(settings: Mapping[str, object], rows: Sequence[Mapping[str, objec
             assert scores["pruned_nonzero"] == 0, f"{unit} moved pruned weights"
 
 
+def write_toy(folder: Path) -> None:
+    """Write a tiny BERT with random weights, its tokenizer and data in its words `w0` … `w42`.
+
+    `model/`; `text.txt` as a corpus; `train.jsonl` and `validation.jsonl`, rows of `text` and
+    `label`, which says whether `w0` is in the text.
+    """
+    _make_model(folder / "model")
+    draw = np.random.default_rng(0)
+    lines = [" ".join(f"w{word}" for word in draw.integers(0, _WORDS, 30)) for _ in range(60)]
+    (folder / "text.txt").write_text("\n".join(lines) + "\n")
+    for part, count in (("train", 96), ("validation", 32)):
+        rows: list[str] = []
+        for label in draw.integers(0, 2, count).tolist():
+            words = draw.integers(1, _WORDS, 8)
+            words[draw.integers(8)] *= 1 - label
+            text = " ".join(f"w{word}" for word in words)
+            rows.append(json.dumps({"text": text, "label": label}) + "\n")
+        (folder / f"{part}.jsonl").write_text("".join(rows))
+
+
 @dataclass(frozen=True)
 class _Place:
     """A tiny model and some text in a folder of its own."""
@@ -217,12 +237,7 @@ def _playground() -> Generator[_Place]:
         folder = Path(name)
         os.environ["TAMT_CACHE"] = str(folder / "cache")
         try:
-            _make_model(folder / "model")
-            draw = np.random.default_rng(0)
-            lines = [
-                " ".join(f"w{word}" for word in draw.integers(0, _WORDS, 30)) for _ in range(60)
-            ]
-            (folder / "text.txt").write_text("\n".join(lines) + "\n")
+            write_toy(folder)
             yield _Place(folder)
         finally:
             if before is None:

@@ -250,18 +250,32 @@ def profile(
 @app.command()
 def export(
     file: File,
-    unit: Chosen,
-    to: Annotated[
-        Path,
-        typer.Argument(help="X.safetensors for its mask, or a new folder for the pruned model."),
+    unit: Annotated[
+        str, typer.Argument(metavar="[UNIT]", help="First digits of a search's id, or its path, "
+                            "such as 'search/*/omp/0.5*'; left out with --best.")
     ],
+    to: Annotated[
+        Path | None,
+        typer.Argument(metavar="TO", help="X.safetensors for its mask, or a new folder for the "
+                       "pruned model with a model card."),
+    ] = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="Write the pruned model with the best average of every "
+                           "model and sparsity into the folder TO.")
+    ] = False,
     settings: Set = None,
-) -> None:
+) -> None:  # fmt: skip
     """Write one subnetwork out: its mask, or the pruned model for `from_pretrained`."""
     with exit_on_error():
-        from tamt_ray.cli.export import write_out
+        from tamt_ray.cli.export import write_best, write_out
 
+        if best == (to is not None):
+            fail(2, "tamt export FILE UNIT TO, or tamt export FILE FOLDER --best")
         opened = open_sweep(file, overrides=settings)
+        if to is None:
+            for folder in write_best(opened, Path(unit)):
+                out.print(str(folder))
+            return
         searches = [i for i, record in opened.records.items() if record.kind == "search"]
         write_out(opened, one(opened, unit, searches), to)
         out.print(str(to))

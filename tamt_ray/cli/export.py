@@ -1,27 +1,81 @@
-"""One subnetwork written out of the store."""
+"""Subnetworks written out of the store: masks, and pruned models with their cards."""
 
 from pathlib import Path
 
+import polars as pl
+
 from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import fail
+from tamt_ray.plan.expand import DENSE
 from tamt_ray.plan.unit import Unit
 
 _MASK = "mask.safetensors"
 
 
-def write_out(opened: SweepContext, unit: Unit, to: Path) -> None:
-    """Write the mask to `to` where that ends in .safetensors, else the pruned model as a folder."""
+def write_out(opened: SweepContext, unit: Unit, to: Path, chosen: str = "") -> None:
+    """Write the mask to `to` where that ends in .safetensors, else the pruned model as a folder.
+
+    `chosen`: a sentence for the model's card on how the mask was chosen.
+    """
     data = opened.store.artifact(opened.records[unit.id], _MASK)
     try:
         if to.suffix == ".safetensors":
             to.write_bytes(data)
         else:
-            _write_model(opened, unit, data, to)
+            _write_model(opened, unit, data, to, chosen)
     except OSError as error:
         fail(2, f"{to} cannot be written: {error.strerror}; name a new one in a directory of yours")
 
 
-def _write_model(opened: SweepContext, unit: Unit, data: bytes, to: Path) -> None:
+def write_best(opened: SweepContext, folder: Path) -> list[Path]:
+    """Write the best subnetwork of each model and sparsity as `folder/<model>-<sparsity>`.
+
+    The best mask has the highest average over tasks and fine-tuning seeds; masks of which a
+    fine-tune is missing do not take part.
+    """
+    written: list[Path] = []
+    for (model, sparsity), (unit, among) in _best(opened).items():
+        to = folder / f"{model}-{sparsity:g}"
+        chosen = (
+            f"It is the best of {among} masks at this sparsity by the average below, which "
+            "therefore flatters it."
+        )
+        write_out(opened, unit, to, chosen)
+        written.append(to)
+    if not written:
+        fail(2, f"no mask of {opened.file} has all its fine-tunes: tamt status {opened.words}")
+    return written
+
+
+def _best(opened: SweepContext) -> dict[tuple[str, float], tuple[Unit, int]]:
+    """Return the best mask of each model and sparsity, and of how many it is the best."""
+    from tamt_ray.analysis.results import collect
+    from tamt_ray.analysis.stats.averages import AVERAGE, runs
+
+    mask = ["model", "sparsity", "method", "mask_seed"]
+    table = runs(collect(opened.plan, opened.records).downstream)
+    ranked = (
+        table.filter(task=AVERAGE)
+        .filter(pl.col("method") != DENSE)
+        .group_by(mask, maintain_order=True)
+        .agg(mean=pl.col("score").mean(), missing=pl.col("score").null_count())
+        .filter(missing=0)
+        .sort("mean", descending=True, maintain_order=True)
+    )
+    searches = {
+        (cell.model, cell.sparsity, cell.method, cell.mask_seed): opened.plan.units[unit]
+        for cell, unit in opened.plan.cells["search"].items()
+        if cell.checkpoint is None and unit in opened.records
+    }
+    found: dict[tuple[str, float], list[Unit]] = {}
+    for model, sparsity, method, seed in ranked.select(mask).iter_rows():
+        if unit := searches.get((model, sparsity, method, seed)):
+            found.setdefault((model, sparsity), []).append(unit)
+    return {place: (units[0], len(units)) for place, units in sorted(found.items())}
+
+
+def _write_model(opened: SweepContext, unit: Unit, data: bytes, to: Path, chosen: str) -> None:
+    from tamt_ray.cli.model_card import model_card
     from tamt_ray.data.cache import SourceError
     from tamt_ray.data.checkpoint import load_checkpoint
     from tamt_ray.finetune.subnetwork import save_subnetwork
@@ -38,6 +92,7 @@ def _write_model(opened: SweepContext, unit: Unit, data: bytes, to: Path) -> Non
                 f"{checkpoint.fingerprint[:12]} now; the mask alone: "
                 f"tamt export {opened.words} {unit.id[:8]} {to}.safetensors",
             )
-        save_subnetwork(checkpoint, mask_from_bytes(data), to)
+        card = model_card(opened, unit, checkpoint.path, chosen)
+        save_subnetwork(checkpoint, mask_from_bytes(data), to, card)
     except (SourceError, ValueError) as error:
         fail(2, f"{opened.file}: {error}")

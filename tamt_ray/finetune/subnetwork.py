@@ -12,8 +12,9 @@ from tamt_ray.masks.file import mask_to_bytes
 from tamt_ray.masks.mask import Mask, zero_pruned
 
 
-def save_subnetwork(checkpoint: Checkpoint, mask: Mask, folder: Path) -> None:
-    """Write θ0 ⊙ M with its tokenizer for `from_pretrained`, and `mask.safetensors` beside it.
+def save_subnetwork(checkpoint: Checkpoint, mask: Mask, folder: Path, card: str = "") -> None:
+    """Write θ0 ⊙ M with its tokenizer for `from_pretrained`, and `mask.safetensors` and `card` as
+    README.md beside it.
 
     The encoder alone, in float32: an MLM head reads the dense embedding, which a tied checkpoint
     cannot hold beside the pruned one. The folder appears whole or not at all. Raises ValueError for
@@ -26,4 +27,10 @@ def save_subnetwork(checkpoint: Checkpoint, mask: Mask, folder: Path) -> None:
     with published(folder) as temporary:
         encoder.save(temporary)
         tokenizer(checkpoint).save_pretrained(temporary)
-        (temporary / "mask.safetensors").write_bytes(mask_to_bytes(mask))
+        beside = temporary / "mask.safetensors"
+        beside.write_bytes(mask_to_bytes(mask))
+        if card:
+            (temporary / "README.md").write_text(card, encoding="utf-8")
+        for path in temporary.iterdir():
+            # Safetensors writes for the owner alone; the umask says who else may read.
+            path.chmod(beside.stat().st_mode)

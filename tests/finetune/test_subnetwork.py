@@ -1,4 +1,4 @@
-"""A subnetwork written out: what other programs read is θ0 ⊙ M, and README's lines keep it so."""
+"""A subnetwork written out: other programs read θ0 ⊙ M, and the lines of the how-to keep it so."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import POOLER, prunable_matrices
 
-README = Path(__file__).parents[2] / "README.md"
+HOWTO = Path(__file__).parents[2] / "docs" / "howto.md"
 
 
 def half(folder: Path) -> Mask:
@@ -55,13 +55,13 @@ def test_the_folder_holds_the_pruned_encoder(
     assert not list(tmp_path.glob(".*")), "nothing half-written remains"
 
 
-def test_the_lines_of_the_readme_keep_pruned_weights_at_zero(
+def test_the_lines_of_the_how_to_keep_pruned_weights_at_zero(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mask = half(model_dir)
     save_subnetwork(load_checkpoint(f"dir:{model_dir}"), mask, tmp_path / "subnetwork")
     monkeypatch.chdir(tmp_path)
-    examples = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", HOWTO.read_text(), re.DOTALL)
     (code,) = (each for each in examples if "apply_mask" in each)
     held: dict[str, object] = {}
     exec(code, held)  # noqa: S102
