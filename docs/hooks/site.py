@@ -87,14 +87,22 @@ def commands() -> str:
     lines = ["# Every command", "", "`python -m tamt_ray.sweep FILE` is `tamt run FILE`.", ""]
     for name in group.list_commands(context):
         command = group.get_command(context, name)
-        inner = typer.Context(command, parent=context, info_name=name)
-        usage = " ".join([inner.command_path, *command.collect_usage_pieces(inner)])
+        shown = {
+            each.name: each.metavar or each.name.upper()
+            for each in command.params
+            if each.param_type_name == "argument"
+        }
+        arguments = [
+            shown[each.name] if each.required else f"[{shown[each.name]}]"
+            for each in command.params
+            if each.name in shown
+        ]
+        usage = " ".join(["tamt", name, *arguments, "[OPTIONS]"])
         lines += [f"## tamt {name}", "", str(command.help), "", f"    {usage}", ""]
         rows = [
-            (" / ".join(parameter.opts) if parameter.param_type_name == "option"
-             else parameter.metavar or parameter.name.upper(), parameter.help or "")
-            for parameter in command.params
-        ]  # fmt: skip
+            (f"`{shown.get(each.name) or ' / '.join(each.opts)}`", each.help or "")
+            for each in command.params
+        ]
         lines += [*_table(("argument or option", "meaning"), rows), ""]
     return "\n".join(lines)
 
@@ -158,4 +166,4 @@ def _default(field: dict[str, Any], required: bool) -> str:
     value = field.get("default")
     if value is None:
         return ""
-    return "section's own" if isinstance(value, dict) and value else f"`{json.dumps(value)}`"
+    return "see there" if isinstance(value, dict) and value else f"`{json.dumps(value)}`"

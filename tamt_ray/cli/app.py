@@ -251,8 +251,8 @@ def profile(
 def export(
     file: File,
     unit: Annotated[
-        str, typer.Argument(metavar="[UNIT]", help="First digits of a search's id, or its path, "
-                            "such as 'search/*/omp/0.5*'; left out with --best.")
+        str, typer.Argument(help="First digits of a search's id, or its path, such as "
+                            "'search/*/omp/0.5*'; with --best a folder in its place.")
     ],
     to: Annotated[
         Path | None,
@@ -261,7 +261,7 @@ def export(
     ] = None,
     best: Annotated[
         bool, typer.Option("--best", help="Write the pruned model with the best average of every "
-                           "model and sparsity into the folder TO.")
+                           "model and sparsity into a folder.")
     ] = False,
     settings: Set = None,
 ) -> None:  # fmt: skip

@@ -37,8 +37,8 @@ The encoder of `{source}` with {pruned:,} of {weights:,} weights set to zero by 
 
 {scores}
 
-Scores are percent, the best evaluation of each fine-tune on its validation set; `runs` counts
-fine-tuning seeds of this mask.{losses}
+Scores are percent, the best evaluation of each fine-tune, {select}; `runs` counts fine-tuning
+seeds of this mask.{losses}
 
 ## Use
 
@@ -61,6 +61,12 @@ apply_mask({{name: model.get_parameter(name) for name in mask}}, mask)
 _POOLING = {
     "native": "the architecture's own",
     "mean": "mean over tokens; transformers' classifiers pool in another way",
+}
+
+
+_SELECT = {
+    "all": "chosen and measured on the whole validation set",
+    "half": "chosen on one half of the validation set and measured on the other",
 }
 
 
@@ -104,6 +110,7 @@ def model_card(opened: SweepContext, unit: Unit, checkpoint: Path, chosen: str =
         unit=unit.id,
         scores=_scores(opened, unit),
         losses=_losses(opened, unit),
+        select=_SELECT[opened.sweep.report.select],
     )
 
 
