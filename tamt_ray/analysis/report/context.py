@@ -30,8 +30,8 @@ class Context:
 
     @cached_property
     def judged(self) -> Judged:
-        """The statements of the paper with what the data say."""
-        return judge_claims(self.evidence) if self.evidence else []
+        """The statements of the paper with what the data say; without tasks none."""
+        return judge_claims(self.evidence) if self.data.tasks else []
 
     @property
     def several_models(self) -> bool:
