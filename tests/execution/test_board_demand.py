@@ -39,7 +39,7 @@ def test_what_waits_for_a_gang_and_what_is_left() -> None:
     async def scene() -> None:
         actor = BoardActor(1, 100.0)
         assert (await actor.demand()).paths == (), "it is not open yet"
-        await actor.open(plan, [], [], 0.0, Prices(ratios={("search", ""): 2.0}))
+        await actor.open(plan, [], [], 0.0, Prices(ratios={("search",): 2.0}))
         assert (await actor.demand()).paths == pytest.approx((2 * one + max(2 * two, three),))
         assert isinstance(await actor.take("gang", "a"), Offer)
         demand = await actor.demand()
