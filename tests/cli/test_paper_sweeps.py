@@ -78,7 +78,10 @@ def shrunk(sweep: Sweep, files: Path, models: Path) -> Sweep:
     )
     return sweep.model_copy(
         update={
-            "models": {name: Model(source=f"dir:{models}/{name}") for name in sweep.models},
+            "models": {
+                name: Model(source=f"dir:{models}/{name}", role=model.role)
+                for name, model in sweep.models.items()
+            },
             "corpus": corpus,
             "search": Training(batch_size=2, micro_batch=2, decay_steps=20, log_every=1),
             "methods": tuple(map(_few_steps, sweep.methods)),
@@ -113,6 +116,7 @@ def _few_steps(method: Method) -> Method:
 def _words(task: Task, files: Path) -> Classification:
     return Classification(
         kind="classification",
+        role=task.role,
         train=Table(source=f"dir:{files}/train.jsonl"),
         validation=(Table(source=f"dir:{files}/validation.jsonl"),),
         text=("text",),

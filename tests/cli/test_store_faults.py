@@ -163,8 +163,9 @@ def whole(tmp_path: Path, model_dir: Path) -> Path:
         words = (" ".join(draw.choices("abcdefgh", k=20)) for _ in range(30))
         (tmp_path / name).write_text("\n".join(words) + "\n")
     for name in ("s.csv", "t.csv"):
-        (tmp_path / name).write_text("a,b,label\n" + "a b,b a,0.5\n" * 4)
+        (tmp_path / name).write_text("a,b,label\n" + "a b,b a,0.5\na,b,0.7\n" * 2)
     text = SWEEP.format(store=tmp_path / "results").replace("dir:m", f"dir:{model_dir}")
+    text = text.replace("corpus: {", "corpus: {block_size: 64, ")
     path = tmp_path / "whole.yaml"
     path.write_text(text.replace('"dir:', f'"dir:{tmp_path}/').replace(f"{tmp_path}//", "/"))
     return path
@@ -192,7 +193,7 @@ def test_a_data_set_that_changed_under_its_name_is_said_and_not_mixed(
         )  # fmt: skip
         store.commit(record, {})
     time.sleep(0.01)
-    (tmp_path / "s.csv").write_text("a,b,label\n" + "a b,b a,0.6\n" * 4)
+    (tmp_path / "s.csv").write_text("a,b,label\n" + "a b,b a,0.6\na,b,0.7\n" * 2)
     after = load_rows(data).fingerprint
     said = call("run", file)
     assert said.exit_code == 2

@@ -40,7 +40,9 @@ def test_only_the_code_and_the_sweep_travel(file: Path) -> None:
     assert files["sweeps/shared/base.yaml"].name == "base.yaml"
     others = [name for name in files if not name.startswith("sweeps/")]
     assert {name.split("/")[0] for name in others} == {"tamt_ray"}
-    assert {Path(name).suffix for name in others} <= {".py", ".css", ".typed", ".template"}
+    assert {Path(name).suffix for name in others} <= {
+        ".py", ".css", ".jinja", ".js", ".typed", ".template",
+    }  # fmt: skip
     assert "tamt_ray/sweep.py" in others
     assert 100_000 < submission.check_size(files) < 4_000_000
 

@@ -16,11 +16,11 @@ WORKER = """
 import sys
 import torch
 from torch import distributed
-from tamt_ray.search.team import RanksDifferError, Team
+from tamt_ray.search.team import ProcessGroup, RanksDifferError
 
 rank, place = int(sys.argv[1]), sys.argv[2]
 distributed.init_process_group("gloo", init_method=f"file://{place}", rank=rank, world_size=2)
-team = Team(rank=rank, size=2)
+team = ProcessGroup(rank=rank, size=2)
 values = [torch.arange(6.0).view(2, 3), torch.tensor(-0.0)]
 team.check_same(values, 10)
 if rank == 1:

@@ -170,7 +170,7 @@ def test_our_own_are_found_by_their_files() -> None:
     ours = {name for name, kind in METHODS.classes.items() if not package_of(kind)}
     assert ours == {
         "random", "omp", "imp", "imported", "tamt", "tamt_mlm", "tamt_kd", "tamt_mlm_kd",
-        "wanda", "fisher", "movement",
+        "wanda", "fisher", "movement", "shuffled",
     }  # fmt: skip
     assert {"mlm", "kd"} <= OBJECTIVES.classes.keys()
     assert {"classification", "regression", "spans"} <= TASKS.classes.keys()
