@@ -193,12 +193,16 @@ class SweepResults:
         return self._material.answer.text
 
     def _repr_html_(self) -> str:
-        name, words = html.escape(self._opened.sweep.name), html.escape(self.answer)
-        return f"<p><b>{name}</b>: {words}</p>{self.table._repr_html_()}"
+        title, words = html.escape(self._title), html.escape(self.answer)
+        return f"<p><b>{title}</b>. {words}</p>{self.table._repr_html_()}"
 
     def __repr__(self) -> str:
+        return f"<{self._title}>"
+
+    @property
+    def _title(self) -> str:
         done, planned = len(self._opened.records), len(self._opened.plan.units)
-        return f"<{self._opened.sweep.name}: {done:,} of {planned:,} units>"
+        return f"{self._opened.sweep.name}: {done:,} of {planned:,} units"
 
     @cached_property
     def _material(self) -> ReportData:

@@ -93,7 +93,9 @@ def check_tasks(answer: str) -> str:
 
 def check_methods(answer: str) -> str:
     """Names of methods, separated by commas. Raises InitError."""
-    return _each("method", answer, [n for n in METHODS.classes if n not in {"imported", "tamt"}])
+    return _each(
+        "method", answer, [n for n in METHODS.classes if n not in {"imported", "shuffled", "tamt"}]
+    )
 
 
 QUESTIONS: dict[str, tuple[str, str, Callable[[str], str]]] = {

@@ -87,14 +87,17 @@ def model_card(opened: SweepContext, unit: Unit, checkpoint: Path, chosen: str =
             "pooling": search.model.pooling, "unit": unit.id,
         },
     }  # fmt: skip
+    if licence is None:
+        front["license_name"] = "see-the-source"
     ref = parse_source(search.model.source)
+    source = search.model.source.partition("#sha256")[0]
     if ref.scheme == "hf":
         front["base_model"] = ref.name
     pattern = "" if search.pattern == UNSTRUCTURED else f", pattern {search.pattern}"
     return _CARD.format(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
         title=f"{cell.model}, {cell.method} at {cell.sparsity:.0%} sparsity",
-        source=search.model.source,
+        source=source,
         method=cell.method,
         sweep=opened.sweep.name,
         version=__version__,
@@ -106,7 +109,7 @@ def model_card(opened: SweepContext, unit: Unit, checkpoint: Path, chosen: str =
         pattern=pattern,
         seed="none, one mask by definition" if cell.mask_seed is None else cell.mask_seed,
         pooling=_POOLING[search.model.pooling],
-        licence=licence or f"not known here; see the source, `{search.model.source}`",
+        licence=licence or f"not known here; see the source, `{source}`",
         unit=unit.id,
         scores=_scores(opened, unit),
         losses=_losses(opened, unit),

@@ -93,6 +93,7 @@ def test_the_best_mask_of_each_sparsity_is_exported(found: Path, tmp_path: Path)
     card = (to / "mini-0.5" / "README.md").read_text()
     assert "| method | `random` |" in card
     assert "| mask seed | 2 |" in card
+    assert "license_name: see-the-source" in card
     assert "the best of 2 masks" in card
     assert call("export", found, OMP, to, "--best").exit_code == 2
 

@@ -39,7 +39,7 @@ def test_what_waits_for_a_gang_and_what_is_left() -> None:
     async def scene() -> None:
         actor = BoardActor(1, 100.0)
         assert (await actor.demand()).paths == (), "it is not open yet"
-        await actor.open(plan, [], [], 0.0, Prices("", 1, {("search", ""): 2.0}))
+        await actor.open(plan, [], [], 0.0, Prices(ratios={("search",): 2.0}))
         assert (await actor.demand()).paths == pytest.approx((2 * one + max(2 * two, three),))
         assert isinstance(await actor.take("gang", "a"), Offer)
         demand = await actor.demand()
@@ -88,7 +88,7 @@ def test_a_worker_leaves_units_that_need_a_larger_share_to_the_fleet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """While one is ready, no worker goes on with another unit by itself."""
-    monkeypatch.setattr(board_actor, "decide", lambda *_: Retry(0.0, wider=True))
+    monkeypatch.setattr(board_actor, "after_fault", lambda *_: Retry(0.0, wider=True))
     tunes = [tuned(1), tuned(2), tuned(3)]
 
     async def scene() -> None:

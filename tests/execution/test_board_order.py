@@ -50,7 +50,7 @@ def test_measured_prices_change_the_order() -> None:
     searches = [mask(1, 500), level(2)]
     plan = plan_of(*searches)
     assert taken(Board(plan), "gang") == [1, 2]
-    slow = Prices("cpu", 1, {("search", "tamt_kd"): 0.001})
+    slow = Prices("cpu", ratios={("search", "tamt"): 0.001})
     assert taken(Board(plan, prices=slow), "gang") == [2, 1]
 
 

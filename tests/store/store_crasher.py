@@ -45,6 +45,9 @@ class Halved:
             self._stream.flush()
             self._point()
 
+    def read(self) -> bytes:
+        return self._stream.read()
+
     def flush(self) -> None:
         self._stream.flush()
 
