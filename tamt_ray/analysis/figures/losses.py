@@ -72,7 +72,7 @@ def pretraining_vs_downstream(data: ReportData) -> Iterator[Figure]:
     if not data.tasks or len(data.sweep.sparsities) < 2:
         return
     task, blocks = data.tasks[0], dict[str, list[Spec]]()
-    points = data.points.filter(task=task)
+    points = data.points.filter(task=task).drop_nulls("score")
     for model in distinct(points, "model"):
         blocks[model] = [
             cloud(
