@@ -27,4 +27,4 @@ _FIGURES: tuple[Callable[[ReportData], Iterator[Figure]], ...] = (
 
 def figures(data: ReportData) -> list[Figure]:
     """Return those that the sweep has data for, in the paper's order; a figure is one function."""
-    return [figure for draw in _FIGURES for figure in draw(data)]
+    return [figure for draw in _FIGURES for figure in draw(data) if figure.panels]

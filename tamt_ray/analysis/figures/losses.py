@@ -72,7 +72,7 @@ def pretraining_vs_downstream(data: ReportData) -> Iterator[Figure]:
     if not data.tasks or len(data.sweep.sparsities) < 2:
         return
     task, blocks = data.tasks[0], dict[str, list[Spec]]()
-    points = data.points.drop_nulls("score").filter(task=task)
+    points = data.points.filter(task=task).drop_nulls("score")
     for model in distinct(points, "model"):
         blocks[model] = [
             cloud(
@@ -82,8 +82,6 @@ def pretraining_vs_downstream(data: ReportData) -> Iterator[Figure]:
             )
             for loss in LOSSES
         ]  # fmt: skip
-    if not blocks:
-        return
     yield Figure(
         "pretraining_vs_downstream", "", "Pre-training loss against downstream score",
         "All sparsities together: colour is the method, shape the sparsity. Over each panel "

@@ -59,6 +59,13 @@ class Figure:
     weak: str = ""
     """Why it shows little, such as "6 points"; empty where it does not."""
 
+    @property
+    def panels(self) -> int:
+        """How many panels it has."""
+        blocks = self.spec.get("vconcat", [self.spec])
+        assert isinstance(blocks, list)
+        return sum(len(block["concat"]) for block in blocks)
+
     @cached_property
     def svg(self) -> str:
         """The figure as SVG."""

@@ -29,6 +29,11 @@ _ABOUT = (
     "has its own 5 %, so of twenty that are false by a hair one may count as supported by chance."
 )
 
+_NO_ROLE = (
+    "The paper's statements are tested on models that stand for one of the paper's: a model with "
+    "`role: bert` or `role: roberta` in the sweep file. This sweep has none."
+)
+
 
 def section(context: Context) -> Section:
     """Return each statement, the statistic that tests it, its value here, and the verdict."""
@@ -36,7 +41,7 @@ def section(context: Context) -> Section:
     tested = [found for found in context.judged if found[2].tested]
     others = [found for found in context.judged if not found[2].tested]
     if not context.judged:
-        return Section("What the paper says")
+        return Section("What the paper says", [Paragraph(_NO_ROLE)] if context.data.tasks else ())
     blocks: list[Block] = []
     if tested:
         tally = Counter(finding.verdict for _, _, finding in tested)
