@@ -128,7 +128,12 @@ class Tamt(TrainedMethod, Scoring):
             return {"lr": 2e-5} if alone else {}
         if recipe == "short":
             # One weight in a hundred per step; the head's rate is no share of anything.
-            return {"init": "graded", "lr": 0.01, **({} if alone else {"head_lr": SHORT_HEAD_LR})}
+            head = any(
+                OBJECTIVES.classes[name].needs_head
+                for name in _names(entry.get("objective"))
+                if name in OBJECTIVES.classes
+            )
+            return {"init": "graded", "lr": 0.01, **({"head_lr": SHORT_HEAD_LR} if head else {})}
         if not alone:
             return {"comparison": "above", "rerank_every": 1000, "early_eps": True}
         return {

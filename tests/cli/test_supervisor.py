@@ -56,7 +56,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def begin(body: str, wait: bool = True, before: str = "") -> subprocess.Popen[str]:
-        script = before + SCRIPT.format(body=body)
+        # Tests that run under nohup inherit an ignored SIGHUP.
+        undone = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+        script = undone + before + SCRIPT.format(body=body)
         process = subprocess.Popen(
             [sys.executable, "-c", script], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
             start_new_session=True,
