@@ -85,6 +85,11 @@ def line_panel(
     return panel(title, found, *size, words)
 
 
+def _rounded(name: str) -> pl.Expr:
+    """Return numbers as the tables print them; a chart's own format rounds halves otherwise."""
+    return pl.col(name).map_elements(lambda value: f"{value:.1f}", return_dtype=pl.String)
+
+
 def dots(title: str, rows: pl.DataFrame, runs: pl.DataFrame, looks: Mapping[str, Look]) -> Spec:
     """Return a row per method with its mean, its interval and its single runs (method, score)."""
     rows, domain, words = _framed(rows, runs["score"])
@@ -108,7 +113,8 @@ def dots(title: str, rows: pl.DataFrame, runs: pl.DataFrame, looks: Mapping[str,
                 there.filter(chosen), x=across, y=down, color=colour, shape=shape, tooltip=_SCORE)
           for chosen, filled in ((whole, True), (~whole, False))),
         layer({"type": "text", "dy": -10, "fontSize": 11, "fontWeight": "bold"},
-              there, x=across, y=down, color=colour, text={"field": "mean", "format": ".1f"}),
+              there.with_columns(words=_rounded("mean")), x=across, y=down, color=colour,
+              text={"field": "words"}),
         layer({"type": "text", "fontStyle": "italic", "color": GREY},
               rows.filter(pl.col("mean").is_null()).with_columns(words=pl.lit("missing")),
               x={"value": 115}, y=down, text={"field": "words"}),
