@@ -49,7 +49,7 @@ class Figure:
     """A figure with the words around it. In a notebook it shows itself."""
 
     name: str
-    """Of its files, without the ending."""
+    """Name of its files, without the ending."""
     numbers: str
     """In the paper: "Fig. 6, 14–16"; empty for a figure it does not have."""
     title: str

@@ -1,4 +1,4 @@
-"""What a section of the report is made of. Only the template knows how it becomes HTML."""
+"""Building blocks of a report section. Only the template turns them into HTML."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +25,7 @@ class TableCell:
 
 MISSING = TableCell("–", mark="missing", note="missing")
 NONE = TableCell("–")
-"""What was not asked for."""
+"""A cell that the sweep does not ask for."""
 TableRow = Sequence["TableCell | str"]
 
 

@@ -1,4 +1,4 @@
-"""What every section of the report is written from."""
+"""The input of every section of the report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Context:
 
     @cached_property
     def evidence(self) -> Mapping[str, Evidence]:
-        """By model; empty without tasks."""
+        """Evidence on the claims, by name of the model; empty without tasks."""
         return gather_evidence(self.data) if self.data.tasks else {}
 
     @cached_property

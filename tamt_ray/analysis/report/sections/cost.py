@@ -1,4 +1,4 @@
-"""What a search takes."""
+"""Section: cost of the searches."""
 
 from typing import Any
 
@@ -81,7 +81,7 @@ def _time(mean: float, std: object) -> str:
 
 
 def _savings(context: Context) -> list[Block]:
-    """What each TAMT method needs for IMP's best score: iterations, time, and the ratios."""
+    """Return what each TAMT method needs for IMP's best score: iterations, time, and the ratios."""
     costs = context.data.costs
     if costs.is_empty():
         return []

@@ -72,7 +72,7 @@ def _by_task(data: ReportData, model: str, title: str) -> ReportTable:
             rows.append(Group("dense model" if methods == [DENSE] else removed(sparsity)))
         for method in sorted(methods, key=lambda m: -(means[m] or 0)):
             here = {task: found.get((method, sparsity, task)) for task in tasks}
-            # What no part of a union asks for is not missing.
+            # A cell that no part of a union asks for is not missing.
             cells = [
                 _score(row, (method, sparsity, task) in best, long=True) if row else NONE
                 for task, row in here.items()
