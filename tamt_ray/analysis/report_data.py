@@ -31,7 +31,7 @@ class ReportData:
     plan: Plan
     records: Mapping[str, Record]
     failures: Mapping[str, Failure]
-    """Of units that have no record."""
+    """Failures of the units that have no record."""
     shelf: ArtifactReader | None = None
     """How to read masks and curves; None for a report without them."""
     published: pl.DataFrame | None = None
@@ -74,7 +74,7 @@ class ReportData:
 
     @cached_property
     def correlations(self) -> pl.DataFrame:
-        """Of the points, by scope."""
+        """Correlations of the points, by scope."""
         random = [m.name for m in self.sweep.methods if m.paper_role == "random"]
         return correlations(self.points, np.random.default_rng(SEED), random=random)
 
@@ -85,7 +85,7 @@ class ReportData:
 
     @cached_property
     def costs(self) -> pl.DataFrame:
-        """What TAMT needs for IMP's best score (`search_cost.search_costs`)."""
+        """Cost at which TAMT reaches IMP's best score (`search_cost.search_costs`)."""
         return search_costs(self.results.downstream, cost_pairs(self.sweep))
 
     @cached_property

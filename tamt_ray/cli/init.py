@@ -104,7 +104,7 @@ QUESTIONS: dict[str, tuple[str, str, Callable[[str], str]]] = {
     "methods": ("Which methods", "random, omp, imp, tamt_mlm, tamt_kd", check_methods),
     "budget": (f"How much time ({', '.join(BUDGETS)})", "minutes", check_budget),
 }
-"""By name of the option: the question, the usual answer, and what refuses another one."""
+"""Question, usual answer and check of each option, by its name."""
 
 
 def ask(name: str, given: str | None, by_person: bool) -> str:

@@ -45,7 +45,7 @@ class Evidence:
     distances: pl.DataFrame
     """Between masks (`distances.distances`)."""
     costs: pl.DataFrame
-    """What TAMT needs for IMP's best (`search_cost.search_costs`)."""
+    """Cost at which TAMT reaches IMP's best score (`search_cost.search_costs`)."""
     stsb_costs: pl.DataFrame
     """The same by the scores of STS-B alone."""
     leading: str = ""

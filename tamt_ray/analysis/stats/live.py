@@ -21,7 +21,7 @@ class Snapshot:
     results: Results
     summary: pl.DataFrame
     best: tuple[frozenset[str], ...]
-    """By row of the summary: the columns in which it is the best."""
+    """Columns in which a row of the summary is the best, by row."""
     answer: Answer
     done: Mapping[str, int]
     total: Mapping[str, int]

@@ -41,7 +41,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Saving:
-    """What TAMT needs for IMP's best score; None where it does not get there.
+    """Cost at which TAMT reaches IMP's best score; None where it does not get there.
 
     `iterations` and `seconds` by linear interpolation between the points before and behind;
     `at_first`: the first point is there already, so they are at most these and the ratios at

@@ -1,4 +1,4 @@
-"""What was asked for (the paper's Tab. 1), and the sweep file itself."""
+"""Section: settings of the sweep (the paper's Tab. 1), and its file."""
 
 import polars as pl
 import yaml

@@ -1,4 +1,4 @@
-"""What was read, and with which software."""
+"""Section: sources and versions of software."""
 
 from collections import defaultdict
 

@@ -1,4 +1,4 @@
-"""What the numbers can and cannot say."""
+"""Section: limits of the numbers."""
 
 from tamt_ray.analysis.report.blocks import Bullets, Fold, Section
 from tamt_ray.analysis.report.context import Context
