@@ -295,8 +295,6 @@ def _clean(folder: Path) -> dict[str, str]:
         **{k: v for k, v in os.environ.items() if not k.startswith(("TAMT_", "RAY_"))},
         "TAMT_CACHE": str(folder / "cache"),
         "HF_HUB_OFFLINE": "1",
-        # Ray's workers are niced to 15: on a busy machine they would hardly start.
-        "RAY_worker_niceness": "0",
     }
 
 
