@@ -174,4 +174,5 @@ def _without_tasks(results: Results) -> Answer:
 
 
 def _number(value: float) -> str:
-    return f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
+    # Adding zero takes the sign from a rounded −0.0.
+    return f"{round(value, 1) + 0:.1f}".replace("-", "\N{MINUS SIGN}")
