@@ -101,7 +101,9 @@ def _execute(
             found = check(sweep, plan.files, plan.texts)
             changed = changes(plan.units, opened.records, found.fingerprints)
     except PreflightError as error:
-        where = line_of(opened.file, error.at, opened.overrides) if error.at else opened.file
+        # The parts of a union have files of their own.
+        known = error.at and not sweep.parts
+        where = line_of(opened.file, error.at, opened.overrides) if known else opened.file
         talk.print(f"{where}: {error}", style="red", markup=False, soft_wrap=True)
         return 2
     if changed:
@@ -163,7 +165,8 @@ def _execute(
         write_report(opened, files)
         tracker.report(final_summary(opened, files))
         progress.stage("sending the last results to MLflow")
-        late = tracker.close(LAST_WORDS)
+        unreached = tracker.problem and not tracker.link
+        late = tracker.close(SHORT_WORDS if unreached else LAST_WORDS)
     if tracker.link:
         store.write(_link_file(opened), tracker.link.encode())
     _show(opened, request.as_json, talk, out)

@@ -3,7 +3,6 @@
 # pyright: reportUnknownParameterType=false
 # pyarrow ships no types.
 
-import os
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from tamt_ray.data.cache import SourceError
-from tamt_ray.data.mirror import Mirror, repository
+from tamt_ray.data.mirror import Mirror, repository, why_not
 from tamt_ray.values.source import SourceRef
 
 
@@ -24,7 +23,10 @@ def split_file(mirror: Mirror, ref: SourceRef, split: str) -> Path:
     folder = f"datasets/{repository(ref.name)}"
     configs = mirror.children(folder, fs.FileType.Directory)
     if not configs:
-        raise SourceError(f"hf:{ref.name}: no such data set in the mirror {mirror.uri}")
+        raise SourceError(
+            f"hf:{ref.name}: no such data set in the mirror {mirror.uri}, which TAMT_MIRROR names; "
+            f"there would be {mirror.uri}/{folder}/<config>/{split}.parquet"
+        )
     config = ref.config or ("default" if "default" in configs else configs[0])
     if config not in configs or (ref.config is None and config != "default" and len(configs) > 1):
         raise SourceError(
@@ -51,9 +53,8 @@ def read_split(ref: SourceRef, split: str) -> pa.Table:
     try:
         found = load_dataset(repo, ref.config, split=split)
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         raise SourceError(
-            f"hf:{repo}, split {split!r}: cannot be loaded{offline}: {error}; check the source "
+            f"hf:{repo}, split {split!r}: cannot be loaded{why_not(error)}; check the source "
             f"and the network, or set TAMT_MIRROR=<dir> with "
             f"<dir>/datasets/{repo}/{ref.config or 'default'}/{split}.parquet"
         ) from error

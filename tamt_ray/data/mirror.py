@@ -85,6 +85,13 @@ def mirror() -> Mirror | None:
     return Mirror(uri) if uri else None
 
 
+def why_not(error: Exception) -> str:
+    """Return the first line of an error of the hub, and whether the user has it switched off."""
+    off = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+    line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return f"{' (HF_HUB_OFFLINE is set)' if off else ''}: {line}"
+
+
 def repository(name: str) -> str:
     """The name of a hub repository. Raises SourceError where it would lead out of the mirror."""
     if any(part in {"", ".", ".."} for part in name.split("/")):

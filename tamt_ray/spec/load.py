@@ -212,11 +212,33 @@ def _parsed(text: str, name: str, lines: Lines | None = None) -> tuple[yaml.Node
             _index(node, (), {} if lines is None else lines, name, ())
         return node, yaml.load(text, Loader=_NumberLoader)  # noqa: S506 - a SafeLoader with one resolver more
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SpecError(f"{name}:{line}: {error.problem or 'not valid YAML'}") from error
+        words, mark = _in_words(error)
+        raise SpecError(f"{name}:{mark.line + 1 if mark else 1}: {words}") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise SpecError(f"{name}:{line}: {error.reason}") from error
+        raise SpecError(f"{name}:{line}: {error.reason}; is it a text file?") from error
+
+
+_PROBLEMS = {
+    r"found character '\\t'": "a tab; YAML is indented with spaces",
+    "escape": "a backslash between double quotes; write a path with `/`, a regular expression in "
+    "single quotes",
+    "expected <block end>": "indented unlike the lines above",
+    "mapping values are not allowed": "a colon where none can be; check the indentation, or put "
+    "the value in quotes",
+}
+"""Problems that the parser finds, in words for people."""
+
+
+def _in_words(error: yaml.MarkedYAMLError) -> tuple[str, yaml.Mark | None]:
+    """Return the problem and its place."""
+    problem = error.problem or "not valid YAML"
+    if problem == "could not find expected ':'":
+        return "neither `key: value` nor an item; is a space missing behind a colon?", (
+            error.context_mark
+        )
+    found = [words for known, words in _PROBLEMS.items() if re.search(known, problem)]
+    return found[0] if found else problem, error.problem_mark
 
 
 def _weigh(text: str, name: str) -> None:
@@ -317,9 +339,29 @@ def _complaint(detail: ErrorDetails, lines: Lines, name: str) -> str:
             key = str(context.get("discriminator", "")).strip("'")
             return f"{where}: `{dotted}` needs a `{key}`"
         case _:
-            message = detail["msg"].removeprefix("Value error, ")
+            message = _EXPECTED.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+            if share := _percent(detail):
+                message += f"; write {share:g} for {100 * share:g} %"
             shown = f" (given: {given!r})" if isinstance(given, int | float | str) else ""
             return f"{where}: `{dotted}`: {message}{shown}"
+
+
+_EXPECTED = {
+    "tuple_type": "a list is needed, such as `[a, b]`, or lines that begin with `- `",
+    "model_type": "keys with values are needed, one per line; check the indentation",
+    "dict_type": "keys with values are needed, one per line; check the indentation",
+}
+"""Complaints about a value of another form, in words for people."""
+
+
+def _percent(detail: ErrorDetails) -> float | None:
+    """Return the fraction that was meant by a number of percent."""
+    given = detail["input"]
+    if detail["type"] == "float_parsing" and re.fullmatch(r"\d+ *%", str(given)):
+        return float(str(given).rstrip("% ")) / 100
+    if detail["type"] == "less_than" and detail.get("ctx", {}).get("lt") == 1 and 1 < given < 100:
+        return given / 100
+    return None
 
 
 def _place(loc: Location, lines: Lines) -> Location:

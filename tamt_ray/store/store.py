@@ -55,7 +55,9 @@ class Store:
             found = _marked(self.files)
         except (OSError, ValueError) as error:
             shown = re.sub(r"//[^/]*@", "//", uri)
-            raise StoreError(f"the store {shown} cannot be used: {error}") from error
+            raise StoreError(
+                f"the store {shown} cannot be used: {error}; name another place as `store:`"
+            ) from error
         self._marked = found is not None
         if found is not None and not (found.endswith("\n") and found.strip().isdigit()):
             raise StoreError(

@@ -80,7 +80,7 @@ def _number(value: object, row: int, task: SentenceTask, values: list[object]) -
             number = math.nan
         if math.isfinite(number):
             return number
-    hint = ""
+    hint = "; remove the row or give it a label"
     if isinstance(value, str) and isinstance(task, Classification):
         common = Counter(str(each) for each in values).most_common(_SHOWN + 1)
         listed = ", ".join(sorted(name for name, _ in common[:_SHOWN]))
