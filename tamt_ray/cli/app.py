@@ -263,22 +263,32 @@ def export(
         bool, typer.Option("--best", help="Write the pruned model with the best average of every "
                            "model and sparsity into a folder.")
     ] = False,
+    logged: Annotated[
+        bool, typer.Option("--mlflow", help="Enter each pruned model into MLflow too, as a logged "
+                           "model of the subnetwork's run.")
+    ] = False,
     settings: Set = None,
 ) -> None:  # fmt: skip
     """Write one subnetwork out: its mask, or the pruned model for `from_pretrained`."""
     with exit_on_error():
-        from tamt_ray.cli.export import write_best, write_out
+        from tamt_ray.cli.export import enter, write_best, write_out
 
         if best == (to is not None):
             fail(2, "tamt export FILE UNIT TO, or tamt export FILE FOLDER --best")
         opened = open_sweep(file, overrides=settings)
         if to is None:
-            for folder in write_best(opened, Path(unit)):
-                out.print(str(folder))
-            return
-        searches = [i for i, record in opened.records.items() if record.kind == "search"]
-        write_out(opened, one(opened, unit, searches), to)
-        out.print(str(to))
+            written = write_best(opened, Path(unit))
+        else:
+            if logged and to.suffix == ".safetensors":
+                fail(2, f"--mlflow enters a model: name a folder in the place of {to}")
+            searches = [i for i, record in opened.records.items() if record.kind == "search"]
+            chosen = one(opened, unit, searches)
+            write_out(opened, chosen, to)
+            written = {to: chosen}
+        for folder, subnetwork in written.items():
+            out.print(str(folder))
+            if logged:
+                enter(opened, subnetwork, folder)
 
 
 @app.command()

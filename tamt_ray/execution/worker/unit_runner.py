@@ -14,6 +14,7 @@ from tamt_ray import __version__
 from tamt_ray.execution.worker.bench import HEAD, MASK, UnitBench
 from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy, StoreKeeper
 from tamt_ray.execution.worker.memory import keep_freed_memory
+from tamt_ray.execution.worker.usage import Usage
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.file import mask_from_bytes, mask_to_bytes
 from tamt_ray.masks.mask import Mask
@@ -71,6 +72,7 @@ class UnitRunner:
         one writes. Raises whatever the computation raises, and then nothing is written."""
         started, begin = time.time(), time.perf_counter()
         self._inputs.clear()
+        usage = Usage(self._team.device)
         keeper = self._keeper(unit)
         done = self._compute(unit, keeper, progress)
         record = Record(
@@ -85,6 +87,7 @@ class UnitRunner:
             seconds=time.perf_counter() - begin,
             device=device_name(self._team),
             place=self.place,
+            usage=usage.taken(),
             versions={
                 "tamt-ray": __version__,
                 **{name: version(name) for name in ("torch", "transformers")},
