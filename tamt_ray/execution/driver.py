@@ -154,17 +154,7 @@ def run(
         aggregation = Aggregation(live, store, call.whole or plan)
         monitor = Monitor(plan, ledger.records, ledger.failures, usual, lambda: max(1, slots.total))
         driver = _Driver(
-            plan,
-            store,
-            ledger,
-            tracker,
-            call,
-            watch,
-            board,
-            aggregation,
-            monitor,
-            places,
-            proposer,
+            plan, store, ledger, tracker, call, watch, board, aggregation, monitor, places, proposer
         )
         try:
             driver.follow(lanes, signals, execution.grace)

@@ -248,11 +248,7 @@ def _weigh(text: str, name: str) -> None:
 
 
 def _index(
-    node: yaml.Node,
-    at: Location,
-    lines: Lines,
-    name: str,
-    around: tuple[yaml.Node, ...],
+    node: yaml.Node, at: Location, lines: Lines, name: str, around: tuple[yaml.Node, ...]
 ) -> None:
     """Record the line of every key and item; refuse keys given twice and endless aliases.
 

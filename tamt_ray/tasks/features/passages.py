@@ -141,11 +141,7 @@ class Passages:
 
 
 def passages(
-    task: Spans,
-    rows: Rows,
-    tokenizer: PreTrainedTokenizerBase,
-    limit: int | None,
-    seed: int | str,
+    task: Spans, rows: Rows, tokenizer: PreTrainedTokenizerBase, limit: int | None, seed: int | str
 ) -> Passages:
     """The windows of at most `limit` questions. Raises ValueError for rows that do not fit."""
     everything = questions(rows)
