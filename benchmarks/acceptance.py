@@ -39,8 +39,7 @@ from tamt_ray.finetune.model import Encoder
 from tamt_ray.finetune.vocabulary import tokens_of
 from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero
 from tamt_ray.masks.matrices import prunable_matrices
-from tamt_ray.masks.pruner import Matrices, keep_by_sorting
-from tamt_ray.masks.select import keep_largest, make_pruner, zeros_at
+from tamt_ray.masks.select import Matrices, keep_by_sorting, keep_largest, make_pruner, zeros_at
 from tamt_ray.objectives.base import Objective
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm

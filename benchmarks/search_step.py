@@ -28,9 +28,7 @@ from tamt_ray.search.loss import SearchLoss
 from tamt_ray.search.mlm_corruption import Corrupted, stack
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import ProcessGroup
-from tamt_ray.values.optimizer import Optimizer
-from tamt_ray.values.scoring import Scoring
-from tamt_ray.values.training import Training
+from tamt_ray.values.training import Optimizer, Scoring, Training
 
 SPARSITY = 0.7
 SPREAD = 0.01

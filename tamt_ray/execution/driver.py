@@ -23,12 +23,12 @@ from tamt_ray.execution.fleet.fleet import run_fleet
 from tamt_ray.execution.fleet.gpu_share import measured_share
 from tamt_ray.execution.gang.gang import run_gang
 from tamt_ray.execution.gang.gangs import Gangs
-from tamt_ray.execution.interruption import BrokenOffError, gave_up
-from tamt_ray.execution.lanes import Lanes
+from tamt_ray.execution.interruption import BrokenOffError, Lanes, Signals, caught_signals, gave_up
 from tamt_ray.execution.proposer import Proposer
 from tamt_ray.execution.scheduler.actor import BoardActor
 from tamt_ray.execution.scheduler.board import Demand
 from tamt_ray.execution.scheduler.client import BoardClient
+from tamt_ray.execution.scheduler.faults import AttemptHistory
 from tamt_ray.execution.scheduler.messages import (
     BEAT,
     Diverged,
@@ -53,8 +53,6 @@ from tamt_ray.execution.scheduler.placement import (
     gang_size,
     room_for,
 )
-from tamt_ray.execution.scheduler.retry_policy import AttemptHistory
-from tamt_ray.execution.signals import Signals, caught_signals
 from tamt_ray.execution.worker.attempt import committed
 from tamt_ray.execution.worker.lost_output import rescue
 from tamt_ray.plan.cost import Prices, prices, usual_prices

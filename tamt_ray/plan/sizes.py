@@ -10,7 +10,7 @@ from functools import lru_cache
 from math import prod
 from pathlib import Path
 
-from tamt_ray.values.source import SourceRef, parse_source
+from tamt_ray.values.table import SourceRef, parse_source
 
 _READ = 1 << 24
 """Bytes of a text file in which lines are counted; a longer file has as many lines per byte."""

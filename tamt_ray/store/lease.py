@@ -24,9 +24,8 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from tamt_ray.store.files import Files
+from tamt_ray.store.files import BrokenSealError, Files, seal, unseal
 from tamt_ray.store.process import ProcessId, this_process
-from tamt_ray.store.seal import BrokenSealError, seal, unseal
 from tamt_ray.store.trouble import HeldError, LeaseLostError, UnwritableError
 from tamt_ray.values.base import Frozen
 

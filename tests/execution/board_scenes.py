@@ -4,15 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from tamt_ray.execution.scheduler.actor import BoardActor
-from tamt_ray.execution.scheduler.messages import (
-    Event,
-    Offer,
-    Worker,
-)
-from tamt_ray.plan.cell import Cell
-from tamt_ray.plan.config import parse_config
+from tamt_ray.execution.scheduler.messages import Event, Offer, Worker
 from tamt_ray.plan.expand import Plan
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Cell, Unit, parse_config
 from tamt_ray.store.record import Failure, Record
 
 

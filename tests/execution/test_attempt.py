@@ -10,9 +10,7 @@ import pytest
 from tamt_ray.execution.scheduler.messages import Offer, Worker, WorkerCommand
 from tamt_ray.execution.worker import attempt
 from tamt_ray.execution.worker.attempt import Attempt, committed
-from tamt_ray.plan.cell import Cell
-from tamt_ray.plan.config import parse_config
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Cell, Unit, parse_config
 from tamt_ray.store.logs import read_logs
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store

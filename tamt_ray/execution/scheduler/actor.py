@@ -13,7 +13,7 @@ from tamt_ray.data.history import Point
 from tamt_ray.execution.actors import is_gone
 from tamt_ray.execution.scheduler.assignment import Assignment, failure_of, left_logs
 from tamt_ray.execution.scheduler.board import Board, Demand, Lane, State
-from tamt_ray.execution.scheduler.faults import Fault
+from tamt_ray.execution.scheduler.faults import AttemptHistory, Fault, GiveUp, Retry, after_fault
 from tamt_ray.execution.scheduler.messages import (
     BEAT,
     MOST_POINTS,
@@ -30,7 +30,6 @@ from tamt_ray.execution.scheduler.messages import (
     WorkerCommand,
 )
 from tamt_ray.execution.scheduler.node_health import NodeHealth
-from tamt_ray.execution.scheduler.retry_policy import AttemptHistory, GiveUp, Retry, after_fault
 from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Failure, Record

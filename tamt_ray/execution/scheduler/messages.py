@@ -6,8 +6,7 @@ from enum import Enum
 from typing import Any
 
 from tamt_ray.data.history import Point
-from tamt_ray.execution.scheduler.faults import Fault
-from tamt_ray.execution.scheduler.retry_policy import AttemptHistory
+from tamt_ray.execution.scheduler.faults import AttemptHistory, Fault
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Failure, Record
