@@ -2,8 +2,7 @@
 
 import polars as pl
 
-from tamt_ray.analysis.claims.sizes import advantages
-from tamt_ray.analysis.claims.verdict import shown
+from tamt_ray.analysis.claims.scores import advantages, shown_advantages
 from tamt_ray.analysis.report.blocks import (
     NONE,
     Block,
@@ -18,7 +17,6 @@ from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.report.words import removed
 from tamt_ray.analysis.report_data import ReportData
 from tamt_ray.analysis.stats.baselines import no_better
-from tamt_ray.analysis.stats.effect import design, effect
 from tamt_ray.analysis.stats.summary import CONSTANT, counted, spread
 from tamt_ray.plan.expand import DENSE
 
@@ -65,12 +63,8 @@ def _advantages(context: Context) -> list[Block]:
     rows: list[TableRow] = []
     for model, each in context.evidence.items():
         for task in each.reduced["task"].unique(maintain_order=True):
-            found = [
-                shown(effect(design(values)), "all" if size is None else f"{size:,}")
-                for size, values in advantages(task, each).items()
-            ]
-            if found:
-                rows.append([f"{model}, {task}", "; ".join(found)])
+            if words := shown_advantages(advantages(task, each)):
+                rows.append([f"{model}, {task}", words])
     caption = (
         "TAMT − IMP at 70 %, points, mean over TAMT's objectives with its 95 % interval, by the "
         "number of training examples."
