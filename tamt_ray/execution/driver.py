@@ -3,7 +3,7 @@
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ray.exceptions import RayError
@@ -129,7 +129,9 @@ def run(
         gpus = any(node.get("GPU") for node in possible)
         usual = call.measured or usual_prices(execution, gpus)
         known = prices(plan.units, ledger.records, usual)
-        board.open(plan, ledger.records, ledger.failures, known, more=proposer is not None)
+        board.open(
+            plan, [*ledger.records], [*ledger.failures], prices=known, more=proposer is not None
+        )
         lanes = Lanes()
 
         def start(gang: str, size: GangSize) -> None:
@@ -340,9 +342,8 @@ class _Driver:
             time.sleep(_LOOK)
             return
         self.board.open(
-            self.plan, _ids(records, landed), _ids(failures), self.monitor.prices,
-            pause=2 * BEAT + 1, known=Known(tuple(self.running.values()), self.pasts),
-            more=self._proposing(),
+            self.plan, [*records, *landed], [*failures], 2 * BEAT + 1, self.monitor.prices,
+            Known(tuple(self.running.values()), self.pasts), more=self._proposing(),
         )  # fmt: skip
         self.board.drain(self.places.nodes.draining)
         if self.deadline is not None or self.stopped:
@@ -373,7 +374,3 @@ class _Driver:
             self.watch(Resized(now))
         if asked := self.places.look(self.board.demand()):
             self.watch(asked)
-
-
-def _ids(*known: Collection[str]) -> set[str]:
-    return {unit_id for each in known for unit_id in each}

@@ -38,7 +38,7 @@ def test_a_log_is_read_while_its_unit_is_at_work(
     """It grows in the store under the name that it has in the end, and then is whole."""
     monkeypatch.setattr(attempt, "BEAT", 0.02)
     monkeypatch.setattr(attempt, "_SHOWN", 0.04)
-    monkeypatch.setattr(attempt, "this_worker", lambda log: Worker("here", "node", log, None))
+    monkeypatch.setattr(attempt, "this_worker", lambda log: Worker("here", "node", log, b""))
     store, board = Store(str(tmp_path)), Board()
 
     def shown(word: str) -> list[str]:

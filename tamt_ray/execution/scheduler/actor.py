@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 
 import ray
+from ray import cloudpickle
 
 from tamt_ray.data.history import Point
 from tamt_ray.execution.actors import is_gone
@@ -73,9 +74,9 @@ class BoardActor:
     async def open(
         self,
         plan: Plan,
-        done: list[str],
-        failed: list[str],
-        pause: float,
+        done: Collection[str],
+        failed: Collection[str],
+        pause: float = 0.0,
         prices: Prices = ROUGH,
         known: Known | None = None,
         more: bool = False,
@@ -102,7 +103,7 @@ class BoardActor:
         self._later(pause, self._wake)
         self._later(0.0, self._watch)
 
-    async def extend(self, plan: Plan, done: list[str], more: bool) -> None:
+    async def extend(self, plan: Plan, done: Collection[str], more: bool) -> None:
         """Take in the units of `plan` that are new. Not `more`: they are the last ones."""
         # A board that was lost meanwhile is opened with the whole plan by the driver that calls.
         if self._opened.is_set():
@@ -346,7 +347,7 @@ class BoardActor:
                 hold.silent += passed
                 if hold.silent > self._patience:
                     for worker in hold.workers.values():
-                        ray.kill(worker.actor)
+                        ray.kill(cloudpickle.loads(worker.actor))
                     await self._met(holder, Fault.HUNG)
 
     def _searching(self) -> int:
