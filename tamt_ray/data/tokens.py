@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -22,6 +24,8 @@ VERSION = "2"
 one."""
 BATCH = 1_000_000
 """Characters tokenised at a time."""
+_SAMPLED = 100
+"""Rows of a sample, and characters of each that are looked at."""
 _SLICE = 10_000
 """Rows turned into Python strings at a time."""
 
@@ -157,6 +161,24 @@ def tokenised(words: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int
         verbose=False,
     )
     return encoded["input_ids"]
+
+
+def estimated_tokens(rows: Rows, columns: Iterable[str], checkpoint: Checkpoint) -> np.ndarray:
+    """Return roughly the tokens of each row in those columns that hold text, [rows], without
+    special ones: its characters over those of a token in a sample. Raises SourceError."""
+    characters, sample = np.zeros(rows.table.num_rows), list[str]()
+    for values in map(rows.table.column, columns):
+        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+            characters += pc.fill_null(pc.call_function("utf8_length", [values]), 0).to_numpy()
+            some = values[:: 1 + len(values) // _SAMPLED].drop_null().to_pylist()
+            sample += [text[:_SAMPLED] for text in some]
+    if not any(sample):
+        return characters
+    tokens = sum(map(len, tokenised(_sampler(checkpoint), sample)))
+    return characters * tokens / sum(map(len, sample))
+
+
+_sampler = functools.lru_cache(maxsize=1)(tokenizer)
 
 
 def joined(rows: list[list[int]]) -> np.ndarray:

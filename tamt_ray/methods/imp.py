@@ -15,7 +15,7 @@ from tamt_ray.objectives.base import Objective
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.values.base import Count, Fraction
 from tamt_ray.values.identity import identity
-from tamt_ray.values.model import Defaults, Recipe
+from tamt_ray.values.model import Defaults, ModelSize, Recipe
 from tamt_ray.values.pattern import PatternForm, at
 
 _WEIGHTS = "weights.safetensors"
@@ -47,9 +47,9 @@ class ImpSearch(TrainedSearch):
     def weight_bytes(self) -> float:
         return 0.0 if self.rewind else 4.0
 
-    @property
-    def operations(self) -> float:
-        return self.step_operations()
+    def operations(self, size: ModelSize) -> float:
+        """Count the training steps."""
+        return self.step_operations(size)
 
     def find(self, bench: Bench) -> Found:
         """Train the level and prune its weights."""

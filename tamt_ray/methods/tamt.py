@@ -12,7 +12,7 @@ from tamt_ray.methods.base import Asked, Bench, Found, Grid, Look, Method, Searc
 from tamt_ray.methods.trained import TrainedMethod, TrainedSearch
 from tamt_ray.objectives.base import OBJECTIVES, Objective, corruption_for, needs_head, passes
 from tamt_ray.values.base import Count, Frozen
-from tamt_ray.values.model import Defaults, Recipe
+from tamt_ray.values.model import Defaults, ModelSize, Recipe
 from tamt_ray.values.pattern import UNSTRUCTURED
 from tamt_ray.values.text import Corruption, TextForm
 from tamt_ray.values.training import Scoring
@@ -61,9 +61,10 @@ class TamtSearch(TrainedSearch):
     objective: Terms
     scoring: Scoring = Scoring()
 
-    @property
-    def operations(self) -> float:
-        return self.step_operations(passes(self.objective))
+    def operations(self, size: ModelSize) -> float:
+        """Count the training steps."""
+        head = needs_head(self.objective)
+        return self.step_operations(size, passes(self.objective), head=head)
 
     @property
     def travel(self) -> float | None:

@@ -1,6 +1,7 @@
 """A pre-trained language model, and the recipes that name defaults."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -35,6 +36,33 @@ class HeadTraining(Frozen):
     """AdamW's learning rate at the first step."""
     seed: int = 1
     """Seed of the head's initial weights, the data order, the masked positions and dropout."""
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """The weights that cost operations, for the price of a unit."""
+
+    body: float
+    """Weights of the layers, which every token is multiplied by."""
+    decoder: float
+    """Weights of the output matrix [vocabulary, hidden], which predicted tokens are multiplied
+    by."""
+
+    @classmethod
+    def usual(cls, parameters: float) -> "ModelSize":
+        """Return the size of an encoder of so many weights with the usual proportions: 30,522
+        words, and per layer 12 h² weights with h = 64 × layers."""
+        low, high = 0.0, parameters
+        for _ in range(60):
+            hidden = (low + high) / 2
+            enough = 12 / 64 * hidden**3 + 30_522 * hidden > parameters
+            low, high = (low, hidden) if enough else (hidden, high)
+        return cls(12 / 64 * high**3, 30_522 * high)
+
+    def forward(self, tokens: float, predicted: float = 0.0) -> float:
+        """Return the operations of a forward pass over `tokens`, `predicted` of them through the
+        output layer; a backward pass costs twice as many."""
+        return 2 * (self.body * tokens + self.decoder * predicted)
 
 
 class Model(Frozen):
