@@ -23,13 +23,9 @@ else:
     Term = OBJECTIVES.entry("objective")
 
 
-def _one_or_table(steps: object) -> str:
-    return "table" if isinstance(steps, dict) else "number"
-
-
 Steps = Annotated[
     Annotated[Count, Tag("number")] | Annotated[dict[float, Count], Tag("table")],
-    Discriminator(_one_or_table),
+    Discriminator(lambda steps: "table" if isinstance(steps, dict) else "number"),
 ]
 """Optimiser steps: one number, or one for each sparsity."""
 Terms = Annotated[tuple[Term, ...], Field(min_length=1)]
