@@ -23,7 +23,7 @@ from tamt_ray.data.history import History
 from tamt_ray.finetune import loop
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.finetune.vocabulary import tokens_of
-from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero
+from tamt_ray.masks.mask import KeptZero, Mask, pruned_nonzero
 from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.tasks.classification import Classification
 from tamt_ray.tasks.features.examples import Batch, PackedSequences
@@ -83,15 +83,12 @@ class Finetune:
 
     def ours(self, ready: Callable[[], object] = lambda: None) -> float:
         """Seconds of all steps, as a worker of a sweep does them; `ready` is called before."""
-        handles = apply_mask(*self._masked)
-        self._train(self._warm)
+        pruned = KeptZero(*self._masked)
+        self._train(self._warm, pruned)
         ready()
         begin = self._device.clock()
-        self._train(self._data)
-        seconds = self._device.clock() - begin
-        for handle in handles:
-            handle.remove()
-        return seconds
+        self._train(self._data, pruned)
+        return self._device.clock() - begin
 
     def moved(self) -> int:
         """Pruned weights that are not zero."""
@@ -108,10 +105,12 @@ class Finetune:
             peer.epoch(data.sequences, data.targets, TASK, batches)
         return self._device.clock() - begin
 
-    def _train(self, data: Words) -> None:
+    def _train(self, data: Words, pruned: KeptZero) -> None:
         # Metrics need scikit-learn and are no part of a step.
         with patch.object(loop, "_evaluate", lambda *_: Evaluation(0, {})):
-            loop.fine_tune(self._network, data, [], TASK, 1, self._device.torch, History(), None)
+            loop.fine_tune(
+                self._network, data, [], TASK, 1, self._device.torch, History(), None, pruned
+            )
 
 
 def run(device: Device) -> Iterator[Answer]:

@@ -149,9 +149,10 @@ def run(
             watch(asked)
         searches = sum(unit.lane == "gang" for unit in open_units)
         if len(open_units) > searches:
+            mps = execution.finetune.share == "mps"
             lanes.start(
                 lambda: run_fleet(
-                    f"{name}-board", store, slots, deterministic=execution.deterministic
+                    f"{name}-board", store, slots, deterministic=execution.deterministic, mps=mps
                 )
             )
         aggregation = Aggregation(live, store, call.whole or plan)

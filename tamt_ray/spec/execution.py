@@ -28,12 +28,19 @@ class Resources(Frozen):
     def _exact_shares(self) -> Self:
         # Ray packs exactly only whole devices or k equal shares of one.
         gpus = 0.0 if self.gpus == "auto" else self.gpus
-        exact = (
-            gpus == int(gpus) if gpus >= 1 else not gpus or abs(round(1 / gpus) * gpus - 1) < 1e-6
-        )
-        if not exact:
+        whole = gpus == int(gpus) if gpus >= 1 else gpus == 0
+        if not whole and (gpus > 1 or abs(round(1 / gpus) - 1 / gpus) >= 1e-6):
             raise ValueError("gpus must be auto, 0, 1/k such as 0.5 or 0.25, or a whole number")
         return self
+
+
+class FinetuneLane(Resources):
+    """The fine-tune fleet."""
+
+    share: Literal["time", "mps"] = "time"
+    """How fine-tunes with a fraction of a GPU share it: in turns, or at the same time by NVIDIA's
+    Multi-Process Service, whose daemon has to run on every node. Under it a CUDA error of one fine-
+    tune ends its neighbours too; they are tried again. Part of no identity."""
 
 
 class SearchLane(Resources):
@@ -79,7 +86,7 @@ class Execution(Frozen):
 
     search: SearchLane = SearchLane()
     """The processes that train searches and MLM heads."""
-    finetune: Resources = Resources()
+    finetune: FinetuneLane = FinetuneLane()
     """The processes of all else: fine-tunes, pre-training evaluations, random and OMP masks."""
     growth: tuple[Growth, ...] = ()
     """Node types that the cluster may add: the run asks the autoscaler for the nodes its units need

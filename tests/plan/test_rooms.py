@@ -46,7 +46,7 @@ INNER: dict[str, list[set[str]]] = {
         {"driver", "observer"},
     ],
     "analysis": [
-        {"results", "artifacts", "roles", "tuning"},
+        {"results", "artifacts", "roles", "tuning", "words"},
         {"stats"},
         {"report_data"},
         {"claims", "figures"},
