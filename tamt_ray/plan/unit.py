@@ -9,7 +9,7 @@ from tamt_ray.methods.registry import METHODS
 from tamt_ray.objectives.base import OBJECTIVES, Objective, apart, needs_head, passes
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
-from tamt_ray.spec.evaluation import PretrainEval
+from tamt_ray.spec.sweep import PretrainEval
 from tamt_ray.tasks.base import TASKS, Task
 from tamt_ray.values.config import KINDS, Config, Kind, Lane
 from tamt_ray.values.identity import identity, written

@@ -123,12 +123,6 @@ class Task(Frozen, ABC):
         }
 
     @property
-    def kind_name(self) -> str:
-        """Name of the kind, as in a sweep file."""
-        tag: Any = vars(self)["kind"]
-        return tag
-
-    @property
     @abstractmethod
     def outputs(self) -> int:
         """Numbers that the head gives per sequence, or per token where it is not `pooled`."""
