@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
-from tamt_ray.data.attention import _AS_GIVEN, whole_mask
+from tamt_ray.data.device import _AS_GIVEN, whole_mask
 from tests.conftest import NoWaiting
 
 SIZES = {
