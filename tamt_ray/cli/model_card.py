@@ -8,7 +8,7 @@ import yaml
 from tamt_ray import __version__
 from tamt_ray.analysis.results import collect, main_rows
 from tamt_ray.analysis.stats.averages import AVERAGE, means, runs
-from tamt_ray.analysis.stats.summary import counted, spread
+from tamt_ray.analysis.words import counted, spread
 from tamt_ray.cli.opened import SweepContext
 from tamt_ray.methods.base import Search
 from tamt_ray.plan.unit import Unit

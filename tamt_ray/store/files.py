@@ -1,5 +1,6 @@
 """Whole files only, on any `pyarrow.fs` file system."""
 
+import errno
 import os
 import uuid
 from collections.abc import Callable
@@ -43,9 +44,12 @@ class Files:
         return f"{self._root}/{name}"
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file. Raises FileNotFoundError."""
+        """The bytes of a file. Raises FileNotFoundError, and OSError for a pipe or a device, whose
+        reading might never end."""
         path = self._path(name)
         if self.local:
+            if not Path(path).is_file() and Path(path).exists():
+                raise OSError(errno.EINVAL, "Not a regular file", path)
             return Path(path).read_bytes()
         with self._fs.open_input_file(path) as stream:
             return stream.read()

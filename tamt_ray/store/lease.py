@@ -208,8 +208,15 @@ def _own_claim() -> Holder:
 
 
 def _claims(files: Files, sweep: str) -> list[str]:
-    """Paths of all claims, those of earlier epochs first."""
-    return sorted(n for n in files.sizes(f"leases/{sweep}") if _CLAIM.fullmatch(n.split("/")[-1]))
+    """Paths of all claims, those of earlier epochs first. Raises UnwritableError."""
+    try:
+        found = files.sizes(f"leases/{sweep}")
+    except OSError as error:
+        raise UnwritableError(
+            f"the leases {files.uri}/leases/{sweep} cannot be read: {error}; correct what is wrong "
+            "there, then type the same command again"
+        ) from error
+    return sorted(name for name in found if _CLAIM.fullmatch(name.split("/")[-1]))
 
 
 def _epoch(name: str) -> int:

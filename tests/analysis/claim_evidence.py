@@ -9,6 +9,7 @@ import polars as pl
 
 from tamt_ray.analysis.claims.evidence import Evidence
 from tamt_ray.tasks.base import TaskRole
+from tamt_ray.values.model import ModelRole
 
 ROLES = {name: name for name in ("random", "omp", "imp", "tamt_mlm", "tamt_kd", "tamt_mlm_kd")}
 SEEDS = (1, 2, 3)
@@ -86,13 +87,13 @@ def random_worst(sign: int) -> Evidence:
     return replace(EMPTY, runs=runs_table(scores, noise))
 
 
-def ninety(sparsity: float) -> Maker:
+def ninety(sparsity: float, family: ModelRole = "bert") -> Maker:
     def make(sign: int) -> Evidence:
         difference, noise = level(sign)
         scores: dict[Name, float] = {("full", 0.0): 80, ("random", sparsity): 20}
         scores["omp", sparsity] = 72 + difference
         scores["imp", sparsity] = 79
-        return replace(EMPTY, runs=runs_table(scores, noise))
+        return replace(EMPTY, family=family, runs=runs_table(scores, noise))
 
     return make
 

@@ -54,7 +54,7 @@ def test_at_or_below_is_no_better() -> None:
 
 def test_tables_mark_what_is_no_better(sweep: Sweep, plan: Plan, recorded: dict) -> None:
     """Random pruning has 26.8 on movies, OMP 56.3, IMP 61.8, TAMT-KD 66.8."""
-    table, *_ = scores.section(Context(gather(sweep, plan, recorded, {}))).blocks
+    table, *_ = scores.section(Context(gather(sweep, plan, recorded, {})))
     assert isinstance(table, ReportTable)
     constant = [cell if isinstance(cell, str) else cell.text for cell in table.rows[-1]]
     assert constant == ["best constant answer", "28.2", "0.0", "56.5", "–"]

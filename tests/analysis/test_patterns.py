@@ -47,7 +47,7 @@ def test_the_table_has_the_difference(
     patterned: Sweep, fill: Callable[..., dict[str, Record]]
 ) -> None:
     plan = expand(patterned)
-    (table,) = patterns.section(Context(gather(patterned, plan, fill(plan), {}))).blocks
+    (table,) = patterns.section(Context(gather(patterned, plan, fill(plan), {})))
     assert isinstance(table, ReportTable)
     rows = [[c if isinstance(c, str) else c.text for c in row] for row in table.rows]
     assert [row[3:] for row in rows] == [["5.010", "0.300"], ["5.510 (+0.500)", "0.400 (+0.100)"]]

@@ -69,7 +69,7 @@ def test_short_travels_are_marked(grid_text: Callable, material: ReportData) -> 
 
 
 def caveats(context: Context) -> str:
-    first, *_ = trust.section(context).blocks
+    first, *_ = trust.section(context)
     assert isinstance(first, Bullets)
     return " ".join(first.lines)
 

@@ -18,8 +18,11 @@ from tamt_ray.execution.scheduler import actor as board_actor
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole sweeps that are killed again and again take longer than other tests."""
+    """Whole sweeps that are killed again and again take longer than other tests; with `-n` one
+    process starts all of Ray."""
     for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.xdist_group("ray"))
         if item.get_closest_marker("faults"):
             item.add_marker(pytest.mark.timeout(1800))
 
@@ -295,8 +298,6 @@ def _clean(folder: Path) -> dict[str, str]:
         **{k: v for k, v in os.environ.items() if not k.startswith(("TAMT_", "RAY_"))},
         "TAMT_CACHE": str(folder / "cache"),
         "HF_HUB_OFFLINE": "1",
-        # Ray's workers are niced to 15: on a busy machine they would hardly start.
-        "RAY_worker_niceness": "0",
     }
 
 

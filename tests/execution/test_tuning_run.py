@@ -84,7 +84,7 @@ def test_a_killed_tuning_goes_on_and_computes_nothing_twice(
     toy: Toy, tamt: Tamt, start_driver: Callable[..., Any], tmp_path: Path
 ) -> None:
     killed = start_driver(tuning(toy))
-    killed.wait_for(lambda: "done   pretrain_eval tiny tamt_kd" in killed.said, 900)
+    killed.wait_for(lambda: "done   pretrain_eval tiny tamt_kd" in killed.said, 280)
     (worker, *_) = [p for p in processes(killed.process.pid) if p.kind == "gang rank"]
     os.kill(worker.pid, signal.SIGKILL)
     killed.wait_for(lambda: "lost" in killed.said, 300)
@@ -95,7 +95,7 @@ def test_a_killed_tuning_goes_on_and_computes_nothing_twice(
     assert before.records
 
     resumed = start_driver(tuning(toy), "--json")
-    assert resumed.end(900) == 0, resumed.said
+    assert resumed.end(280) == 0, resumed.said
     after = opened(tmp_path)
     assert after.survey
     assert after.missing == 0
@@ -131,17 +131,21 @@ def test_a_killed_tuning_goes_on_and_computes_nothing_twice(
 
 
 @pytest.mark.faults
-def test_out_of_memory_and_divergence_in_a_tuning(
+def test_memory_a_hang_and_divergence_in_a_tuning(
     toy: Toy, start_driver: Callable[..., Any], faults: Faults, tmp_path: Path
 ) -> None:
-    """A trial that runs out of memory is tried again; one whose loss is no number has diverged, and
-    the run ends well."""
+    """A trial that runs out of memory or hangs is tried again; one whose loss is no number has
+    diverged, and the run ends well."""
     memory = faults.inject("memory", method="tamt_kd-1", checkpoint=2)
     diverge = faults.inject("diverge", method="tamt_kd-2", checkpoint=2, times=9)
-    driver = start_driver(tuning(toy), **faults.environment)
-    assert driver.end(900) == 0, driver.said
+    hang = faults.inject("sleep", method="tamt_kd-3", checkpoint=2)
+    driver = start_driver(tuning(toy) | {"execution": {"patience": 15}}, **faults.environment)
+    assert driver.end(280) == 0, driver.said
     assert len(faults.struck(memory)) == 1
     assert len(faults.struck(diverge)) == 1
+    assert len(faults.struck(hang)) == 1
+    assert "no progress, attempt 1" in driver.said
     (outcome,) = opened(tmp_path).survey.outcomes  # pyright: ignore[reportOptionalMemberAccess]
     assert [trial.number for trial in outcome.state("diverged")] == [2]
     assert outcome.trials[1].rungs
+    assert outcome.trials[3].rungs

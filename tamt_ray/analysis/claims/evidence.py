@@ -56,20 +56,27 @@ class Evidence:
     bert: "Evidence | None" = None
     """For RoBERTa: the evidence of the sweep's BERT."""
 
+    def lacks(self, *roles: str) -> str:
+        """Which of these methods the sweep lacks, in words; empty if none."""
+        absent = [role for role in roles if role not in self.roles]
+        return f"the sweep has no {' and no '.join(absent)}" if absent else ""
+
     def sparsities(self, *roles: str, task: str | None = None) -> list[float]:
         """Those at which every one of these has a score of `task`, by default the headline's."""
-        found: set[float] | None = None
-        for role in roles:
-            rows = self._scores(self.roles.get(role, ""), task or self.task)
-            here = set(rows.drop_nulls("score")["sparsity"])
-            found = here if found is None else found & here
-        return sorted(found or ())
+        each = (self._scores(self.roles.get(role, ""), task or self.task) for role in roles)
+        return sorted(set.intersection(*(set(r.drop_nulls("score")["sparsity"]) for r in each)))
+
+    def losses_at(self, loss: str, a: str, b: str, least: float = 0.0) -> list[float]:
+        """The sparsities from `least` on at which both methods have this loss."""
+        rows = self.losses.drop_nulls(loss)
+        at = [set(rows.filter(method=self.roles[role])["sparsity"]) for role in (a, b)]
+        return sorted(s for s in set.intersection(*at) if s >= least)
 
     def scores(self, role: str, sparsity: float, task: str | None = None) -> Cells:
         """Scores of a method, or of the dense model (`full`), by (mask seed, fine-tuning seed)."""
         at = 0.0 if role == DENSE else sparsity
         rows = self._scores(self.roles.get(role, role), task or self.task)
-        return cells(rows.filter(pl.col("sparsity") == at))
+        return cells(rows.filter(sparsity=at))
 
     def difference(self, a: str, b: str, sparsity: float, task: str | None = None) -> Design:
         """Scores of a − b in points at one sparsity."""
@@ -85,25 +92,17 @@ class Evidence:
 
     def curves(self, method: str, sparsity: float) -> dict[int, Cells]:
         """Scores of the leading task by the optimiser steps of the checkpoints."""
-        rows = self.runs.filter(
-            (pl.col("method") == method)
-            & (pl.col("task") == (self.leading or self.task))
-            & (pl.col("sparsity") == sparsity)
-        ).drop_nulls(["checkpoint", "score"])
-        return {
-            steps: cells(rows.filter(pl.col("checkpoint") == steps))
-            for steps in rows["checkpoint"].unique().sort().to_list()
-        }
+        rows = self.runs.filter(method=method, task=self.leading or self.task, sparsity=sparsity)
+        rows = rows.drop_nulls(["checkpoint", "score"])
+        steps = rows["checkpoint"].unique().sort().to_list()
+        return {each: cells(rows.filter(checkpoint=each)) for each in steps}
 
     def _losses(self, loss: str, role: str, sparsity: float) -> Cells:
-        name = self.roles.get(role, "")
-        rows = self.losses.filter((pl.col("method") == name) & (pl.col("sparsity") == sparsity))
+        rows = self.losses.filter(method=self.roles.get(role, ""), sparsity=sparsity)
         return cells(main_rows(rows), loss)
 
     def _scores(self, method: str, task: str) -> pl.DataFrame:
-        return self.runs.filter(
-            (pl.col("method") == method) & (pl.col("task") == task) & pl.col("checkpoint").is_null()
-        )
+        return self.runs.filter(pl.col("checkpoint").is_null(), method=method, task=task)
 
 
 def gather_evidence(material: ReportData) -> dict[str, Evidence]:

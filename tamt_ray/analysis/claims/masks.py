@@ -1,6 +1,7 @@
 """The paper's statements about the masks themselves and what they cost (Fig. 6 and 8)."""
 
 from dataclasses import replace
+from typing import Literal
 
 import polars as pl
 
@@ -16,8 +17,7 @@ from tamt_ray.analysis.claims.verdict import (
 from tamt_ray.analysis.stats.effect import Cells, Effect, design, effect, paired
 from tamt_ray.analysis.stats.trend import per_doubling
 
-FEWER_ITERATIONS, LESS_TIME = 8.4, 8.7
-"""How many times less TAMT needs for IMP's best score, as the paper has it."""
+Cost = Literal["iterations", "seconds"]
 _COST_AT = 0.7
 _SLOW_AT = 0.8
 """The sparsity at which the paper finds TAMT-KD slower than IMP."""
@@ -35,7 +35,7 @@ _OTHER_PAIRS = (
 def kd_stays_near_omp(evidence: Evidence) -> Finding:
     """TAMT-KD's masks are nearer to OMP's than TAMT-MLM's are, at every sparsity."""
     effects: dict[str, Effect | None] = {}
-    for s in evidence.distances["sparsity"].unique().sort().to_list():
+    for s in _sparsities(evidence):
         kd, mlm = (_distances(evidence, role, "omp", s) for role in ("tamt_kd", "tamt_mlm"))
         if kd and mlm:
             # By TAMT's seed; OMP has none.
@@ -48,7 +48,7 @@ def kd_stays_near_omp(evidence: Evidence) -> Finding:
 def mlm_masks_move_away(evidence: Evidence) -> Finding:
     """The longer the search, the further TAMT-MLM's masks are from OMP's; TAMT-KD's move less."""
     effects: dict[str, Effect | None] = {}
-    for s in evidence.distances["sparsity"].unique().sort().to_list():
+    for s in _sparsities(evidence):
         mlm, kd = (per_doubling(_from_omp(evidence, role, s)) for role in ("tamt_mlm", "tamt_kd"))
         if mlm:
             effects[f"TAMT-MLM, {percent(s)}"] = effect(design(mlm))
@@ -65,7 +65,7 @@ def imp_and_tamt_mlm_differ_most(evidence: Evidence) -> Finding:
     Pairs are compared under the same seed of IMP and the same seed of TAMT.
     """
     effects: dict[str, Effect | None] = {}
-    for s in evidence.distances["sparsity"].unique().sort().to_list():
+    for s in _sparsities(evidence):
         furthest = _distances(evidence, "imp", "tamt_mlm", s)
         for a, b in _OTHER_PAIRS if furthest else ():
             if other := _distances(evidence, a, b, s):
@@ -75,94 +75,8 @@ def imp_and_tamt_mlm_differ_most(evidence: Evidence) -> Finding:
     return everywhere(effects, digits=3)
 
 
-def jaccard_at_sixty(evidence: Evidence) -> Finding:
-    """Jaccard(TAMT-MLM, IMP) is about 0.75 at 60 %: supported within ±0.05."""
-    return _similarity(evidence, 0.6, 0.70, 0.80)
-
-
-def jaccard_at_eighty(evidence: Evidence) -> Finding:
-    """Jaccard(TAMT-MLM, IMP) is below 0.6 at 80 %."""
-    return _similarity(evidence, 0.8, -1.0, 0.6)
-
-
-def fewer_iterations(evidence: Evidence) -> Finding:
-    """TAMT reaches IMP's best score at 70 % in fewer iterations."""
-    return _quicker(evidence, "iterations")
-
-
-def less_time(evidence: Evidence) -> Finding:
-    """TAMT reaches IMP's best score at 70 % in less time."""
-    return _quicker(evidence, "seconds")
-
-
-def iterations_ratio(evidence: Evidence) -> Finding:
-    """The quickest objective takes about 8.4 times fewer iterations."""
-    return _about(evidence, "iterations", FEWER_ITERATIONS)
-
-
-def time_ratio(evidence: Evidence) -> Finding:
-    """The quickest objective takes about 8.7 times less time."""
-    return _about(evidence, "seconds", LESS_TIME)
-
-
-def kd_is_slower_at_eighty(evidence: Evidence) -> Finding:
-    """At 80 % TAMT-KD needs more iterations than IMP for IMP's best score."""
-    name = evidence.roles.get("tamt_kd", "")
-    rows, why = _costs(evidence, "iterations", _SLOW_AT, name)
-    if why:
-        return Finding("not decidable", _listed(rows, "iterations"), why)
-    row = rows.to_dicts()[0]
-    value, low, high = _words(row, "iterations"), row["iterations_low"], row["iterations_high"]
-    if row["reached"] < _SELDOM:
-        return Finding("supported", value, "IMP's best score is not reached")
-    if low is None or high is None:
-        return Finding("not decidable", value, "there is no interval")
-    if high < 1 and not row["at_first"]:
-        return Finding("supported", value)
-    if low > 1:
-        return Finding("contradicted", value)
-    return Finding("not decidable", value, "the interval holds 1")
-
-
-def kd_is_quicker_on_stsb(evidence: Evidence) -> Finding:
-    """On STS-B at 80 % TAMT-KD needs fewer iterations than IMP for IMP's best score."""
-    kd = evidence.stsb_costs.filter(pl.col("method") == evidence.roles.get("tamt_kd", ""))
-    return _quicker(replace(evidence, costs=kd), "iterations", _SLOW_AT)
-
-
-def _from_omp(evidence: Evidence, role: str, sparsity: float) -> dict[int, Cells]:
-    """Macro distance to OMP's mask by steps of the checkpoint, then by (seed, None)."""
-    omp, name = (evidence.roles.get(r, "") for r in ("omp", role))
-    rows = evidence.distances.filter(pl.col("sparsity") == sparsity)
-    columns = ("method_a", "method_b", "seed_a", "seed_b", "checkpoint_a", "checkpoint_b", "macro")
-    found: dict[int, dict[tuple[int | None, int | None], float]] = {}
-    for one, other, seed_a, seed_b, steps_a, steps_b, macro in rows.select(columns).iter_rows():
-        seed, steps = (seed_b, steps_b) if one == omp else (seed_a, steps_a)
-        if {one, other} == {omp, name} and omp != name and steps is not None:
-            found.setdefault(steps, {})[seed, None] = macro
-    return dict(sorted(found.items()))
-
-
-def _distances(evidence: Evidence, a: str, b: str, sparsity: float) -> Cells:
-    """Macro distance of final masks by (seed of a, seed of b)."""
-    names = [evidence.roles.get(role, "") for role in (a, b)]
-    rows = evidence.distances.filter(
-        (pl.col("sparsity") == sparsity)
-        & pl.col("checkpoint_a").is_null()
-        & pl.col("checkpoint_b").is_null()
-    )
-    columns = ("method_a", "method_b", "seed_a", "seed_b", "macro")
-    found: dict[tuple[int | None, int | None], float] = {}
-    for one, other, seed, other_seed, macro in rows.select(columns).iter_rows():
-        if [one, other] == names:
-            found[seed, other_seed] = macro
-        elif [other, one] == names:
-            found[other_seed, seed] = macro
-    return found
-
-
-def _similarity(evidence: Evidence, sparsity: float, low: float, high: float) -> Finding:
-    """The mean Jaccard over all pairs of a TAMT-MLM and an IMP mask; both seeds vary."""
+def similarity(evidence: Evidence, sparsity: float, low: float, high: float) -> Finding:
+    """Jaccard(TAMT-MLM, IMP) lies between two values: its mean over all pairs of their masks."""
     found = _distances(evidence, "tamt_mlm", "imp", sparsity)
     if not found:
         return undecidable(f"no masks of TAMT-MLM and IMP at {percent(sparsity)}")
@@ -170,33 +84,13 @@ def _similarity(evidence: Evidence, sparsity: float, low: float, high: float) ->
     return within(effect(design(similar)), low, high)
 
 
-def _costs(
-    evidence: Evidence, of: str, sparsity: float = _COST_AT, method: str | None = None
-) -> tuple[pl.DataFrame, str]:
-    """The rows of one sparsity, the most saving first, and why they cannot tell, if so."""
-    rows = evidence.costs.filter(pl.col("sparsity") == sparsity)
-    if method is not None:
-        rows = rows.filter(pl.col("method") == method)
-    if rows.is_empty():
-        return (
-            rows,
-            f"no scores of IMP and TAMT after several search lengths at {percent(sparsity)}",
-        )
-    if rows["reached"].null_count():
-        return rows, "one mask seed or one fine-tuning seed"
-    if of == "seconds" and rows["device"].str.contains(" / ", literal=True).any():
-        return rows, "IMP and TAMT were searched on different devices"
-    if of == "seconds" and rows["imp_seconds"].null_count():
-        return rows, "the time of a search is missing"
-    return rows.sort(f"{of}_ratio", descending=True, nulls_last=True, maintain_order=True), ""
-
-
-def _quicker(evidence: Evidence, of: str, sparsity: float = _COST_AT) -> Finding:
-    rows, why = _costs(evidence, of, sparsity)
-    value = _listed(rows, of)
+def quicker(evidence: Evidence, cost: Cost, sparsity: float = _COST_AT) -> Finding:
+    """TAMT reaches IMP's best score at this sparsity in fewer iterations, or in less time."""
+    rows, why = _costs(evidence, cost, sparsity)
+    value = "; ".join(_words(row, cost) for row in rows.iter_rows(named=True))
     if why:
         return Finding("not decidable", value, why)
-    lows, highs = rows[f"{of}_low"], rows[f"{of}_high"]
+    lows, highs = rows[f"{cost}_low"], rows[f"{cost}_high"]
     if (lows > 1).any():
         return Finding("supported", value)
     slower = (highs < 1) | (rows["reached"] < _SELDOM)
@@ -205,12 +99,14 @@ def _quicker(evidence: Evidence, of: str, sparsity: float = _COST_AT) -> Finding
     return Finding("not decidable", value, "no interval lies above 1, nor do all lie below")
 
 
-def _about(evidence: Evidence, of: str, ratio: float) -> Finding:
-    rows, why = _costs(evidence, of)
-    if why:
-        return Finding("not decidable", _listed(rows[:1], of), why)
-    row = rows.to_dicts()[0]
-    value, low, high = _words(row, of), row[f"{of}_low"], row[f"{of}_high"]
+def ratio_is_about(evidence: Evidence, cost: Cost, ratio: float) -> Finding:
+    """At 70 % the quickest objective takes about `ratio` times fewer iterations, or less time."""
+    rows, why = _costs(evidence, cost, _COST_AT)
+    row = next(rows.iter_rows(named=True), None)
+    value = _words(row, cost) if row else ""
+    if row is None or why:
+        return Finding("not decidable", value, why)
+    low, high = row[f"{cost}_low"], row[f"{cost}_high"]
     if low is None or high is None:
         if (rows["reached"] < _SELDOM).all():
             return Finding("contradicted", value, "IMP's best score is not reached")
@@ -224,12 +120,83 @@ def _about(evidence: Evidence, of: str, ratio: float) -> Finding:
     return Finding("not decidable", value, f"the interval is not within a factor 2 of {ratio}")
 
 
-def _listed(rows: pl.DataFrame, of: str) -> str:
-    return "; ".join(_words(row, of) for row in rows.iter_rows(named=True))
+def kd_is_slower_at_eighty(evidence: Evidence) -> Finding:
+    """At 80 % TAMT-KD needs more iterations than IMP for IMP's best score."""
+    costs = evidence.costs.filter(method=evidence.roles.get("tamt_kd", ""))
+    rows, why = _costs(replace(evidence, costs=costs), "iterations", _SLOW_AT)
+    row = next(rows.iter_rows(named=True), None)
+    value = _words(row, "iterations") if row else ""
+    if row is None or why:
+        return Finding("not decidable", value, why)
+    low, high = row["iterations_low"], row["iterations_high"]
+    if row["reached"] < _SELDOM:
+        return Finding("supported", value, "IMP's best score is not reached")
+    if low is None or high is None:
+        return Finding("not decidable", value, "there is no interval")
+    if high < 1 and not row["at_first"]:
+        return Finding("supported", value)
+    if low > 1:
+        return Finding("contradicted", value)
+    return Finding("not decidable", value, "the interval holds 1")
 
 
-def _words(row: dict[str, object], of: str) -> str:
-    ratio, low, high = (row[f"{of}_{name}"] for name in ("ratio", "low", "high"))
+def kd_is_quicker_on_stsb(evidence: Evidence) -> Finding:
+    """On STS-B at 80 % TAMT-KD needs fewer iterations than IMP for IMP's best score."""
+    kd = evidence.stsb_costs.filter(method=evidence.roles.get("tamt_kd", ""))
+    return quicker(replace(evidence, costs=kd), "iterations", _SLOW_AT)
+
+
+def _sparsities(evidence: Evidence) -> list[float]:
+    return evidence.distances["sparsity"].unique().sort().to_list()
+
+
+def _from_omp(evidence: Evidence, role: str, sparsity: float) -> dict[int, Cells]:
+    """Macro distance to OMP's mask by steps of the checkpoint, then by (seed, None)."""
+    omp, name = (evidence.roles.get(r, "") for r in ("omp", role))
+    rows = evidence.distances.filter(sparsity=sparsity)
+    columns = ("method_a", "method_b", "seed_a", "seed_b", "checkpoint_a", "checkpoint_b", "macro")
+    found: dict[int, dict[tuple[int | None, int | None], float]] = {}
+    for one, other, seed_a, seed_b, steps_a, steps_b, macro in rows.select(columns).iter_rows():
+        seed, steps = (seed_b, steps_b) if one == omp else (seed_a, steps_a)
+        if {one, other} == {omp, name} and omp != name and steps is not None:
+            found.setdefault(steps, {})[seed, None] = macro
+    return dict(sorted(found.items()))
+
+
+def _distances(evidence: Evidence, a: str, b: str, sparsity: float) -> Cells:
+    """Macro distance of final masks by (seed of a, seed of b)."""
+    names = [evidence.roles.get(role, "") for role in (a, b)]
+    final = pl.col("checkpoint_a").is_null() & pl.col("checkpoint_b").is_null()
+    rows = evidence.distances.filter(final, sparsity=sparsity)
+    columns = ("method_a", "method_b", "seed_a", "seed_b", "macro")
+    found: dict[tuple[int | None, int | None], float] = {}
+    for one, other, seed, other_seed, macro in rows.select(columns).iter_rows():
+        if [one, other] == names:
+            found[seed, other_seed] = macro
+        elif [other, one] == names:
+            found[other_seed, seed] = macro
+    return found
+
+
+def _costs(evidence: Evidence, cost: Cost, sparsity: float) -> tuple[pl.DataFrame, str]:
+    """The rows of one sparsity, the most saving first, and why they cannot tell, if so."""
+    rows = evidence.costs.filter(sparsity=sparsity)
+    why = ""
+    if rows.is_empty():
+        why = f"no scores of IMP and TAMT after several search lengths at {percent(sparsity)}"
+    elif rows["reached"].null_count():
+        why = "one mask seed or one fine-tuning seed"
+    elif cost == "seconds" and rows["device"].str.contains(" / ", literal=True).any():
+        why = "IMP and TAMT were searched on different devices"
+    elif cost == "seconds" and rows["imp_seconds"].null_count():
+        why = "the time of a search is missing"
+    if why:
+        return rows, why
+    return rows.sort(f"{cost}_ratio", descending=True, nulls_last=True, maintain_order=True), ""
+
+
+def _words(row: dict[str, object], cost: Cost) -> str:
+    ratio, low, high = (row[f"{cost}_{name}"] for name in ("ratio", "low", "high"))
     if not isinstance(ratio, float):
         return f"{row['method']}: not reached"
     least = "at least " if row["at_first"] else ""

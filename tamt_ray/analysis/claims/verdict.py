@@ -38,10 +38,7 @@ def undecidable(why: str) -> Finding:
 
 
 def everywhere(
-    effects: Mapping[str, Effect | None],
-    unit: str = "",
-    lacking: Sequence[str] = (),
-    digits: int = 1,
+    effects: Mapping[str, Effect | None], lacking: Sequence[str] = (), digits: int = 1
 ) -> Finding:
     """A statement that all effects are above 0.
 
@@ -51,14 +48,12 @@ def everywhere(
     """
     if not effects:
         return undecidable(f"no scores at {', '.join(lacking)}" if lacking else "no data")
-    value = _listed(effects, unit, digits)
-    against = _significant(effects, -1)
-    if against:
+    value = _listed(effects, digits)
+    if against := _significant(effects, -1):
         return Finding("contradicted", value, f"below 0: {_places(against, effects)}")
     if unknown := _unknown(effects):
         return Finding("not decidable", value, unknown)
-    open_ = [place for place, found in effects.items() if not (found and found.positive)]
-    if open_:
+    if open_ := [place for place, found in effects.items() if not (found and found.positive)]:
         return Finding("not decidable", value, f"the interval holds 0: {_places(open_, effects)}")
     return Finding("supported", value, f"not tested: {', '.join(lacking)}" if lacking else "")
 
@@ -71,7 +66,7 @@ def somewhere(effects: Mapping[str, Effect | None], digits: int = 1) -> Finding:
     """
     if not effects:
         return undecidable("no data")
-    value = _listed(effects, digits=digits)
+    value = _listed(effects, digits)
     if found := _significant(effects, +1):
         return Finding("supported", value, f"above 0: {_places(found, effects)}")
     if all(e and e.high is not None and e.high < 0 for e in effects.values()):
@@ -91,22 +86,14 @@ def equivalent(tables: Mapping[str, Design], lacking: Sequence[str] = ()) -> Fin
     effects = {place: effect(table) for place, table in tables.items()}
     value = _listed(effects, largest=True)
     corrected = holm([_beyond(table, MARGIN) for table in tables.values()])
-    against = [
-        place for place, p in zip(tables, corrected, strict=True) if p is not None and p < ALPHA
-    ]
-    if against:
-        return Finding(
-            "contradicted", value, f"beyond ±{MARGIN:g} point: {_places(against, effects)}"
-        )
+    places = zip(tables, corrected, strict=True)
+    if against := [place for place, p in places if p is not None and p < ALPHA]:
+        words = f"beyond ±{MARGIN:g} point: {_places(against, effects)}"
+        return Finding("contradicted", value, words)
     if unknown := _unknown(effects):
         return Finding("not decidable", value, unknown)
-    reach = max(
-        abs(end)
-        for found in effects.values()
-        if found
-        for end in (found.low, found.high)
-        if end is not None
-    )
+    known = [found for found in effects.values() if found]
+    reach = max(abs(end) for e in known for end in (e.low, e.high) if end is not None)
     if reach <= MARGIN:
         return Finding("supported", value, f"not tested: {', '.join(lacking)}" if lacking else "")
     within_wider = f"within ±{WIDER:g} points, not within ±{MARGIN:g}"
@@ -121,7 +108,7 @@ def within(found: Effect | None, low: float, high: float, digits: int = 2) -> Fi
     """
     if found is None:
         return undecidable("no complete data")
-    value = shown(found, "", "", digits, sign=False)
+    value = shown(found, "", digits, sign=False)
     if found.low is None or found.high is None:
         return Finding("not decidable", value, f"no interval: {found.reason}")
     if low <= found.low and found.high <= high:
@@ -131,9 +118,7 @@ def within(found: Effect | None, low: float, high: float, digits: int = 2) -> Fi
     return Finding("not decidable", value, "the interval lies neither inside nor outside")
 
 
-def shown(
-    found: Effect | None, place: str, unit: str = "", digits: int = 1, *, sign: bool = True
-) -> str:
+def shown(found: Effect | None, place: str, digits: int = 1, *, sign: bool = True) -> str:
     """`70 %: +1.2 [0.4, 2.0]`."""
     before = f"{place}: " if place else ""
     if found is None:
@@ -142,7 +127,7 @@ def shown(
     text = f"{found.value:{plus}.{digits}f}"
     if found.low is not None:
         text += f" [{found.low:.{digits}f}, {found.high:.{digits}f}]"
-    return before + text.replace("-", "\N{MINUS SIGN}") + unit
+    return before + text.replace("-", "\N{MINUS SIGN}")
 
 
 def percent(sparsity: float) -> str:
@@ -156,18 +141,16 @@ def times(ratio: float | str) -> str:
     return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
-def _listed(
-    effects: Mapping[str, Effect | None], unit: str = "", digits: int = 1, *, largest: bool = False
-) -> str:
+def _listed(effects: Mapping[str, Effect | None], digits: int = 1, *, largest: bool = False) -> str:
     """All effects; of many the least one, or the one that is `largest` in size."""
     known = {place: found for place, found in effects.items() if found}
     if len(effects) <= _MANY or not known:
-        return "; ".join(shown(effects[place], place, unit, digits) for place in effects)
+        return "; ".join(shown(effects[place], place, digits) for place in effects)
     if largest:
         chosen, words = max(known, key=lambda place: abs(known[place].value)), "largest"
     else:
         chosen, words = min(known, key=lambda place: known[place].value), "least"
-    return f"{words} of {len(effects)}: {shown(known[chosen], chosen, unit, digits)}"
+    return f"{words} of {len(effects)}: {shown(known[chosen], chosen, digits)}"
 
 
 def _significant(effects: Mapping[str, Effect | None], sign: int) -> list[str]:

@@ -6,18 +6,11 @@ import polars as pl
 
 from tamt_ray.analysis.figures.marks import cloud
 from tamt_ray.analysis.figures.scores import LOSS_NAMES
-from tamt_ray.analysis.figures.vega import (
-    Figure,
-    Spec,
-    distinct,
-    grid,
-    looks_of,
-    percent,
-    title_of,
-)
+from tamt_ray.analysis.figures.vega import Figure, distinct, grid, looks_of
 from tamt_ray.analysis.report_data import ReportData
-from tamt_ray.analysis.stats.averages import leading_task
-from tamt_ray.analysis.stats.correlation import LOSSES, interval_words
+from tamt_ray.analysis.stats.averages import leading_task, title_of
+from tamt_ray.analysis.stats.correlation import LOSSES
+from tamt_ray.analysis.words import interval, number, percent
 from tamt_ray.plan.expand import DENSE
 
 ENOUGH = 10
@@ -33,19 +26,18 @@ _SYMBOLS = {"pearson": "r", "spearman": "ρ", "kendall": "τ"}
 
 def losses_by_sparsity(data: ReportData) -> Iterator[Figure]:
     """Yield the headline score over both losses, a column per sparsity, for each model."""
-    task = leading_task(data.sweep.tasks)
-    for number, (name, model, points) in enumerate(_models(data, "losses_by_sparsity")):
-        assert task is not None
+    task = leading_task(data.sweep.tasks) or ""
+    for place, (name, model, points) in enumerate(_models(data, "losses_by_sparsity")):
         chosen = points.filter(task=task)
-        boxes = None if number else data.published
+        boxes = None if place else data.published
         looks = looks_of(data, chosen)
         panels = [
-            cloud(
+            (model, cloud(
                 percent(sparsity), chosen.filter(_beside(sparsity)), loss, looks,
                 x_title=LOSS_NAMES[loss], y_title=f"{title_of(task)} (%)",
                 words=_words(data, model, task, sparsity, loss),
                 boxes=None if boxes is None else boxes.filter(sparsity=sparsity),
-            )
+            ))
             for loss in LOSSES
             for sparsity in _sparsities(points)
         ]  # fmt: skip
@@ -53,7 +45,7 @@ def losses_by_sparsity(data: ReportData) -> Iterator[Figure]:
         yield Figure(
             name, "Fig. 5", f"Pre-training losses against {title_of(task)}",
             f"{_CAPTION}, and r without random masks.{beside}",
-            grid({model: panels}, _columns(points)), _few(chosen),
+            grid(panels, _columns(points)), _few(chosen),
         )  # fmt: skip
 
 
@@ -71,23 +63,23 @@ def pretraining_vs_downstream(data: ReportData) -> Iterator[Figure]:
     """Yield the headline score over both losses, all sparsities in one panel."""
     if not data.tasks or len(data.sweep.sparsities) < 2:
         return
-    task, blocks = data.tasks[0], dict[str, list[Spec]]()
+    task = data.tasks[0]
     points = data.points.filter(task=task).drop_nulls("score")
-    for model in distinct(points, "model"):
-        blocks[model] = [
-            cloud(
-                LOSS_NAMES[loss], points.filter(model=model), loss, looks_of(data, points),
-                x_title=LOSS_NAMES[loss], y_title=f"{title_of(task)} (%)", by_sparsity=True,
-                words=_pooled(data, model, task, loss), size=(420, 280),
-            )
-            for loss in LOSSES
-        ]  # fmt: skip
+    panels = [
+        (model, cloud(
+            LOSS_NAMES[loss], points.filter(model=model), loss, looks_of(data, points),
+            x_title=LOSS_NAMES[loss], y_title=f"{title_of(task)} (%)", by_sparsity=True,
+            words=_pooled(data, model, task, loss), size=(420, 280),
+        ))
+        for model in distinct(points, "model")
+        for loss in LOSSES
+    ]  # fmt: skip
     yield Figure(
         "pretraining_vs_downstream", "", "Pre-training loss against downstream score",
         "All sparsities together: colour is the method, shape the sparsity. Over each panel "
         "Pearson's r, Spearman's ρ and Kendall's τ over all points with bootstrap 95 % intervals. "
         "Hollow: some runs are missing.",
-        grid(blocks, 2), _few(points),
+        grid(panels, 2), _few(points),
     )  # fmt: skip
 
 
@@ -96,17 +88,17 @@ def _by_task(data: ReportData, loss: str, numbers: str) -> Iterator[Figure]:
     for name, model, points in _models(data, f"{loss}_by_task") if len(tasks) > 1 else ():
         looks = looks_of(data, points)
         panels = [
-            cloud(
+            (model, cloud(
                 f"{task}, {percent(sparsity)}", points.filter(_beside(sparsity), task=task), loss,
                 looks, x_title=LOSS_NAMES[loss], y_title=f"{task} (%)", size=(150, 120),
                 words=_words(data, model, task, sparsity, loss, short=True),
-            )
+            ))
             for task in tasks
             for sparsity in _sparsities(points)
         ]  # fmt: skip
         yield Figure(
             name, numbers, f"{LOSS_NAMES[loss]} against each task", f"{_CAPTION}.",
-            grid({model: panels}, _columns(points)), _few(points.filter(task=tasks[0])),
+            grid(panels, _columns(points)), _few(points.filter(task=tasks[0])),
         )  # fmt: skip
 
 
@@ -125,8 +117,8 @@ def _sparsities(points: pl.DataFrame) -> list[float]:
 
 def _columns(points: pl.DataFrame) -> int:
     """Both losses side by side at one sparsity, one below the other at several."""
-    number = len(_sparsities(points))
-    return 4 if number == 1 else number
+    count = len(_sparsities(points))
+    return 4 if count == 1 else count
 
 
 def _beside(sparsity: float) -> pl.Expr:
@@ -149,14 +141,11 @@ def _words(
     found = {row["scope"]: row for row in rows.iter_rows(named=True)}
     if not found:
         return ["no correlation"]
-    words = {
-        scope: f"r {row['value']:.2f} {'' if short else interval_words(row)}".rstrip()
-        for scope, row in found.items()
-    }
-    lines = [words.get("sparsity", "")]
-    if "chosen" in words:
-        lines.append(f"without random {words['chosen']}")
-    return [_minus(line) for line in lines if line]
+    return [
+        f"{words}r {_coefficient(found[scope], short=short)}"
+        for scope, words in (("sparsity", ""), ("chosen", "without random "))
+        if scope in found
+    ]
 
 
 def _pooled(data: ReportData, model: str, task: str, loss: str) -> Sequence[str]:
@@ -164,11 +153,10 @@ def _pooled(data: ReportData, model: str, task: str, loss: str) -> Sequence[str]
     rows = data.correlations.filter(model=model, task=task, loss=loss, scope="all").to_dicts()
     if not rows or rows[0]["reason"]:
         return [f"no correlation: {rows[0]['reason']}"] if rows else []
-    return [
-        _minus(f"{_SYMBOLS[row['statistic']]} {row['value']:.2f} {interval_words(row)}".rstrip())
-        for row in rows
-    ] + [f"n = {rows[0]['n']}"]
+    found = [f"{_SYMBOLS[row['statistic']]} {_coefficient(row)}" for row in rows]
+    return [*found, f"n = {rows[0]['n']}"]
 
 
-def _minus(words: str) -> str:
-    return words.replace("-", "\N{MINUS SIGN}")
+def _coefficient(row: dict[str, float | None], *, short: bool = False) -> str:
+    reach = "" if short else interval(row["low"], row["high"], 2)
+    return f"{number(row['value'] or 0.0, 2)} {reach}".rstrip()

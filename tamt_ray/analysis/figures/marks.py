@@ -10,11 +10,11 @@ from tamt_ray.analysis.figures.vega import (
     by_method,
     layer,
     panel,
-    percent,
     picked,
     quantity,
     tooltip,
 )
+from tamt_ray.analysis.words import percent
 from tamt_ray.methods.base import Look
 from tamt_ray.plan.expand import DENSE
 

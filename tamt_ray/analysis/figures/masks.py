@@ -4,26 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
+from tamt_ray.analysis.figures import vega
 from tamt_ray.analysis.figures.marks import line_panel
 from tamt_ray.analysis.figures.scores import LOSS_NAMES
-from tamt_ray.analysis.figures.vega import (
-    Figure,
-    Spec,
-    by_method,
-    distinct,
-    grid,
-    layer,
-    looks_of,
-    panel,
-    percent,
-    picked,
-    quantity,
-    tooltip,
-)
+from tamt_ray.analysis.figures.vega import Figure, Spec, distinct, grid, layer, looks_of, tooltip
 from tamt_ray.analysis.report_data import ReportData
+from tamt_ray.analysis.results import by_cell
 from tamt_ray.analysis.roles import roles
 from tamt_ray.analysis.stats.curves import search_curves
 from tamt_ray.analysis.stats.drift import drift
+from tamt_ray.analysis.words import percent
 from tamt_ray.methods.base import Look
 
 _SHOWN = 24
@@ -38,22 +28,21 @@ def mask_distances(data: ReportData) -> Iterator[Figure]:
         pl.col("checkpoint_a").is_null(), pl.col("checkpoint_b").is_null()
     )
     top = final["macro"].max()
+    several = len(data.sweep.models) > 1
     for model in data.sweep.models:
         each = final.filter(model=model)
         if each.is_empty():
             continue
-        panels = [
-            _map(percent(sparsity), each.filter(sparsity=sparsity), top)
-            for sparsity in each["sparsity"].unique().sort()
-        ]
-        name = "mask_distances"
         yield Figure(
-            f"{name}_{model}" if len(data.sweep.models) > 1 else name, "Fig. 8, 17",
-            "Distances between masks" + (f", {model}" if len(data.sweep.models) > 1 else ""),
+            f"mask_distances_{model}" if several else "mask_distances", "Fig. 8, 17",
+            "Distances between masks" + (f", {model}" if several else ""),
             "1 − Jaccard of the kept weights, unweighted mean over matrices, between the final "
             "masks of one sparsity. A label is the method and the mask seed; of many masks, means "
             "over the pairs of two methods.",
-            grid({model: panels}),
+            grid(
+                (model, _map(percent(sparsity), each.filter(sparsity=sparsity), top))
+                for sparsity in each["sparsity"].unique().sort()
+            ),
         )  # fmt: skip
 
 
@@ -63,18 +52,18 @@ def distance_over_search(data: ReportData) -> Iterator[Figure]:
     if moved.group_by("model", "sparsity", "method").len()["len"].max() in (None, 1):
         return
     rows = moved.with_columns(n=pl.lit(1), n_expected=pl.lit(1), baseline=pl.lit(None, pl.Float64))
-    blocks: dict[str, list[Spec]] = {}
-    for (model, sparsity), part in rows.group_by("model", "sparsity", maintain_order=True):
-        blocks.setdefault(str(model), []).append(
-            line_panel(percent(float(str(sparsity))), part, "iterations", looks_of(data, rows),
-                   x_title="search iterations", y_title="1 − Jaccard to OMP", form="~s", levels=(),
-                   least=0.02)
-        )  # fmt: skip
+    panels = [
+        (cell.model,
+         line_panel(percent(cell.sparsity), part, "iterations", looks_of(data, rows),
+                    x_title="search iterations", y_title="1 − Jaccard to OMP", form="~s", levels=(),
+                    least=0.02))
+        for cell, part in by_cell(rows, "model", "sparsity")
+    ]  # fmt: skip
     yield Figure(
         "distance_over_search", "Fig. 8", "How far masks move away from OMP's",
         "1 − Jaccard to the mask of one-shot magnitude pruning over search iterations, mean over "
         "masks with its 95 % interval.",
-        grid(blocks),
+        grid(panels),
     )  # fmt: skip
 
 
@@ -127,21 +116,21 @@ def _map(title: str, pairs: pl.DataFrame, top: object) -> Spec:
                   text={"field": "macro", "format": ".2f"})
         )  # fmt: skip
     side = max(120, min(280, 26 * len(labels)))
-    return panel(title, found, side, side) | {"zoom": False}
+    return vega.panel(title, found, side, side) | {"zoom": False}
 
 
 def _over_steps(data: ReportData, table: pl.DataFrame, names: Sequence[str]) -> Spec:
     chosen = table.filter(pl.col("name").is_in(list(names)))
     looks = looks_of(data, chosen)
     sparsities = chosen["sparsity"].unique().sort().to_list()
-    blocks: dict[str, list[Spec]] = {}
-    for model in distinct(chosen, "model"):
-        blocks[model] = [
-            _steps(chosen.filter(model=model, sparsity=sparsity, name=name), name, sparsity, looks)
-            for name in names
-            for sparsity in sparsities
-        ]
-    return grid(blocks, 4 if len(sparsities) == 1 else len(sparsities))
+    panels = [
+        (model,
+         _steps(chosen.filter(model=model, sparsity=sparsity, name=name), name, sparsity, looks))
+        for model in distinct(chosen, "model")
+        for name in names
+        for sparsity in sparsities
+    ]  # fmt: skip
+    return grid(panels, 4 if len(sparsities) == 1 else len(sparsities))
 
 
 def _steps(rows: pl.DataFrame, name: str, sparsity: float, looks: Mapping[str, Look]) -> Spec:
@@ -154,17 +143,17 @@ def _steps(rows: pl.DataFrame, name: str, sparsity: float, looks: Mapping[str, L
         .sort("step", maintain_order=True)
     )
     title = LOSS_NAMES.get(name, "density (%)")
-    down = quantity("value", title)
+    down = vega.quantity("value", title)
     found = [
         layer({"type": "line", "strokeWidth": 1.6, "clip": True}, line,
-              x=quantity("step", "steps", "~s"), y=down, color=by_method(looks),
-              opacity=picked(),
+              x=vega.quantity("step", "steps", "~s"), y=down, color=vega.by_method(looks),
+              opacity=vega.picked(),
               tooltip=tooltip(method="method", step="step:.0f", value="value:.3f"))
     ]  # fmt: skip
     if name == "density":
         asked = [{"value": 100 * (1 - sparsity)}]
         found.append(layer({"type": "rule", "strokeDash": [2, 3]}, asked, y=down))
-    return panel(percent(sparsity), found, 220, 160)
+    return vega.panel(percent(sparsity), found, 220, 160)
 
 
 def _number(value: object) -> float:

@@ -5,19 +5,12 @@ from collections.abc import Iterator, Mapping
 import polars as pl
 
 from tamt_ray.analysis.figures.marks import dots, line_panel
-from tamt_ray.analysis.figures.vega import (
-    Figure,
-    Spec,
-    distinct,
-    grid,
-    looks_of,
-    percent,
-    title_of,
-)
+from tamt_ray.analysis.figures.vega import Figure, Spec, distinct, grid, looks_of
 from tamt_ray.analysis.report_data import ReportData
 from tamt_ray.analysis.roles import roles
-from tamt_ray.analysis.stats.averages import averages, runs
+from tamt_ray.analysis.stats.averages import averages, runs, title_of
 from tamt_ray.analysis.stats.correlation import LOSSES
+from tamt_ray.analysis.words import percent
 from tamt_ray.methods.base import Look
 from tamt_ray.plan.expand import DENSE
 
@@ -36,17 +29,15 @@ def main_results(data: ReportData) -> Iterator[Figure]:
     table = _in_percent(data.averages)
     looks = looks_of(data, table)
     over = table.filter(pl.col("method") != DENSE)["sparsity"].n_unique() > 1
-    blocks: dict[str, list[Spec]] = {}
-    for model in distinct(table, "model"):
-        here = table.filter(model=model)
-        blocks[model] = [
-            _over_sparsity(task, here.filter(task=task), looks)
-            if over
-            else dots(title_of(task), here.filter(task=task),
-                      data.runs.filter(model=model, task=task), looks)
-            for task in data.tasks
-            if here.filter(task=task).height
-        ]  # fmt: skip
+    panels = [
+        (model,
+         _over_sparsity(task, here, looks)
+         if over
+         else dots(title_of(task), here, data.runs.filter(model=model, task=task), looks))
+        for model in distinct(table, "model")
+        for task in data.tasks
+        if (here := table.filter(model=model, task=task)).height
+    ]  # fmt: skip
     form = (
         "Score over the share of weights removed, one colour per method."
         if over
@@ -54,7 +45,7 @@ def main_results(data: ReportData) -> Iterator[Figure]:
     )
     yield Figure(
         "main_results", "Fig. 3, 4", "Downstream score of every method",
-        f"{form} Dashed: the dense model. {BANDS}", grid(blocks),
+        f"{form} Dashed: the dense model. {BANDS}", grid(panels),
     )  # fmt: skip
 
 
@@ -64,28 +55,28 @@ def pruning_alone(data: ReportData) -> Iterator[Figure]:
     alone = [names[method] for method in ("random", "omp") if method in names]
     if len(data.sweep.sparsities) < 2 or len(alone) < 2 or not data.tasks:
         return
-    shown = [DENSE, *alone]
-    table = _in_percent(data.averages.filter(pl.col("method").is_in(shown)))
-    losses = data.losses.filter(pl.col("method").is_in(shown))
+    shown = pl.col("method").is_in([DENSE, *alone])
+    table, losses = _in_percent(data.averages.filter(shown)), _in_percent(data.losses.filter(shown))
     looks = looks_of(data, losses)
-    blocks: dict[str, list[Spec]] = {}
+    panels: list[tuple[str, Spec]] = []
     for model in distinct(losses, "model"):
-        here = table.filter(model=model)
-        panels = [_over_sparsity(task, here.filter(task=task), looks) for task in data.tasks]
+        found = [
+            _over_sparsity(task, table.filter(model=model, task=task), looks) for task in data.tasks
+        ]
         for loss in reversed(LOSSES):
             std = pl.col(loss.replace("_loss", "_std"))
-            rows = _in_percent(losses.filter(model=model)).with_columns(
+            rows = losses.filter(model=model).with_columns(
                 mean=pl.col(loss), low=pl.col(loss) - std, high=pl.col(loss) + std,
                 baseline=pl.lit(None, pl.Float64),
             )  # fmt: skip
-            panels.insert(1, _over_sparsity(LOSS_NAMES[loss], rows, looks, loss=True))
-        blocks[model] = panels
+            found.insert(1, _over_sparsity(LOSS_NAMES[loss], rows, looks, "loss"))
+        panels += [(model, panel) for panel in found]
     yield Figure(
         "pruning_alone", "Fig. 1, 10", "One-shot and random pruning",
         "Downstream score and both pre-training losses over the share of weights removed, without "
         f"any search. Dashed: the dense model. {BANDS} Bands of losses: one standard deviation "
         "over masks.",
-        grid(blocks),
+        grid(panels),
     )  # fmt: skip
 
 
@@ -94,19 +85,18 @@ def models_compared(data: ReportData) -> Iterator[Figure]:
     omp, over = roles(data.sweep).get("omp"), len(data.sweep.sparsities) > 1
     if not omp or not over or len(data.sweep.models) < 2 or not data.tasks:
         return
-    shown = [DENSE, omp]
-    table = _in_percent(data.averages.filter(pl.col("method").is_in(shown)))
+    table = _in_percent(data.averages.filter(pl.col("method").is_in([DENSE, omp])))
     models = distinct(table, "model")
     panels = [
-        line_panel(title_of(task), table.filter(task=task), "percent", looks_of(data, table),
-               x_title="sparsity (%)", dash="model", dashes=models)
+        ("", line_panel(title_of(task), table.filter(task=task), "percent", looks_of(data, table),
+                        x_title="sparsity (%)", dash="model", dashes=models))
         for task in data.tasks
     ]  # fmt: skip
     yield Figure(
         "models_compared", "Fig. 11", "How well models bear one-shot pruning",
         "The dense model and one-shot magnitude pruning over the share of weights removed, one "
         f"kind of line per model. {BANDS}",
-        grid({"": panels}),
+        grid(panels),
     )  # fmt: skip
 
 
@@ -121,30 +111,28 @@ def training_sizes(data: ReportData) -> Iterator[Figure]:
     rows = rows.with_columns(
         size=pl.col("train_size").map_elements(_short, pl.String).fill_null("all")
     ).sort("train_size", nulls_last=True, maintain_order=True)
-    blocks: dict[str, list[Spec]] = {}
-    for model in distinct(rows, "model"):
-        blocks[model] = [
-            line_panel(f"{task}, {percent(sparsity)}",
-                       rows.filter(level, model=model, task=task), "size", looks_of(data, rows),
-                       x_title="training examples", levels=(), ticks=sizes)
-            for sparsity in rows.filter(pl.col("method") != DENSE)["sparsity"].unique().sort()
-            for level in [(pl.col("sparsity") == sparsity) | (pl.col("method") == DENSE)]
-            for task in distinct(rows, "task")
-        ]  # fmt: skip
+    panels = [
+        (model, line_panel(f"{task}, {percent(sparsity)}",
+                           rows.filter(level, model=model, task=task), "size", looks_of(data, rows),
+                           x_title="training examples", levels=(), ticks=sizes))
+        for model in distinct(rows, "model")
+        for sparsity in rows.filter(pl.col("method") != DENSE)["sparsity"].unique().sort()
+        for level in [(pl.col("sparsity") == sparsity) | (pl.col("method") == DENSE)]
+        for task in distinct(rows, "task")
+    ]  # fmt: skip
     yield Figure(
         "training_sizes", "Fig. 9", "Scores on smaller training sets",
         "Score over the number of training examples, which stand side by side without a scale. "
         f"{BANDS}",
-        grid(blocks),
+        grid(panels),
     )  # fmt: skip
 
 
 def _over_sparsity(
-    task: str, rows: pl.DataFrame, looks: Mapping[str, Look], *, loss: bool = False
+    task: str, rows: pl.DataFrame, looks: Mapping[str, Look], y_title: str = "score (%)"
 ) -> Spec:
-    title = "loss" if loss else "score (%)"
     return line_panel(
-        title_of(task), rows, "percent", looks, x_title="sparsity (%)", y_title=title,
+        title_of(task), rows, "percent", looks, x_title="sparsity (%)", y_title=y_title,
         ticks=rows.filter(pl.col("method") != DENSE)["percent"].unique().sort().to_list(),
     )  # fmt: skip
 

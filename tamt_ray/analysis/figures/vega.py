@@ -16,7 +16,6 @@ import vl_convert
 
 from tamt_ray.analysis.figures.palette import method_styles
 from tamt_ray.analysis.report_data import ReportData
-from tamt_ray.analysis.stats.averages import AVERAGE, FIVE_AVERAGE
 from tamt_ray.methods.base import Look
 from tamt_ray.plan.expand import DENSE
 
@@ -111,27 +110,27 @@ def javascript() -> str:
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_VERSION)
 
 
-def grid(blocks: Mapping[str, Sequence[Spec]], columns: int = 4) -> Spec:
-    """Return panels in rows of `columns`, a block per model with its name above it.
+def grid(panels: Iterable[tuple[str, Spec]], columns: int = 4) -> Spec:
+    """Return panels, each behind its model, in rows of `columns`, a block per model under its name.
 
     Each panel can be moved (drag) and zoomed (shift and wheel) by itself; a click in the legend
     singles out a method in all of them.
     """
-    found: list[Spec] = []
-    number = 0
-    lines = max((len(_subtitle(p)) for panels in blocks.values() for p in panels), default=0)
-    for name, panels in blocks.items():
-        for panel in panels:
-            _take_pointer(panel, number)
-            # As many lines above each, so that panels side by side begin at one height.
-            _subtitle(panel).extend([" "] * (lines - len(_subtitle(panel))))
-            number += 1
-        block: Spec = {"concat": list(panels), "columns": min(columns, max(1, len(panels)))}
-        if len(blocks) > 1:
-            block["title"] = {"text": name, "fontSize": 15}
-        found.append(block)
-    whole = found[0] if len(found) == 1 else {"vconcat": found}
-    pick = {"name": PICKED, "bind": "legend", "views": [f"panel_{i}" for i in range(number)],
+    found = list(panels)
+    lines = max((len(_subtitle(panel)) for _, panel in found), default=0)
+    blocks: dict[str, list[Spec]] = {}
+    for number, (name, panel) in enumerate(found):
+        _take_pointer(panel, number)
+        # As many lines above each, so that panels side by side begin at one height.
+        _subtitle(panel).extend([" "] * (lines - len(_subtitle(panel))))
+        blocks.setdefault(name, []).append(panel)
+    parts: list[Spec] = [
+        {"concat": each, "columns": min(columns, len(each)),
+         **({"title": {"text": name, "fontSize": 15}} if len(blocks) > 1 else {})}
+        for name, each in blocks.items()
+    ]  # fmt: skip
+    whole = parts[0] if len(parts) == 1 else {"vconcat": parts}
+    pick = {"name": PICKED, "bind": "legend", "views": [f"panel_{i}" for i in range(len(found))],
             "select": {"type": "point", "fields": ["method"]}}  # fmt: skip
     return {"$schema": _SCHEMA, "config": _THEME, "params": [pick], **whole}
 
@@ -224,16 +223,6 @@ def tooltip(**fields: str) -> list[Spec]:
         found.append({"field": field, "title": title, **({"format": form} if form else {}),
                       "type": "quantitative" if form else "nominal"})  # fmt: skip
     return found
-
-
-def title_of(task: str) -> str:
-    """Return the words over a panel of a task."""
-    return {AVERAGE: "average over tasks", FIVE_AVERAGE: "average over five tasks"}.get(task, task)
-
-
-def percent(sparsity: float) -> str:
-    """Return a sparsity in words."""
-    return f"{sparsity * 100:.4g} %"
 
 
 def distinct(table: pl.DataFrame, column: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Building blocks of a report section. Only the template turns them into HTML."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from tamt_ray.analysis.figures.vega import Figure
@@ -26,7 +26,6 @@ class TableCell:
 MISSING = TableCell("–", mark="missing", note="missing")
 NONE = TableCell("–")
 """A cell that the sweep does not ask for."""
-TableRow = Sequence["TableCell | str"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,9 @@ class Group:
     """A row that names those below it."""
 
     words: str
+
+
+TableRow = Sequence[TableCell | str] | Group
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,27 @@ class Code:
     text: str
 
 
+LONG = 16
+"""Rows from which on a table is folded."""
+
+
 @dataclass(frozen=True)
 class ReportTable:
     """A table that can be sorted and copied; the first cell of a row is its head."""
 
     kind: ClassVar[str] = "table"
     head: Sequence[str]
-    rows: Sequence[TableRow | Group]
+    rows: Sequence[TableRow]
     caption: str = ""
     title: str = ""
     words: bool = False
     """Whether its cells are sentences rather than numbers."""
+
+    def shortened(self, title: str) -> "ReportTable | Fold":
+        """Return the table, behind a line where it is long."""
+        if len(self.rows) < LONG:
+            return self
+        return Fold(f"{title} ({len(self.rows)} rows)", [replace(self, title="")])
 
 
 @dataclass(frozen=True)
@@ -100,21 +112,3 @@ class Fold:
 
 
 Block = Paragraph | Bullets | FactList | Code | ReportTable | Chart | Fold
-
-LONG = 16
-"""Rows from which on a table is folded."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A chapter with a title; one without blocks is left out of the page."""
-
-    title: str
-    blocks: "Sequence[Block]" = field(default_factory=tuple)
-
-
-def shortened(table: ReportTable, title: str) -> "ReportTable | Fold":
-    """Return the table, behind a line where it is long."""
-    if len(table.rows) < LONG:
-        return table
-    return Fold(f"{title} ({len(table.rows)} rows)", [replace(table, title="")])

@@ -33,10 +33,11 @@ class Context:
         """The statements of the paper with what the data say; without tasks none."""
         return judge_claims(self.evidence) if self.data.tasks else []
 
-    @property
-    def several_models(self) -> bool:
-        """Whether tables name the model."""
-        return len(self.data.sweep.models) > 1
+    def named(self, model: str, words: str = "") -> str:
+        """Return the words, behind the name of the model where the sweep has several."""
+        if len(self.data.sweep.models) < 2:
+            return words
+        return f"{model}, {words}" if words else model
 
     def charts(self, *names: str, folded: bool = False) -> list[Block]:
         """Return the figures of these names, of each model, in the order given; a name that ends in

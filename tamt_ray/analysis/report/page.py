@@ -4,7 +4,7 @@ import base64
 import hashlib
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
@@ -16,7 +16,7 @@ from tamt_ray import __version__
 from tamt_ray.analysis.artifacts import ArtifactReader
 from tamt_ray.analysis.claims.catalogue import claims_frame
 from tamt_ray.analysis.figures.vega import javascript
-from tamt_ray.analysis.report.blocks import Section
+from tamt_ray.analysis.report.blocks import Block
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.report.sections import (
     completeness,
@@ -41,22 +41,23 @@ from tamt_ray.store.record import Failure, Record
 DISTANCES = "tables/distances.parquet"
 """Also what the next report takes known distances from."""
 
-SECTIONS: tuple[Callable[[Context], Section], ...] = (
-    scores.section,
-    differences.section,
-    losses.section,
-    patterns.section,
-    masks.section,
-    cost.section,
-    sizes.section,
-    statements.section,
-    selection.section,
-    trust.section,
-    completeness.section,
-    settings.section,
-    sources.section,
-)
-"""The page from top to bottom; the first stands beside the answer on the first screen."""
+SECTIONS: Mapping[str, Callable[[Context], Iterator[Block]]] = {
+    "Scores": scores.section,
+    "Paired differences": differences.section,
+    "Losses against scores": losses.section,
+    "Patterns": patterns.section,
+    "Masks": masks.section,
+    "Cost": cost.section,
+    "Less training data": sizes.section,
+    "What the paper says": statements.section,
+    "Choice of the best evaluation": selection.section,
+    "How far to trust this": trust.section,
+    "Completeness": completeness.section,
+    "Settings": settings.section,
+    "Sources": sources.section,
+}
+"""The page from top to bottom, without sections that yield nothing; the first one that does stands
+beside the answer on the first screen."""
 
 
 def build_report(
@@ -102,7 +103,8 @@ def build_report(
 def page(context: Context, commit: str = "") -> str:
     """Return the page as HTML: it asks the network for nothing, runs only its own two scripts, and
     escapes all that comes from outside."""
-    first, *others = (section for draw in SECTIONS for section in [draw(context)] if section.blocks)
+    drawn = {title: list(draw(context)) for title, draw in SECTIONS.items()}
+    first, *others = ((title, blocks) for title, blocks in drawn.items() if blocks)
     scripts = [javascript(), _read("report.js")]
     return _environment().get_template("report.html.jinja").render(
         name=context.data.sweep.name,

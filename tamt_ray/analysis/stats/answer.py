@@ -10,6 +10,7 @@ from tamt_ray.analysis.results import Results, by_cell, main_rows
 from tamt_ray.analysis.stats.averages import AVERAGE, losses, means, runs
 from tamt_ray.analysis.stats.baselines import no_better
 from tamt_ray.analysis.stats.comparison import comparisons
+from tamt_ray.analysis.words import number
 from tamt_ray.plan.expand import DENSE
 
 ALPHA = 0.05
@@ -142,12 +143,12 @@ def _lead(
 def _clause(leads: Sequence[Lead]) -> str:
     first, places = leads[0], [f"{lead.sparsity * 100:.4g}" for lead in leads]
     listed = " and ".join([", ".join(places[:-1]), places[-1]] if len(places) > 1 else places)
-    parts = [f"{_number(first.score)} %"] if len(leads) == 1 else []
+    parts = [f"{number(first.score)} %"] if len(leads) == 1 else []
     if first.constant:
         parts.append("no better than a constant answer")
     margins = [lead.margin for lead in leads if lead.margin is not None]
     if margins:
-        low, high = _number(min(margins)), _number(max(margins))
+        low, high = number(min(margins)), number(max(margins))
         seconds = dict.fromkeys(lead.second for lead in leads)
         next_one = str(first.second) if len(seconds) == 1 else "the next"
         size = low if low == high else f"{low} to {high}"
@@ -171,7 +172,3 @@ def _without_tasks(results: Results) -> Answer:
     return Answer(
         "", (), {}, int(table["n"].sum()), int(table["n_expected"].sum()), tuple(lowest)
     )  # fmt: skip
-
-
-def _number(value: float) -> str:
-    return f"{value:.1f}".replace("-", "\N{MINUS SIGN}")

@@ -20,6 +20,11 @@ FIVE_AVERAGE = "(average of five)"
 """Stands for `FIVE` in a `task` column, where a sweep has more tasks than these."""
 
 
+def title_of(task: str) -> str:
+    """Return a task, or an average over tasks, in words."""
+    return {AVERAGE: "average over tasks", FIVE_AVERAGE: "average over five tasks"}.get(task, task)
+
+
 def leading_task(tasks: Mapping[str, Task]) -> str | None:
     """Return the task or average that the search is compared by (Fig. 5, 6); None without tasks."""
     if len(tasks) > len(FIVE) and {task.role for task in tasks.values()} >= set(FIVE):

@@ -1,8 +1,8 @@
 """Does a lower pre-training loss mean a better subnetwork? (Fig. 5, 12, 13)"""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -151,13 +151,6 @@ def correlations(
         "n_partial": pl.Int64, "reason": pl.String,
     }  # fmt: skip
     return pl.DataFrame(rows, schema=schema)
-
-
-def interval_words(row: Mapping[str, Any]) -> str:
-    """`[−0.90, −0.41]` of a row of `correlations`; empty without an interval."""
-    if row["low"] is None:
-        return ""
-    return f"[{row['low']:.2f}, {row['high']:.2f}]".replace("-", "\N{MINUS SIGN}")
 
 
 def alike(points: pl.DataFrame) -> NDArray[np.intp]:

@@ -5,23 +5,10 @@ import polars as pl
 from tamt_ray.analysis.results import Results
 from tamt_ray.analysis.stats.averages import AVERAGE, GROUP, losses, means, runs
 from tamt_ray.analysis.stats.baselines import no_better
+from tamt_ray.analysis.words import MISSING, counted, spread
 
-MISSING = "–"
 CONSTANT = "≤ constant"
 """Beside a score: no better than the best constant answer."""
-
-
-def spread(mean: float | None, std: float | None, digits: int = 1) -> str:
-    """`81.2 ± 0.4`; without `± …` where there is one run only, an en dash where there is none."""
-    if mean is None:
-        return MISSING
-    text = f"{mean:.{digits}f}".replace("-", "\N{MINUS SIGN}")
-    return text if std is None else f"{text} ± {std:.{digits}f}"
-
-
-def counted(text: str, n: int, expected: int) -> str:
-    """`text`, followed by `(n/expected)` where runs are missing."""
-    return text if n in (0, expected) else f"{text} ({n}/{expected})"
 
 
 def best_columns(results: Results) -> tuple[frozenset[str], ...]:

@@ -1,11 +1,11 @@
 """How complete the sweep is, and why units failed."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from tamt_ray.analysis.report.blocks import Block, Fold, Paragraph, ReportTable, Section, TableRow
+from tamt_ray.analysis.report.blocks import Block, Fold, Paragraph, ReportTable
 from tamt_ray.analysis.report.context import Context
-from tamt_ray.analysis.report.words import duration
+from tamt_ray.analysis.words import duration
 from tamt_ray.plan.config import KINDS, Kind
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Failure
@@ -19,8 +19,8 @@ _NAMES: dict[Kind, str] = {
 _MANY = 5
 
 
-def section(context: Context) -> Section:
-    """Return counts by kind of unit, and the failures by cause."""
+def section(context: Context) -> Iterator[Block]:
+    """Yield counts by kind of unit, and the failures by cause."""
     data = context.data
     states: dict[Kind, Counter[str]] = {kind: Counter[str]() for kind in KINDS}
     seconds = dict.fromkeys(KINDS, 0.0)
@@ -34,27 +34,25 @@ def section(context: Context) -> Section:
         else:
             states[unit.kind]["blocked" if unit_id in blocked else "missing"] += 1
     done, units = sum(state["done"] for state in states.values()), len(data.plan.units)
-    verdict = (
-        Paragraph(f"Complete: all {units:,} units have a result.")
-        if done == units
-        else Paragraph(
+    if done == units:
+        yield Paragraph(f"Complete: all {units:,} units have a result.")
+    else:
+        yield Paragraph(
             f"Incomplete: {done:,} of {units:,} units have a result. What is missing is shown as "
             "missing above and is part of no average.",
             "warn",
         )
-    )
-    rows: list[TableRow] = [
+    counts = ("done", "failed", "blocked", "missing")
+    yield ReportTable(
+        ["", "planned", "done", "failed", "held up by a failure", "not run yet", "time of work"],
         [
-            _NAMES[kind],
-            f"{sum(state.values()):,}",
-            *(f"{state[name]:,}" for name in ("done", "failed", "blocked", "missing")),
-            duration(seconds[kind]),
-        ]
-        for kind, state in states.items()
-        if state
-    ]
-    head = ["", "planned", "done", "failed", "held up by a failure", "not run yet", "time of work"]
-    return Section("Completeness", [verdict, ReportTable(head, rows), *_failures(data.failures)])
+            [_NAMES[kind], *(f"{n:,}" for n in (state.total(), *map(state.__getitem__, counts))),
+             duration(seconds[kind])]
+            for kind, state in states.items()
+            if state
+        ],
+    )  # fmt: skip
+    yield from _failures(data.failures)
 
 
 def _blocked(plan: Plan, failures: Mapping[str, Failure]) -> set[str]:
@@ -66,16 +64,15 @@ def _blocked(plan: Plan, failures: Mapping[str, Failure]) -> set[str]:
     return held - set(failures)
 
 
-def _failures(failures: Mapping[str, Failure]) -> list[Block]:
+def _failures(failures: Mapping[str, Failure]) -> Iterator[Block]:
     causes: dict[tuple[str, str], list[str]] = defaultdict(list)
     for failure in failures.values():
         causes[failure.error, failure.message].append(f"{failure.kind} {failure.cell}")
-    rows: list[TableRow] = [
+    rows = [
         [error, message, str(len(names)), "; ".join(sorted(names)[:8]) + (" …" * (len(names) > 8))]
         for (error, message), names in sorted(causes.items())
     ]
-    if not rows:
-        return []
     title = f"Why units failed ({len(failures)})"
     table = ReportTable(["error", "message", "units", "which"], rows, title=title, words=True)
-    return [table] if len(rows) <= _MANY else [Fold(title, [table])]
+    if rows:
+        yield table if len(rows) <= _MANY else Fold(title, [table])

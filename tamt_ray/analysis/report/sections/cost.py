@@ -1,71 +1,54 @@
 """Section: cost of the searches."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
 
 from tamt_ray.analysis.claims.verdict import percent, times
-from tamt_ray.analysis.report.blocks import (
-    NONE,
-    Block,
-    Group,
-    ReportTable,
-    Section,
-    TableCell,
-    TableRow,
-    shortened,
-)
+from tamt_ray.analysis.report.blocks import NONE, Block, Group, ReportTable, TableCell, TableRow
 from tamt_ray.analysis.report.context import Context
-from tamt_ray.analysis.report.words import duration, interval, removed
-from tamt_ray.analysis.results import main_rows
+from tamt_ray.analysis.results import by_cell, main_rows
 from tamt_ray.analysis.stats.travel import ENOUGH, travels
+from tamt_ray.analysis.words import duration, interval, removed
 
 
-def section(context: Context) -> Section:
-    """Return cost against score, and steps, time and score travel of every search."""
-    return Section(
-        "Cost",
-        [
-            *context.charts("search_cost", "initialisation"),
-            *context.charts("search_cost_by_task_", folded=True),
-            *_savings(context),
-            *(shortened(table, "Steps and time of each search") for table in searches(context)),
-        ],
-    )
+def section(context: Context) -> Iterator[Block]:
+    """Yield cost against score, and steps, time and score travel of every search."""
+    yield from context.charts("search_cost", "initialisation")
+    yield from context.charts("search_cost_by_task_", folded=True)
+    yield from _savings(context)
+    for table in searches(context):
+        yield table.shortened("Steps and time of each search")
 
 
-def searches(context: Context) -> list[ReportTable]:
-    """Return optimiser steps, training time and score travel of the main results' masks (Tab. 2,
+def searches(context: Context) -> Iterator[ReportTable]:
+    """Yield optimiser steps, training time and score travel of the main results' masks (Tab. 2,
     3), a block per sparsity, where something is trained."""
     trained = main_rows(context.data.searches).filter(pl.col("iterations") > 0)
     if trained.is_empty():
-        return []
+        return
     far = travels(context.data.plan)
     devices = ", ".join(trained["device"].drop_nulls().unique().sort())
-    rows: list[TableRow | Group] = []
-    groups = trained.sort("sparsity", maintain_order=True).group_by(
-        "model", "sparsity", "method", maintain_order=True
-    )
-    last: object = None
-    for (model, sparsity, method), part in groups:
-        words = removed(float(str(sparsity)))
-        words = f"{model}, {words}" if context.several_models else words
-        if words != last and trained.select("model", "sparsity").n_unique() > 1:
-            rows.append(Group(words))
-        last = words
-        mean, std = part["search_seconds"].mean(), part["search_seconds"].std()
-        travel = far.get((str(model), str(method), float(str(sparsity))))
-        short = travel is not None and travel < ENOUGH
-        rows.append(
-            [
-                str(method),
-                f"{part['iterations'][0]:,}",
-                NONE if not isinstance(mean, float) else _time(mean, std),
-                NONE
-                if travel is None
-                else TableCell(f"{travel:.3g} φ", mark="warn" if short else ""),
-            ]
-        )
+    several = trained.select("model", "sparsity").n_unique() > 1
+    rows: list[TableRow] = []
+    trained = trained.sort("sparsity", maintain_order=True)
+    for place, group in by_cell(trained, "model", "sparsity"):
+        if several:
+            rows.append(Group(context.named(place.model, removed(place.sparsity))))
+        for cell, part in by_cell(group, "method"):
+            mean, std = part["search_seconds"].mean(), part["search_seconds"].std()
+            travel = far.get((place.model, cell.method, place.sparsity))
+            short = travel is not None and travel < ENOUGH
+            mark = "warn" if short else ""
+            rows.append(
+                [
+                    cell.method,
+                    f"{part['iterations'][0]:,}",
+                    _time(mean, std) if isinstance(mean, float) else NONE,
+                    NONE if travel is None else TableCell(f"{travel:.3g} φ", mark=mark),
+                ]
+            )
     caption = (
         "Steps and time, of IMP those of all its levels, whose first is OMP and trains nothing; "
         f"mean ± standard deviation over masks, on {devices or 'no device yet'} (paper: Tab. 2, "
@@ -73,32 +56,28 @@ def searches(context: Context) -> list[ReportTable]:
         f"59 φ for MLM at 70 %); below {ENOUGH:g} φ, which is marked, a mask can hardly leave its "
         "start."
     )
-    return [ReportTable(["method", "steps", "training time", "score travel"], rows, caption)]
+    yield ReportTable(["method", "steps", "training time", "score travel"], rows, caption)
 
 
 def _time(mean: float, std: object) -> str:
     return f"{duration(mean)} ± {duration(std)}" if isinstance(std, float) else duration(mean)
 
 
-def _savings(context: Context) -> list[Block]:
-    """Return what each TAMT method needs for IMP's best score: iterations, time, and the ratios."""
+def _savings(context: Context) -> Iterator[Block]:
+    """Yield what each TAMT method needs for IMP's best score: iterations, time, and the ratios."""
     costs = context.data.costs
     if costs.is_empty():
-        return []
-    rows: list[TableRow | Group] = []
-    for (model, sparsity), part in costs.group_by("model", "sparsity", maintain_order=True):
+        return
+    rows: list[TableRow] = []
+    for cell, part in by_cell(costs, "model", "sparsity"):
         found = part.to_dicts()
-        best, place = found[0], percent(float(str(sparsity)))
-        seconds = best["imp_seconds"]
+        best, seconds = found[0], found[0]["imp_seconds"]
         time = "time unknown" if seconds is None else duration(seconds)
-        words = f"{model}, {place}" if context.several_models else place
-        rows.append(
-            Group(
-                f"{words}: {best['imp']} is best at {best['target']:.1f} after "
-                f"{best['imp_iterations']:,.0f} iterations, {time}"
-            )
+        words = (
+            f"{context.named(cell.model, percent(cell.sparsity))}: {best['imp']} is best at "
+            f"{best['target']:.1f} after {best['imp_iterations']:,.0f} iterations, {time}"
         )
-        rows += map(_saving, found)
+        rows += [Group(words), *map(_saving, found)]
     devices = "; ".join(costs["device"].unique().sort())
     caption = (
         f"Score: mean over {costs['tasks'][0]}, percent. IMP is best at the largest mean of its "
@@ -110,7 +89,7 @@ def _savings(context: Context) -> list[Block]:
         "2.5 % of the resamples do not get there. (paper: 8.4 times fewer, 8.7 times less)"
     )
     head = ["method", "iterations to IMP's best", "times fewer", "time to IMP's best", "times less"]
-    return [shortened(ReportTable(head, rows, caption), "Cost of IMP's best score")]
+    yield ReportTable(head, rows, caption).shortened("Cost of IMP's best score")
 
 
 def _saving(row: dict[str, Any]) -> TableRow:

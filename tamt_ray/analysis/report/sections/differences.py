@@ -1,24 +1,15 @@
 """Does one method beat another? Every two methods, paired."""
 
+from collections.abc import Iterator
 from typing import Any
 
-import polars as pl
-
 from tamt_ray.analysis.claims.verdict import percent
-from tamt_ray.analysis.report.blocks import (
-    NONE,
-    Block,
-    Fold,
-    Paragraph,
-    ReportTable,
-    Section,
-    TableCell,
-    TableRow,
-)
+from tamt_ray.analysis.report.blocks import NONE, Block, Fold, Paragraph, ReportTable, TableCell
 from tamt_ray.analysis.report.context import Context
-from tamt_ray.analysis.report.words import headline, interval, signed
-from tamt_ray.analysis.report_data import ReportData
+from tamt_ray.analysis.results import by_cell
 from tamt_ray.analysis.stats.answer import ALPHA
+from tamt_ray.analysis.stats.averages import title_of
+from tamt_ray.analysis.words import interval, signed
 
 _TEST = (
     "Differences are paired: same mask seed, same fine-tuning seed; a method with one mask is "
@@ -31,38 +22,35 @@ _NO_TEST = (
 )
 
 
-def section(context: Context) -> Section:
-    """Return the differences in the headline score, those of each task behind a line."""
+def section(context: Context) -> Iterator[Block]:
+    """Yield the differences in the headline score, those of each task behind a line."""
     data = context.data
-    title = "Paired differences"
     if data.comparisons.drop_nulls("effect").is_empty():
-        return Section(title)
-    first, *tasks = [(task, _tables(data, task)) for task in data.tasks]
-    more = [Fold(f"Differences in {task}", found) for task, found in tasks]
+        return
+    headline, *tasks = data.tasks
+    first = list(_tables(context, headline))
+    more = [Fold(f"Differences in {task}", [*_tables(context, task)]) for task in tasks]
     if data.comparisons["p"].drop_nulls().is_empty():
-        words = f"All differences, without a test ({headline(first[0])})"
-        return Section(title, [Paragraph(_NO_TEST), Fold(words, [*first[1], *more])])
-    return Section(title, [Paragraph(_TEST), *first[1], *more])
+        yield Paragraph(_NO_TEST)
+        words = f"All differences, without a test ({title_of(headline)})"
+        yield Fold(words, [*first, *more])
+    else:
+        yield from [Paragraph(_TEST), *first, *more]
 
 
-def _tables(data: ReportData, task: str) -> list[Block]:
+def _tables(context: Context, task: str) -> Iterator[Block]:
     """A row per pair, a column per sparsity, a table per model."""
     caption = (
-        f"Mean difference in points ({headline(task)}), in brackets its 95 % interval. "
+        f"Mean difference in points ({title_of(task)}), in brackets its 95 % interval. "
         "Bold: p < 0.05 after Holm's correction over all pairs of one model and sparsity."
     )
-    found: list[Block] = []
-    for (model,), each in data.comparisons.filter(pl.col("task") == task).group_by(
-        "model", maintain_order=True
-    ):
+    for cell, each in by_cell(context.data.comparisons.filter(task=task), "model"):
         sparsities = each["sparsity"].unique().sort().to_list()
-        rows: list[TableRow] = []
+        rows: list[list[TableCell | str]] = []
         for (a, b), pair in each.group_by("a", "b", maintain_order=True):
             at = {row["sparsity"]: row for row in pair.iter_rows(named=True)}
             rows.append([f"{a} − {b}", *(_difference(at.get(s)) for s in sparsities)])
-        title = str(model) if len(data.sweep.models) > 1 else ""
-        found.append(ReportTable(["", *map(percent, sparsities)], rows, caption, title))
-    return found
+        yield ReportTable(["", *map(percent, sparsities)], rows, caption, context.named(cell.model))
 
 
 def _difference(row: dict[str, Any] | None) -> TableCell:

@@ -1,21 +1,14 @@
 """The masks: how sparse, how far apart, and how their searches went."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from tamt_ray.analysis.report.blocks import (
-    NONE,
-    Fold,
-    Paragraph,
-    ReportTable,
-    Section,
-    TableCell,
-    TableRow,
-)
+from tamt_ray.analysis.report.blocks import NONE, Block, Fold, Paragraph, ReportTable, TableCell
 from tamt_ray.analysis.report.context import Context
 
 
-def section(context: Context) -> Section:
-    """Return distances, curves of the searches, and every mask behind a line."""
+def section(context: Context) -> Iterator[Block]:
+    """Yield distances, curves of the searches, and every mask behind a line."""
     searches = context.data.searches
     found = searches.drop_nulls("zeros")
     worst = (found["zeros"] / found["weights"] - found["sparsity"]).abs().max()
@@ -25,20 +18,16 @@ def section(context: Context) -> Section:
             " Between the share of zeros asked for and the share found, the largest difference is "
             f"{worst:.2g} (each matrix is rounded to a whole number of weights)."
         )
+    yield Paragraph(words)
+    yield from context.charts("mask_distances", "distance_over_search")
+    yield from context.charts("search_losses", "density", folded=True)
     head = ["mask", "seed", "sparsity", "zeros asked", "zeros found", "steps", "search", "device"]
-    rows = [_mask(row, context.several_models) for row in searches.iter_rows(named=True)]
-    return Section(
-        "Masks",
-        [
-            Paragraph(words),
-            *context.charts("mask_distances", "distance_over_search"),
-            *context.charts("search_losses", "density", folded=True),
-            Fold(f"All {len(rows):,} masks", [ReportTable(head, rows)]),
-        ],
-    )
+    several = len(context.data.sweep.models) > 1
+    rows = [_mask(row, several) for row in searches.iter_rows(named=True)]
+    yield Fold(f"All {len(rows):,} masks", [ReportTable(head, rows)])
 
 
-def _mask(row: dict[str, Any], several: bool) -> TableRow:
+def _mask(row: dict[str, Any], several: bool) -> list[TableCell | str]:
     name = f"{row['model']} {row['method']}" if several else row["method"]
     seed = NONE if row["mask_seed"] is None else str(row["mask_seed"])
     share, zeros, weights, seconds = (row[k] for k in ("sparsity", "zeros", "weights", "seconds"))

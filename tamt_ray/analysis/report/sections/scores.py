@@ -1,70 +1,51 @@
 """The scores: what the first screen shows below the answer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import polars as pl
 
-from tamt_ray.analysis.report.blocks import (
-    MISSING,
-    NONE,
-    Block,
-    Fold,
-    Group,
-    ReportTable,
-    Section,
-    TableCell,
-    TableRow,
-    shortened,
-)
+from tamt_ray.analysis.report.blocks import NONE, Block, Fold, Group, ReportTable, TableCell
 from tamt_ray.analysis.report.context import Context
-from tamt_ray.analysis.report.words import headline, interval, number, removed
-from tamt_ray.analysis.report_data import ReportData
-from tamt_ray.analysis.stats.averages import AVERAGE
+from tamt_ray.analysis.stats.averages import AVERAGE, title_of
 from tamt_ray.analysis.stats.baselines import no_better
 from tamt_ray.analysis.stats.summary import CONSTANT
+from tamt_ray.analysis.words import interval, number, of_expected, percent, removed, spread
 from tamt_ray.plan.expand import DENSE
 
-_BASELINE = "best constant answer"
 _CAPTION = (
     "Percent, mean ± standard deviation over runs; bold: the highest of its sparsity, which is no "
     "test of a difference; “≤ constant”: no better than the best constant answer."
 )
 
 
-def section(context: Context) -> Section:
-    """Return the headline table and the main figure."""
+def section(context: Context) -> Iterator[Block]:
+    """Yield the headline table and the main figure."""
     data = context.data
     if not data.tasks:
-        return Section("Scores")
+        return
     pruned = data.averages.filter(pl.col("method") != DENSE)
     headline_only = pruned.filter(task=data.tasks[0])["sparsity"].n_unique()
     # A part of a union that lacks a task has no average at its sparsities.
     several = pruned["sparsity"].n_unique() == headline_only > 1
-    blocks: list[Block] = []
-    details: list[Block] = []
-    for model in data.sweep.models:
-        title = model if context.several_models else ""
-        whole = _by_task(data, model, title)
-        blocks.append(_by_sparsity(data, model, title) if several else shortened(whole, "Scores"))
-        if several and len(data.tasks) > 1:
-            details.append(whole)
-    if details:
-        details = [Fold("Scores of each task", details)]
-    return Section("Scores", [*blocks, *context.charts("main_results"), *_more(context), *details])
+    whole = [_by_task(context, model) for model in data.sweep.models]
+    if several:
+        yield from (_by_sparsity(context, model) for model in data.sweep.models)
+    else:
+        yield from (table.shortened("Scores") for table in whole)
+    yield from context.charts("main_results")
+    yield from context.charts("pruning_alone", "models_compared", folded=True)
+    if several and len(data.tasks) > 1:
+        yield Fold("Scores of each task", whole)
 
 
-def _more(context: Context) -> list[Block]:
-    return context.charts("pruning_alone", "models_compared", folded=True)
-
-
-def _by_task(data: ReportData, model: str, title: str) -> ReportTable:
+def _by_task(context: Context, model: str) -> ReportTable:
     """Method × task, a block per sparsity: the dense model first, then falling in the headline."""
-    tasks, each = data.tasks, data.averages.filter(model=model)
+    tasks, each = context.data.tasks, context.data.averages.filter(model=model)
     found = {(r["method"], r["sparsity"], r["task"]): r for r in each.iter_rows(named=True)}
     best = _best(each)
     several = each.filter(pl.col("method") != DENSE)["sparsity"].n_unique() > 1
-    rows: list[TableRow | Group] = []
+    rows: list[list[TableCell | str] | Group] = []
     for sparsity in each["sparsity"].unique().sort():
         methods = each.filter(sparsity=sparsity)["method"].unique(maintain_order=True).to_list()
         means = {m: (found.get((m, sparsity, tasks[0])) or {}).get("mean") for m in methods}
@@ -78,44 +59,33 @@ def _by_task(data: ReportData, model: str, title: str) -> ReportTable:
                 for task, row in here.items()
             ]
             n, expected = next((row["n"], row["n_expected"]) for row in here.values() if row)
-            rows.append([method, *cells, f"{n}" if n == expected else f"{n} of {expected}"])
-    constant = _constants(each)
-    if constant:
-        cells = [
-            TableCell(number(constant[t]), mark="soft") if t in constant else NONE for t in tasks
-        ]
-        rows.append([TableCell(_BASELINE, mark="soft"), *cells, NONE])
-    head = ["method", *(headline(t) if t == AVERAGE else t for t in tasks), "runs"]
+            rows.append([method, *cells, of_expected(n, expected)])
+    rows += _constants(each, tasks)
+    head = ["method", *map(title_of, tasks), "runs"]
     caption = (
         f"{_CAPTION} In brackets the 95 % interval of the mean, where there are two seeds of each "
         "kind."
     )
-    return ReportTable(head, rows, caption, title)
+    return ReportTable(head, rows, caption, context.named(model))
 
 
-def _by_sparsity(data: ReportData, model: str, title: str) -> ReportTable:
+def _by_sparsity(context: Context, model: str) -> ReportTable:
     """Method × sparsity of the headline score."""
-    task = data.tasks[0]
-    each = data.averages.filter(model=model, task=task)
+    task = context.data.tasks[0]
+    each = context.data.averages.filter(model=model, task=task)
     found = {(r["method"], r["sparsity"]): r for r in each.iter_rows(named=True)}
     best = _best(each)
     sparsities = each.filter(pl.col("method") != DENSE)["sparsity"].unique().sort().to_list()
-    rows: list[TableRow] = []
+    rows: list[list[TableCell | str]] = []
     for method in each["method"].unique(maintain_order=True):
-        cells = []
-        for sparsity in sparsities:
-            row = found.get((method, 0.0 if method == DENSE else sparsity))
-            cells.append(_score(row, (method, sparsity, task) in best) if row else NONE)
-        of = each.filter(method=method)
-        n, expected = of["n"].sum(), of["n_expected"].sum()
-        rows.append([method, *cells, f"{n:,}" if n == expected else f"{n:,} of {expected:,}"])
-    constant = _constants(each).get(task)
-    if constant is not None:
-        cells = [TableCell(number(constant), mark="soft")] * len(sparsities)
-        rows.append([TableCell(_BASELINE, mark="soft"), *cells, NONE])
-    head = ["method", *(f"{sparsity * 100:.4g} %" for sparsity in sparsities), "runs"]
-    caption = f"Score ({headline(task)}) over the share of weights removed. {_CAPTION}"
-    return ReportTable(head, rows, caption, title)
+        at = {s: found.get((method, 0.0 if method == DENSE else s)) for s in sparsities}
+        cells = [_score(row, (method, s, task) in best) if row else NONE for s, row in at.items()]
+        n, expected = each.filter(method=method).select(pl.sum("n", "n_expected")).row(0)
+        rows.append([method, *cells, of_expected(n, expected)])
+    rows += _constants(each, [task] * len(sparsities))
+    head = ["method", *map(percent, sparsities), "runs"]
+    caption = f"Score ({title_of(task)}) over the share of weights removed. {_CAPTION}"
+    return ReportTable(head, rows, caption, context.named(model))
 
 
 def _best(averages: pl.DataFrame) -> set[tuple[str, float, str]]:
@@ -128,22 +98,26 @@ def _best(averages: pl.DataFrame) -> set[tuple[str, float, str]]:
     return set(top.select("method", "sparsity", "task").iter_rows())
 
 
-def _constants(averages: pl.DataFrame) -> Mapping[str, float]:
+def _constants(averages: pl.DataFrame, tasks: list[str]) -> list[list[TableCell | str]]:
+    """The row of the best constant answers, a column per task; none where no answer is known."""
     known = averages.group_by("task").agg(pl.col("baseline").max()).drop_nulls()
-    return dict(known.iter_rows())
+    best: Mapping[str, float] = dict(known.iter_rows())
+    if not best:
+        return []
+    cells = [TableCell(number(best[t]), mark="soft") if t in best else NONE for t in tasks]
+    return [[TableCell("best constant answer", mark="soft"), *cells, NONE]]
 
 
 def _score(row: dict[str, Any], best: bool, *, long: bool = False) -> TableCell:
     if row["mean"] is None:
         gone = f"missing: {row['missing_tasks']}" if row["task"] == AVERAGE else "missing"
-        return TableCell(MISSING.text, gone, "missing")
-    spread = "" if row["std"] is None else f" ± {number(row['std'])}"
+        return TableCell("–", gone, "missing")
     reach = interval(row["low"], row["high"])
     warnings = [CONSTANT] if no_better(row) else []
     if row["missing"]:
         warnings.append(f"{row['n']} of {row['n_expected']} runs")
     return TableCell(
-        f"{number(row['mean'])}{spread}",
+        spread(row["mean"], row["std"]),
         reach if long else "",
         "best" if best else "",
         f"95 % interval {reach}" if reach else "one seed of a kind: no interval",

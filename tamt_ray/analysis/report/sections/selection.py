@@ -1,9 +1,12 @@
 """The choice of the best evaluation: how much it flatters scores."""
 
-from tamt_ray.analysis.report.blocks import NONE, Paragraph, ReportTable, Section, TableRow
+from collections.abc import Iterator
+
+from tamt_ray.analysis.report.blocks import Block, Paragraph, ReportTable
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.results import main_rows
 from tamt_ray.analysis.stats.selection import optimism
+from tamt_ray.analysis.words import MISSING, signed
 
 _HOW = {
     "all": "Scores of this report are the best evaluation on the whole validation set, as in the "
@@ -14,30 +17,25 @@ _HOW = {
 }
 
 
-def section(context: Context) -> Section:
-    """Return the gain by choosing on the examples that measure, by task; empty without any."""
-    title = "Choice of the best evaluation"
+def section(context: Context) -> Iterator[Block]:
+    """Yield the gain by choosing on the examples that measure, by task; nothing without any."""
     found = optimism(main_rows(context.data.results.downstream))
     if not found["n"].sum():
-        return Section(title)
-    rows: list[TableRow] = [
+        return
+    rows = [
         [
-            f"{row['model']}, {row['task']}" if context.several_models else str(row["task"]),
-            *(_points(row[name]) for name in ("mean", "least", "most")),
+            context.named(row["model"], row["task"]),
+            *(MISSING if row[name] is None else signed(row[name], 2)
+              for name in ("mean", "least", "most")),
             f"{row['n']} of {row['n_expected']}",
         ]
         for row in found.iter_rows(named=True)
-    ]
+    ]  # fmt: skip
     caption = (
         "How much higher a score is, in points, where its best evaluation is chosen on all "
         "examples that it is measured on, than where it is chosen on one half of them and measured "
         "on the other, both ways. Only a difference between methods moves a comparison."
     )
     head = ["task", "mean gain", "least of a method", "most of a method", "fine-tunes"]
-    return Section(
-        title, [ReportTable(head, rows, caption), Paragraph(_HOW[context.data.sweep.report.select])]
-    )
-
-
-def _points(value: float | None) -> str:
-    return NONE.text if value is None else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+    yield ReportTable(head, rows, caption)
+    yield Paragraph(_HOW[context.data.sweep.report.select])

@@ -1,18 +1,11 @@
 """Section: settings of the sweep (the paper's Tab. 1), and its file."""
 
+from collections.abc import Iterator
+
 import polars as pl
 import yaml
 
-from tamt_ray.analysis.report.blocks import (
-    NONE,
-    Block,
-    Code,
-    FactList,
-    Fold,
-    ReportTable,
-    Section,
-    TableRow,
-)
+from tamt_ray.analysis.report.blocks import NONE, Block, Code, FactList, Fold, ReportTable
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.report_data import ReportData
 from tamt_ray.analysis.results import main_rows
@@ -20,18 +13,13 @@ from tamt_ray.tasks.base import Task
 from tamt_ray.values.table import Table as Source
 
 
-def section(context: Context) -> Section:
-    """Return the grid, the searches, and behind lines the fine-tunes and the sweep file."""
-    data = context.data
-    return Section(
-        "Settings",
-        [
-            _grid(data),
-            methods(data),
-            *_folded(data),
-            Fold("Sweep file as read", [sweep_file(data)]),
-        ],
-    )
+def section(context: Context) -> Iterator[Block]:
+    """Yield the grid, the searches, and behind lines the fine-tunes and the sweep file."""
+    yield _grid(context.data)
+    yield methods(context.data)
+    if context.data.sweep.tasks:
+        yield Fold("Data sets and fine-tuning", [datasets(context.data)])
+    yield Fold("Sweep file as read", [sweep_file(context.data)])
 
 
 def _grid(data: ReportData) -> FactList:
@@ -63,7 +51,7 @@ def _task(name: str, task: Task) -> str:
 def methods(data: ReportData) -> ReportTable:
     """Return hyper-parameters of the searches."""
     training, corpus = data.sweep.search, data.sweep.corpus
-    rows: list[TableRow] = [
+    rows = [
         [m.name, m.word, m.recipe, m.pattern, *(words or NONE for words in m.settings())]
         for m in data.sweep.methods
     ]
@@ -73,20 +61,20 @@ def methods(data: ReportData) -> ReportTable:
         f"{training.decay_steps:,} steps; {corpus.mlm_probability:.0%} of the tokens are "
         "predicted, where a loss predicts any (paper: Tab. 1)."
     )
-    return ReportTable(
-        ["method", "kind", "recipe", "pattern", "optimiser", "mask"], rows, caption, words=True
-    )
+    head = ["method", "kind", "recipe", "pattern", "optimiser", "mask"]
+    return ReportTable(head, rows, caption, words=True)
 
 
 def datasets(data: ReportData) -> ReportTable:
     """Return data sets and hyper-parameters of the fine-tunes."""
-    sizes = (
-        main_rows(data.results.downstream)
-        .group_by("task")
-        .agg(least=pl.col("examples").min(), most=pl.col("examples").max())
-    )
-    examples = {task: (least, most) for task, least, most in sizes.iter_rows()}
-    rows: list[TableRow] = [
+    sizes = main_rows(data.results.downstream).group_by("task")
+    examples = {
+        task: (least, most)
+        for task, least, most in sizes.agg(
+            least=pl.col("examples").min(), most=pl.col("examples").max()
+        ).iter_rows()
+    }
+    rows = [
         [
             name,
             task.words,
@@ -114,10 +102,6 @@ def sweep_file(data: ReportData) -> Code:
     """Return the sweep as it was given, without the places where results lie."""
     given = data.sweep.model_dump(mode="json", exclude_unset=True, exclude={"store", "mlflow"})
     return Code(yaml.safe_dump(given, sort_keys=False, allow_unicode=True, width=100))
-
-
-def _folded(data: ReportData) -> list[Block]:
-    return [Fold("Data sets and fine-tuning", [datasets(data)])] if data.sweep.tasks else []
 
 
 def _span(least: float | None, most: float | None) -> str:

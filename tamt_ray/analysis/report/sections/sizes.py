@@ -1,78 +1,60 @@
 """Scores on less training data."""
 
+from collections.abc import Iterator
+
 import polars as pl
 
-from tamt_ray.analysis.claims.sizes import advantages
-from tamt_ray.analysis.claims.verdict import shown
-from tamt_ray.analysis.report.blocks import (
-    NONE,
-    Block,
-    Group,
-    ReportTable,
-    Section,
-    TableCell,
-    TableRow,
-    shortened,
-)
+from tamt_ray.analysis.claims.scores import advantages, shown_advantages
+from tamt_ray.analysis.report.blocks import NONE, Block, Group, ReportTable, TableCell, TableRow
 from tamt_ray.analysis.report.context import Context
-from tamt_ray.analysis.report.words import removed
-from tamt_ray.analysis.report_data import ReportData
+from tamt_ray.analysis.results import by_cell
 from tamt_ray.analysis.stats.baselines import no_better
-from tamt_ray.analysis.stats.effect import design, effect
-from tamt_ray.analysis.stats.summary import CONSTANT, counted, spread
+from tamt_ray.analysis.stats.summary import CONSTANT
+from tamt_ray.analysis.words import counted, removed, spread
 from tamt_ray.plan.expand import DENSE
 
 
-def section(context: Context) -> Section:
-    """Return scores by the number of training examples, and TAMT's advantage (Fig. 9)."""
-    tables = [*_by_size(context.data), *_advantages(context)]
-    return Section("Less training data", [*context.charts("training_sizes"), *tables])
+def section(context: Context) -> Iterator[Block]:
+    """Yield scores by the number of training examples, and TAMT's advantage (Fig. 9)."""
+    yield from context.charts("training_sizes")
+    yield from _by_size(context)
+    rows = [
+        [f"{model}, {task}", words]
+        for model, each in context.evidence.items()
+        for task in each.reduced["task"].unique(maintain_order=True)
+        if (words := shown_advantages(advantages(task, each)))
+    ]
+    caption = (
+        "TAMT − IMP at 70 %, points, mean over TAMT's objectives with its 95 % interval, by the "
+        "number of training examples."
+    )
+    if rows:
+        yield ReportTable(["task", "advantage"], rows, caption, words=True)
 
 
-def _by_size(data: ReportData) -> list[Block]:
-    found = data.reduced.drop_nulls("mean")
+def _by_size(context: Context) -> Iterator[Block]:
+    found = context.data.reduced.drop_nulls("mean")
     sizes = found["train_size"].unique().sort(nulls_last=True).to_list()
-    rows: list[TableRow | Group] = []
-    for (model, task, sparsity), group in found.filter(pl.col("method") != DENSE).group_by(
-        "model", "task", "sparsity", maintain_order=True
-    ):
-        dense = found.filter(model=model, task=task, method=DENSE)
-        words = f"{task}, {removed(float(str(sparsity)))}"
-        rows.append(Group(f"{model}, {words}" if len(data.sweep.models) > 1 else words))
+    rows: list[TableRow] = []
+    pruned = found.filter(pl.col("method") != DENSE)
+    for cell, group in by_cell(pruned, "model", "task", "sparsity"):
+        dense = found.filter(model=cell.model, task=cell.task, method=DENSE)
+        rows.append(Group(context.named(cell.model, f"{cell.task}, {removed(cell.sparsity)}")))
         rows += [
-            [str(method), *(_score(part, size) for size in sizes)]
-            for (method,), part in pl.concat([dense, group]).group_by("method", maintain_order=True)
+            [of.method, *(_score(part, size) for size in sizes)]
+            for of, part in by_cell(pl.concat([dense, group]), "method")
         ]
-    if not rows:
-        return []
     caption = (
         "Percent, mean ± standard deviation over runs, by the number of training examples; "
         "“(n/m)”: n of m runs are there; “≤ constant”: no better than the best constant answer."
     )
     head = ["method", *("all" if size is None else f"{size:,}" for size in sizes)]
-    return [shortened(ReportTable(head, rows, caption), "Scores by number of training examples")]
+    if rows:
+        yield ReportTable(head, rows, caption).shortened("Scores by number of training examples")
 
 
 def _score(rows: pl.DataFrame, size: int | None) -> TableCell:
-    row = rows.filter(pl.col("train_size").eq_missing(size)).to_dicts()
-    if not row:
-        return NONE
-    text = counted(spread(row[0]["mean"], row[0]["std"]), row[0]["n"], row[0]["n_expected"])
-    return TableCell(text, warning=CONSTANT if no_better(row[0]) else "")
-
-
-def _advantages(context: Context) -> list[Block]:
-    rows: list[TableRow] = []
-    for model, each in context.evidence.items():
-        for task in each.reduced["task"].unique(maintain_order=True):
-            found = [
-                shown(effect(design(values)), "all" if size is None else f"{size:,}")
-                for size, values in advantages(task, each).items()
-            ]
-            if found:
-                rows.append([f"{model}, {task}", "; ".join(found)])
-    caption = (
-        "TAMT − IMP at 70 %, points, mean over TAMT's objectives with its 95 % interval, by the "
-        "number of training examples."
-    )
-    return [ReportTable(["task", "advantage"], rows, caption, words=True)] if rows else []
+    for row in rows.filter(pl.col("train_size").eq_missing(size)).iter_rows(named=True):
+        text = counted(spread(row["mean"], row["std"]), row["n"], row["n_expected"])
+        return TableCell(text, warning=CONSTANT if no_better(row) else "")
+    return NONE

@@ -1,24 +1,14 @@
 """The paper's statements: those that the sweep has data for, then all others behind one line."""
 
 from collections import Counter
+from collections.abc import Iterator
 
-from tamt_ray.analysis.claims.catalogue import Claim, Rule
-from tamt_ray.analysis.claims.verdict import Finding
-from tamt_ray.analysis.report.blocks import (
-    NONE,
-    Block,
-    Bullets,
-    Fold,
-    Mark,
-    Paragraph,
-    ReportTable,
-    Section,
-    TableCell,
-    TableRow,
-)
+from tamt_ray.analysis.claims.catalogue import Judged, Rule
+from tamt_ray.analysis.report import blocks
+from tamt_ray.analysis.report.blocks import Block, Fold, Paragraph, ReportTable, TableCell
 from tamt_ray.analysis.report.context import Context
 
-_MARKS: dict[str, Mark] = {
+_MARKS: dict[str, blocks.Mark] = {
     "supported": "best", "contradicted": "missing", "does not hold here": "missing",
     "not decidable": "",
 }  # fmt: skip
@@ -35,33 +25,32 @@ _NO_ROLE = (
 )
 
 
-def section(context: Context) -> Section:
-    """Return each statement, the statistic that tests it, its value here, and the verdict."""
+def section(context: Context) -> Iterator[Block]:
+    """Yield each statement, the statistic that tests it, its value here, and the verdict."""
     several = len({model for _, model, _ in context.judged if model}) > 1
     tested = [found for found in context.judged if found[2].tested]
     others = [found for found in context.judged if not found[2].tested]
-    if not context.judged:
-        return Section("What the paper says", [Paragraph(_NO_ROLE)] if context.data.tasks else ())
-    blocks: list[Block] = []
+    if not context.judged and context.data.tasks:
+        yield Paragraph(_NO_ROLE)
     if tested:
         tally = Counter(finding.verdict for _, _, finding in tested)
         words = ", ".join(f"{tally[verdict]} {verdict}" for verdict in _MARKS if tally[verdict])
-        rules = Fold("The rules", [Bullets([rule.value for rule in Rule])])
-        blocks = [Paragraph(f"{words}. {_ABOUT}"), _table(tested, several), rules]
+        yield Paragraph(f"{words}. {_ABOUT}")
+        yield _table(tested, several)
+        yield Fold("The rules", [blocks.Bullets([rule.value for rule in Rule])])
     if others:
         words = f"{len(others)} statements that this sweep lacks data, seeds or models for"
-        blocks.append(Fold(words, [_table(others, several)]))
-    return Section("What the paper says", blocks)
+        yield Fold(words, [_table(others, several)])
 
 
-def _table(judged: list[tuple[Claim, str | None, Finding]], several: bool) -> ReportTable:
-    rows: list[TableRow] = [
+def _table(judged: Judged, several: bool) -> ReportTable:
+    rows = [
         [
             TableCell(claim.statement, claim.where),
             TableCell(claim.statistic, f"rule: {claim.rule.title}"),
             TableCell(f"{model}: {finding.value}" if several else finding.value)
             if finding.value
-            else NONE,
+            else blocks.NONE,
             TableCell(finding.verdict, finding.why, _MARKS[finding.verdict]),
         ]
         for claim, model, finding in judged

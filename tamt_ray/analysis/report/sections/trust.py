@@ -1,6 +1,8 @@
 """Section: limits of the numbers."""
 
-from tamt_ray.analysis.report.blocks import Bullets, Fold, Section
+from collections.abc import Iterator
+
+from tamt_ray.analysis.report.blocks import Block, Bullets, Fold
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.results import main_rows
 from tamt_ray.analysis.stats.travel import ENOUGH, travels
@@ -16,8 +18,8 @@ _CHOICE = {
 }
 
 
-def section(context: Context) -> Section:
-    """Return the limits of this sweep, and behind a line those of every sweep."""
+def section(context: Context) -> Iterator[Block]:
+    """Yield the limits of this sweep, and behind a line those of every sweep."""
     data = context.data
     masks, seeds = len(data.sweep.mask_seeds), len(data.sweep.finetune_seeds)
     words = [
@@ -58,13 +60,8 @@ def section(context: Context) -> Section:
             f"Some masks of {names} are one and the same (the first level of IMP is OMP); they "
             "are computed once, shown under each name, and count once in correlations."
         )
-    return Section(
-        "How far to trust this",
-        [
-            Bullets([*words, _CHOICE[data.sweep.report.select]]),
-            Fold("True of every sweep", [Bullets(_ALWAYS)]),
-        ],
-    )
+    yield Bullets([*words, _CHOICE[data.sweep.report.select]])
+    yield Fold("True of every sweep", [Bullets(_ALWAYS)])
 
 
 _ALWAYS = (
