@@ -13,12 +13,12 @@ from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import fail, out
 from tamt_ray.cli.tables import failure_lines, plan_table
 from tamt_ray.cli.tune import hours_at_most, plan_of_studies, studies_table
-from tamt_ray.plan.config import config_dict
 from tamt_ray.plan.cost import ROUGH, Prices, spoken
 from tamt_ray.plan.status import decide, tally, unit_path
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.execution import Execution
 from tamt_ray.store.damage import Damage
+from tamt_ray.values.identity import written
 
 
 def print_plan(opened: SweepContext, as_json: bool) -> None:
@@ -84,7 +84,7 @@ def print_unit(opened: SweepContext, chosen: str) -> None:
         "path": unit_path(found),
         "decision": decision.value,
         "parents": list(found.parents),
-        "config": config_dict(found.config),
+        "config": written(found.config),
     }
     out.print_json(json.dumps(body))
 
