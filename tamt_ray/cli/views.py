@@ -15,10 +15,11 @@ from tamt_ray.cli.tables import failure_lines, plan_table
 from tamt_ray.cli.tune import hours_at_most, plan_of_studies, studies_table
 from tamt_ray.plan.cost import ROUGH, Prices, spoken
 from tamt_ray.plan.status import decide, tally, unit_path
-from tamt_ray.plan.unit import Unit, config_dict
+from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.damage import Damage
+from tamt_ray.values.identity import written
 
 
 def print_plan(opened: SweepContext, as_json: bool) -> None:
@@ -96,7 +97,7 @@ def print_unit(opened: SweepContext, chosen: str) -> None:
         "path": unit_path(found),
         "decision": decision.value,
         "parents": list(found.parents),
-        "config": config_dict(found.config),
+        "config": written(found.config),
     }
     out.print_json(json.dumps(body))
 

@@ -54,7 +54,7 @@ from tamt_ray.execution.scheduler.placement import (
     room_for,
 )
 from tamt_ray.execution.worker.attempt import committed
-from tamt_ray.execution.worker.lost_output import rescue
+from tamt_ray.execution.worker.output import rescue
 from tamt_ray.plan.cost import UNREAD, Prices, prices, usual_prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.sizes import Sizes

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.table import Rows
-from tamt_ray.finetune.batches import collate
+from tamt_ray.finetune.loop import collate
 from tamt_ray.tasks.features.passages import Passages, cuts, passages
 from tamt_ray.tasks.metrics.base import metrics_of
 from tamt_ray.tasks.spans import Spans
