@@ -12,7 +12,7 @@ from tamt_ray.cli.opened import Say, SweepContext, held, put_aside
 from tamt_ray.cli.report_mark import is_current, report_folder
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import found_by
-from tamt_ray.execution.cluster.loopback import listen_on_loopback
+from tamt_ray.execution.cluster.address import listen_on_loopback
 from tamt_ray.plan.cost import usual_prices
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.spec.load import line_of
@@ -87,11 +87,10 @@ def _execute(
     from tamt_ray.execution.cluster.connection import ClusterError
     from tamt_ray.execution.driver import Call, Ledger, run
     from tamt_ray.execution.interruption import BrokenOffError
-    from tamt_ray.execution.preflight import PreflightError, check
+    from tamt_ray.execution.preflight import PreflightError, changes, check
     from tamt_ray.execution.proposer import Proposer
     from tamt_ray.execution.scheduler.messages import Event
     from tamt_ray.execution.scheduler.placement import InfeasibleError
-    from tamt_ray.execution.sources import changes
 
     sweep, plan, store = opened.grid, opened.plan, opened.store
     progress = Progress(plan, talk)

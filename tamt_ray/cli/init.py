@@ -8,7 +8,7 @@ import typer
 
 from tamt_ray.methods.registry import METHODS
 from tamt_ray.spec.load import SpecError, parse_sweep
-from tamt_ray.values.nearest import nearest
+from tamt_ray.values.base import nearest
 
 MODELS = {
     "minilm": (

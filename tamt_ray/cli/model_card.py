@@ -13,7 +13,7 @@ from tamt_ray.cli.opened import SweepContext
 from tamt_ray.methods.base import Search
 from tamt_ray.plan.unit import Unit
 from tamt_ray.values.pattern import UNSTRUCTURED
-from tamt_ray.values.source import parse_source
+from tamt_ray.values.table import parse_source
 
 _CARD = """\
 ---

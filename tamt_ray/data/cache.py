@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tamt_ray.values.nearest import nearest
+from tamt_ray.values.base import nearest
 
 
 class SourceError(RuntimeError):

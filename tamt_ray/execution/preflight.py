@@ -1,6 +1,7 @@
-"""Everything that can be known to be wrong before compute is spent."""
+"""Everything that can be known to be wrong before compute is spent, changed sources among it."""
 
-from collections.abc import Collection, Generator
+from collections import Counter
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -12,7 +13,7 @@ from tamt_ray.data.blocks import check_fills
 from tamt_ray.data.cache import SourceError, cache_dir, locked
 from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, pad_id, tokenizer
 from tamt_ray.data.table import Rows, column, load_rows, name_of
-from tamt_ray.data.tokenization import estimated_tokens
+from tamt_ray.data.tokens import estimated_tokens
 from tamt_ray.execution.worker.bench import UnitBench
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.file import MaskFileError
@@ -20,9 +21,11 @@ from tamt_ray.masks.layout import Layout
 from tamt_ray.masks.matrices import UnsupportedModelError
 from tamt_ray.methods.base import Search
 from tamt_ray.plan.sizes import Sizes, TableSize, size_in
+from tamt_ray.plan.unit import Unit, UnitConfig
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.store.record import Record
 from tamt_ray.tasks.base import Task
 from tamt_ray.values.model import ModelSize
 from tamt_ray.values.pattern import UNSTRUCTURED, PatternForm
@@ -216,3 +219,42 @@ def _check_patterns(sweep: Sweep, model: LanguageModel) -> None:
 
 def _nothing(unit: str, name: str) -> bytes:
     raise PreflightError(f"{name} of {unit[:8]} is needed before anything ran")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A source whose content is not the one that `units` results were computed from."""
+
+    source: str
+    before: str
+    now: str
+    units: int
+
+    def __str__(self) -> str:
+        results = "1 result was" if self.units == 1 else f"{self.units} results were"
+        return (
+            f"{self.source} is not what it was: {results} computed from content with the "
+            f"fingerprint {self.before}, now it has {self.now}"
+        )
+
+
+def changes(
+    units: Mapping[str, Unit], records: Mapping[str, Record], now: Mapping[str | Table, str]
+) -> list[Change]:
+    """What differs between the sources `now`, by source or table, and what `records` say."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for unit_id, record in records.items():
+        for name, key in _read_by(units[unit_id].config):
+            before, current = record.sources.get(name), now.get(key)
+            if before and current and before != current:
+                found[name, before, current] += 1
+    return [Change(*which, count) for which, count in sorted(found.items())]
+
+
+def _read_by(config: UnitConfig) -> Iterator[tuple[str, str | Table]]:
+    """What a unit reads: the name in its record, and the source or table that the name means."""
+    yield config.model.source, config.model.source
+    for table in config.tables:
+        yield name_of(table), table
+    for file in config.files:
+        yield file, file

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator
 
 from tamt_ray.methods.base import Asked, Bench, Found, Grid, Method, Search, fault
-from tamt_ray.values.source import Source, parse_source
+from tamt_ray.values.table import Source, parse_source
 
 _PLACES = ("model", "sparsity", "seed")
 
@@ -41,7 +41,7 @@ class ImportedSearch(Search):
 
     def find(self, bench: Bench) -> Found:
         """Read the mask and lay it on the model. Raises SourceError or MaskFileError."""
-        from tamt_ray.masks.imported import imported_mask
+        from tamt_ray.masks.file import imported_mask
 
         dense = bench.model().dense
         data = bench.file(self.file)

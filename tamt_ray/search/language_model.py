@@ -11,12 +11,11 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging as transformers_logging
 
-from tamt_ray.data.attention import whole_mask
+from tamt_ray.data.device import whole_mask
 from tamt_ray.data.tokens import Special
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import POOLER, UnsupportedModelError, prunable_matrices
-from tamt_ray.search.mlm_head import MlmHead
-from tamt_ray.search.pooler import read_pooler
+from tamt_ray.search.mlm_head import MlmHead, read_pooler
 
 Reads = Set[str]
 """BodyOutputs of a forward pass beside the last layer's: `states`, `attentions`."""

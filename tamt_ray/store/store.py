@@ -10,13 +10,11 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from tamt_ray.plan.config import Kind
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Kind, Unit
 from tamt_ray.store.damage import Damage, outdated, set_aside
-from tamt_ray.store.files import Files
+from tamt_ray.store.files import BrokenSealError, Files, seal, unseal
 from tamt_ray.store.lease import Fence, ensure_held
 from tamt_ray.store.record import Artifact, Failure, Record
-from tamt_ray.store.seal import BrokenSealError, seal, unseal
 from tamt_ray.store.trouble import DamagedError, StoreError, UnwritableError
 from tamt_ray.values.base import Frozen
 from tamt_ray.values.identity import identity
@@ -164,7 +162,11 @@ class Store:
         for unit, found in self._each(look_at, units.values()):
             match found:
                 case Record():
-                    self._check_config(unit, found)
+                    if identity(found.config) != unit.id:
+                        raise StoreError(
+                            f"{unit} is recorded with another config; the store {self.uri} is "
+                            "inconsistent, name another `store:`"
+                        )
                     records[unit.id] = found
                 case Failure():
                     failures[unit.id] = found
@@ -266,13 +268,6 @@ class Store:
                     f"one behind the published results in {self.uri}, as on another kind of "
                     "processor; name another `store:`, or ask for mask seeds that it does not have"
                 )
-
-    def _check_config(self, unit: Unit, record: Record) -> None:
-        if identity(record.config) != unit.id:
-            raise StoreError(
-                f"{unit} is recorded with another config; the store {self.uri} is inconsistent, "
-                "name another `store:`"
-            )
 
     def _each(
         self, act: Callable[[_Given], _Found], given: Iterable[_Given]

@@ -1,4 +1,4 @@
-"""The contract of a kind of task."""
+"""The contract of a kind of task, and the kinds that a sweep file may name."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, GetJsonSchemaHandler, field_validator
 from pydantic_core import CoreSchema, PydanticKnownError
 
-from tamt_ray.tasks.metrics.base import Answers, Metric, Predictions
-from tamt_ray.tasks.metrics.registry import METRICS, metrics_of
+from tamt_ray.tasks.metrics.base import METRICS, Answers, Metric, Predictions, metrics_of
 from tamt_ray.values.base import INCIDENTAL, Count, Frozen, Positive, fault
-from tamt_ray.values.plugin import package_of
+from tamt_ray.values.plugin import Registry, literal_values, package_of
 from tamt_ray.values.table import Table
 from tamt_ray.values.training import Precision
 
@@ -110,7 +109,7 @@ class Task(Frozen, ABC):
         found = [
             [package_of(kind), kind.name, kind.version]
             for kind in self.measured.values()
-            if not _always(kind) or kind.version != 1
+            if package_of(kind) or kind.version != 1
         ]
         return {"measured": found} if found else {}
 
@@ -120,14 +119,8 @@ class Task(Frozen, ABC):
         return {
             name: kind
             for name, kind in metrics_of(self.answers).items()
-            if _always(kind) or name == self.metric
+            if not package_of(kind) or name == self.metric
         }
-
-    @property
-    def kind_name(self) -> str:
-        """Name of the kind, as in a sweep file."""
-        tag: Any = vars(self)["kind"]
-        return tag
 
     @property
     @abstractmethod
@@ -175,6 +168,12 @@ class Task(Frozen, ABC):
         return found if found == other.model_copy(update=both) else None
 
 
-def _always(kind: type[Metric]) -> bool:
-    """Return whether every fine-tune records a metric; of a plug-in, those that name it."""
-    return kind.always and not package_of(kind)
+def _names(kind: type[Task]) -> tuple[str, ...]:
+    """Return the name of a kind. Raises ValueError where its contract is not kept."""
+    for needed in ("answers", "words", "auto_class"):
+        if not hasattr(kind, needed):
+            raise ValueError(f"{kind.__name__} needs `{needed}: ClassVar`")
+    return literal_values(kind, "kind")
+
+
+TASKS: Registry[Task] = Registry("tamt_ray.tasks", "tamt_ray.tasks", Task, _names)

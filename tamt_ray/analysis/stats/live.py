@@ -9,8 +9,8 @@ import polars as pl
 from tamt_ray.analysis.results import Results, collect
 from tamt_ray.analysis.stats.answer import Answer, answer
 from tamt_ray.analysis.stats.summary import best_columns, summary
-from tamt_ray.plan.config import KINDS
 from tamt_ray.plan.expand import Plan
+from tamt_ray.plan.unit import KINDS
 from tamt_ray.store.record import Record
 
 

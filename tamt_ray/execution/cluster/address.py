@@ -1,4 +1,4 @@
-"""Where a running sweep is found by another process of the same user.
+"""Where a local Ray listens, and where another process of the same user finds a running sweep.
 
 A local Ray lies in a private folder that is locked while it is in use. Its address is in a file of
 that folder, under the name of the sweep's aggregator. A folder that others could have written, one
@@ -6,6 +6,7 @@ that no process uses any more, and an address beyond this machine are passed ove
 connected to gets Ray's token.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -50,7 +51,8 @@ def _read(path: Path) -> bytes:
         status = os.fstat(folder)
         if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
             raise PermissionError(path)
-        if _is_free(folder):
+        with contextlib.suppress(BlockingIOError):
+            lock(folder)
             raise FileNotFoundError(path)
         file = os.open(_FILE, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
         with open(file, "rb") as stream:
@@ -59,9 +61,18 @@ def _read(path: Path) -> bytes:
         os.close(folder)
 
 
-def _is_free(descriptor: int) -> bool:
-    try:
-        lock(descriptor)
-    except BlockingIOError:
-        return False
-    return True
+def listen_on_loopback() -> None:
+    """Make a Ray started by this process use 127.0.0.1 and nothing else.
+
+    Ray has this as a default on some systems only, behind a variable that it reads when it is
+    imported: call this before.
+    """
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
+
+def visit_loopback() -> None:
+    """Make this process able to join the local Ray of another process: it listens on loopback and
+    asks for its user's token. Call this before Ray is imported.
+    """
+    listen_on_loopback()
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
