@@ -6,41 +6,42 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
+from benchmarks.device import CPU, Device
+
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of every round, by contestant: on the wall, and of this process's processor time.
+    """Seconds per call of every round, by contestant.
 
-    Where all contestants run on one thread, processor time says on a busy machine what the wall
-    says on an idle one.
+    `own` is the device's clock: the processor time of this process on a CPU, where all contestants
+    run on one thread; the wall, synchronised, on a GPU.
     """
 
     wall: Mapping[str, list[float]]
-    cpu: Mapping[str, list[float]]
+    own: Mapping[str, list[float]]
+    extra: Mapping[str, int]
+    """Bytes that a call takes of a GPU's memory beside what is held between calls."""
 
     def median(self, name: str) -> float:
         """Seconds on the wall."""
         return median(self.wall[name])
 
+    def spent(self, name: str) -> float:
+        """Seconds by the device's clock."""
+        return median(self.own[name])
+
     def ratio(self, name: str, base: str) -> float:
-        """Median of `name` over median of `base`, on the wall."""
-        return self.median(name) / self.median(base)
-
-    def cpu_median(self, name: str) -> float:
-        """Seconds of processor time."""
-        return median(self.cpu[name])
-
-    def cpu_ratio(self, name: str, base: str) -> float:
-        """Median of `name` over median of `base`, in processor time."""
-        return self.cpu_median(name) / self.cpu_median(base)
+        """Time of `name` over time of `base`, by the device's clock."""
+        return self.spent(name) / self.spent(base)
 
     def __str__(self) -> str:
         """The medians."""
-        told = [
-            f"{name} {self.cpu_median(name):.4g} s (wall {self.median(name):.4g} s)"
+        said = [
+            f"{name} {self.spent(name):.4g} s (wall {self.median(name):.4g} s"
+            + (f", +{extra / 2**30:.2f} GiB)" if (extra := self.extra[name]) else ")")
             for name in self.wall
         ]
-        return "processor time " + ", ".join(told)
+        return ", ".join(said)
 
 
 def interleave(
@@ -48,21 +49,28 @@ def interleave(
     rounds: int,
     warm_ups: int = 1,
     before: Callable[[], object] = lambda: None,
+    device: Device = CPU,
 ) -> Times:
     """Every contestant once, then every one again, so that what disturbs one disturbs all.
 
-    `before` is called before each round. The first `warm_ups` rounds are not counted.
+    `before` is called before each round. The first `warm_ups` rounds are not counted. On a GPU
+    once means a few calls, between which nothing waits.
     """
     wall: dict[str, list[float]] = {name: [] for name in contestants}
-    cpu: dict[str, list[float]] = {name: [] for name in contestants}
+    own: dict[str, list[float]] = {name: [] for name in contestants}
+    extra: dict[str, int] = dict.fromkeys(contestants, 0)
     for number in range(warm_ups + rounds):
         before()
         for name, work in contestants.items():
             gc.collect()
-            begin = time.perf_counter(), time.process_time()
-            work()
-            end = time.perf_counter(), time.process_time()
+            begin = device.clock(), time.perf_counter()
+            device.peak()
+            held = device.allocated()
+            for _ in range(device.calls):
+                work()
+            end = device.clock(), time.perf_counter()
             if number >= warm_ups:
-                wall[name].append(end[0] - begin[0])
-                cpu[name].append(end[1] - begin[1])
-    return Times(wall, cpu)
+                own[name].append((end[0] - begin[0]) / device.calls)
+                wall[name].append((end[1] - begin[1]) / device.calls)
+                extra[name] = max(extra[name], device.peak() - held)
+    return Times(wall, own, extra)

@@ -34,7 +34,7 @@ class DenseStep:
             else:
                 parameter.requires_grad_(False)
         if terms == "kd":
-            self._teacher = BertForMaskedLM.from_pretrained(path).bert.eval().requires_grad_(False)
+            self.teacher = BertForMaskedLM.from_pretrained(path).bert.eval().requires_grad_(False)
         self._optimizer = torch.optim.AdamW(
             self.trained.values(), lr=5e-5, weight_decay=0.0, fused=True
         )
@@ -60,7 +60,7 @@ class DenseStep:
 
     def _kd(self, batch: Corrupted) -> Tensor:
         with torch.no_grad():
-            teacher = self._teacher(batch.ids, output_hidden_states=True).hidden_states[1:]
+            teacher = self.teacher(batch.ids, output_hidden_states=True).hidden_states[1:]
         student = self.model.bert(batch.ids, output_hidden_states=True).hidden_states[1:]
         return (
             1

@@ -3,7 +3,6 @@ every forward, one tensor at a time in the optimiser."""
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,13 +23,14 @@ class Padded:
         """`length`: tokens of every sequence, padding included."""
         self.network = network
         self._length = length
+        self._device = next(network.parameters()).device
         self._masked: list[nn.Module] = []
         places = {
             id(p): (m, n) for m in network.modules() for n, p in m.named_parameters("", False)
         }
         for name, weight in matrices.items():
             module, parameter = places[id(weight)]
-            prune.custom_from_mask(module, parameter, mask[name].float())
+            prune.custom_from_mask(module, parameter, mask[name].float().to(self._device))
             self._masked.append(module)
         self._pretrained = {n: p.detach().clone() for n, p in network.named_parameters()}
 
@@ -54,19 +54,20 @@ class Padded:
             lr=task.lr, betas=(0.9, 0.999), eps=task.eps, weight_decay=task.weight_decay,
             foreach=False,
         )  # fmt: skip
-        losses: list[float] = []
+        losses: list[Tensor] = []
         self.network.train()
         for step, indices in enumerate(batches):
             for group in optimizer.param_groups:
                 group["lr"] = task.lr * (len(batches) - step) / len(batches)
             outputs = self.network(self._inputs(sequences, indices))
-            loss = F.cross_entropy(outputs, targets[torch.from_numpy(indices)])
+            chosen = targets[torch.from_numpy(indices)].to(self._device)
+            loss = F.cross_entropy(outputs, chosen)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, task.clip)
             optimizer.step()
-            losses.append(float(loss.detach()))
-        return float(np.mean(losses))
+            losses.append(loss.detach())
+        return float(torch.stack(losses).mean())
 
     def weights(self) -> dict[str, Tensor]:
         """What was trained, under the names of the unmasked network, pruned ones zero."""
@@ -87,4 +88,5 @@ class Padded:
             real[row, :length] = 1
             if sequences.types is not None:
                 types[row, :length] = torch.from_numpy(sequences.types[tokens])
-        return {"input_ids": ids, "attention_mask": real, "token_type_ids": types}
+        named = {"input_ids": ids, "attention_mask": real, "token_type_ids": types}
+        return {name: tensor.to(self._device) for name, tensor in named.items()}

@@ -1,14 +1,16 @@
 """One step of a mask training beside the dense step that it wraps and the released code's step.
 
-All contestants read the same batches of 16 × 128 tokens in one piece, draw them anew for every
-step, and train in train mode with dropout. The released code's step is timed without re-ranking.
-Ours begins with scores spread by noise, as they are after some hundreds of steps: then φ lies among
-many. In a search's first steps it lies in the gap between two values, and one count finds it.
-Ratios are of processor time on one thread, which other work on the machine disturbs least.
+All contestants read the same batches in one piece, draw them anew for every step, and train in
+train mode with dropout: 16 × 128 tokens on a CPU, 16 × 512 on a GPU. The released code's step is
+timed without re-ranking. Ours begins with scores spread by noise, as they are after some hundreds
+of steps: then φ lies among many. In a search's first steps it lies in the gap between two values,
+and one count finds it. On a CPU ratios are of processor time on one thread, which other work on the
+machine disturbs least.
 """
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,8 +19,10 @@ from torch import Tensor
 from benchmarks.answer import Answer, at_least, at_most
 from benchmarks.clock import Times, interleave
 from benchmarks.dense_step import DenseStep
+from benchmarks.device import CPU, Device
 from benchmarks.released_step import ReleasedStep
 from benchmarks.shape import BASE, MINI, Shape
+from tamt_ray.data.precision import autocast, matrix_products
 from tamt_ray.objectives.base import Objective, needs_head
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
@@ -30,7 +34,7 @@ from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.optimizer import Optimizer
 from tamt_ray.values.scoring import Scoring
-from tamt_ray.values.training import Training
+from tamt_ray.values.training import Precision, Training
 
 SPARSITY = 0.7
 SPREAD = 0.01
@@ -39,7 +43,35 @@ not trained: training itself (2 layers, hidden 384, lr 5e-5) brings them to touc
 steps of distillation."""
 
 
-CPU = torch.device("cpu")
+@dataclass(frozen=True)
+class Case:
+    """Shape, number format and targets of a comparison."""
+
+    shape: Shape
+    rounds: int
+    dense: float
+    """Our step over the dense one, at most."""
+    released: float
+    """The released code's step over ours, at least."""
+    precision: Precision = "float32"
+    compile: bool = False
+
+    @property
+    def name(self) -> str:
+        """The case in words."""
+        return f"{self.shape.name}, {self.precision}{', compiled' * self.compile}"
+
+
+def cases(device: Device) -> dict[str, Case]:
+    """The cases of a device by name."""
+    if not device.gpu:
+        return {"mini": Case(MINI, 5, 1.2, 1.6), "base": Case(BASE, 2, 1.1, 1.15)}
+    shape, rounds = device.shape, 1 if device.toy else 3
+    formats: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
+    found = {name: Case(shape, rounds, 1.1, 2, name) for name in formats}
+    if device.cuda:
+        found["compiled"] = Case(shape, rounds, 1.15, 2, "bfloat16", compile=True)
+    return found
 
 
 def mask_training(
@@ -47,17 +79,17 @@ def mask_training(
     shape: Shape,
     terms: Sequence[Objective],
     sparsity: float = SPARSITY,
-    device: torch.device = CPU,
+    device: Device = CPU,
     **changes: object,
 ) -> tuple[MaskedWeights, Engine]:
     """Return a search of the shape that computes its batch in one piece, with `changes` of
     `Training`: scores and training."""
     given = {"batch_size": shape.batch, "micro_batch": shape.batch, "log_every": 10**6, **changes}
     settings = Settings(Training.model_validate(given), Optimizer(lr=5e-5), 10**6, 0)
-    model = LanguageModel(path, device=device)
+    model = LanguageModel(path, device=device.torch)
     weights = MaskedWeights(model, sparsity, Scoring(), settings.seed, head=needs_head(terms))
     loss = SearchLoss(model, terms)
-    return weights, Engine(loss, weights, shape.stream(), settings, ProcessGroup(device))
+    return weights, Engine(loss, weights, shape.stream(), settings, ProcessGroup(device.torch))
 
 
 def spread(weights: MaskedWeights) -> None:
@@ -70,9 +102,11 @@ def spread(weights: MaskedWeights) -> None:
     weights.after_step()
 
 
-def masked_step(path: Path, shape: Shape, terms: Sequence[Objective]) -> Callable[[], None]:
-    """Our own step, exact sparsity after each."""
-    weights, engine = mask_training(path, shape, terms)
+def masked_step(
+    path: Path, shape: Shape, terms: Sequence[Objective], device: Device = CPU, **changes: object
+) -> Callable[[], None]:
+    """Our own step, exact sparsity after each, with `changes` of `Training`."""
+    weights, engine = mask_training(path, shape, terms, device=device, **changes)
     spread(weights)
 
     def work() -> None:
@@ -82,54 +116,76 @@ def masked_step(path: Path, shape: Shape, terms: Sequence[Objective]) -> Callabl
 
 
 def drawing(
-    shape: Shape, step: Callable[[Corrupted], Tensor], device: torch.device = CPU
+    shape: Shape,
+    step: Callable[[Corrupted], Tensor],
+    device: Device = CPU,
+    precision: Precision = "float32",
 ) -> Callable[[], None]:
     """`step` with the next batch, drawn as ours is."""
     stream, number = shape.stream(), 0
 
     def work() -> None:
         nonlocal number
-        step(stack(stream.batch(number)).to(device))
+        batch = stack(stream.batch(number)).to(device.torch)
+        with matrix_products(precision), autocast(precision, device.torch):
+            step(batch)
         number += 1
 
     return work
 
 
-def compare_mlm(shape: Shape, path: Path, rounds: int) -> Times:
+def compare_mlm(case: Case, path: Path, device: Device) -> Times:
     """`ours`, `dense` and `released`."""
-    return interleave(
-        {
-            "ours": masked_step(path, shape, [Mlm()]),
-            "dense": drawing(shape, DenseStep(path, "mlm")),
-            "released": drawing(shape, ReleasedStep(path, SPARSITY)),
-        },
-        rounds,
-    )
+    dense, released = DenseStep(path, "mlm"), ReleasedStep(path, SPARSITY)
+    for peer in (dense, released):
+        peer.model.to(device.torch)
+    if case.compile:
+        dense.model.bert.compile()
+    contestants = {
+        "ours": _ours(case, path, Mlm(), device),
+        "dense": drawing(case.shape, dense, device, case.precision),
+        "released": drawing(case.shape, released, device, case.precision),
+    }
+    return interleave(contestants, case.rounds, device=device)
 
 
-def compare_kd(shape: Shape, path: Path, rounds: int) -> Times:
+def compare_kd(case: Case, path: Path, device: Device) -> Times:
     """`ours`, and `dense` without clipping and optimiser."""
     dense = DenseStep(path, "kd")
-    return interleave(
-        {"ours": masked_step(path, shape, [Kd()]), "dense": drawing(shape, dense.backward)}, rounds
+    for model in (dense.model, dense.teacher):
+        model.to(device.torch)
+        if case.compile:
+            model.base_model.compile()
+    contestants = {
+        "ours": _ours(case, path, Kd(), device),
+        "dense": drawing(case.shape, dense.backward, device, case.precision),
+    }
+    return interleave(contestants, case.rounds, device=device)
+
+
+def _ours(case: Case, path: Path, term: Objective, device: Device) -> Callable[[], None]:
+    return masked_step(
+        path, case.shape, [term], device, precision=case.precision, compile=case.compile
     )
 
 
-def run() -> Iterator[Answer]:
-    """Five rounds at the small shape, two at BERT-base."""
+def run(device: Device = CPU, *only: str) -> Iterator[Answer]:
+    """Every case of the device, or those named."""
     torch.set_num_threads(1)
-    for shape, rounds, dense, released in ((MINI, 5, 1.2, 1.6), (BASE, 2, 1.1, 1.15)):
+    for case_name, case in cases(device).items():
+        if only and case_name not in only:
+            continue
         with tempfile.TemporaryDirectory(prefix="tamt-step-") as scratch:
-            path = Path(scratch)
-            shape.save(path)
-            times = compare_mlm(shape, path, rounds)
-            ours = times.cpu_ratio("ours", "dense")
-            question = f"tamt_mlm step / dense step, {shape.name}"
-            yield at_most(question, ours, dense, "x", str(times))
-            gain = times.cpu_ratio("released", "ours")
-            question = f"released code's step / tamt_mlm step, {shape.name}"
-            yield at_least(question, gain, released, "x", str(times))
-            times = compare_kd(shape, path, rounds)
-            ours = times.cpu_ratio("ours", "dense")
-            question = f"tamt_kd step / dense forward, backward and teacher, {shape.name}"
-            yield at_most(question, ours, 1.1, "x", str(times))
+            path, name = Path(scratch), case.name
+            case.shape.save(path)
+            times = compare_mlm(case, path, device)
+            ours = times.ratio("ours", "dense")
+            question = f"tamt_mlm step / dense step, {name}"
+            yield device.judged(at_most(question, ours, case.dense, "x", str(times)))
+            gain = times.ratio("released", "ours")
+            question = f"released code's step / tamt_mlm step, {name}"
+            yield device.judged(at_least(question, gain, case.released, "x", str(times)))
+            times = compare_kd(case, path, device)
+            ours, limit = times.ratio("ours", "dense"), 1.15 if case.compile else 1.1
+            question = f"tamt_kd step / dense forward, backward and teacher, {name}"
+            yield device.judged(at_most(question, ours, limit, "x", str(times)))

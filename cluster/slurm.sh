@@ -18,8 +18,11 @@ sweep=${1:?usage: sbatch [options] cluster/slurm.sh SWEEP.yaml}
 # A token of this job, which its nodes read from the shared file system. Not an argument, which
 # everyone on a node can see; nor the user's own, which would open the other jobs as well.
 folder=$(mktemp -d "$HOME/.tamt-$SLURM_JOB_ID.XXXXXX")
-trap 'ray stop || true; rm -rf "$folder"' EXIT
+trap 'ray stop || true; echo quit | nvidia-cuda-mps-control &> /dev/null || true; rm -rf "$folder"' EXIT
 export PATH=$HOME/venv/bin:$PATH
+# For sweeps with `execution.finetune.share: mps`, which others leave alone: on each node one for this
+# job, which Slurm ends with it at the latest.
+export CUDA_MPS_PIPE_DIRECTORY=/tmp/tamt-mps-$SLURM_JOB_ID CUDA_MPS_LOG_DIRECTORY=/tmp/tamt-mps-$SLURM_JOB_ID
 (umask 077; python -c 'import secrets; print(secrets.token_hex(32), end="")' > "$folder/token")
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$folder/token RAY_USAGE_STATS_ENABLED=0
 
@@ -33,11 +36,13 @@ port=$((20000 + SLURM_JOB_ID % 10000))
 resources=(--num-cpus="$SLURM_CPUS_ON_NODE" --num-gpus="${SLURM_GPUS_ON_NODE:-0}")
 
 # What Ray writes is nobody else's to read; results get the rights that files of this job have.
-(umask 077; ray start --head --node-ip-address="$address" --port="$port" \
+(umask 077; nvidia-cuda-mps-control -d &> /dev/null || true
+  ray start --head --node-ip-address="$address" --port="$port" \
   --dashboard-host=127.0.0.1 "${resources[@]}")
 others=$((${#nodes[@]} - 1))
 if ((others)); then
   (umask 077; exec srun --nodes="$others" --ntasks="$others" --exclude="${nodes[0]}" \
+    bash -c 'nvidia-cuda-mps-control -d &> /dev/null; exec "$@"' mps \
     ray start --block --address="$address:$port" "${resources[@]}") &
   # The driver refuses a sweep that the nodes it finds cannot hold. Ten minutes are enough; one that
   # comes later is used all the same.

@@ -5,7 +5,8 @@ MISSING = "–"
 
 def number(value: float, digits: int = 1) -> str:
     """Return a number with a real minus sign."""
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    # Adding zero takes the sign from a rounded −0.0.
+    return f"{round(value, digits) + 0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def signed(value: float, digits: int = 1) -> str:

@@ -12,6 +12,7 @@ from tamt_ray.cli.speech import fail, out, talk, tell, warn
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import found_by
 from tamt_ray.execution.cluster.loopback import listen_on_loopback
+from tamt_ray.plan.cost import usual_prices
 from tamt_ray.spec.load import line_of
 from tamt_ray.store.damage import outdated
 from tamt_ray.store.lease import Lease
@@ -85,7 +86,8 @@ def _execute(
     try:
         with progress:
             progress.stage("reading models, corpus and tasks, and fetching what is missing")
-            changed = changes(plan.units, opened.records, check(sweep, plan.files, plan.texts))
+            found = check(sweep, plan.files, plan.texts)
+            changed = changes(plan.units, opened.records, found.fingerprints)
     except PreflightError as error:
         where = line_of(opened.file, error.at, opened.overrides) if error.at else opened.file
         fail(2, f"{where}: {error}")
@@ -105,10 +107,10 @@ def _execute(
     progress.tracker = tracker
     try:
         with progress:
-            known = opened.prices()
+            known = opened.prices(usual_prices(sweep.execution, sizes=found.sizes))
             call = Call(
                 address, fail_fast, known if known.measured else None,
-                opened.whole.plan if opened.of else None,
+                opened.whole.plan if opened.of else None, found.sizes,
             )  # fmt: skip
 
             def watch(event: Event | LiveStatus) -> None:

@@ -1,6 +1,7 @@
 """What the verbs print of a plan, one unit or one matrix."""
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ from tamt_ray.plan.config import config_dict
 from tamt_ray.plan.cost import ROUGH, Prices, spoken
 from tamt_ray.plan.status import decide, tally, unit_path
 from tamt_ray.plan.unit import Unit
+from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.origin import method_settings, model_settings, search_settings
 from tamt_ray.store.damage import Damage
 
@@ -44,20 +46,23 @@ def print_plan(opened: SweepContext, as_json: bool) -> None:
         out.print(studies_table(studies))
         out.print("of the trials drawn so far:")
     out.print(plan_table(statuses, known))
-    price = _price(hours, known, opened.sweep.execution.price)
+    price = _price(hours, known, opened.sweep.execution)
     out.print(f"{masks} subnetworks; {'at most ' if studies else ''}{price}")
     for decision, count in Counter(decisions.values()).items():
         out.print(f"{count:,}: {decision.value}", highlight=False)
     out.print(f"run it: python -m tamt_ray.sweep {opened.words}")
 
 
-def _price(hours: float, known: Prices, dollars: float | None) -> str:
+def _price(hours: float, known: Prices, execution: Execution) -> str:
     """The time left in words, of which device it is, and what it costs."""
     if not hours:
         return "nothing left to run"
     basis = f"measured on {known.measured} units" if known.measured else "rough: none measured yet"
-    cost = f", {hours * dollars:,.2f} dollars" if dollars else ""
-    return f"about {spoken(hours * 3600)} left on one {known.device}{cost} ({basis})"
+    cost = f", {hours * execution.price:,.2f} dollars" if execution.price else ""
+    workers = int((os.cpu_count() or 1) / max(1.0, execution.finetune.cpus))
+    here = f", {spoken(hours * 3600 / workers)} on the {workers} of this machine"
+    here = here if "CPU" in known.device and workers > 1 and not execution.growth else ""
+    return f"about {spoken(hours * 3600)} left on one {known.device}{here}{cost} ({basis})"
 
 
 def print_troubles(opened: SweepContext) -> None:

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -62,6 +63,17 @@ def column(rows: Rows, name: str) -> list[object]:
     if name not in rows.table.column_names:
         raise SourceError(f"no column {name!r}{nearest(name, rows.table.column_names)}")
     return rows.table.column(name).to_pylist()
+
+
+def longest_rows(rows: Rows, count: int) -> Rows:
+    """Return the `count` rows with the most characters of text, the longest first."""
+    total = pa.array([0] * rows.table.num_rows, pa.int64())
+    for values in rows.table.columns:
+        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+            characters = pc.cast(pc.call_function("utf8_length", [values]), pa.int64())
+            total = pc.call_function("add", [total, pc.fill_null(characters, 0)])
+    order = np.argsort(-np.asarray(total), kind="stable")[:count]
+    return Rows(rows.table.take(order), rows.fingerprint)
 
 
 @functools.lru_cache(maxsize=8)

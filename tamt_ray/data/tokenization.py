@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
 from tamt_ray.data.cache import SourceError
@@ -21,6 +23,8 @@ VERSION = "2"
 one."""
 BATCH = 1_000_000
 """Characters tokenised at a time."""
+_SAMPLED = 100
+"""Rows of a sample, and characters of each that are looked at."""
 _SLICE = 10_000
 """Rows turned into Python strings at a time."""
 
@@ -61,6 +65,24 @@ def tokenised(words: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int
         verbose=False,
     )
     return encoded["input_ids"]
+
+
+def estimated_tokens(rows: Rows, columns: Iterable[str], checkpoint: Checkpoint) -> np.ndarray:
+    """Return roughly the tokens of each row in those columns that hold text, [rows], without
+    special ones: its characters over those of a token in a sample. Raises SourceError."""
+    characters, sample = np.zeros(rows.table.num_rows), list[str]()
+    for values in map(rows.table.column, columns):
+        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+            characters += pc.fill_null(pc.call_function("utf8_length", [values]), 0).to_numpy()
+            some = values[:: 1 + len(values) // _SAMPLED].drop_null().to_pylist()
+            sample += [text[:_SAMPLED] for text in some]
+    if not any(sample):
+        return characters
+    tokens = sum(map(len, tokenised(_sampler(checkpoint), sample)))
+    return characters * tokens / sum(map(len, sample))
+
+
+_sampler = functools.lru_cache(maxsize=1)(tokenizer)
 
 
 def joined(rows: list[list[int]]) -> np.ndarray:

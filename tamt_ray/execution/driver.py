@@ -57,8 +57,9 @@ from tamt_ray.execution.scheduler.retry_policy import AttemptHistory
 from tamt_ray.execution.signals import Signals, caught_signals
 from tamt_ray.execution.worker.attempt import committed
 from tamt_ray.execution.worker.lost_output import rescue
-from tamt_ray.plan.cost import Prices, prices, usual_prices
+from tamt_ray.plan.cost import UNREAD, Prices, prices, usual_prices
 from tamt_ray.plan.expand import Plan
+from tamt_ray.plan.sizes import Sizes
 from tamt_ray.plan.status import Decision, decide
 from tamt_ray.plan.tuning import DIVERGED, merged
 from tamt_ray.spec.execution import SearchLane
@@ -92,6 +93,8 @@ class Call:
     """Prices by what the store holds, of other sweeps too; None where it holds nothing."""
     whole: Plan | None = None
     """The plan of the whole sweep, if this run is about a part; the live tables show all of it."""
+    sizes: Sizes = UNREAD
+    """Sizes of models and data, for the prices."""
 
 
 def run(
@@ -129,7 +132,7 @@ def run(
             )
         )
         gpus = any(node.get("GPU") for node in possible)
-        usual = call.measured or usual_prices(execution, gpus)
+        usual = call.measured or usual_prices(execution, gpus, call.sizes)
         known = prices(plan.units, ledger.records, usual)
         board.open(plan, ledger.records, ledger.failures, known, more=proposer is not None)
         lanes = Lanes()
@@ -146,9 +149,10 @@ def run(
             watch(asked)
         searches = sum(unit.lane == "gang" for unit in open_units)
         if len(open_units) > searches:
+            mps = execution.finetune.share == "mps"
             lanes.start(
                 lambda: run_fleet(
-                    f"{name}-board", store, slots, deterministic=execution.deterministic
+                    f"{name}-board", store, slots, deterministic=execution.deterministic, mps=mps
                 )
             )
         aggregation = Aggregation(live, store, call.whole or plan)

@@ -1,24 +1,29 @@
 """Everything that can be known to be wrong before compute is spent."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from operator import itemgetter
 
+import numpy as np
 import torch
 
 from tamt_ray.data.blocks import check_fills
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, pad_id, tokenizer
-from tamt_ray.data.table import column, load_rows, name_of
+from tamt_ray.data.table import Rows, column, load_rows, name_of
+from tamt_ray.data.tokenization import estimated_tokens
 from tamt_ray.execution.worker.bench import UnitBench
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.file import MaskFileError
 from tamt_ray.masks.layout import Layout
 from tamt_ray.masks.matrices import UnsupportedModelError
 from tamt_ray.methods.base import Search
+from tamt_ray.plan.sizes import Sizes, TableSize, size_in
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.tasks.base import Task
+from tamt_ray.values.model import ModelSize
 from tamt_ray.values.pattern import UNSTRUCTURED, PatternForm
 from tamt_ray.values.table import Table
 from tamt_ray.values.text import Text
@@ -35,18 +40,34 @@ class PreflightError(ValueError):
         self.at = at
 
 
+@dataclass
+class Inspection:
+    """What was found in the sources of a sweep."""
+
+    fingerprints: dict[str | Table, str] = field(default_factory=dict)
+    """Of every model and file, by its source, and of every table."""
+    models: dict[str, ModelSize] = field(default_factory=dict)
+    tables: dict[tuple[Table, tuple[str, ...]], TableSize] = field(default_factory=dict)
+    texts: dict[Table, float] = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> Sizes:
+        """Sizes of models and data, for prices."""
+        return Sizes(self.models, self.tables, self.texts)
+
+
 def check(
     sweep: Sweep,
     searches: Collection[tuple[str, Search]] = (),
     texts: Collection[tuple[str, Text]] = (),
-) -> dict[str | Table, str]:
-    """Return the fingerprint of every model and file, by its source, and of every table.
+) -> Inspection:
+    """Return fingerprints and sizes of all sources.
 
     Fetches and opens them all, finds the matrices, tries the tokenizer, what `searches` read from
     files and every task's head on its model, looks through the rows of every task, and reads each
     of `texts`, with the source of its model, as far as its first sequence. Raises PreflightError.
     """
-    found: dict[str | Table, str] = {}
+    found = Inspection()
     for name, model in sweep.models.items():
         try:
             checkpoint = load_checkpoint(model.source)
@@ -59,7 +80,9 @@ def check(
             _check_lengths(sweep, read, encoder.longest())
         except (SourceError, UnsupportedModelError, OSError, ValueError) as error:
             raise PreflightError(f"models.{name}: {error}") from error
-        found[model.source] = checkpoint.fingerprint
+        found.fingerprints[model.source] = checkpoint.fingerprint
+        if size := size_in(checkpoint.path):
+            found.models[model.source] = size
         if model.head is None and not language_model.has_published_head:
             raise PreflightError(
                 f"models.{name}: {model.source} was published without an MLM head; "
@@ -73,18 +96,33 @@ def check(
                     search.find(bench)
                 except (SourceError, MaskFileError) as error:
                     raise PreflightError(f"methods.{method}: {error}") from error
-        found |= bench.sources
-    found |= _readable(
-        "corpus", [sweep.corpus.train, sweep.corpus.validation], [sweep.corpus.column]
-    )
+        found.fingerprints |= bench.sources
+    reader = load_checkpoint(next(iter(sweep.models.values())).source)
+    columns = (sweep.corpus.column,)
+    for table in (sweep.corpus.train, sweep.corpus.validation):
+        rows = _readable("corpus", table, columns)
+        found.fingerprints[table] = rows.fingerprint
+        found.texts[table] = float(estimated_tokens(rows, columns, reader).sum())
     for source, text in texts:
         try:
             check_fills(text, source)
         except SourceError as error:
             raise PreflightError(f"corpus: {error}") from error
     for name, task in sweep.tasks.items():
-        found |= _readable(f"tasks.{name}", [task.train, *task.validation], task.columns, task)
+        for table in (task.train, *task.validation):
+            rows = _readable(f"tasks.{name}", table, task.columns, task)
+            found.fingerprints[table] = rows.fingerprint
+            found.tables[table, task.columns] = _size(rows, task, reader)
     return found
+
+
+def _size(rows: Rows, task: Task, reader: Checkpoint) -> TableSize:
+    """Return rows and tokens of a usual one."""
+    # A special token stands before the first text and behind each.
+    tokens = estimated_tokens(rows, task.columns, reader) + len(task.columns)
+    if task.pooled:
+        tokens = np.minimum(tokens, task.max_length)
+    return TableSize(len(tokens), float(tokens.mean()))
 
 
 def _check_tokenizer(checkpoint: Checkpoint, rows: int) -> None:
@@ -139,20 +177,15 @@ def _nothing(unit: str, name: str) -> bytes:
     raise PreflightError(f"{name} of {unit[:8]} is needed before anything ran")
 
 
-def _readable(
-    place: str, tables: Sequence[Table], columns: Sequence[str], task: Task | None = None
-) -> dict[Table, str]:
-    found: dict[Table, str] = {}
-    for table in tables:
-        try:
-            rows = load_rows(table)
-            for name in columns:
-                column(rows, name)
-            if task:
-                task.check(rows)
-            found[table] = rows.fingerprint
-        except (SourceError, ValueError) as error:
-            # A SourceError names its source.
-            where = "" if isinstance(error, SourceError) else f"{name_of(table)}: "
-            raise PreflightError(f"{place}: {where}{error}") from error
-    return found
+def _readable(place: str, table: Table, columns: Collection[str], task: Task | None = None) -> Rows:
+    try:
+        rows = load_rows(table)
+        for name in columns:
+            column(rows, name)
+        if task:
+            task.check(rows)
+    except (SourceError, ValueError) as error:
+        # A SourceError names its source.
+        where = "" if isinstance(error, SourceError) else f"{name_of(table)}: "
+        raise PreflightError(f"{place}: {where}{error}") from error
+    return rows

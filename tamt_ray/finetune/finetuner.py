@@ -12,12 +12,12 @@ from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.derived import derived
 from tamt_ray.data.history import History
-from tamt_ray.data.table import load_rows, name_of
+from tamt_ray.data.table import load_rows, longest_rows, name_of
 from tamt_ray.finetune.loop import fine_tune
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.finetune.recent import Recent
 from tamt_ray.finetune.vocabulary import tokens_of
-from tamt_ray.masks.mask import Mask, apply_mask, pruned_nonzero
+from tamt_ray.masks.mask import KeptZero, Mask, pruned_nonzero
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import Examples
 from tamt_ray.tasks.predictions import to_parquet
@@ -55,8 +55,11 @@ class Finetuner:
     One that was used before gives bit for bit what a fresh one gives.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, longest: int | None = None) -> None:
+        """`longest`: read so many of the longest rows of each table only, to see how much memory a
+        fine-tune takes at most."""
         self._device = device
+        self._longest = longest
         self._loaded: tuple[str, Encoder, PreTrainedTokenizerBase] | None = None
         self._features = Recent(_FEATURE_BYTES)
 
@@ -90,22 +93,21 @@ class Finetuner:
         _check_lengths(encoder, [data, *validation])
         history = History()
         constants = baselines(validation[0].constants(), task.measured)
-        tokens = tokens_of(examples.sequences for examples in (data, *validation))
+        every = (data, *validation)
+        tokens = None if self._longest else tokens_of(examples.sequences for examples in every)
         network = encoder.network(model, task, seed, tokens)
         matrices, mask = ({}, None) if mask is None else encoder.masked(mask)
-        handles = [] if mask is None else apply_mask(matrices, mask)
+        pruned = None if mask is None else KeptZero(matrices, mask)
         try:
             evaluations = fine_tune(
-                network, data, validation, task, seed, self._device, history, progress
+                network, data, validation, task, seed, self._device, history, progress, pruned
             )
         finally:
-            for handle in handles:
-                handle.remove()
             network.zero_grad(set_to_none=True)
         moved = 0 if mask is None else pruned_nonzero(matrices, mask)
         if moved:
             raise RuntimeError(f"{moved} pruned weights are not zero after fine-tuning")
-        named = zip((task.train, *task.validation), (data, *validation), strict=True)
+        named = zip((task.train, *task.validation), every, strict=True)
         return Finetuned(
             metrics={
                 **scores_of(evaluations, task.measured),
@@ -145,7 +147,7 @@ class Finetuner:
             str(limit),
             "" if limit is None else str(seed),
         )
-        make = partial(_make, key, task, table, words, limit, seed)
+        make = partial(_make, key, task, table, words, limit, seed, self._longest)
         return self._features.get((table, *key), make)
 
 
@@ -156,8 +158,11 @@ def _make(
     words: PreTrainedTokenizerBase,
     limit: int | None,
     seed: int | str,
+    longest: int | None,
 ) -> Examples:
     rows = load_rows(table)
+    if longest:
+        rows = longest_rows(rows, longest)
     try:
         build = partial(task.examples, rows, words, limit, seed)
         if min(limit or sys.maxsize, rows.table.num_rows) < _WORTH_KEEPING:

@@ -14,6 +14,7 @@ from tamt_ray.data.precision import autocast, matrix_products
 from tamt_ray.data.seeds import derive
 from tamt_ray.finetune.batches import collate, epoch_batches, evaluation_batches
 from tamt_ray.finetune.model import Network
+from tamt_ray.masks.mask import KeptZero
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import Examples
 from tamt_ray.tasks.metrics.base import Predictions
@@ -23,7 +24,7 @@ from tamt_ray.values.training import Precision
 
 _LOG_EVERY = 10
 """Steps between two looks at the loss; on a GPU each look waits for the device."""
-_EVALUATION_FACTOR = 4
+EVALUATION_FACTOR = 4
 """Without gradients this many times a training batch fits."""
 
 
@@ -36,8 +37,11 @@ def fine_tune(
     device: torch.device,
     history: History,
     progress: OnProgress | None,
+    pruned: KeptZero | None = None,
 ) -> list[Evaluation]:
     """Train in place; the evaluations in order, the last one after the last step.
+
+    Weights that are `pruned` stay zero.
 
     Raises NonFiniteLossError with the step whose loss, or whose outputs, are not finite.
     """
@@ -73,6 +77,9 @@ def fine_tune(
                     loss = data.loss(network(batch.inputs, padded=batch.padded), batch)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
+            if pruned is not None:
+                with phase("pruned gradients"):
+                    pruned.clear_gradients()
             with phase("clipping"):
                 torch.nn.utils.clip_grad_norm_(parameters, task.clip)
             with phase("optimiser"):
@@ -121,7 +128,7 @@ def _evaluate(
     metrics: dict[str, float] = {}
     first: Predictions | None = None
     for number, data in enumerate(validation, start=1):
-        found = outputs(network, data, _EVALUATION_FACTOR * task.batch_size, device, task.precision)
+        found = outputs(network, data, EVALUATION_FACTOR * task.batch_size, device, task.precision)
         if not all(np.isfinite(row).all() for row in found):
             raise NonFiniteLossError(step, float("nan"))
         suffix = "" if number == 1 else f"_{number}"

@@ -1,6 +1,6 @@
 """The mask of one subnetwork."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Self
 
@@ -131,24 +131,43 @@ def zero_pruned(matrices: Mapping[str, nn.Parameter], mask: Mask) -> None:
         weight.mul_(mask[name].to(weight.device))
 
 
-def clear_pruned(values: Tensor, keep: Tensor) -> None:
-    """Multiply `values` by the flags `keep` of the same shape and device, in place.
+def clear_pruned(values: Sequence[Tensor], keep: Sequence[Tensor]) -> None:
+    """Multiply each of `values` by its flags `keep` of the same shape and device, in place.
 
     On a CPU by NumPy, which makes a few thousand flags floats at a time, as the bytes they are:
-    Torch multiplies floats by flags one by one. The same to the bit.
+    Torch multiplies floats by flags one by one. On a GPU in one call. The same to the bit.
     """
-    if values.device.type == "cpu" and values.dtype is torch.float32:
-        floats = values.numpy()
-        np.multiply(floats, keep.view(torch.int8).numpy(), out=floats)
-    else:
-        values.mul_(keep)
+    if not all(each.device.type == "cpu" and each.dtype is torch.float32 for each in values):
+        torch._foreach_mul_(list(values), list(keep))  # pyright: ignore[reportPrivateImportUsage]
+        return
+    for each, flags in zip(values, keep, strict=True):
+        floats = each.numpy()
+        np.multiply(floats, flags.view(torch.int8).numpy(), out=floats)
+
+
+class KeptZero:
+    """Pruned weights, set to zero, that a training loop of ours keeps there.
+
+    With zero gradient Adam's moments stay zero too; weight decay acts on zero.
+    """
+
+    def __init__(self, matrices: Mapping[str, nn.Parameter], mask: Mask) -> None:
+        """Raises ValueError for another model's mask."""
+        zero_pruned(matrices, mask)
+        self._weights = [
+            (weight, mask[name].to(weight.device)) for name, weight in matrices.items()
+        ]
+
+    def clear_gradients(self) -> None:
+        """Clear the gradients of pruned weights; to be called between backward pass and step."""
+        found = [(w.grad, keep) for w, keep in self._weights if w.grad is not None]
+        clear_pruned([grad for grad, _ in found], [keep for _, keep in found])
 
 
 def apply_mask(matrices: Mapping[str, nn.Parameter], mask: Mask) -> list[RemovableHandle]:
-    """Set pruned weights to zero and keep their gradient zero, so that no step moves them.
+    """Set pruned weights to zero and keep them there in any training loop.
 
-    With zero gradient Adam's moments stay zero too; weight decay acts on zero. The handles undo
-    the gradient part.
+    Clears their gradients by a hook per matrix, as `KeptZero` does at once; the handles undo that.
     """
     zero_pruned(matrices, mask)
     handles: list[RemovableHandle] = []
@@ -157,7 +176,7 @@ def apply_mask(matrices: Mapping[str, nn.Parameter], mask: Mask) -> list[Removab
 
         def clear(parameter: Tensor, keep: Tensor = keep) -> None:
             if parameter.grad is not None:
-                clear_pruned(parameter.grad, keep)
+                clear_pruned([parameter.grad], [keep])
 
         handles.append(weight.register_post_accumulate_grad_hook(clear))
     return handles

@@ -15,6 +15,7 @@ from tamt_ray.objectives.base import Objective
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.values.base import Count, Fraction
 from tamt_ray.values.identity import identity
+from tamt_ray.values.model import ModelSize
 from tamt_ray.values.pattern import PatternForm, at
 from tamt_ray.values.recipe import Defaults, Recipe
 
@@ -47,9 +48,9 @@ class ImpSearch(TrainedSearch):
     def weight_bytes(self) -> float:
         return 0.0 if self.rewind else 4.0
 
-    @property
-    def operations(self) -> float:
-        return self.step_operations()
+    def operations(self, size: ModelSize) -> float:
+        """Count the training steps."""
+        return self.step_operations(size)
 
     def find(self, bench: Bench) -> Found:
         """Train the level and prune its weights."""

@@ -11,6 +11,7 @@ from tamt_ray.methods.trained import TrainedMethod, TrainedSearch
 from tamt_ray.objectives.base import Objective
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.values.base import Count, Fraction
+from tamt_ray.values.model import ModelSize
 
 
 class MovementSearch(TrainedSearch):
@@ -19,9 +20,9 @@ class MovementSearch(TrainedSearch):
     method: Literal["movement"] = "movement"
     settle: Fraction = 0.25
 
-    @property
-    def operations(self) -> float:
-        return self.step_operations()
+    def operations(self, size: ModelSize) -> float:
+        """Count the training steps."""
+        return self.step_operations(size)
 
     def find(self, bench: Bench) -> Found:
         """Train weights and scores; keep the largest scores."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tamt_ray.methods.base import Asked, Bench, Found, Grid, Method, Search, fault
 from tamt_ray.values.base import Count
+from tamt_ray.values.model import ModelSize
 from tamt_ray.values.pattern import Per, clash
 from tamt_ray.values.table import Table
 from tamt_ray.values.text import Corruption, Text
@@ -70,10 +71,9 @@ class CalibratedSearch(OneShotSearch):
     def tables(self) -> tuple[Table, ...]:
         return (self.text.table,)
 
-    @property
-    def operations(self) -> float:
-        tokens = self.batches * self.batch_size * self.text.block_size
-        return 2 * self.passes * tokens * self.model.parameters
+    def operations(self, size: ModelSize) -> float:
+        """Count the passes over the text."""
+        return self.passes * size.forward(self.batches * self.batch_size * self.text.block_size)
 
 
 class CalibratedMethod(OneShotMethod):

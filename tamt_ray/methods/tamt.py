@@ -13,6 +13,7 @@ from tamt_ray.methods.trained import TrainedMethod, TrainedSearch
 from tamt_ray.objectives.base import Objective, corruption_for, needs_head, passes
 from tamt_ray.objectives.registry import OBJECTIVES
 from tamt_ray.values.base import Count, Frozen
+from tamt_ray.values.model import ModelSize
 from tamt_ray.values.pattern import UNSTRUCTURED
 from tamt_ray.values.recipe import Defaults, Recipe
 from tamt_ray.values.scoring import Scoring
@@ -62,9 +63,10 @@ class TamtSearch(TrainedSearch):
     objective: Terms
     scoring: Scoring = Scoring()
 
-    @property
-    def operations(self) -> float:
-        return self.step_operations(passes(self.objective))
+    def operations(self, size: ModelSize) -> float:
+        """Count the training steps."""
+        head = needs_head(self.objective)
+        return self.step_operations(size, passes(self.objective), head=head)
 
     @property
     def travel(self) -> float | None:

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 from tamt_ray.methods.base import Grid, Lane, Method, Search
 from tamt_ray.objectives.base import curves
 from tamt_ray.values.base import Count
+from tamt_ray.values.model import ModelSize
 from tamt_ray.values.optimizer import Optimizer
 from tamt_ray.values.table import Table
 from tamt_ray.values.text import Text
@@ -94,7 +95,9 @@ class TrainedSearch(Search):
     def own_steps(self) -> int:
         return self.steps
 
-    def step_operations(self, passes: int = 0) -> float:
-        """Return the operations of all steps, with so many forward passes of a dense model."""
+    def step_operations(self, size: ModelSize, passes: int = 0, *, head: bool = True) -> float:
+        """Return the operations of all steps, with so many forward passes of a dense model;
+        `head`: whether tokens are predicted."""
         tokens = self.steps * self.training.batch_size * self.text.block_size
-        return (6 + 2 * passes) * tokens * self.model.parameters
+        predicted = tokens * self.text.mlm_probability if head else 0.0
+        return 3 * size.forward(tokens, predicted) + passes * size.forward(tokens)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tamt_ray.methods.base import Search
 from tamt_ray.methods.registry import METHODS
-from tamt_ray.objectives.base import Objective, apart, passes
+from tamt_ray.objectives.base import Objective, apart, needs_head, passes
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.objectives.registry import OBJECTIVES
@@ -14,7 +14,7 @@ from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.registry import TASKS
 from tamt_ray.values.config import KINDS, Config, Kind, Lane
 from tamt_ray.values.identity import written
-from tamt_ray.values.model import HeadTraining
+from tamt_ray.values.model import HeadTraining, ModelSize
 from tamt_ray.values.plugin import literal_values
 from tamt_ray.values.table import Table
 from tamt_ray.values.text import Text
@@ -50,10 +50,11 @@ class HeadConfig(Config):
     def tables(self) -> tuple[Table, ...]:
         return (self.text.table,)
 
-    @property
-    def operations(self) -> float:
+    def operations(self, size: ModelSize) -> float:
+        """Count forward passes of the frozen body, and the training of the head."""
         tokens = self.training.steps * self.training.batch_size * self.text.block_size
-        return 3 * tokens * self.model.parameters
+        head = ModelSize(0, size.decoder).forward(tokens, self.text.mlm_probability * tokens)
+        return size.forward(tokens) + 3 * head
 
 
 class PretrainEvalConfig(Config):
@@ -75,11 +76,19 @@ class PretrainEvalConfig(Config):
     def tables(self) -> tuple[Table, ...]:
         return (self.text.table,)
 
-    @property
-    def operations(self) -> float:
-        tokens = self.text.limit * self.text.block_size if self.text.limit else TOKENS
-        forward = sum(1 + passes(terms) for terms in apart(self.objectives) if terms)
-        return 2 * forward * tokens * self.model.parameters
+    def operations(self, size: ModelSize, text: float = TOKENS) -> float:
+        """Count the forward passes over `text` tokens, or as many as the limit leaves of them."""
+        limit = self.text.limit
+        tokens = min(limit * self.text.block_size, text) if limit else text
+        predicted = self.text.mlm_probability * tokens
+        # Distillation is not measured of the dense model.
+        measured = [term for term in self.objectives if self.mask or not term.distils]
+        return sum(
+            size.forward(tokens, predicted if needs_head(terms) else 0.0)
+            + passes(terms) * size.forward(tokens)
+            for terms in apart(measured)
+            if terms
+        )
 
 
 class FinetuneConfig(Config):

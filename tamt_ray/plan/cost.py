@@ -1,8 +1,8 @@
 """The price of each unit in seconds: rough at first, corrected by the units that are finished.
 
-The rough price counts multiply-adds: a training step costs 6 × weights × tokens operations, a
-forward pass 2. The operations per second are those of a current data-centre GPU on such models in
-32 bit, or those that this machine's CPU reaches in a short matrix product.
+The rough price counts the operations of matrix products: a training step costs 6 × weights ×
+tokens, a forward pass 2. The operations per second are those of a current data-centre GPU on such
+models in 32 bit, or a share of those that this machine's CPU reaches in a short matrix product.
 """
 
 import shutil
@@ -11,28 +11,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Protocol
 
 from tamt_ray.plan.config import TOKENS, FinetuneConfig, PretrainEvalConfig, Search
-from tamt_ray.plan.sizes import rows, tokens, weights
+from tamt_ray.plan.sizes import Sizes
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.execution import Execution
 from tamt_ray.tasks.base import Task
 from tamt_ray.values.config import Kind
-from tamt_ray.values.source import parse_source
+from tamt_ray.values.model import ModelSize
 
 OPERATIONS_PER_SECOND = 40e12
 """Of a GPU."""
 _START = 1.0
 """Seconds of a unit beside its operations: opening the model and the data."""
-_ROWS = {
-    "cola": (8551, 1043), "sst2": (67349, 872), "mnli": (392702, 9815), "mrpc": (3668, 408),
-    "stsb": (5749, 1500), "rte": (2490, 277), "qnli": (104743, 5463), "qqp": (363846, 40430),
-    "squad": (87599, 10570),
-}  # fmt: skip
-_UNKNOWN_ROWS = (10_000, 1_000)
+UNREAD = Sizes()
+"""Sizes before any source was read."""
 Class = tuple[str, ...]
 """Units whose prices are alike: those of a kind and task or method, of a kind, or all."""
 
@@ -63,11 +60,17 @@ class Prices:
     ratios: Mapping[Class, float] = field(default_factory=dict)
     """Measured over rough seconds by class of unit. Units without operations have classes of
     their own: they say nothing about others."""
+    sizes: Sizes = UNREAD
+    """Sizes of models and data that the rough prices are computed from."""
 
     def seconds(self, unit: Unit) -> float:
         """By the closest ratio there is; rough where there is none."""
-        rough = _rough(unit, self.speed)
+        rough = self.rough(unit)
         return rough * next((self.ratios[c] for c in _classes(unit) if c in self.ratios), 1.0)
+
+    def rough(self, unit: Unit) -> float:
+        """By its operations alone."""
+        return operations(unit, self.sizes) / self.speed + _START
 
     def is_rough(self, kind: Kind) -> bool:
         """Whether no unit of that kind with operations was measured on the device."""
@@ -78,7 +81,7 @@ ROUGH = Prices()
 """Prices on a GPU before anything is measured."""
 
 
-def usual_prices(execution: Execution, gpus: bool | None = None) -> Prices:
+def usual_prices(execution: Execution, gpus: bool | None = None, sizes: Sizes = UNREAD) -> Prices:
     """Prices before anything is measured; `gpus`: whether there are any, if that is known.
 
     Else a sweep that names GPUs has them, and one that does not is priced by this machine.
@@ -88,8 +91,11 @@ def usual_prices(execution: Execution, gpus: bool | None = None) -> Prices:
         named = any(lane.gpus not in ("auto", 0) for lane in lanes)
         grown = any(growth.gpus for growth in execution.growth)
         gpus = named or grown or _has_gpu()
+    if gpus:
+        return replace(ROUGH, sizes=sizes)
     # A larger share of a machine is more CPUs; each of a worker's threads has one.
-    return ROUGH if gpus else Prices("CPU worker", _cpu_speed() * max(1.0, lanes[0].cpus))
+    speed = _OF_A_PRODUCT * _cpu_speed() * max(1.0, lanes[0].cpus)
+    return Prices("CPU worker", speed, sizes=sizes)
 
 
 def _has_gpu() -> bool:
@@ -98,27 +104,28 @@ def _has_gpu() -> bool:
 
 @lru_cache
 def _cpu_speed() -> float:
-    """Operations per second of one thread on this machine, loaded as it is.
+    """Operations per second of CPU time of one thread on this machine.
 
-    Takes 0.1 s of CPU time, on a busy machine several times as long: a shorter look would see
-    either all of a core or none of it.
+    The wall time would tell how busy the machine is right now, which is when Ray starts.
     """
     import numpy as np
 
     # Small enough that no library divides it among threads.
     left = np.ones((_SIDE, _SIDE), np.float32)
     out = np.matmul(left, left)
-    begin, cpu, products = time.perf_counter(), time.process_time(), 0
-    while time.process_time() - cpu < _PROBE:
-        for _ in range(10):
+    rates: list[float] = []
+    for _ in range(_PROBES):
+        begin = time.thread_time()
+        for _ in range(_PRODUCTS):
             np.matmul(left, left, out=out)
-        products += 10
-    return 2 * _SIDE**3 * products / (time.perf_counter() - begin)
+        rates.append(2 * _SIDE**3 * _PRODUCTS / (time.thread_time() - begin))
+    return median(rates)
 
 
 _SIDE = 64
-_PROBE = 0.1
-"""Seconds."""
+_PROBES, _PRODUCTS = 10, 1000
+_OF_A_PRODUCT = 0.7
+"""Share of the probe's operations per second that training reaches."""
 
 
 def prices(
@@ -138,7 +145,7 @@ def prices(
             continue
         number, device = _taken_apart(timing.device)
         counts[device] += 1
-        ratio = timing.seconds * number / _rough(unit, usual.speed)
+        ratio = timing.seconds * number / usual.rough(unit)
         for each in _classes(unit):
             found.setdefault(device, {}).setdefault(each, []).append(ratio)
     if not counts:
@@ -168,47 +175,32 @@ def _classes(unit: Unit) -> Iterable[Class]:
 
 def gpu_seconds(unit: Unit) -> float:
     """Return estimated seconds on one GPU; good to a factor of a few."""
-    return _rough(unit, OPERATIONS_PER_SECOND)
+    return ROUGH.seconds(unit)
 
 
-def _rough(unit: Unit, speed: float) -> float:
-    return operations(unit) / speed + _START
+def operations(unit: Unit, sizes: Sizes = UNREAD) -> float:
+    """Return roughly the floating-point operations of a unit."""
+    config = unit.config
+    size = sizes.model(config.model)
+    match config:
+        case FinetuneConfig():
+            return _finetune_operations(config.task, size, sizes)
+        case PretrainEvalConfig():
+            return config.operations(size, sizes.text(config.text.table) or TOKENS)
+        case Search() if unit.begin:
+            # A shorter search has done these steps already.
+            return config.operations(size) * (1 - unit.begin / config.own_steps)
+        case _:
+            return config.operations(size)
 
 
-def operations(unit: Unit) -> float:
-    """Return the floating-point operations of a unit, by the sizes of its sources if they are on
-    this machine."""
-    config, parameters = unit.config, unit.config.model.parameters
-    known = weights(config.model.source) or parameters
-    if isinstance(config, FinetuneConfig):
-        return _finetune_operations(config.task) * known
-    found = config.operations * known / parameters
-    if isinstance(config, Search) and unit.begin:
-        # A shorter search has done these steps already.
-        found *= 1 - unit.begin / config.own_steps
-    if isinstance(config, PretrainEvalConfig) and config.text.limit is None:
-        found *= (tokens(config.text.table.source) or TOKENS) / TOKENS
-    return found
-
-
-def _finetune_operations(task: Task) -> float:
-    """Return the operations per weight of a fine-tune with its evaluations."""
-    train, validation = _examples(task)
-    steps = max(1, train * task.epochs // task.batch_size)
-    evaluations = max(1, steps // task.eval_every)
-    read = 6 * train * task.epochs + 2 * validation * evaluations * len(task.validation)
-    return read * task.tokens
-
-
-def _examples(task: Task) -> tuple[int, int]:
-    ref = parse_source(task.train.source)
-    usual = _ROWS.get(ref.config or ref.name.rsplit("/", 1)[-1], _UNKNOWN_ROWS)
-    tables = task.train, task.validation[0]
-    train, validation = (
-        rows(table.source, table.split) or number
-        for table, number in zip(tables, usual, strict=True)
-    )
-    return min(train, task.max_train or train), min(validation, task.max_validation or validation)
+def _finetune_operations(task: Task, size: ModelSize, sizes: Sizes) -> float:
+    """Count the training steps and the evaluations."""
+    train = sizes.table(task)
+    steps = ceil(train.rows / task.batch_size) * task.epochs
+    held_out = [sizes.table(task, number) for number in range(len(task.validation))]
+    evaluated = sum(each.rows * each.tokens for each in held_out) * ceil(steps / task.eval_every)
+    return 3 * size.forward(train.rows * train.tokens * task.epochs) + size.forward(evaluated)
 
 
 def spoken(seconds: float) -> str:

@@ -89,9 +89,11 @@ class Subnetwork:
     @torch.no_grad()
     def before_step(self) -> None:
         """Keep pruned weights where they are; add the input embedding's share to E's gradient."""
+        gradients: list[Tensor] = []
         for name, weight in self._model.matrices.items():
             assert weight.grad is not None, f"{name} got no gradient"
-            clear_pruned(weight.grad, self._keep[name])
+            gradients.append(weight.grad)
+        clear_pruned(gradients, [self._keep[name] for name in self._model.matrices])
         assert self._dense.grad is not None
         assert self._masked.grad is not None
         self._dense.grad.add_(self._masked.grad)

@@ -47,6 +47,15 @@ class Resources(Frozen):
         return self
 
 
+class FinetuneLane(Resources):
+    """The fine-tune fleet."""
+
+    share: Literal["time", "mps"] = "time"
+    """How fine-tunes with a fraction of a GPU share it: in turns, or at the same time by NVIDIA's
+    Multi-Process Service, whose daemon has to run on every node. Under it a CUDA error of one fine-
+    tune ends its neighbours too; they are tried again. Part of no identity."""
+
+
 class SearchLane(Resources):
     """The search gangs."""
 
@@ -90,7 +99,7 @@ class Execution(Frozen):
 
     search: SearchLane = SearchLane()
     """The processes that train searches and MLM heads."""
-    finetune: Resources = Resources()
+    finetune: FinetuneLane = FinetuneLane()
     """The processes of all else: fine-tunes, pre-training evaluations, random and OMP masks."""
     growth: tuple[Growth, ...] = ()
     """Node types that the cluster may add: the run asks the autoscaler for the nodes its units need

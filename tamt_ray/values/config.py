@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from tamt_ray.values.base import Frozen
-from tamt_ray.values.model import Model
+from tamt_ray.values.model import Model, ModelSize
 from tamt_ray.values.table import Table
 
 Kind = Literal["head", "search", "pretrain_eval", "finetune"]
@@ -41,7 +41,6 @@ class Config(Frozen):
         """Sources of single files that it reads."""
         return ()
 
-    @property
-    def operations(self) -> float:
-        """Floating-point operations it takes, roughly, for the price."""
+    def operations(self, size: ModelSize) -> float:
+        """Return roughly the floating-point operations it takes, for the price."""
         return 0.0

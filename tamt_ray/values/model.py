@@ -1,5 +1,6 @@
 """A pre-trained language model."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -27,6 +28,33 @@ class HeadTraining(Frozen):
 
 
 ModelRole = Literal["bert", "roberta"]
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """The weights that cost operations, for the price of a unit."""
+
+    body: float
+    """Weights of the layers, which every token is multiplied by."""
+    decoder: float
+    """Weights of the output matrix [vocabulary, hidden], which predicted tokens are multiplied
+    by."""
+
+    @classmethod
+    def usual(cls, parameters: float) -> "ModelSize":
+        """Return the size of an encoder of so many weights with the usual proportions: 30,522
+        words, and per layer 12 h² weights with h = 64 × layers."""
+        low, high = 0.0, parameters
+        for _ in range(60):
+            hidden = (low + high) / 2
+            enough = 12 / 64 * hidden**3 + 30_522 * hidden > parameters
+            low, high = (low, hidden) if enough else (hidden, high)
+        return cls(12 / 64 * high**3, 30_522 * high)
+
+    def forward(self, tokens: float, predicted: float = 0.0) -> float:
+        """Return the operations of a forward pass over `tokens`, `predicted` of them through the
+        output layer; a backward pass costs twice as many."""
+        return 2 * (self.body * tokens + self.decoder * predicted)
 
 
 class Model(Frozen):

@@ -197,6 +197,12 @@ def test_mlflow_stands_on_a_database_that_only_this_user_reaches(config: Tree) -
     assert "--property=Restart=always" in server
 
 
+def test_workers_offer_mps_to_nobody_else(config: Tree) -> None:
+    assert not any("mps" in command for command in config["head_start_ray_commands"])
+    (start,) = (one for one in config["worker_start_ray_commands"] if "mps-control -d" in one)
+    assert start.startswith("umask 077;")
+
+
 def test_every_worker_watches_for_the_spot_notice(config: Tree) -> None:
     watch = config["worker_start_ray_commands"][-1]
     module = re.findall(r"python -m ([\w.]+) --address \$RAY_HEAD_IP:6379", watch)

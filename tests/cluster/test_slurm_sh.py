@@ -20,6 +20,7 @@ FAKES = {
     "scontrol": "printf 'node1\\nnode2\\nnode3\\n'",
     # As Debian has it: the own name stands for a loopback address first.
     "getent": "printf '127.0.1.1 STREAM node1\\n10.1.2.3 STREAM node1\\n10.1.2.4 STREAM\\n'",
+    "nvidia-cuda-mps-control": 'test "$CUDA_MPS_PIPE_DIRECTORY" == /tmp/tamt-mps-1234',
     "srun": 'while [[ $1 == --* ]]; do shift; done; "$@"',
     "ray": """
 [ "$1" == stop ] || echo "ray's umask $(umask)" >> "$CALLS"
@@ -76,7 +77,14 @@ def test_a_head_its_workers_and_the_driver_are_started_with_one_token(slurm: Slu
     head = "ray start --head --node-ip-address=10.1.2.3 --port=21234 --dashboard-host=127.0.0.1"
     worker = f"ray start --block --address=10.1.2.3:21234 {resources}"
     assert f"{head} {resources}" in said
-    assert f"srun --nodes=2 --ntasks=2 --exclude=node1 {worker}" in said
+    (start,) = (line for line in said if line.startswith("srun "))
+    assert start.startswith("srun --nodes=2 --ntasks=2 --exclude=node1 bash -c ")
+    assert start.endswith(f" mps {worker}")
+    # A daemon on either kind of node, before Ray, and none is left.
+    daemons = [n for n, line in enumerate(said) if line == "nvidia-cuda-mps-control -d"]
+    assert [daemons[0] < said.index(f"{head} {resources}"), len(daemons)] == [True, 2]
+    assert said.count("nvidia-cuda-mps-control ") == 1
+    assert worker in said
     driver = said.index("python -m tamt_ray.sweep my.yaml --address 10.1.2.3:21234")
     waited = next(n for n, line in enumerate(said) if line.endswith("10.1.2.3:21234 3"))
     assert waited < driver, "all three nodes are waited for"

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tamt_ray.data.cache import SourceError
-from tamt_ray.data.table import Rows, column, fingerprint, load_rows
+from tamt_ray.data.table import Rows, column, fingerprint, load_rows, longest_rows
 from tamt_ray.values.table import Table
 
 
@@ -300,3 +300,12 @@ def test_integers_that_are_too_large_stay_what_they_are(tmp_path: Path) -> None:
     """As floating-point numbers they would lose digits without a word."""
     source = write(tmp_path, "x.csv", f"id,n\n1,1\n{2**63},2.5\n")
     assert rows_of(source) == {"id": ["1", str(2**63)], "n": [1.0, 2.5]}
+
+
+def test_the_longest_rows_are_those_with_most_text() -> None:
+    table = pa.table({"a": ["x", "xxx", None, "éé"], "n": [9, 9, 9, 9], "b": ["", "", "xx", "x"]})
+    rows = Rows(table, "f")
+    assert longest_rows(rows, 2).table.column("a").to_pylist() == ["xxx", "éé"]
+    assert longest_rows(rows, 9).table.num_rows == 4
+    numbers = Rows(pa.table({"n": [1, 2, 3]}), "f")
+    assert longest_rows(numbers, 2).table.column("n").to_pylist() == [1, 2]

@@ -10,9 +10,11 @@ from tamt_ray.data.cache import SourceError
 from tamt_ray.data.glimpse import glimpse
 from tamt_ray.execution.cluster.checkup import NodeReport, Probe, look, versions
 from tamt_ray.execution.cluster.diagnosis import (
+    Checked,
     about_devices,
     about_disks,
     about_exchange,
+    about_mps,
     about_nodes,
     about_sources,
     about_store,
@@ -121,6 +123,15 @@ def test_torch_and_ray_must_count_the_same_gpus() -> None:
     assert (fault.passed, fault.said) == (False, "Ray counts 2 GPUs, torch sees 1")
     [busy] = about_devices({"a": 2}, {}, {"a": ""})
     assert "all at work" in busy.said
+
+
+def test_mps_is_missed_where_its_daemon_is() -> None:
+    assert about_mps({"a": None}) == [
+        Checked("mps", "cluster", True, "its daemon answers on all nodes with GPUs")
+    ]
+    [fault] = about_mps({"a": None, "b": "no MPS daemon runs here"})
+    assert (fault.where, fault.passed, fault.said) == ("b", False, "no MPS daemon runs here")
+    assert "nvidia-cuda-mps-control -d" in fault.advice
 
 
 def test_the_bandwidth_is_that_of_a_ring() -> None:

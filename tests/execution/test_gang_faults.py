@@ -1,10 +1,13 @@
 """Gangs whose workers hang, crash or are killed."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.chaos import processes
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.plan.expand import expand
 from tamt_ray.search.team import ProcessGroup
@@ -19,11 +22,11 @@ Faults = StartDriver = Any
 """The fixtures' own classes, of `conftest`."""
 
 
-def test_a_gang_survives_a_rank_that_sleeps_and_a_unit_that_crashes_it(
+def test_a_gang_survives_a_rank_that_stands_still_and_a_unit_that_crashes_it(
     toy: Toy, faults: Faults, start_driver: StartDriver, tmp_path: Path
 ) -> None:
-    """Two DDP workers. In one search the second rank sleeps for ever, once: it is found by the lack
-    of progress, both are killed, and the search is done in the next gang. In another one the second
+    """Two DDP workers. In one search the second rank is stopped, once: it is found by the lack of
+    progress, both are killed, and the search is done in the next gang. In another one the second
     rank is killed before its fifth step: the search goes on with the state behind the fourth, and
     its mask is to the bit that of one process which nothing befell. In the last one the second rank
     crashes each time: it is set aside after its retries, and everything else is done.
@@ -38,7 +41,7 @@ def test_a_gang_survives_a_rank_that_sleeps_and_a_unit_that_crashes_it(
     toy["execution"] = {
         "retries": 1, "patience": 15, "search": {"workers": 2, "state_every": 1e-9}
     }  # fmt: skip
-    hung = faults.inject("sleep", rank=1, method="tamt_mlm")
+    hung = faults.inject("stop", rank=1, method="tamt_mlm")
     crashing = faults.inject("crash", times=9, rank=1, method="tamt_kd")
     killed = faults.inject("kill", rank=1, step=4, method="tamt_mlm_kd")
 
@@ -62,6 +65,22 @@ def test_a_gang_survives_a_rank_that_sleeps_and_a_unit_that_crashes_it(
     assert [len(faults.struck(name)) for name in (hung, killed, passed, crashing)] == [1, 1, 1, 2]
     assert "no progress, attempt 1" in driver.said
     logs = read_logs(store, "search", searches["tamt_mlm"].id)
-    assert any("about to sleep" in log for log in logs)
+    assert any("about to stop" in log for log in logs)
     evaluated = {u.cell.method for u in plan.units.values() if u.id in done}
     assert evaluated == {"full", "omp", "tamt_mlm", "tamt_mlm_kd"}
+
+
+def test_the_places_of_a_gang_whose_controller_dies_are_given_back(
+    toy: Toy, start_driver: StartDriver, tmp_path: Path
+) -> None:
+    """The gang fills the cluster: unless its places are given back, nothing ever runs again."""
+    toy["methods"] = [{"method": "tamt_kd", "steps": 400}]
+    toy["search"]["decay_steps"] = 400
+    toy["tasks"] = {}
+    toy["execution"] = {"search": {"workers": 2}}
+    driver = start_driver(toy, TMPDIR=str(tmp_path), RAY_TMPDIR="/tmp")
+    driver.wait_for(lambda: any(p.stat().st_size for p in tmp_path.glob("tamt-log-*")))
+    (controller,) = [p for p in processes(driver.process.pid) if p.kind == "gang controller"]
+    os.kill(controller.pid, signal.SIGKILL)
+    assert driver.end(200) == 0, driver.said
+    assert "lost   search tiny tamt_kd" in driver.said

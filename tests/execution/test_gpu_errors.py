@@ -1,6 +1,7 @@
 """What GPUs say when they fail, and what a run does about it: each text is the libraries' own."""
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -12,7 +13,7 @@ from tamt_ray.execution.fleet import gpu_share as share
 from tamt_ray.execution.scheduler.errors import fault_of
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.retry_policy import AttemptHistory, Retry, after_fault
-from tamt_ray.execution.worker.device import worker_device
+from tamt_ray.execution.worker.device import OUTSIDE, worker_device
 from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.search.team import RanksDifferError
 from tamt_ray.tasks.classification import Classification
@@ -53,6 +54,8 @@ PROCESS = [
     RuntimeError("CUDA driver error: invalid argument"),
     RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"),
     torch.distributed.DistBackendError("NCCL communicator was aborted on rank 1."),
+    # A neighbour on the same GPU met an error.
+    torch.AcceleratorError("CUDA error: the MPS client has been terminated by the server" + ADVICE),
     RanksDifferError("the workers of this search differ after step 40"),
 ]
 MACHINE = [
@@ -78,6 +81,15 @@ MACHINE = [
     torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered" + ADVICE),
     torch.AcceleratorError(
         "CUDA error: no kernel image is available for execution on the device" + ADVICE
+    ),
+    torch.AcceleratorError(
+        "CUDA error: MPS client failed to connect to the MPS control daemon or the MPS server"
+    ),
+    torch.AcceleratorError(
+        "CUDA error: MPS server is not ready to accept new MPS client requests" + ADVICE
+    ),
+    torch.AcceleratorError(
+        "CUDA error: the hardware resources required to create MPS client have been exhausted"
     ),
     AssertionError("Torch not compiled with CUDA enabled"),
 ]
@@ -151,13 +163,53 @@ def capped(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", shares.append)
+    memory = SimpleNamespace(total_memory=60 * OUTSIDE)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: memory)
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "")  # Set by what is tested, and undone.
     return shares
 
 
 def test_who_shares_a_gpu_gets_its_share_of_the_memory(capped: list[float]) -> None:
+    """Less what each process takes outside the allocator, and never less than half of it."""
     assert worker_device(0.25) == torch.device("cuda", 0)
     assert worker_device(1, lambda: torch.device("cuda", 3)) == torch.device("cuda", 3)
-    assert capped == [0.25]
+    assert worker_device(1 / 60) == torch.device("cuda", 0)
+    assert capped == [0.25 - 1 / 60, 1 / 120]
+
+
+CONTROL = """#!/bin/sh
+read asked
+[ "$asked" = get_server_list ] || exit 9
+[ "$MPS_RUNS" ] && exit 0
+echo "Cannot find MPS control daemon process"; exit 1
+"""
+
+
+def test_a_share_by_mps_needs_its_daemon(
+    capped: list[float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """CUDA itself would go on without a word. Whole GPUs, and shares by time, do without it."""
+    pipes, programs = tmp_path / "pipes", tmp_path / "bin"
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(pipes))
+    with pytest.raises(OSError, match=r"no MPS daemon runs here: there is no .*control") as no:
+        worker_device(0.5, mps=True)
+    assert fault_of(no.value) is Fault.PLACE
+    pipes.mkdir()
+    programs.mkdir()
+    (pipes / "control").touch()
+    (programs / "nvidia-cuda-mps-control").write_text(CONTROL)
+    (programs / "nvidia-cuda-mps-control").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/bin:/usr/bin")
+    with pytest.raises(OSError, match="does not answer: Cannot find MPS control daemon process"):
+        worker_device(0.5, mps=True)
+    assert capped == []
+    monkeypatch.setenv("MPS_RUNS", "1")
+    worker_device(0.5, mps=True)
+    assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == str(pipes)
+    for gpus, mps in ((1, True), (0.5, False)):
+        monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(pipes))
+        worker_device(gpus, mps=mps)
+        assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == os.devnull
 
 
 def test_algorithms_of_a_gpu_are_deterministic_where_asked(
@@ -188,15 +240,27 @@ def test_what_else_a_measurement_meets_is_raised(monkeypatch: pytest.MonkeyPatch
         peak_share(PROCESS[3], monkeypatch)
 
 
-def peak_share(error: Exception, monkeypatch: pytest.MonkeyPatch) -> float:
+def test_the_measured_share_holds_what_lies_outside_the_allocator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """2 GiB at most, and half a one of context: 3 with the reserve, eight times in 24."""
+    gib = 1 << 30
+    memory = {"mem_get_info": (22 * gib, 24 * gib), "memory_reserved": 3 * gib // 2}
+    for name, value in {**memory, "max_memory_reserved": 2 * gib}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    assert peak_share(None, monkeypatch) == 1 / 8
+
+
+def peak_share(error: Exception | None, monkeypatch: pytest.MonkeyPatch) -> float:
     """What `gpus: auto` makes of an error."""
 
     class Failing:
-        def __init__(self, device: torch.device) -> None:
-            assert device.type == "cuda"
+        def __init__(self, device: torch.device, longest: int) -> None:
+            assert (device.type, longest) == ("cuda", 4 * 32)
 
         def run(self, *_: object) -> None:
-            raise error
+            if error is not None:
+                raise error
 
     monkeypatch.setattr(share, "Finetuner", Failing)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -206,4 +270,5 @@ def peak_share(error: Exception, monkeypatch: pytest.MonkeyPatch) -> float:
         {"kind": "classification", "text": ["a"], "train": table, "validation": [table]}
     )
     inherited = cast("Inherited", SimpleNamespace(take=lambda: None))
-    return share._peak_share(Model(source="hf:m"), task, inherited)
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "")
+    return share._peak_share(Model(source="hf:m"), task, inherited, mps=False)

@@ -20,7 +20,7 @@ from tamt_ray.execution.cluster.address import known_address, live_name, write_a
 from tamt_ray.execution.scheduler.messages import Landed, Progressed, Started
 from tamt_ray.execution.scratch import Scratch
 from tamt_ray.plan.config import config_dict
-from tamt_ray.plan.cost import Prices
+from tamt_ray.plan.cost import Prices, operations
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.load import parse_sweep
@@ -96,7 +96,7 @@ def test_the_time_left_is_there_from_the_start_and_follows_what_is_measured(plan
     watched = Watched(plan)
     assert watched.monitor.look().left == pytest.approx(5 / 2 + 20)
     units = list(plan.units.values())
-    idle = [unit for unit in units if unit.kind == "search" and not unit.config.operations]
+    idle = [unit for unit in units if unit.kind == "search" and not operations(unit)]
     evaluations = [unit for unit in units if unit.kind == "pretrain_eval"]
     for unit in evaluations[:2]:
         watched.monitor.hear(Started(unit.id, 1, "here", "trial"))

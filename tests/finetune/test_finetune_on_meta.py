@@ -16,7 +16,7 @@ from tamt_ray.finetune.batches import collate
 from tamt_ray.finetune.loop import Evaluation
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.finetune.vocabulary import tokens_of
-from tamt_ray.masks.mask import Mask, apply_mask
+from tamt_ray.masks.mask import KeptZero, Mask
 from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import Examples
@@ -43,7 +43,7 @@ def test_steps_wait_for_nothing(
     network = encoder.network(model, task, 1, tokens_of([data.sequences]))
     names = prunable_matrices(encoder.body)
     mask = Mask.at_random({name: encoder._original[name] for name in names}, 0.5, 1)
-    apply_mask(*encoder.masked(mask))
+    pruned = KeptZero(*encoder.masked(mask))
     steps: list[int] = []
 
     def looked(pending: list[Tensor], step: int) -> float:
@@ -56,7 +56,7 @@ def test_steps_wait_for_nothing(
     monkeypatch.setattr(loop, "epoch_batches", _uneven)
     assert {_padded(data, batch) for batch in _uneven(data.sequences.lengths)} == {True, False}
     with NoWaiting():
-        loop.fine_tune(network, data, [data], task, 1, meta, History(), None)
+        loop.fine_tune(network, data, [data], task, 1, meta, History(), None, pruned)
     assert steps[-1] == task.epochs * -(-len(data.sequences) // 4)
 
 

@@ -14,11 +14,15 @@ from sklearn.metrics import accuracy_score
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.history import NonFiniteLossError
 from tamt_ray.data.table import load_rows
+from tamt_ray.finetune import finetuner as finetuner_module
+from tamt_ray.finetune import loop
+from tamt_ray.finetune.batches import collate
 from tamt_ray.finetune.finetuner import Finetuned, Finetuner
 from tamt_ray.finetune.model import Encoder
-from tamt_ray.masks.mask import Mask
+from tamt_ray.masks.mask import Mask, apply_mask
 from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.tasks.base import Task
+from tamt_ray.tasks.features.examples import Batch, Indices, PackedSequences
 from tamt_ray.tasks.predictions import from_parquet
 from tamt_ray.tasks.scores import led_by
 from tamt_ray.values.model import Model
@@ -232,9 +236,51 @@ def test_a_moved_pruned_weight_is_an_error(
     finetuner: Finetuner, native: Model, toy: Task, matrices: dict[str, torch.Tensor],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("tamt_ray.finetune.finetuner.apply_mask", lambda *_: [])
+    monkeypatch.setattr("tamt_ray.finetune.finetuner.KeptZero", lambda *_: None)
     with pytest.raises(RuntimeError, match="pruned weights are not zero"):
         finetuner.run(native, toy, 1, Mask.by_magnitude(matrices, 0.5))
+
+
+def test_gradients_cleared_at_once_train_as_those_cleared_one_by_one(
+    native: Model, toy: Task, matrices: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hooked:
+        def __init__(self, weights: dict[str, torch.nn.Parameter], mask: Mask) -> None:
+            apply_mask(weights, mask)
+
+        def clear_gradients(self) -> None:
+            pass
+
+    mask = Mask.by_magnitude(matrices, 0.5)
+    at_once = Finetuner(CPU).run(native, toy, 1, mask)
+    monkeypatch.setattr(finetuner_module, "KeptZero", Hooked)
+    hooked = Finetuner(CPU).run(native, toy, 1, mask)
+    assert curves(at_once) == curves(hooked)
+    assert at_once.predictions == hooked.predictions
+
+
+def test_how_much_a_fine_tune_takes_at_most_is_seen_on_the_longest_rows(
+    native: Model, write_task: WriteTask, sentiment: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One long row among many short ones is trained on and evaluated, with all words there are."""
+    rows, long = sentiment(80, 1), " ".join("abcdefghij" * 5)
+    task = write_task(
+        "classification", [*rows, {**rows[0], "text": long}], rows, epochs=1, batch_size=4
+    )
+    shapes: list[tuple[int, ...]] = []
+
+    def seen(sequences: PackedSequences, rows: Indices, device: torch.device) -> Batch:
+        found = collate(sequences, rows, device)
+        shapes.append(tuple(found.inputs["input_ids"].shape))
+        return found
+
+    monkeypatch.setattr(loop, "collate", seen)
+    monkeypatch.setattr(finetuner_module, "tokens_of", lambda _: pytest.fail("some words only"))
+    Finetuner(CPU, longest=16).run(native, task, 1, None)
+    assert len(shapes) == 5
+    assert (4, 52) in shapes[:4]
+    longest = sorted((len(str(row["text"]).split()) for row in rows), reverse=True)
+    assert shapes[4] == (16, longest[0] + 2)
 
 
 def test_a_reused_finetuner_gives_what_a_fresh_one_gives(

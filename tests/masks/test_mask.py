@@ -12,7 +12,14 @@ from transformers import (
     RobertaModel,
 )
 
-from tamt_ray.masks.mask import Mask, apply_mask, clear_pruned, pruned_nonzero, zero_pruned
+from tamt_ray.masks.mask import (
+    KeptZero,
+    Mask,
+    apply_mask,
+    clear_pruned,
+    pruned_nonzero,
+    zero_pruned,
+)
 from tamt_ray.masks.matrices import UnsupportedModelError, prunable_matrices
 
 TINY = {
@@ -112,7 +119,8 @@ def test_pruned_weights_are_zeroed_and_kept_ones_are_untouched() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["AdamW", "Adam", "SGD"])
-def test_no_optimiser_moves_a_pruned_weight(optimizer: str) -> None:
+@pytest.mark.parametrize("hooks", [False, True])
+def test_no_optimiser_moves_a_pruned_weight(optimizer: str, *, hooks: bool) -> None:
     """Weight decay, momentum, accumulated gradients and clipping included."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -121,12 +129,16 @@ def test_no_optimiser_moves_a_pruned_weight(optimizer: str) -> None:
     weights = {"w": layer.weight}
     mask = Mask.by_magnitude(weights, 0.6)
     kept_before = layer.weight.detach().clone()
-    apply_mask(weights, mask)
+    pruned = KeptZero(weights, mask)
+    if hooks:
+        apply_mask(weights, mask)
     more = {"momentum": 0.9} if optimizer == "SGD" else {}
     steps = getattr(torch.optim, optimizer)(layer.parameters(), lr=0.1, weight_decay=0.1, **more)
     for batch in data:
         for half in batch.split(4):
             (layer(half) ** 2).sum().backward()
+        if not hooks:
+            pruned.clear_gradients()
         nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
         steps.step()
         steps.zero_grad()
@@ -150,8 +162,19 @@ def test_clearing_is_the_product_with_the_flags_to_the_bit(
     if turned and values.ndim > 1:
         values, keep = values.mT, keep.mT
     expected = values * keep
-    clear_pruned(values, keep)
-    assert torch.equal(values.reshape(-1).view(torch.int32), expected.reshape(-1).view(torch.int32))
+    at_once = values.clone()
+    torch._foreach_mul_([at_once], [keep])  # A GPU's way.
+    clear_pruned([values], [keep])
+    for found in (values, at_once):
+        bits = found.reshape(-1).view(torch.int32)
+        assert torch.equal(bits, expected.reshape(-1).view(torch.int32))
+
+
+def test_clearing_takes_all_matrices_of_any_type() -> None:
+    for kind in (torch.float32, torch.float64):
+        values = [torch.ones(2, 2, dtype=kind), torch.ones(3, dtype=kind)]
+        clear_pruned(values, [torch.eye(2) > 0, torch.zeros(3, dtype=torch.bool)])
+        assert [each.sum() for each in values] == [2, 0]
 
 
 def test_without_the_handles_gradients_flow_again() -> None:

@@ -84,7 +84,7 @@ def test_without_a_gpu_the_price_is_that_of_a_cpu(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(cost, "_has_gpu", lambda: False)
     monkeypatch.setattr(cost, "_cpu_speed", lambda: 40e9)
     on_cpu = usual_prices(here)
-    assert on_cpu.seconds(search) - 1 == pytest.approx(1000 * (gpu_seconds(search) - 1))
+    assert 1000 < (on_cpu.seconds(search) - 1) / (gpu_seconds(search) - 1) < 2000
     assert on_cpu.device == "CPU worker"
     gang = SearchLane(gpus=1)
     growth = (Growth(nodes=4, cpus=8, gpus=1),)

@@ -197,6 +197,35 @@ def test_a_plan_is_made_without_anything_that_computes() -> None:
     assert heavy.isdisjoint(loaded)
 
 
+WITHOUT_RAY = "masks objectives methods tasks search finetune data.archive data.checkpoint"
+STARTED = f"""
+import importlib, pkgutil, sys
+from transformers import AutoModel, AutoModelForMaskedLM, BertForMaskedLM
+def packages():
+    return {{name.partition(".")[0] for name in sys.modules}}
+before = packages()
+for room in {WITHOUT_RAY.split()}:
+    top = importlib.import_module("tamt_ray." + room)
+    for module in pkgutil.walk_packages(getattr(top, "__path__", ()), top.__name__ + "."):
+        if module.name != "tamt_ray.masks.radix":  # Triton's
+            importlib.import_module(module.name)
+print(*packages() - before)
+"""
+
+
+def test_rooms_without_ray_start_with_few_packages() -> None:
+    """Beside Torch and transformers: pydantic, and Arrow for what is stored in tables."""
+    loaded = subprocess.run(
+        [sys.executable, "-c", STARTED], cwd=PACKAGE.parent, check=True, capture_output=True,
+        text=True,
+    ).stdout.split()  # fmt: skip
+    foreign = {name for name in loaded if not name.startswith("_")} - sys.stdlib_module_names
+    assert foreign <= {
+        "tamt_ray", "pydantic", "pydantic_core", "annotated_types", "typing_inspection", "pyarrow",
+        "cloudpickle",
+    }  # fmt: skip
+
+
 def test_the_front_door_opens_on_the_command_line_only() -> None:
     assert {name.rpartition(".")[0] for name, _ in imports(PACKAGE / "sweep.py")} == {
         "tamt_ray.cli.entry"

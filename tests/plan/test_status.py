@@ -6,6 +6,7 @@ from tamt_ray.plan.cost import gpu_seconds
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.status import Decision, KindStatus, decide, tally, unit_path
 from tamt_ray.spec.load import parse_sweep
+from tamt_ray.values.model import ModelSize
 
 SMALL = """
 name: small
@@ -114,7 +115,10 @@ def test_the_estimate_grows_with_the_work(old: str, new: str) -> None:
 
 
 def test_the_estimate_of_a_mask_training_by_hand() -> None:
-    """KD: 6 + 2 operations a weight and token; 40e12 a second; one second beside."""
+    """KD: 6 + 2 operations per weight of the layers and token; 40e12 per second; one second
+    beside."""
     text = SMALL.replace("[omp, imp]", "[{method: tamt_kd, steps: 1000}]")
     (unit,) = (u for u in expand(parse_sweep(text)).units.values() if u.kind == "search")
-    assert gpu_seconds(unit) == pytest.approx(8 * 1000 * 16 * 512 * 110e6 / 40e12 + 1)
+    assert gpu_seconds(unit) == pytest.approx(
+        8 * 1000 * 16 * 512 * ModelSize.usual(110e6).body / 40e12 + 1
+    )

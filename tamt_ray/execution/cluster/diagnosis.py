@@ -160,6 +160,19 @@ def about_devices(
     return [Checked("gpus", "cluster", True, said, mixed)]
 
 
+def about_mps(troubles: Mapping[str, str | None]) -> list[Checked]:
+    """Whether the nodes with GPUs offer the Multi-Process Service that the sweep asks for."""
+    failed = [
+        Checked(
+            "mps", name, False, trouble,
+            "start it there by `nvidia-cuda-mps-control -d` as the user that runs Ray, or set "
+            "`execution.finetune.share: time`",
+        )
+        for name, trouble in troubles.items() if trouble
+    ]  # fmt: skip
+    return failed or [Checked("mps", "cluster", True, "its daemon answers on all nodes with GPUs")]
+
+
 def about_exchange(found: Exchange | Exception, *, gpus: bool = False) -> Checked:
     """How fast gradients would travel, or why they would not."""
     if isinstance(found, Exchange):

@@ -20,6 +20,7 @@ from tamt_ray.execution.cluster.diagnosis import (
     about_devices,
     about_disks,
     about_exchange,
+    about_mps,
     about_nodes,
     about_sources,
     about_store,
@@ -28,6 +29,7 @@ from tamt_ray.execution.cluster.diagnosis import (
 )
 from tamt_ray.execution.gang.allreduce import ExchangeError, exchange
 from tamt_ray.execution.worker.inherited import Inherited
+from tamt_ray.execution.worker.mps import mps_trouble
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.files import Files
 from tamt_ray.tracking.reach import reach
@@ -80,7 +82,7 @@ def examine(
         if sweep:
             found(*about_sources(everyone), _mlflow(sweep))
         found(*about_disks({name: one.free for name, one in everyone.items()}))
-        found(*_devices(members))
+        found(*_devices(members, mps=bool(sweep) and sweep.execution.finetune.share == "mps"))
         reached = [member for member in members if member.name in answers]
         if reached:
             found(_exchange(reached))
@@ -196,13 +198,16 @@ def _mlflow(sweep: Sweep) -> Checked:
         )  # fmt: skip
 
 
-def _devices(members: Sequence[Respondent]) -> list[Checked]:
+def _devices(members: Sequence[Respondent], *, mps: bool) -> list[Checked]:
     """Torch sees GPUs only in a process that was given them: one that asks for all of a node."""
     with_gpus = [member for member in members if member.gpus]
     if not with_gpus:
         return [Checked("gpus", "cluster", True, "there are none; the sweep runs on CPUs")]
     seen, missing = _ask([(member, devices, (), member.gpus) for member in with_gpus])
-    return about_devices({member.name: member.gpus for member in with_gpus}, seen, missing)
+    found = about_devices({member.name: member.gpus for member in with_gpus}, seen, missing)
+    if mps:
+        found += about_mps(_ask([(member, mps_trouble, (), 0) for member in with_gpus])[0])
+    return found
 
 
 def _exchange(members: Sequence[Respondent]) -> Checked:

@@ -119,7 +119,7 @@ class FleetWorker(tune.Trainable):
         # Before anything that may hang or fail for the machine's sake, as a stale mount does.
         self._board.arrived(str(config["holder"]), this_worker())
         self._gpus = float(str(config["gpus"]))
-        self._deterministic = bool(config["deterministic"])
+        self._deterministic, self._mps = bool(config["deterministic"]), bool(config["mps"])
         fence = config["fence"]
         assert fence is None or isinstance(fence, Fence)
         self._store = Store(str(config["store"]), fence)
@@ -162,7 +162,7 @@ class FleetWorker(tune.Trainable):
 
     def _tools(self) -> UnitRunner:
         if self._bench is None:
-            device = worker_device(self._gpus, deterministic=self._deterministic)
+            device = worker_device(self._gpus, deterministic=self._deterministic, mps=self._mps)
             self._bench = UnitRunner(self._store, ProcessGroup(device), this_place())
         return self._bench
 
@@ -174,7 +174,9 @@ class FleetWorker(tune.Trainable):
         """Nothing was kept."""
 
 
-def run_fleet(board: str, store: Store, slots: Slots, *, deterministic: bool = False) -> None:
+def run_fleet(
+    board: str, store: Store, slots: Slots, *, deterministic: bool = False, mps: bool = False
+) -> None:
     """Run fine-tunes until the board has none left. Raises what Tune raises."""
     client = BoardClient.named(board)
     # Lost trials are the board's to tell; what Tune itself cannot do, it raises.
@@ -190,6 +192,7 @@ def run_fleet(board: str, store: Store, slots: Slots, *, deterministic: bool = F
                 "store": store.uri,
                 "fence": store.fence,
                 "deterministic": deterministic,
+                "mps": mps,
                 "inherited": Inherited.of_this_process(),
             }
             fit(_tuner(config, scratch, units, LostWorkers(client)))

@@ -13,7 +13,9 @@ from tamt_ray.execution.scheduler.errors import fault_of
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.placement import Node, largest_share
 from tamt_ray.execution.worker.inherited import Inherited
+from tamt_ray.execution.worker.mps import use_mps
 from tamt_ray.finetune.finetuner import Finetuner
+from tamt_ray.finetune.loop import EVALUATION_FACTOR
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.tasks.base import Task
 from tamt_ray.values.model import Model
@@ -24,9 +26,10 @@ def measured_share(
 ) -> float:
     """GPUs of one fine-tune: what the sweep says, or 1/k so that the largest one fits everywhere.
 
-    Measured with a few batches of each model and task on one GPU of every type there is; the fleet
-    has one share for all. No smaller than the CPUs beside a GPU can use: memory that no neighbour
-    gets would lie idle. 0 where there are no GPUs. `look` is called every second meanwhile.
+    Measured with the longest rows of each model and task on one GPU of every type there is, so that
+    no later batch needs more; the fleet has one share for all. No smaller than the CPUs beside a
+    GPU can use: memory that no neighbour gets would lie idle. 0 where there are no GPUs. `look` is
+    called every second meanwhile.
     """
     lane = sweep.execution.finetune
     if lane.gpus != "auto":
@@ -40,7 +43,7 @@ def measured_share(
         of_type: Any = {"accelerator_type": kind} if kind else {}
         probe = ray.remote(num_gpus=1, max_retries=3, **of_type)(_peak_share)
         peaks += [
-            probe.remote(model, task, inherited)
+            probe.remote(model, task, inherited, lane.share == "mps")
             for model in sweep.models.values()
             for task in sweep.tasks.values()
         ]
@@ -79,26 +82,27 @@ def gpu_types(nodes: Sequence[Node]) -> list[str | None]:
     return sorted(found, key=str)
 
 
-def _peak_share(model: Model, task: Task, inherited: Inherited) -> float:
-    """The share that the peak memory of a short fine-tune asks for; a whole GPU if none is seen."""
+def _peak_share(model: Model, task: Task, inherited: Inherited, mps: bool) -> float:
+    """The share that the peak memory of a short fine-tune asks for; a whole GPU if none is seen.
+
+    It trains on the longest rows, evaluates the largest batch of them, and has every word of the
+    model. The flags of a mask, a byte per weight, are left to the reserve.
+    """
+    use_mps(mps)
     if not torch.cuda.is_available():
         return 1.0
     inherited.take()
-    short = task.model_copy(
-        update={
-            "max_train": 8 * task.batch_size,
-            "max_validation": 8 * task.batch_size,
-            "epochs": 1,
-        }
-    )
+    short = task.model_copy(update={"max_train": None, "max_validation": None, "epochs": 1})
     device = torch.device("cuda")
     torch.cuda.reset_peak_memory_stats(device)
     try:
-        Finetuner(device).run(model, short, 0, None)
+        Finetuner(device, longest=EVALUATION_FACTOR * task.batch_size).run(model, short, 0, None)
     except RuntimeError as error:
         if fault_of(error) is not Fault.MEMORY:
             raise
         # The fleet will say so of the units that do not fit.
         return 1.0
-    total = torch.cuda.get_device_properties(device).total_memory
-    return largest_share(torch.cuda.max_memory_reserved(device), total)
+    free, total = torch.cuda.mem_get_info(device)
+    # This process is alone on the GPU: what is taken beside the allocator's memory is its own.
+    outside = total - free - torch.cuda.memory_reserved(device)
+    return largest_share(torch.cuda.max_memory_reserved(device), total, outside)

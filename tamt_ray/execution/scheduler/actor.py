@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import ray
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from tamt_ray.data.history import Point
 from tamt_ray.execution.actors import is_gone
@@ -66,6 +67,7 @@ class BoardActor:
         """Holders with units that they will not finish, whatever signs of life still come."""
         self._gone: Counter[str] = Counter()
         """How often each holder was lost: a call of the one before waits for nobody."""
+        self._places: dict[str, PlacementGroup] = {}
         self._trusted = NodeHealth()
         self._draining: frozenset[str] = frozenset()
         self._stopped = self._saving = self._more = False
@@ -112,15 +114,23 @@ class BoardActor:
             await self._wake()
 
     async def take(
-        self, lane: Lane, holder: str, wait: float = 0.0, alike: bool = False
+        self,
+        lane: Lane,
+        holder: str,
+        wait: float = 0.0,
+        alike: bool = False,
+        places: PlacementGroup | None = None,
     ) -> Offer | Idle:
         """The next unit for a worker, waiting for one up to `wait` seconds.
 
         `alike`: only while none is ready that needs a larger share than such a worker has. A worker
         that asks again has lost what it still held. A gang that waited in vain is told that it is
         FINISHED where others are at work: its places are of use elsewhere, and for what the others
-        make ready they are there themselves, or new ones are started.
+        make ready they are there themselves, or new ones are started. `places`: given back to the
+        cluster once the holder is lost.
         """
+        if places:
+            self._places[holder] = places
         await self._opened.wait()
         await self._met(holder, Fault.DIED)
         deadline, gone = time.monotonic() + wait, self._gone[holder]
@@ -237,6 +247,9 @@ class BoardActor:
         None where none will be handed out any more."""
         await self._opened.wait()
         self._gone[holder] += 1
+        # Those of a gang outlive its controller; without a dashboard Ray's own cleaner is blind.
+        if places := self._places.pop(holder, None):
+            await asyncio.to_thread(remove_placement_group, places)
         # Its own errors it would have reported.
         await self._met(holder, Fault.DIED if fault is Fault.ERROR else fault)
         return None if self._stopped else self._taken[holder]

@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import OutOfMemoryError
+from ray.util.placement_group import PlacementGroup
 
 from tamt_ray.data.history import Point
 from tamt_ray.execution.actors import NAMESPACE
@@ -58,9 +59,16 @@ class BoardClient:
         """See `BoardActor.extend`."""
         _answer(self.actor.extend, plan, list(done), more)
 
-    def take(self, lane: Lane, holder: str, wait: float = 0.0, alike: bool = False) -> Offer | Idle:
+    def take(
+        self,
+        lane: Lane,
+        holder: str,
+        wait: float = 0.0,
+        alike: bool = False,
+        places: PlacementGroup | None = None,
+    ) -> Offer | Idle:
         """See `BoardActor.take`."""
-        return _answer(self.actor.take, lane, holder, wait, alike)
+        return _answer(self.actor.take, lane, holder, wait, alike, places)
 
     def demand(self) -> Demand:
         """See `BoardActor.demand`."""

@@ -27,10 +27,13 @@ _NO_GPU = re.compile(
     r"Found no NVIDIA driver|NVIDIA driver on your system is too old|CUDA driver initialization"
     r"|cudaGetDeviceCount|CUDA unknown error|No CUDA GPUs are available|no CUDA-capable device"
     r"|invalid device ordinal|busy or unavailable|not compiled with CUDA|no kernel image"
-    r"|system not yet initialized|driver combination|uncorrectable ECC|GPU is lost",
+    r"|system not yet initialized|driver combination|uncorrectable ECC|GPU is lost"
+    r"|MPS client failed to connect|MPS server is not ready|to create MPS client"
+    r"|to support device connections",
     re.IGNORECASE,
 )
-"""A driver or a device is missing, broken, or not the one that Torch was built for."""
+"""A driver, a device or the service that shares it is missing, broken, or not the one that Torch
+was built for."""
 _GPU = re.compile(r"CUDA (?:driver )?error|cuDNN error|\bCU[A-Z]+_STATUS_|Triton Error \[CUDA\]")
 """A library of the GPU failed, and may go on failing in this process."""
 _NODE = re.compile(r"its node has died|node was terminated|node (?:is|was) (?:dead|drained)")

@@ -5,19 +5,26 @@ from collections.abc import Callable
 
 import torch
 
+from tamt_ray.execution.worker.mps import use_mps
+
+OUTSIDE = 600 << 20
+"""Bytes of a GPU that a process takes outside Torch's allocator: context and kernels of libraries.
+By others' reports .3 to .6 GB; never measured here."""
+
 
 def worker_device(
     gpus: float,
     gpu: Callable[[], torch.device] = lambda: torch.device("cuda", 0),
     *,
     deterministic: bool = False,
+    mps: bool = False,
 ) -> torch.device:
     """The device of a worker to which Ray gave `gpus`: the CPU, or the GPU that `gpu` names.
 
-    A worker that shares its GPU gets no more of its memory than its share. `deterministic` has
-    Torch use deterministic algorithms only. Raises OSError where no GPU works: on another machine
-    one may. `TAMT_LOGICAL_GPUS` says that the GPUs are Ray's invention, so that all computes on
-    CPUs, as in tests.
+    A worker that shares its GPU gets no more of its memory than its share, and with `mps` shares it
+    by NVIDIA's service. `deterministic` has Torch use deterministic algorithms only. Raises OSError
+    where no GPU works, or not in the way asked for: on another machine one may. `TAMT_LOGICAL_GPUS`
+    says that the GPUs are Ray's invention, so that all computes on CPUs, as in tests.
     """
     if not gpus or os.environ.get("TAMT_LOGICAL_GPUS"):
         return torch.device("cpu")
@@ -25,12 +32,15 @@ def worker_device(
         # cuBLAS reads it when it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+    # With a whole GPU there is nobody to share, and a fault of one client ends all of them.
+    use_mps(mps and gpus < 1)
     try:
         torch.cuda.init()
         device = gpu()
         torch.cuda.set_device(device)
         if gpus < 1:
-            torch.cuda.set_per_process_memory_fraction(gpus)
+            total = torch.cuda.get_device_properties(device).total_memory
+            torch.cuda.set_per_process_memory_fraction(max(gpus / 2, gpus - OUTSIDE / total))
     except (RuntimeError, AssertionError) as error:
         raise OSError(f"Ray gave this worker {gpus:g} GPUs, but none works: {error}") from error
     return device
