@@ -4,7 +4,7 @@ import json
 import sys
 from dataclasses import replace
 
-from tamt_ray.analysis.stats.live import snapshot
+from tamt_ray.analysis.stats.summary import snapshot
 from tamt_ray.analysis.tuning import best_frame, snippet
 from tamt_ray.cli.opened import SweepContext, held, put_aside
 from tamt_ray.cli.report_mark import is_current, report_folder

@@ -4,7 +4,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from tamt_ray.analysis.stats.live import Snapshot
+from tamt_ray.analysis.stats.summary import Snapshot
 from tamt_ray.cli.tables import plain_table, score_table
 from tamt_ray.execution.activity import Activity, LiveStatus, UnitAtWork
 from tamt_ray.plan.config import KINDS
