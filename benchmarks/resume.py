@@ -19,9 +19,8 @@ from benchmarks.clock import interleave
 from benchmarks.grid import MAIN_RESULTS
 from tamt_ray.cli.opened import open_sweep
 from tamt_ray.cli.report_mark import OF, report_folder, report_of
-from tamt_ray.plan.config import FinetuneConfig, Kind, config_dict
 from tamt_ray.plan.expand import expand
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import FinetuneConfig, Kind, Unit, config_dict
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store

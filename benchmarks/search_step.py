@@ -22,7 +22,7 @@ from benchmarks.dense_step import DenseStep
 from benchmarks.device import CPU, Device
 from benchmarks.released_step import ReleasedStep
 from benchmarks.shape import BASE, MINI, Shape
-from tamt_ray.data.precision import autocast, matrix_products
+from tamt_ray.data.device import autocast, matrix_products
 from tamt_ray.objectives.base import Objective, needs_head
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
@@ -32,9 +32,7 @@ from tamt_ray.search.loss import SearchLoss
 from tamt_ray.search.mlm_corruption import Corrupted, stack
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import ProcessGroup
-from tamt_ray.values.optimizer import Optimizer
-from tamt_ray.values.scoring import Scoring
-from tamt_ray.values.training import Precision, Training
+from tamt_ray.values.training import Optimizer, Precision, Scoring, Training
 
 SPARSITY = 0.7
 SPREAD = 0.01

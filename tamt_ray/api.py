@@ -32,12 +32,11 @@ from tamt_ray.execution.worker.bench import MASK
 from tamt_ray.finetune.subnetwork import save_subnetwork
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.masks.mask import Mask
-from tamt_ray.plan.config import FinetuneConfig
 from tamt_ray.plan.expand import DENSE
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import FinetuneConfig, Unit
 from tamt_ray.tasks.predictions import PREDICTIONS, from_parquet
 from tamt_ray.tasks.scores import counted_steps
-from tamt_ray.values.nearest import nearest
+from tamt_ray.values.base import nearest
 
 __all__ = ["RunError", "SweepResults", "load", "run"]
 

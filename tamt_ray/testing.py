@@ -35,9 +35,8 @@ from tamt_ray.masks.layout import Layout
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.select import zeros_at
 from tamt_ray.methods.base import Search
-from tamt_ray.plan.config import FinetuneConfig, config_dict, parse_config
 from tamt_ray.plan.expand import expand
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import FinetuneConfig, Unit, config_dict, parse_config
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record

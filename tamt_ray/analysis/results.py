@@ -7,9 +7,8 @@ from typing import Any
 import polars as pl
 
 from tamt_ray.methods.base import Search
-from tamt_ray.plan.cell import Cell
-from tamt_ray.plan.config import FinetuneConfig, Kind, PretrainEvalConfig
 from tamt_ray.plan.expand import Plan
+from tamt_ray.plan.unit import Cell, FinetuneConfig, Kind, PretrainEvalConfig
 from tamt_ray.store.record import Record
 from tamt_ray.tasks.scores import led_by
 

@@ -11,7 +11,7 @@ from tamt_ray.cli.render import render
 from tamt_ray.cli.speech import UsageError
 from tamt_ray.methods.registry import METHODS
 from tamt_ray.spec.load import SpecError, parse_sweep
-from tamt_ray.values.nearest import nearest
+from tamt_ray.values.base import nearest
 
 MODELS = {
     "minilm": (

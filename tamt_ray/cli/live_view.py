@@ -7,8 +7,8 @@ from rich.text import Text
 from tamt_ray.analysis.stats.summary import Snapshot
 from tamt_ray.cli.tables import plain_table, score_table
 from tamt_ray.execution.activity import Activity, LiveStatus, UnitAtWork
-from tamt_ray.plan.config import KINDS
 from tamt_ray.plan.cost import spoken
+from tamt_ray.plan.unit import KINDS
 
 _SHOWN = 8
 """Units at work shown at most; a cluster runs hundreds."""

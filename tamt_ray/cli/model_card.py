@@ -15,7 +15,7 @@ from tamt_ray.cli.render import render
 from tamt_ray.methods.base import Search
 from tamt_ray.plan.unit import Unit
 from tamt_ray.values.pattern import UNSTRUCTURED
-from tamt_ray.values.source import parse_source
+from tamt_ray.values.table import parse_source
 
 _POOLING = {
     "native": "the architecture's own",

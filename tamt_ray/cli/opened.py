@@ -9,15 +9,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tamt_ray.cli.speech import warn
-from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.cost import Prices, Timing, prices, usual_prices
 from tamt_ray.plan.expand import Plan, PlanError, expand
 from tamt_ray.plan.status import Decision, decide, only
 from tamt_ray.plan.tuning import DIVERGED, Survey, TuningPlan, trial_sweep
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Unit, parse_config
 from tamt_ray.spec.load import SpecError, load_sweep
-from tamt_ray.spec.plugins import refused
-from tamt_ray.spec.sweep import Sweep
+from tamt_ray.spec.sweep import Sweep, refused
 from tamt_ray.store.damage import Damage, outdated
 from tamt_ray.store.lease import Lease
 from tamt_ray.store.proposals import read_proposals

@@ -14,7 +14,7 @@ from tamt_ray.cli.speech import fail, out, talk
 from tamt_ray.spec.load import SpecError, load_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.values.plugin import OURS, code_of, plugin_packages
-from tamt_ray.values.source import parse_source
+from tamt_ray.values.table import parse_source
 
 
 def hand_over(file: Path, overrides: Sequence[str], address: str) -> int:

@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tamt_ray.plan.config import Kind
 from tamt_ray.plan.cost import Prices, spoken
 from tamt_ray.plan.status import KindStatus
+from tamt_ray.plan.unit import Kind
 from tamt_ray.store.record import Failure
 
 if TYPE_CHECKING:

@@ -14,10 +14,9 @@ from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import fail, out
 from tamt_ray.cli.tables import failure_lines, plain_table, plan_table
 from tamt_ray.cli.tune import hours_at_most, plan_of_studies, studies_table
-from tamt_ray.plan.config import config_dict
 from tamt_ray.plan.cost import ROUGH, Prices, spoken
 from tamt_ray.plan.status import decide, tally, unit_path
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Unit, config_dict
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.origin import method_settings, model_settings, search_settings
 from tamt_ray.store.damage import Damage

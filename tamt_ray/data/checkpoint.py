@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 from tamt_ray.data.archive import extract_directory
 from tamt_ray.data.cache import SourceError, file_digest, local_path, text_digest
-from tamt_ray.values.source import SourceRef, parse_source
+from tamt_ray.values.table import SourceRef, parse_source
 
 _USED = (".json", ".txt", ".safetensors", ".model")
 """Configuration, vocabularies and weights; the rest, pickles above all, is not even fetched."""
@@ -115,7 +115,7 @@ def _check_weights(source: str, path: Path) -> None:
 def _from_hub(ref: SourceRef) -> Path:
     from pyarrow import fs
 
-    from tamt_ray.data.mirror import mirror, repository
+    from tamt_ray.data.hub import mirror, repository
 
     if ref.config is not None:
         raise SourceError(f"hf:{ref.name}#{ref.config}: a model has no configurations; drop the #")

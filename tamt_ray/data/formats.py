@@ -1,8 +1,5 @@
 """Files to Arrow tables; the format follows the name of the file."""
 
-# pyright: reportUnknownParameterType=false
-# pyarrow ships no types.
-
 import bisect
 import csv
 import io

@@ -24,7 +24,7 @@ from pypi_simple import (
 from pypi_simple.progress import null_progress_tracker
 
 from tamt_ray.data.cache import SourceError, file_digest, published
-from tamt_ray.values.source import SourceRef
+from tamt_ray.values.table import SourceRef
 
 TRIES = 3
 PAUSE = 1.0

@@ -1,8 +1,5 @@
 """Rows of a data set as an Arrow table, known by their content."""
 
-# pyright: reportUnknownParameterType=false
-# pyarrow ships no types.
-
 import functools
 import hashlib
 import json
@@ -16,11 +13,9 @@ import pyarrow.compute as pc
 from tamt_ray.data.archive import read_member
 from tamt_ray.data.cache import SourceError, local_path
 from tamt_ray.data.formats import parse
-from tamt_ray.data.hub import read_split, split_file
-from tamt_ray.data.mirror import mirror
-from tamt_ray.values.nearest import nearest
-from tamt_ray.values.source import SourceRef, parse_source
-from tamt_ray.values.table import Table
+from tamt_ray.data.hub import mirror, read_split, split_file
+from tamt_ray.values.base import nearest
+from tamt_ray.values.table import SourceRef, Table, parse_source
 
 
 @dataclass(frozen=True)

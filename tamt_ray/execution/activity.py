@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from tamt_ray.analysis.stats.summary import Snapshot
 from tamt_ray.execution.scheduler.messages import Event, Failed, Landed, Lost, Progressed, Started
-from tamt_ray.plan.config import Kind
 from tamt_ray.plan.cost import Prices, prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.status import unit_path
+from tamt_ray.plan.unit import Kind
 from tamt_ray.store.record import Record
 
 _STARTING = 20.0

@@ -3,7 +3,7 @@
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ray.exceptions import RayError
@@ -23,12 +23,12 @@ from tamt_ray.execution.fleet.fleet import run_fleet
 from tamt_ray.execution.fleet.gpu_share import measured_share
 from tamt_ray.execution.gang.gang import run_gang
 from tamt_ray.execution.gang.gangs import Gangs
-from tamt_ray.execution.interruption import BrokenOffError, gave_up
-from tamt_ray.execution.lanes import Lanes
+from tamt_ray.execution.interruption import BrokenOffError, Lanes, Signals, caught_signals, gave_up
 from tamt_ray.execution.proposer import Proposer
 from tamt_ray.execution.scheduler.actor import BoardActor
 from tamt_ray.execution.scheduler.board import Demand
 from tamt_ray.execution.scheduler.client import BoardClient
+from tamt_ray.execution.scheduler.faults import AttemptHistory
 from tamt_ray.execution.scheduler.messages import (
     BEAT,
     Diverged,
@@ -53,8 +53,6 @@ from tamt_ray.execution.scheduler.placement import (
     gang_size,
     room_for,
 )
-from tamt_ray.execution.scheduler.retry_policy import AttemptHistory
-from tamt_ray.execution.signals import Signals, caught_signals
 from tamt_ray.execution.worker.attempt import committed
 from tamt_ray.execution.worker.lost_output import rescue
 from tamt_ray.plan.cost import UNREAD, Prices, prices, usual_prices
@@ -134,7 +132,9 @@ def run(
         gpus = any(node.get("GPU") for node in possible)
         usual = call.measured or usual_prices(execution, gpus, call.sizes)
         known = prices(plan.units, ledger.records, usual)
-        board.open(plan, ledger.records, ledger.failures, known, more=proposer is not None)
+        board.open(
+            plan, [*ledger.records], [*ledger.failures], prices=known, more=proposer is not None
+        )
         lanes = Lanes()
 
         def start(gang: str, size: GangSize) -> None:
@@ -158,17 +158,7 @@ def run(
         aggregation = Aggregation(live, store, call.whole or plan)
         monitor = Monitor(plan, ledger.records, ledger.failures, usual, lambda: max(1, slots.total))
         driver = _Driver(
-            plan,
-            store,
-            ledger,
-            tracker,
-            call,
-            watch,
-            board,
-            aggregation,
-            monitor,
-            places,
-            proposer,
+            plan, store, ledger, tracker, call, watch, board, aggregation, monitor, places, proposer
         )
         try:
             driver.follow(lanes, signals, execution.grace)
@@ -356,9 +346,8 @@ class _Driver:
             time.sleep(_LOOK)
             return
         self.board.open(
-            self.plan, _ids(records, landed), _ids(failures), self.monitor.prices,
-            pause=2 * BEAT + 1, known=Known(tuple(self.running.values()), self.pasts),
-            more=self._proposing(),
+            self.plan, [*records, *landed], [*failures], 2 * BEAT + 1, self.monitor.prices,
+            Known(tuple(self.running.values()), self.pasts), more=self._proposing(),
         )  # fmt: skip
         self.board.drain(self.places.nodes.draining)
         if self.deadline is not None or self.stopped:
@@ -389,7 +378,3 @@ class _Driver:
             self.watch(Resized(now))
         if asked := self.places.look(self.board.demand()):
             self.watch(asked)
-
-
-def _ids(*known: Collection[str]) -> set[str]:
-    return {unit_id for each in known for unit_id in each}

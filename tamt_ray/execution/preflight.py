@@ -11,7 +11,7 @@ from tamt_ray.data.blocks import check_fills
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, pad_id, tokenizer
 from tamt_ray.data.table import Rows, column, load_rows, name_of
-from tamt_ray.data.tokenization import estimated_tokens
+from tamt_ray.data.tokens import estimated_tokens
 from tamt_ray.execution.worker.bench import UnitBench
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.file import MaskFileError

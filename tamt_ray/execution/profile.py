@@ -13,8 +13,7 @@ from tamt_ray.execution.worker.memory import keep_freed_memory
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.mask import Mask
 from tamt_ray.methods.trained import TrainedSearch
-from tamt_ray.plan.config import FinetuneConfig, Kind
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import FinetuneConfig, Kind, Unit
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.model import Model

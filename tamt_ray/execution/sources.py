@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tamt_ray.data.table import name_of
-from tamt_ray.plan.config import UnitConfig
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Unit, UnitConfig
 from tamt_ray.store.record import Record
 from tamt_ray.values.table import Table
 

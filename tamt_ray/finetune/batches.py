@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from tamt_ray.data.device import send
 from tamt_ray.data.seeds import derive
-from tamt_ray.data.transfer import send
 from tamt_ray.tasks.features.examples import Batch, Indices, PackedSequences
 
 _WINDOW, _WINDOWS = 50, 4

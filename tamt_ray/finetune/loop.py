@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tamt_ray.data.device import autocast, matrix_products
 from tamt_ray.data.history import History, NonFiniteLossError, check_finite
 from tamt_ray.data.phases import phase
-from tamt_ray.data.precision import autocast, matrix_products
 from tamt_ray.data.seeds import derive
 from tamt_ray.finetune.batches import collate, epoch_batches, evaluation_batches
 from tamt_ray.finetune.model import Network

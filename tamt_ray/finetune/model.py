@@ -12,8 +12,8 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 from transformers.utils.generic import ModelOutput
 
-from tamt_ray.data.attention import whole_mask
 from tamt_ray.data.checkpoint import Checkpoint
+from tamt_ray.data.device import whole_mask
 from tamt_ray.data.seeds import derive
 from tamt_ray.finetune.vocabulary import Vocabulary
 from tamt_ray.masks.mask import Mask

@@ -13,12 +13,10 @@ from pydantic_core import CoreSchema
 from tamt_ray.objectives.base import Objective
 from tamt_ray.values.base import Fraction, Frozen, Name, fault
 from tamt_ray.values.config import Config, Lane
-from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.identity import identity
-from tamt_ray.values.model import Model
+from tamt_ray.values.model import Defaults, Model, Recipe
 from tamt_ray.values.pattern import UNSTRUCTURED, Pattern
-from tamt_ray.values.recipe import Defaults, Recipe
-from tamt_ray.values.text import Text
+from tamt_ray.values.text import Corpus, Text
 from tamt_ray.values.training import Training
 
 if TYPE_CHECKING:

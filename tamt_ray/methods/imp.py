@@ -15,9 +15,8 @@ from tamt_ray.objectives.base import Objective
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.values.base import Count, Fraction
 from tamt_ray.values.identity import identity
-from tamt_ray.values.model import ModelSize
+from tamt_ray.values.model import Defaults, ModelSize, Recipe
 from tamt_ray.values.pattern import PatternForm, at
-from tamt_ray.values.recipe import Defaults, Recipe
 
 _WEIGHTS = "weights.safetensors"
 

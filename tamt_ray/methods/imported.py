@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator
 
 from tamt_ray.methods.base import Asked, Bench, Found, Grid, Method, Search, fault
-from tamt_ray.values.source import Source, parse_source
+from tamt_ray.values.table import Source, parse_source
 
 _PLACES = ("model", "sparsity", "seed")
 

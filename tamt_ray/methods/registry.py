@@ -8,9 +8,9 @@ import yaml
 
 from tamt_ray.methods.base import Method, Search
 from tamt_ray.values.base import fault
+from tamt_ray.values.model import Recipe
 from tamt_ray.values.pattern import UNSTRUCTURED
 from tamt_ray.values.plugin import Registry, literal_values
-from tamt_ray.values.recipe import Recipe
 
 
 def _names(kind: type[Method]) -> tuple[str, ...]:

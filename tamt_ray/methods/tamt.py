@@ -10,14 +10,12 @@ from pydantic import Discriminator, Field, Tag, TypeAdapter, field_validator
 
 from tamt_ray.methods.base import Asked, Bench, Found, Grid, Look, Method, Search, fault
 from tamt_ray.methods.trained import TrainedMethod, TrainedSearch
-from tamt_ray.objectives.base import Objective, corruption_for, needs_head, passes
-from tamt_ray.objectives.registry import OBJECTIVES
+from tamt_ray.objectives.base import OBJECTIVES, Objective, corruption_for, needs_head, passes
 from tamt_ray.values.base import Count, Frozen
-from tamt_ray.values.model import ModelSize
+from tamt_ray.values.model import Defaults, ModelSize, Recipe
 from tamt_ray.values.pattern import UNSTRUCTURED
-from tamt_ray.values.recipe import Defaults, Recipe
-from tamt_ray.values.scoring import Scoring
 from tamt_ray.values.text import Corruption, TextForm
+from tamt_ray.values.training import Scoring
 
 if TYPE_CHECKING:
     Term = Objective
@@ -25,13 +23,9 @@ else:
     Term = OBJECTIVES.entry("objective")
 
 
-def _one_or_table(steps: object) -> str:
-    return "table" if isinstance(steps, dict) else "number"
-
-
 Steps = Annotated[
     Annotated[Count, Tag("number")] | Annotated[dict[float, Count], Tag("table")],
-    Discriminator(_one_or_table),
+    Discriminator(lambda steps: "table" if isinstance(steps, dict) else "number"),
 ]
 """Optimiser steps: one number, or one for each sparsity."""
 Terms = Annotated[tuple[Term, ...], Field(min_length=1)]

@@ -10,10 +10,9 @@ from tamt_ray.methods.base import Grid, Lane, Method, Search
 from tamt_ray.objectives.base import curves
 from tamt_ray.values.base import Count
 from tamt_ray.values.model import ModelSize
-from tamt_ray.values.optimizer import Optimizer
 from tamt_ray.values.table import Table
 from tamt_ray.values.text import Text
-from tamt_ray.values.training import Training
+from tamt_ray.values.training import Optimizer, Training
 
 
 class TrainedMethod(Method, Optimizer):

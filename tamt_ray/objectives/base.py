@@ -1,4 +1,4 @@
-"""The contract of a loss term."""
+"""The contract of a loss term, and the terms that a sweep file may name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from tamt_ray.values.base import Frozen, Positive
+from tamt_ray.values.plugin import Registry, literal_values
 from tamt_ray.values.text import Corruption
 
 if TYPE_CHECKING:
@@ -161,3 +162,9 @@ def apart(terms: Sequence[Objective]) -> tuple[tuple[Objective, ...], tuple[Obje
         tuple(term for term in terms if term.needs_head),
         tuple(term for term in terms if not term.needs_head),
     )
+
+
+OBJECTIVES: Registry[Objective] = Registry(
+    "tamt_ray.objectives", "tamt_ray.objectives", Objective,
+    lambda kind: literal_values(kind, "objective"),
+)  # fmt: skip

@@ -16,9 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import Protocol
 
-from tamt_ray.plan.config import TOKENS, FinetuneConfig, PretrainEvalConfig, Search
 from tamt_ray.plan.sizes import Sizes
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import TOKENS, FinetuneConfig, PretrainEvalConfig, Search, Unit
 from tamt_ray.spec.execution import Execution
 from tamt_ray.tasks.base import Task
 from tamt_ray.values.config import Kind

@@ -4,18 +4,18 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tamt_ray.objectives.base import Objective
-from tamt_ray.plan.cell import Cell
-from tamt_ray.plan.config import (
+from tamt_ray.plan.unit import (
     KINDS,
     PAPER_TERMS,
+    Cell,
     FinetuneConfig,
     HeadConfig,
     Kind,
     PretrainEvalConfig,
     Search,
+    Unit,
     UnitConfig,
 )
-from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.sweep import DENSE, Sweep
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.scores import Select

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from tamt_ray.tasks.base import Task
 from tamt_ray.values.model import Model, ModelSize
-from tamt_ray.values.source import SourceRef, parse_source
-from tamt_ray.values.table import Table
+from tamt_ray.values.table import SourceRef, Table, parse_source
 
 CHARACTERS = 4.0
 """Characters of a usual token, with the space behind it."""

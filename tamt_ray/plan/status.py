@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
 
-from tamt_ray.plan.config import KINDS, Kind
 from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import KINDS, Kind, Unit
 
 
 class Decision(Enum):

@@ -8,9 +8,8 @@ from typing import Any
 from tamt_ray.methods.base import Method
 from tamt_ray.methods.omp import Omp
 from tamt_ray.methods.trained import TrainedMethod
-from tamt_ray.plan.cell import Cell
-from tamt_ray.plan.config import Kind, config_dict
 from tamt_ray.plan.expand import Plan, expand
+from tamt_ray.plan.unit import Cell, Kind, config_dict
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.tuning import Domain, Tuning, Value, tunable, with_values
 from tamt_ray.values.base import Frozen

@@ -6,11 +6,9 @@ from itertools import takewhile
 from typing import Literal, Protocol
 
 from tamt_ray.methods.omp import Omp
-from tamt_ray.plan.cell import Cell
-from tamt_ray.plan.config import KINDS, Kind, PretrainEvalConfig
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.study import Proposal, Study, TrialUnits, own_proposal, studies
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import KINDS, Cell, Kind, PretrainEvalConfig, Unit
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.tuning import Value
 

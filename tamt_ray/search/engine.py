@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tamt_ray.data.device import autocast, matrix_products
 from tamt_ray.data.history import History, check_finite
 from tamt_ray.data.phases import phase
-from tamt_ray.data.precision import autocast, matrix_products
 from tamt_ray.data.seeds import derive
 from tamt_ray.objectives.base import Objective
 from tamt_ray.search.language_model import LanguageModel
@@ -22,8 +22,7 @@ from tamt_ray.search.optimizer import clip_gradients, make_optimizer, set_rates
 from tamt_ray.search.state import Checkpointer, Stateful, TrainingState
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.base import OnProgress
-from tamt_ray.values.optimizer import Optimizer
-from tamt_ray.values.training import Training
+from tamt_ray.values.training import Optimizer, Training
 
 _CHECK_EVERY = 10
 """Steps between two looks at the loss; each look makes a GPU wait."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
+from tamt_ray.data.device import autocast, matrix_products
 from tamt_ray.data.history import check_finite
-from tamt_ray.data.precision import autocast, matrix_products
 from tamt_ray.data.seeds import derive
 from tamt_ray.data.tokens import Tokens
 from tamt_ray.masks.mask import Mask

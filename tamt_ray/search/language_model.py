@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging as transformers_logging
 
-from tamt_ray.data.attention import whole_mask
+from tamt_ray.data.device import whole_mask
 from tamt_ray.data.tokens import Special
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import POOLER, UnsupportedModelError, prunable_matrices

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tamt_ray.data.device import send
 from tamt_ray.data.seeds import derive
 from tamt_ray.data.tokens import Tokens
-from tamt_ray.data.transfer import send
 
 
 @dataclass(frozen=True)

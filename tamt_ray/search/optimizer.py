@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.training import Optimizer
 
 
 def make_optimizer(

@@ -8,7 +8,7 @@ from torch import Tensor
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.select import CountZeros, zeros_at, zeros_below
 from tamt_ray.values.pattern import UNSTRUCTURED
-from tamt_ray.values.scoring import Scoring
+from tamt_ray.values.training import Scoring
 
 
 def zeros_of(scoring: Scoring) -> CountZeros:

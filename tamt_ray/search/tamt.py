@@ -7,12 +7,11 @@ from torch import Tensor, nn
 
 from tamt_ray.masks.layout import Layout, PatternPruner
 from tamt_ray.masks.mask import Mask
-from tamt_ray.masks.pruner import Matrices
-from tamt_ray.masks.select import make_pruner
+from tamt_ray.masks.select import Matrices, make_pruner
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.start import first_mask, first_scores, zeros_of
 from tamt_ray.values.pattern import UNSTRUCTURED
-from tamt_ray.values.scoring import Scoring
+from tamt_ray.values.training import Scoring
 
 
 class MaskedWeights:

@@ -6,29 +6,13 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from tamt_ray.values.base import Count, Frozen, Positive
 
-
-def _whole_or_one_over_k(gpus: float) -> bool:
-    """Ray packs exactly only whole devices or k equal shares of one."""
-    return gpus == int(gpus) if gpus >= 1 else gpus == 0 or abs(round(1 / gpus) - 1 / gpus) < 1e-6
-
-
-def _word_or_share(gpus: object) -> str:
-    return "word" if isinstance(gpus, str) else "share"
-
-
 Gpus = Annotated[
     Annotated[float, Field(ge=0), Tag("share")] | Annotated[Literal["auto"], Tag("word")],
-    Discriminator(_word_or_share),
+    Discriminator(lambda gpus: "word" if isinstance(gpus, str) else "share"),
 ]
-
-
-def _word_or_count(gangs: object) -> str:
-    return "word" if isinstance(gangs, str) else "count"
-
-
 GangCount = Annotated[
     Annotated[Count, Tag("count")] | Annotated[Literal["auto"], Tag("word")],
-    Discriminator(_word_or_count),
+    Discriminator(lambda gangs: "word" if isinstance(gangs, str) else "count"),
 ]
 
 
@@ -42,7 +26,10 @@ class Resources(Frozen):
 
     @model_validator(mode="after")
     def _exact_shares(self) -> Self:
-        if self.gpus != "auto" and not _whole_or_one_over_k(self.gpus):
+        # Ray packs exactly only whole devices or k equal shares of one.
+        gpus = 0.0 if self.gpus == "auto" else self.gpus
+        whole = gpus == int(gpus) if gpus >= 1 else gpus == 0
+        if not whole and (gpus > 1 or abs(round(1 / gpus) - 1 / gpus) >= 1e-6):
             raise ValueError("gpus must be auto, 0, 1/k such as 0.5 or 0.25, or a whole number")
         return self
 

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from tamt_ray.spec.overrides import Location, Override, OverrideError, locations, patched
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.union import DisagreementError, unite
-from tamt_ray.values.nearest import nearest
+from tamt_ray.values.base import nearest
 
 _LARGEST = 1 << 20
 """Bytes of a file, far more than anybody writes by hand, as are the next four."""
@@ -248,11 +248,7 @@ def _weigh(text: str, name: str) -> None:
 
 
 def _index(
-    node: yaml.Node,
-    at: Location,
-    lines: Lines,
-    name: str,
-    around: tuple[yaml.Node, ...],
+    node: yaml.Node, at: Location, lines: Lines, name: str, around: tuple[yaml.Node, ...]
 ) -> None:
     """Record the line of every key and item; refuse keys given twice and endless aliases.
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from tamt_ray.methods.base import Method
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.values.base import Frozen
-from tamt_ray.values.model import Model
-from tamt_ray.values.recipe import MODEL_DEFAULTS
+from tamt_ray.values.model import MODEL_DEFAULTS, Model
 
 
 @dataclass(frozen=True)

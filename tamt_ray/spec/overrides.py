@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tamt_ray.values.nearest import nearest
+from tamt_ray.values.base import nearest
 
 Location = tuple[str | int, ...]
 

@@ -1,6 +1,7 @@
 """The whole sweep file."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -9,18 +10,19 @@ from pydantic_core import PydanticCustomError
 
 from tamt_ray.methods.base import Grid, Method
 from tamt_ray.methods.registry import METHODS, method_entry
+from tamt_ray.objectives.base import OBJECTIVES
 from tamt_ray.spec.evaluation import PretrainEval
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.report import ReportSettings
 from tamt_ray.spec.tuning import Tuning, check_tuning
-from tamt_ray.tasks.base import Task
-from tamt_ray.tasks.registry import TASKS
+from tamt_ray.tasks.base import TASKS, Task
+from tamt_ray.tasks.metrics.base import METRICS
 from tamt_ray.values.address import instead_of_secret
 from tamt_ray.values.base import Fraction, Frozen, Name, fault
-from tamt_ray.values.corpus import Corpus
-from tamt_ray.values.model import Model
+from tamt_ray.values.model import Model, Recipe, model_entry
 from tamt_ray.values.pattern import misfit
-from tamt_ray.values.recipe import Recipe, model_entry
+from tamt_ray.values.plugin import Refused
+from tamt_ray.values.text import Corpus
 from tamt_ray.values.training import Training
 
 if TYPE_CHECKING:
@@ -198,3 +200,9 @@ class Sweep(Frozen):
             corpus=self.corpus, training=self.search, sparsities=self.sparsities,
             mask_seeds=self.mask_seeds, workers=self.deciding_workers,
         )  # fmt: skip
+
+
+def refused() -> Iterator[Refused]:
+    """Yield each one once."""
+    for registry in (METHODS, OBJECTIVES, TASKS, METRICS):
+        yield from registry.refused.values()

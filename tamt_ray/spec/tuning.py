@@ -8,9 +8,8 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from tamt_ray.methods.base import Method
 from tamt_ray.methods.trained import TrainedMethod
-from tamt_ray.objectives.registry import OBJECTIVES
-from tamt_ray.values.base import Count, Frozen, Name, fault
-from tamt_ray.values.nearest import nearest
+from tamt_ray.objectives.base import OBJECTIVES
+from tamt_ray.values.base import Count, Frozen, Name, fault, nearest
 from tamt_ray.values.pattern import misfit
 from tamt_ray.values.training import Training
 

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from tamt_ray.methods.base import Method
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.tasks.base import Task
 
 T = TypeVar("T")
 
@@ -26,14 +24,17 @@ def unite(own: Mapping[str, object], parts: Sequence[Sweep]) -> Sweep:
                 raise DisagreementError(
                     f"{first.name} and {part.name} differ in `{field}`; parts must share it"
                 )
+    methods = [{method.name: method for method in part.methods} for part in parts]
     return Sweep.model_validate(
         {
             "corpus": first.corpus,
             "search": first.search,
             "pretrain_eval": first.pretrain_eval,
-            "models": _agreed("model", [dict(part.models) for part in parts], _same),
-            "methods": tuple(_agreed("method", [_named(part) for part in parts], _joined).values()),
-            "tasks": _agreed("task", [dict(part.tasks) for part in parts], _joined_task),
+            "models": _agreed(
+                "model", [part.models for part in parts], lambda a, b: a if a == b else None
+            ),
+            "methods": tuple(_agreed("method", methods, lambda a, b: a.joined(b)).values()),
+            "tasks": _agreed("task", [part.tasks for part in parts], lambda a, b: a.joined(b)),
             "sparsities": tuple(sorted({s for part in parts for s in part.sparsities})),
             "mask_seeds": tuple(sorted({s for part in parts for s in part.mask_seeds})),
             "finetune_seeds": tuple(sorted({s for part in parts for s in part.finetune_seeds})),
@@ -41,10 +42,6 @@ def unite(own: Mapping[str, object], parts: Sequence[Sweep]) -> Sweep:
             **own,
         }
     )
-
-
-def _named(sweep: Sweep) -> dict[str, Method]:
-    return {method.name: method for method in sweep.methods}
 
 
 def _agreed(
@@ -60,15 +57,3 @@ def _agreed(
                 )
             agreed[name] = joined
     return agreed
-
-
-def _same(one: T, other: T) -> T | None:
-    return one if one == other else None
-
-
-def _joined(one: Method, other: Method) -> Method | None:
-    return one.joined(other)
-
-
-def _joined_task(one: Task, other: Task) -> Task | None:
-    return one.joined(other)

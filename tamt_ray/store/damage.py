@@ -4,8 +4,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tamt_ray.plan.config import Kind
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Kind, Unit
 from tamt_ray.store.files import Files
 from tamt_ray.store.record import Record
 

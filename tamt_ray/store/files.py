@@ -1,6 +1,7 @@
-"""Whole files only, on any `pyarrow.fs` file system."""
+"""Whole files only, on any `pyarrow.fs` file system, and JSON that carries its own sha256."""
 
 import errno
+import hashlib
 import os
 import uuid
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pyarrow import fs
 _ATTEMPTS = 10
 """Requests to an object store before an error counts; the pauses between them grow to seconds."""
 _S3_OPTIONS = {"region", "scheme", "endpoint_override"}
+_HEAD, _TAIL = b'{"sha256":"', b'",'
 
 
 class Files:
@@ -155,3 +157,27 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class BrokenSealError(ValueError):
+    """Not sealed JSON, or not all of it, or not as it was written."""
+
+
+def seal(body: bytes) -> bytes:
+    """Return the JSON object `body`, which is not empty, with its own sha256 as first field."""
+    assert body.startswith(b'{"')
+    return _HEAD + hashlib.sha256(body).hexdigest().encode() + _TAIL + body[1:]
+
+
+def unseal(data: bytes) -> bytes:
+    """Return the body that was sealed. Raises BrokenSealError."""
+    start = len(_HEAD)
+    digest, rest = data[start : start + 64], data[start + 64 :]
+    body = b"{" + rest[len(_TAIL) :]
+    if (
+        not data.startswith(_HEAD)
+        or not rest.startswith(_TAIL)
+        or hashlib.sha256(body).hexdigest().encode() != digest
+    ):
+        raise BrokenSealError("it is not what was written")
+    return body

@@ -19,14 +19,12 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from pydantic import ValidationError
 
-from tamt_ray.store.files import Files
+from tamt_ray.store.files import BrokenSealError, Files, seal, unseal
 from tamt_ray.store.process import ProcessId, this_process
-from tamt_ray.store.seal import BrokenSealError, seal, unseal
 from tamt_ray.store.trouble import HeldError, LeaseLostError, UnwritableError
 from tamt_ray.values.base import Frozen
 
@@ -128,12 +126,7 @@ class Lease:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Give the lease back; the claim stays as the mark of its epoch."""
         self._ended.set()
         self._thread.join(self._pace.patience)

@@ -1,6 +1,6 @@
 """Logs of the workers, per unit and attempt, kept in the store."""
 
-from tamt_ray.plan.config import Kind
+from tamt_ray.plan.unit import Kind
 from tamt_ray.store.store import Store
 
 LOG_BYTES = 256 * 1024

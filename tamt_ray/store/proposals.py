@@ -3,7 +3,7 @@
 from pydantic import ValidationError
 
 from tamt_ray.plan.study import Proposal, Study
-from tamt_ray.store.seal import BrokenSealError, seal, unseal
+from tamt_ray.store.files import BrokenSealError, seal, unseal
 from tamt_ray.store.store import Store
 from tamt_ray.store.trouble import StoreError
 

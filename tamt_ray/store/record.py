@@ -4,8 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tamt_ray.plan.cell import Cell
-from tamt_ray.plan.config import Kind
+from tamt_ray.plan.unit import Cell, Kind
 from tamt_ray.values.base import Frozen
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"

@@ -10,13 +10,11 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from tamt_ray.plan.config import Kind
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Kind, Unit
 from tamt_ray.store.damage import Damage, outdated, set_aside
-from tamt_ray.store.files import Files
+from tamt_ray.store.files import BrokenSealError, Files, seal, unseal
 from tamt_ray.store.lease import Fence, ensure_held
 from tamt_ray.store.record import Artifact, Failure, Record
-from tamt_ray.store.seal import BrokenSealError, seal, unseal
 from tamt_ray.store.trouble import DamagedError, StoreError, UnwritableError
 from tamt_ray.values.base import Frozen
 from tamt_ray.values.identity import identity

@@ -1,4 +1,4 @@
-"""The contract of a kind of task."""
+"""The contract of a kind of task, and the kinds that a sweep file may name."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, GetJsonSchemaHandler, field_validator
 from pydantic_core import CoreSchema, PydanticKnownError
 
-from tamt_ray.tasks.metrics.base import Answers, Metric, Predictions
-from tamt_ray.tasks.metrics.registry import METRICS, metrics_of
+from tamt_ray.tasks.metrics.base import METRICS, Answers, Metric, Predictions, metrics_of
 from tamt_ray.values.base import INCIDENTAL, Count, Frozen, Positive, fault
-from tamt_ray.values.plugin import package_of
+from tamt_ray.values.plugin import Registry, literal_values, package_of
 from tamt_ray.values.table import Table
 from tamt_ray.values.training import Precision
 
@@ -178,3 +177,14 @@ class Task(Frozen, ABC):
 def _always(kind: type[Metric]) -> bool:
     """Return whether every fine-tune records a metric; of a plug-in, those that name it."""
     return kind.always and not package_of(kind)
+
+
+def _names(kind: type[Task]) -> tuple[str, ...]:
+    """Return the name of a kind. Raises ValueError where its contract is not kept."""
+    for needed in ("answers", "words", "auto_class"):
+        if not hasattr(kind, needed):
+            raise ValueError(f"{kind.__name__} needs `{needed}: ClassVar`")
+    return literal_values(kind, "kind")
+
+
+TASKS: Registry[Task] = Registry("tamt_ray.tasks", "tamt_ray.tasks", Task, _names)

@@ -8,15 +8,10 @@ from tamt_ray.tasks.base import Answers
 from tamt_ray.tasks.sentences import SentenceTask
 from tamt_ray.values.base import INCIDENTAL, Frozen
 
-
-def _number_or_names(classes: object) -> str:
-    return "names" if isinstance(classes, list | tuple) else "number"
-
-
 Classes = Annotated[
     Annotated[int, Field(ge=2), Tag("number")]
     | Annotated[tuple[str, ...], Field(min_length=2), Tag("names")],
-    Discriminator(_number_or_names),
+    Discriminator(lambda classes: "names" if isinstance(classes, list | tuple) else "number"),
 ]
 
 

@@ -1,7 +1,7 @@
 """The answers of a fine-tune to each validation example, as a small Parquet file.
 
 A row per example and evaluation of the first validation set, in this order: `example`, its place
-in the set as evaluated; `half` (1 or 2, `halves.first_half`); `step`; for classes and numbers
+in the set as evaluated; `half` (1 or 2, `scores.first_half`); `step`; for classes and numbers
 `gold` and `predicted`; for answers in text one column per score, `exact_match` and `f1`.
 """
 
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tamt_ray.tasks.halves import first_half
-from tamt_ray.tasks.scores import Evaluation
+from tamt_ray.tasks.scores import Evaluation, first_half
 
 if TYPE_CHECKING:
     import polars as pl

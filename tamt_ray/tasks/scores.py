@@ -6,16 +6,20 @@ the value that the best constant answer has. Metrics of the second validation se
 so on; they never lead.
 
 `half/<leader>/<name>` is free of the optimism of `best`: the evaluation is chosen by `leader` on
-one half of the validation set and measured on the other (`halves.first_half`), both ways, and the
+one half of the validation set and measured on the other (`first_half`), both ways, and the
 two values are averaged. `half/<leader>/step_1` and `step_2` are the evaluations whose answers to
 the first and to the second half count.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
-from tamt_ray.tasks.halves import first_half
+import numpy as np
+from numpy.typing import NDArray
+
+from tamt_ray.data.seeds import derive
 from tamt_ray.tasks.metrics.base import Metric, Predictions
 
 Select = Literal["all", "half"]
@@ -130,3 +134,23 @@ def counted_steps(
     names = ("half/{}/step_1", "half/{}/step_2") if select == "half" else ("best/{}/step",) * 2
     steps = [metrics.get(name.format(leader)) for name in names]
     return None if None in steps else (int(steps[0] or 0), int(steps[1] or 0))
+
+
+def first_half(predictions: Predictions) -> NDArray[np.bool_]:
+    """Return which examples are in the first half, [n]: a random split, stratified by gold value.
+
+    It depends on the number of examples and their gold values alone, so that it is the same for
+    every mask and seed. The first half has one example more where n is odd.
+    """
+    order = _shuffled(len(predictions.gold))
+    if isinstance(predictions.gold, np.ndarray):
+        order = order[np.argsort(predictions.gold[order], kind="stable")]
+    found = np.zeros(len(order), dtype=np.bool_)
+    found[order[::2]] = True
+    return found
+
+
+@cache
+def _shuffled(count: int) -> NDArray[np.intp]:
+    # By hashes, since NumPy does not promise the same stream in every version.
+    return np.argsort([derive("half", example) for example in range(count)])

@@ -8,8 +8,7 @@ from typing import Literal
 
 from tamt_ray.data.history import Point
 from tamt_ray.data.table import name_of
-from tamt_ray.plan.config import FinetuneConfig, PretrainEvalConfig
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import FinetuneConfig, PretrainEvalConfig, Unit
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.tasks.scores import led_by
 from tamt_ray.tracking.outline import RunHead, task_of

@@ -3,10 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tamt_ray.plan.cell import NOWHERE, Cell
-from tamt_ray.plan.config import FinetuneConfig, HeadConfig, PretrainEvalConfig
 from tamt_ray.plan.expand import DENSE, Plan
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import NOWHERE, Cell, FinetuneConfig, HeadConfig, PretrainEvalConfig, Unit
 from tamt_ray.tasks.scores import Select
 from tamt_ray.values.identity import canonical, decisive_dump, identity
 from tamt_ray.values.model import Model

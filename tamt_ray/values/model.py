@@ -1,12 +1,23 @@
-"""A pre-trained language model."""
+"""A pre-trained language model, and the recipes that name defaults."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from tamt_ray.values.base import INCIDENTAL, Count, Frozen, Positive
-from tamt_ray.values.source import Source
+from tamt_ray.values.table import Source
+
+ModelRole = Literal["bert", "roberta"]
+Recipe = Literal["paper", "released_code", "short"]
+Defaults = Mapping[str, object]
+MODEL_DEFAULTS: Mapping[str, Defaults] = {
+    "paper": {},
+    "released_code": {"pooler": True},
+    "short": {},
+}
+"""Defaults by recipe; other settings have the field's own default, which is the paper's."""
 
 
 class HeadTraining(Frozen):
@@ -25,9 +36,6 @@ class HeadTraining(Frozen):
     """AdamW's learning rate at the first step."""
     seed: int = 1
     """Seed of the head's initial weights, the data order, the masked positions and dropout."""
-
-
-ModelRole = Literal["bert", "roberta"]
 
 
 @dataclass(frozen=True)
@@ -75,3 +83,9 @@ class Model(Frozen):
     """Number of weights, used by the cost estimate only."""
     role: Annotated[ModelRole | None, INCIDENTAL] = None
     """Model of the paper that it stands for; the paper's claims are tested on such models only."""
+
+
+def model_entry(entry: object, recipe: object) -> object:
+    """Return a model of the sweep with its recipe's defaults filled in."""
+    defaults = MODEL_DEFAULTS.get(str(recipe), {})
+    return {**defaults, **entry} if isinstance(entry, dict) else entry

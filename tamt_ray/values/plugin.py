@@ -86,11 +86,7 @@ class Registry(Generic[T]):
     """
 
     def __init__(
-        self,
-        package: str,
-        group: str,
-        base: type[T],
-        names: Callable[[type[T]], tuple[str, ...]],
+        self, package: str, group: str, base: type[T], names: Callable[[type[T]], tuple[str, ...]]
     ) -> None:
         """`names` gives the names of a class; it raises ValueError where a contract is not kept."""
         self._package = package

@@ -1,11 +1,59 @@
-"""Rows of a data set: where they lie and how to read them."""
+"""Rows of a data set: their source, and how to read them."""
 
-from typing import Literal, Self
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tamt_ray.values.base import Frozen
-from tamt_ray.values.source import Source, parse_source
+
+FORMS = (
+    "hf:<repo>[#<config>]",
+    "dir:<path>",
+    "pypi:<name>==<version>/<path inside>#sha256=<digest of the archive>",
+)
+
+_HF = re.compile(r"^hf:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:#(?P<config>[\w.-]+))?$")
+_DIR = re.compile(r"^dir:(?P<path>[^#]+)$")
+_PYPI = re.compile(
+    r"^pypi:(?P<name>[\w.-]+)==(?P<version>[\w.!+]+)/(?P<path>[^#]+)#sha256=(?P<sha256>[0-9a-f]{64})$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRef:
+    """A parsed source. `path` is inside the archive for `pypi`, on disk for `dir`."""
+
+    scheme: Literal["hf", "dir", "pypi"]
+    name: str = ""
+    config: str | None = None
+    version: str = ""
+    path: str = ""
+    sha256: str = ""
+
+
+def parse_source(text: str) -> SourceRef:
+    """The parts of a source string. Raises ValueError naming the accepted forms."""
+    if match := _HF.match(text):
+        return SourceRef("hf", name=match["name"], config=match["config"])
+    if match := _DIR.match(text):
+        return SourceRef("dir", path=match["path"])
+    if match := _PYPI.match(text):
+        if ".." in match["path"].split("/"):
+            raise ValueError(f"the path inside {text!r} leaves the archive")
+        return SourceRef(
+            "pypi", match["name"], None, match["version"], match["path"], match["sha256"]
+        )
+    raise ValueError(f"{text!r} is not a source; the forms are: " + ", ".join(FORMS))
+
+
+def _check(text: str) -> str:
+    parse_source(text)
+    return text
+
+
+Source = Annotated[str, AfterValidator(_check)]
 
 
 class Table(Frozen):

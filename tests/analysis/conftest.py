@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import pytest
 
 from tamt_ray.methods.base import Search
-from tamt_ray.plan.cell import Cell
-from tamt_ray.plan.config import FinetuneConfig, PretrainEvalConfig, config_dict
 from tamt_ray.plan.expand import Plan, expand
+from tamt_ray.plan.unit import Cell, FinetuneConfig, PretrainEvalConfig, config_dict
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record

@@ -10,8 +10,8 @@ import polars as pl
 from tamt_ray.analysis.results import collect, collect_searches
 from tamt_ray.analysis.stats.summary import snapshot
 from tamt_ray.analysis.stats.summary import summary as grid_summary
-from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.expand import Plan, expand
+from tamt_ray.plan.unit import Cell
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.tasks.scores import Evaluation, scores_of
 

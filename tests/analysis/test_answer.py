@@ -6,8 +6,8 @@ import pytest
 
 from tamt_ray.analysis.results import collect
 from tamt_ray.analysis.stats.answer import Answer, answer
-from tamt_ray.plan.cell import Cell
 from tamt_ray.plan.expand import Plan, expand
+from tamt_ray.plan.unit import Cell
 from tamt_ray.spec.sweep import Sweep
 
 

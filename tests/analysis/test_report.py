@@ -23,8 +23,8 @@ from tamt_ray.analysis.report_data import gather
 from tamt_ray.analysis.stats.averages import AVERAGE
 from tamt_ray.analysis.stats.distances import MASK
 from tamt_ray.masks.bits import Bits
-from tamt_ray.plan.cell import NOWHERE, Cell
 from tamt_ray.plan.expand import Plan, expand
+from tamt_ray.plan.unit import NOWHERE, Cell
 from tamt_ray.spec.load import load_sweep, parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Artifact, Failure

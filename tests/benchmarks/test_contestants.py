@@ -19,7 +19,7 @@ from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
 from tamt_ray.search.mlm_corruption import Corrupted, stack
 from tamt_ray.search.tamt import MaskedWeights
-from tamt_ray.values.scoring import Scoring
+from tamt_ray.values.training import Scoring
 
 SHAPE = Shape("toy", layers=1, hidden=12, batch=2, length=16)
 HALF = 0.5

@@ -7,13 +7,12 @@ from typer.testing import CliRunner
 from tamt_ray.cli.app import app
 from tamt_ray.masks.file import mask_to_bytes
 from tamt_ray.masks.mask import Mask
-from tamt_ray.plan.config import config_dict
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.status import unit_path
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Unit, config_dict
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
-from tamt_ray.tasks.metrics.registry import metrics_of
+from tamt_ray.tasks.metrics.base import metrics_of
 from tamt_ray.tasks.scores import Evaluation, scores_of
 
 SWEEP = """\

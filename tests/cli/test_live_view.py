@@ -10,7 +10,7 @@ from rich.console import Console
 from tamt_ray.cli.live_view import LiveView
 from tamt_ray.cli.tables import failure_lines, score_table
 from tamt_ray.execution.activity import Activity, LiveStatus, UnitAtWork
-from tamt_ray.plan.cell import Cell
+from tamt_ray.plan.unit import Cell
 from tamt_ray.store.record import Failure
 
 FRAME = pl.DataFrame(

@@ -24,9 +24,9 @@ from tamt_ray.spec.union import unite
 from tamt_ray.store.store import Store
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.classification import Classification
-from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.model import Model
 from tamt_ray.values.table import Table
+from tamt_ray.values.text import Corpus
 from tamt_ray.values.training import Training
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"

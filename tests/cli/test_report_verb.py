@@ -17,8 +17,8 @@ from tamt_ray.cli.app import app
 from tamt_ray.cli.opened import open_sweep
 from tamt_ray.masks.file import mask_to_bytes
 from tamt_ray.masks.mask import Mask
-from tamt_ray.plan.config import config_dict
 from tamt_ray.plan.expand import expand
+from tamt_ray.plan.unit import config_dict
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.store.files import Files
 from tamt_ray.store.record import Record

@@ -11,10 +11,9 @@ import pytest
 from tamt_ray.cli.opened import held, open_sweep
 from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.table import load_rows
-from tamt_ray.plan.config import config_dict
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.status import Decision, decide
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Unit, config_dict
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.store.lease import Lease, Pace
 from tamt_ray.store.record import Record

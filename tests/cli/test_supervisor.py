@@ -32,7 +32,7 @@ WAIT = """
 """
 CAUGHT = """
     from tamt_ray.execution.interruption import BrokenOffError
-    from tamt_ray.execution.signals import caught_signals
+    from tamt_ray.execution.interruption import caught_signals
     with caught_signals() as signals:
         Path("ready").touch()
         begun = time.monotonic()

@@ -9,8 +9,7 @@ from rich.console import Console
 
 from tamt_ray.cli import watch
 from tamt_ray.cli.opened import open_sweep
-from tamt_ray.plan.config import config_dict
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Unit, config_dict
 from tamt_ray.store.record import Failure, Record
 
 SWEEP = """\

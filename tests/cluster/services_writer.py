@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from tamt_ray.data.history import History, Point
-from tamt_ray.plan.config import config_dict
 from tamt_ray.plan.expand import Plan, expand
+from tamt_ray.plan.unit import config_dict
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record

@@ -15,7 +15,7 @@ import pytest
 from tamt_ray.data import archive
 from tamt_ray.data.archive import extract_directory, fetch_archive, read_member
 from tamt_ray.data.cache import SourceError
-from tamt_ray.values.source import SourceRef
+from tamt_ray.values.table import SourceRef
 
 
 def tar(files: dict[str, bytes], links: dict[str, str] | None = None) -> bytes:

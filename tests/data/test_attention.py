@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
-from tamt_ray.data.attention import _AS_GIVEN, whole_mask
+from tamt_ray.data.device import _AS_GIVEN, whole_mask
 
 SIZES = {
     "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,

@@ -87,7 +87,7 @@ def test_a_remote_mirror_gives_the_same_model_without_its_pickles(
 ) -> None:
     from pyarrow import fs
 
-    from tamt_ray.data.mirror import Mirror
+    from tamt_ray.data.hub import Mirror
 
     root = tmp_path / "mirror"
     shutil.copytree(model, root / "models" / "org" / "tiny")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tamt_ray.data.archive import read_file
 from tamt_ray.data.cache import SourceError
-from tamt_ray.data.file import read_file
 
 
 @pytest.mark.timeout(20)

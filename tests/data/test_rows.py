@@ -222,7 +222,7 @@ def test_a_remote_mirror_is_copied_once_until_it_changes(
 ) -> None:
     from pyarrow import fs
 
-    from tamt_ray.data.mirror import Mirror
+    from tamt_ray.data.hub import Mirror
 
     elsewhere = fs.SubTreeFileSystem(str(mirror), fs.LocalFileSystem())
     monkeypatch.setattr(Mirror, "_open", lambda _self: (elsewhere, ""))

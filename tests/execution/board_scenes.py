@@ -3,16 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from ray import cloudpickle
+
 from tamt_ray.execution.scheduler.actor import BoardActor
-from tamt_ray.execution.scheduler.messages import (
-    Event,
-    Offer,
-    Worker,
-)
-from tamt_ray.plan.cell import Cell
-from tamt_ray.plan.config import parse_config
+from tamt_ray.execution.scheduler.messages import Event, Offer, Worker
 from tamt_ray.plan.expand import Plan
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Cell, Unit, parse_config
 from tamt_ray.store.record import Failure, Record
 
 
@@ -27,7 +23,8 @@ def tune(seed: int) -> Unit:
 
 
 ONE, TWO = tune(1), tune(2)
-HERE, THERE = Worker("here", "node-1", "/log/1", "actor 1"), Worker("there", "node-2", "/log/2", 2)
+HERE = Worker("here", "node-1", "/log/1", cloudpickle.dumps("actor 1"))
+THERE = Worker("there", "node-2", "/log/2", cloudpickle.dumps("actor 2"))
 
 
 def plan_of(*units: Unit) -> Plan:

@@ -10,9 +10,7 @@ import pytest
 from tamt_ray.execution.scheduler.messages import Offer, Worker, WorkerCommand
 from tamt_ray.execution.worker import attempt
 from tamt_ray.execution.worker.attempt import Attempt, committed
-from tamt_ray.plan.cell import Cell
-from tamt_ray.plan.config import parse_config
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Cell, Unit, parse_config
 from tamt_ray.store.logs import read_logs
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
@@ -40,7 +38,7 @@ def test_a_log_is_read_while_its_unit_is_at_work(
     """It grows in the store under the name that it has in the end, and then is whole."""
     monkeypatch.setattr(attempt, "BEAT", 0.02)
     monkeypatch.setattr(attempt, "_SHOWN", 0.04)
-    monkeypatch.setattr(attempt, "this_worker", lambda log: Worker("here", "node", log, None))
+    monkeypatch.setattr(attempt, "this_worker", lambda log: Worker("here", "node", log, b""))
     store, board = Store(str(tmp_path)), Board()
 
     def shown(word: str) -> list[str]:

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamt_ray.execution.scheduler.board import Board, Lane, State
-from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.expand import Plan
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Unit, parse_config
 
 MODEL = {"source": "dir:m"}
 TEXT = {"table": {"source": "dir:a"}}

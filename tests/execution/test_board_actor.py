@@ -157,7 +157,7 @@ def test_a_unit_without_progress_is_taken_from_all_its_workers(
             await asyncio.sleep(0.02)
         # By the board's own count, in which a stall of this machine is no more than two looks.
         assert all(seconds and 0.4 < seconds <= 0.6 for seconds in silent)
-        assert killed == ["actor 1", 2]
+        assert killed == ["actor 1", "actor 2"]
         lost = [event for event in await heard(actor) if isinstance(event, Lost)]
         assert [(event.unit, event.fault, len(event.logs)) for event in lost] == [
             (ONE.id, Fault.HUNG, 2)

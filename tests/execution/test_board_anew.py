@@ -181,6 +181,6 @@ def test_a_second_rank_heard_alone_is_not_waited_for_without_end(
             await asyncio.sleep(0.1)
         lost = [event for event in await heard(actor) if isinstance(event, Lost)]
         assert [event.fault for event in lost] == [Fault.HUNG]
-        assert killed == [THERE.actor]
+        assert killed == ["actor 2"]
 
     play(scene)

@@ -7,8 +7,8 @@ import pytest
 
 from tamt_ray.execution.scheduler import actor as board_actor
 from tamt_ray.execution.scheduler.actor import BoardActor
+from tamt_ray.execution.scheduler.faults import Retry
 from tamt_ray.execution.scheduler.messages import Idle, Offer
-from tamt_ray.execution.scheduler.retry_policy import Retry
 from tamt_ray.plan.cost import Prices, gpu_seconds
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Record

@@ -3,9 +3,8 @@
 import pytest
 
 from tamt_ray.execution.scheduler.board import Board
-from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.cost import Prices, gpu_seconds
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Unit, parse_config
 
 from .test_board import MODEL, TEXT, level, measured, plan_of, tuned
 

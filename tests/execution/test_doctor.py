@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tamt_ray.data.cache import SourceError
-from tamt_ray.data.glimpse import glimpse
+from tamt_ray.data.hub import glimpse
 from tamt_ray.execution.cluster.checkup import NodeReport, Probe, look, versions
 from tamt_ray.execution.cluster.diagnosis import (
     Checked,

@@ -11,8 +11,7 @@ from ray.exceptions import RayTaskError
 
 from tamt_ray.execution.fleet import gpu_share as share
 from tamt_ray.execution.scheduler.errors import fault_of
-from tamt_ray.execution.scheduler.faults import Fault
-from tamt_ray.execution.scheduler.retry_policy import AttemptHistory, Retry, after_fault
+from tamt_ray.execution.scheduler.faults import AttemptHistory, Fault, Retry, after_fault
 from tamt_ray.execution.worker.device import OUTSIDE, worker_device
 from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.search.team import RanksDifferError

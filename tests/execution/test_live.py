@@ -19,10 +19,9 @@ from tamt_ray.execution.cluster import address
 from tamt_ray.execution.cluster.address import known_address, live_name, write_address
 from tamt_ray.execution.scheduler.messages import Landed, Progressed, Started
 from tamt_ray.execution.scratch import Scratch
-from tamt_ray.plan.config import config_dict
 from tamt_ray.plan.cost import Prices, operations
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Unit, config_dict
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
@@ -189,7 +188,7 @@ def test_a_second_process_sees_the_scores_and_the_units_at_work(
 ) -> None:
     """A search of a million steps holds the sweep up, everything else is done. `tamt status` shows
     the scores, and the search with step and rate; the aggregator is killed, and the same scores
-    are there again."""
+    are there again. The board, which has heard of workers that load Torch, has not loaded it."""
     toy["methods"] = ["omp", {"method": "tamt_mlm", "steps": 1_000_000}]
     toy["search"]["decay_steps"] = 1_000_000
     toy["execution"] = {"grace": 0}
@@ -213,6 +212,8 @@ def test_a_second_process_sees_the_scores_and_the_units_at_work(
     driver.wait_for(lambda: "/1,000,000" in (seen.append(status()) or seen[-1]))
     assert "running: host" in seen[-1]
     assert "omp" in seen[-1]
+    (board,) = (p for p in processes(driver.process.pid) if p.kind == "board")
+    assert "libtorch" not in Path(f"/proc/{board.pid}/maps").read_text()
     (aggregator,) = (p for p in processes(driver.process.pid) if p.kind == "aggregator")
     os.kill(aggregator.pid, signal.SIGKILL)
     driver.wait_for(lambda: "the aggregator actor was lost and stands again" in driver.said, 120)

@@ -10,11 +10,12 @@ from ray.train import WorkerGroupError
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.history import NonFiniteLossError
 from tamt_ray.execution.scheduler.errors import KilledForMemoryError, fault_of
-from tamt_ray.execution.scheduler.faults import Fault, LeavingError
-from tamt_ray.execution.scheduler.retry_policy import (
+from tamt_ray.execution.scheduler.faults import (
     NODE_LOSSES,
     AttemptHistory,
+    Fault,
     GiveUp,
+    LeavingError,
     Retry,
     after_fault,
 )

@@ -13,8 +13,8 @@ import pytest
 from ray.tune.execution import class_cache
 
 from tamt_ray.data.cache import SourceError
-from tamt_ray.data.mirror import mirror
-from tamt_ray.execution.fleet import tuner as tuned
+from tamt_ray.data.hub import mirror
+from tamt_ray.execution.fleet import fleet as tuned
 
 SCRIPT = """
 import json, os
@@ -64,7 +64,7 @@ def test_a_local_ray_is_private(folder: Path) -> None:
 def test_the_first_token_is_private_from_the_beginning(
     umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tamt_ray.execution.cluster.token import close_token
+    from tamt_ray.execution.cluster.connection import close_token
 
     for name in [name for name in os.environ if name.startswith("RAY_AUTH")]:
         monkeypatch.delenv(name)

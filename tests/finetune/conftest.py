@@ -10,8 +10,7 @@ from pydantic import TypeAdapter
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
-from tamt_ray.tasks.base import Task
-from tamt_ray.tasks.registry import TASKS
+from tamt_ray.tasks.base import TASKS, Task
 from tamt_ray.values.model import Model
 from tests.tasks.squad_rows import squad_rows
 

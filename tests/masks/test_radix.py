@@ -12,8 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from tamt_ray.masks.pruner import BracketPruner, Matrices, Pruner, keep_by_sorting
-from tamt_ray.masks.select import keep_largest, make_pruner
+from tamt_ray.masks.select import (
+    BracketPruner,
+    Matrices,
+    Pruner,
+    keep_by_sorting,
+    keep_largest,
+    make_pruner,
+)
 
 HERE = Path(__file__).parent
 Found = dict[str, Any]

@@ -6,8 +6,8 @@ import pytest
 
 from tamt_ray.methods.base import Search
 from tamt_ray.methods.registry import METHODS
-from tamt_ray.plan.config import FinetuneConfig, UnitConfig, parse_config
-from tamt_ray.tasks.registry import TASKS
+from tamt_ray.plan.unit import FinetuneConfig, UnitConfig, parse_config
+from tamt_ray.tasks.base import TASKS
 from tamt_ray.values.base import Frozen
 from tamt_ray.values.identity import identity
 from tamt_ray.values.plugin import package_of

@@ -13,11 +13,9 @@ from tamt_ray.methods.random import RandomSearch
 from tamt_ray.methods.tamt import TamtSearch
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
-from tamt_ray.plan.cell import Cell
-from tamt_ray.plan.config import FinetuneConfig, PretrainEvalConfig
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.status import only, unit_path
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Cell, FinetuneConfig, PretrainEvalConfig, Unit
 from tamt_ray.spec.load import load_sweep, parse_sweep
 from tamt_ray.values.model import ModelSize
 

@@ -11,10 +11,8 @@ from tamt_ray.methods.omp import OmpSearch
 from tamt_ray.methods.tamt import TamtSearch
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
-from tamt_ray.plan.cell import Cell
-from tamt_ray.plan.config import FinetuneConfig, config_dict, parse_config
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Cell, FinetuneConfig, Unit, config_dict, parse_config
 from tamt_ray.spec.load import load_sweep, parse_sweep
 from tamt_ray.tasks.classification import Classification
 

@@ -41,7 +41,7 @@ INNER: dict[str, list[set[str]]] = {
         {"worker"},
         {"gang", "fleet"},
         {"cluster"},
-        {"activity", "lanes", "preflight", "profile", "proposer", "signals", "sources"},
+        {"activity", "preflight", "profile", "proposer", "sources"},
         {"aggregator"},
         {"driver", "observer"},
     ],
@@ -77,13 +77,13 @@ COMPUTES_WITH: dict[str, set[str]] = {
 
 ABSTRACT = {
     "methods.base", "methods.one_shot", "methods.trained", "methods.registry", "objectives.base",
-    "objectives.registry", "tasks.base", "tasks.predictions", "tasks.registry", "tasks.scores",
-    "tasks.metrics.base", "tasks.metrics.registry", "tasks.features.examples",
+    "tasks.base", "tasks.predictions", "tasks.scores", "tasks.metrics.base",
+    "tasks.features.examples",
 }  # fmt: skip
 """What the rest of the system may know of plug-ins."""
 NAMED_BY_THE_PAPER = {
     # The losses that every mask is measured on.
-    "plan/config.py": {"objectives.kd.Kd", "objectives.mlm.Mlm"},
+    "plan/unit.py": {"objectives.kd.Kd", "objectives.mlm.Mlm"},
     # The mask that every trial is compared with.
     "plan/study.py": {"methods.omp.Omp"},
     "plan/tuning.py": {"methods.omp.Omp"},

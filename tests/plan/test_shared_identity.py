@@ -1,8 +1,7 @@
 """Ids found with shared texts are the ids of the configs alone."""
 
-from tamt_ray.plan.config import parse_config
 from tamt_ray.plan.expand import expand
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Unit, parse_config
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.values.identity import Identities, identity
 

@@ -25,7 +25,7 @@ from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.documents import load_documents
 from tamt_ray.data.tokens import Blocks, Documents
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.values.corpus import Corpus
+from tamt_ray.values.text import Corpus
 
 WORDS = [f"w{number}" for number in range(35)]
 USED = 24

@@ -21,9 +21,7 @@ from tamt_ray.search.state import Checkpointer
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.base import OnProgress
-from tamt_ray.values.optimizer import Optimizer
-from tamt_ray.values.scoring import Scoring
-from tamt_ray.values.training import Training
+from tamt_ray.values.training import Optimizer, Scoring, Training
 
 HORIZON, CLIP = 20, 0.5
 

@@ -21,10 +21,8 @@ from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import ProcessGroup
-from tamt_ray.values.corpus import Corpus
-from tamt_ray.values.optimizer import Optimizer
-from tamt_ray.values.scoring import Scoring
-from tamt_ray.values.training import Training
+from tamt_ray.values.text import Corpus
+from tamt_ray.values.training import Optimizer, Scoring, Training
 
 STEPS = 8
 METHODS = ("kd", "mlm_kd", "imp", "documents", "short")

@@ -24,9 +24,7 @@ from tamt_ray.search.mlm_corruption import Stream
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.tasks.classification import Classification
 from tamt_ray.values.model import Model
-from tamt_ray.values.optimizer import Optimizer
-from tamt_ray.values.scoring import Scoring
-from tamt_ray.values.training import Training
+from tamt_ray.values.training import Optimizer, Scoring, Training
 
 from .conftest import SIZES, MakeModel, fill
 from .search_probes import doubled, states, teacher_states, terms_of, train_level, train_mask

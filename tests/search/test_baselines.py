@@ -19,9 +19,9 @@ from tamt_ray.search.mlm_corruption import Stream, stack
 from tamt_ray.search.movement import MovedWeights
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.testing import Entry, check_method
-from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.model import Model
 from tamt_ray.values.pattern import UNSTRUCTURED
+from tamt_ray.values.text import Corpus
 
 from .search_probes import CLIP, HORIZON, doubled, same, settings
 from .search_reference import AdamW, Reference, prune_smallest

@@ -28,7 +28,7 @@ from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.store.store import Store
 from tamt_ray.values.model import Model
-from tamt_ray.values.scoring import Scoring
+from tamt_ray.values.training import Scoring
 
 from .conftest import MakeModel
 from .search_probes import settings

@@ -11,7 +11,7 @@ from tamt_ray.data.history import NonFiniteLossError
 from tamt_ray.data.tokens import Blocks
 from tamt_ray.masks.mask import Mask
 from tamt_ray.objectives.kd import Kd
-from tamt_ray.plan.config import PAPER_TERMS
+from tamt_ray.plan.unit import PAPER_TERMS
 from tamt_ray.search import evaluate
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.language_model import LanguageModel

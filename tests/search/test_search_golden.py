@@ -21,15 +21,14 @@ from tamt_ray.masks.mask import Mask
 from tamt_ray.methods.base import Grid
 from tamt_ray.methods.registry import method_entry
 from tamt_ray.methods.tamt import Tamt
-from tamt_ray.plan.config import PAPER_TERMS
+from tamt_ray.plan.unit import PAPER_TERMS
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream, corrupt, stack
 from tamt_ray.search.team import ProcessGroup
-from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.model import Model
-from tamt_ray.values.optimizer import Optimizer
-from tamt_ray.values.training import Training
+from tamt_ray.values.text import Corpus
+from tamt_ray.values.training import Optimizer, Training
 
 from .search_probes import CLIP, HORIZON, settings, train_level
 from .search_reference import Reference, Rules, Trace, prune_smallest

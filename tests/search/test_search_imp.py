@@ -19,10 +19,9 @@ from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream, stack
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.store.store import Store
-from tamt_ray.values.corpus import Corpus
 from tamt_ray.values.model import Model
-from tamt_ray.values.optimizer import Optimizer
-from tamt_ray.values.training import Training
+from tamt_ray.values.text import Corpus
+from tamt_ray.values.training import Optimizer, Training
 
 from .search_probes import CLIP, HORIZON, Watching, doubled, same, settings, state, train_level
 from .search_reference import Reference

@@ -15,7 +15,7 @@ from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import ProcessGroup
-from tamt_ray.values.scoring import Scoring
+from tamt_ray.values.training import Scoring
 from tests.conftest import NoWaiting
 
 from .search_probes import masked_weights, settings, terms_of, train_level

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tamt_ray.search.optimizer import clip_gradients, make_optimizer, set_rates
-from tamt_ray.values.optimizer import Optimizer
+from tamt_ray.values.training import Optimizer
 
 GRADIENTS = [[0.5, -2.0, 0.0], [-0.1, -1.0, 3.0], [0.5, 4.0, 0.0], [0.0, 0.0, 1e-4]]
 START = [1.0, -1.0, 0.25]

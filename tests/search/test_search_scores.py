@@ -14,7 +14,7 @@ from tamt_ray.search.loss import SearchLoss
 from tamt_ray.search.mlm_corruption import Stream, stack
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import ProcessGroup
-from tamt_ray.values.scoring import Scoring
+from tamt_ray.values.training import Scoring
 
 from .search_probes import (
     CLIP,

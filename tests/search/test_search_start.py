@@ -11,7 +11,7 @@ from tamt_ray.masks.select import keep_largest, zeros_at, zeros_below
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.start import first_mask, first_scores
 from tamt_ray.search.tamt import MaskedWeights
-from tamt_ray.values.scoring import Scoring
+from tamt_ray.values.training import Scoring
 
 GRADED = Scoring(init="graded")
 LoadModel = Callable[[Path], LanguageModel]

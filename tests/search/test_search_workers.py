@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tamt_ray.search.team import ProcessGroup
-from tamt_ray.values.corpus import Corpus
+from tamt_ray.values.text import Corpus
 
 from .search_worker import METHODS, STEPS, search_all
 

@@ -16,7 +16,7 @@ from tamt_ray.spec.sweep import Sweep
 from tamt_ray.tasks.classification import Classification
 from tamt_ray.tasks.regression import Regression
 from tamt_ray.tasks.spans import Spans
-from tamt_ray.values.source import SourceRef, parse_source
+from tamt_ray.values.table import SourceRef, parse_source
 
 SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 SMALL = """\

@@ -1,8 +1,6 @@
 """A unit and what it leaves behind, for the tests of the store and for the processes they start."""
 
-from tamt_ray.plan.cell import Cell
-from tamt_ray.plan.config import config_dict, parse_config
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Cell, Unit, config_dict, parse_config
 from tamt_ray.store.record import Failure, Record
 
 MASK = bytes(range(200))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tamt_ray.store.seal import BrokenSealError, seal, unseal
+from tamt_ray.store.files import BrokenSealError, seal, unseal
 from tamt_ray.store.store import Store
 
 from .store_cases import MASK, failure_of, record_of, unit

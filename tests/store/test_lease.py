@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tamt_ray.store.files import Files
+from tamt_ray.store.files import Files, seal, unseal
 from tamt_ray.store.lease import Fence, Holder, Lease, Pace, ensure_held
 from tamt_ray.store.process import ProcessId, this_process
-from tamt_ray.store.seal import seal, unseal
 from tamt_ray.store.store import Store
 from tamt_ray.store.trouble import HeldError, LeaseLostError
 

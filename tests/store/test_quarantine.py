@@ -4,11 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tamt_ray.plan.cell import Cell
-from tamt_ray.plan.config import parse_config
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import Cell, Unit, parse_config
+from tamt_ray.store.files import seal
 from tamt_ray.store.record import Artifact, Record
-from tamt_ray.store.seal import seal
 from tamt_ray.store.store import Store
 
 from .store_cases import MASK, failure_of, record_of, unit

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tamt_ray.plan.unit import Unit
-from tamt_ray.store.seal import seal
+from tamt_ray.store.files import seal
 from tamt_ray.store.store import Store
 from tamt_ray.store.trouble import DamagedError, StoreError, UnwritableError
 

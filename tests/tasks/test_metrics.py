@@ -5,8 +5,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from tamt_ray.tasks.metrics.base import Answers, Predictions
-from tamt_ray.tasks.metrics.registry import metrics_of
+from tamt_ray.tasks.metrics.base import Answers, Predictions, metrics_of
 
 
 def measured(answers: Answers, predictions: Predictions) -> dict[str, float]:

@@ -16,7 +16,7 @@ from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.table import Rows
 from tamt_ray.finetune.batches import collate
 from tamt_ray.tasks.features.passages import Passages, cuts, passages
-from tamt_ray.tasks.metrics.registry import metrics_of
+from tamt_ray.tasks.metrics.base import metrics_of
 from tamt_ray.tasks.spans import Spans
 
 from .squad_rows import squad_rows

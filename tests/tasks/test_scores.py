@@ -6,11 +6,16 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from tamt_ray.tasks.halves import first_half
-from tamt_ray.tasks.metrics.accuracy import Accuracy
 from tamt_ray.tasks.metrics.base import Metric, Predictions
-from tamt_ray.tasks.metrics.f1 import F1
-from tamt_ray.tasks.scores import Evaluation, baselines, counted_steps, led_by, scores_of
+from tamt_ray.tasks.metrics.classes import F1, Accuracy
+from tamt_ray.tasks.scores import (
+    Evaluation,
+    baselines,
+    counted_steps,
+    first_half,
+    led_by,
+    scores_of,
+)
 
 
 class Loss(Accuracy):

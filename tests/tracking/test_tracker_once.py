@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tamt_ray.plan.config import FinetuneConfig, PretrainEvalConfig
 from tamt_ray.plan.expand import expand
+from tamt_ray.plan.unit import FinetuneConfig, PretrainEvalConfig
 from tamt_ray.store.record import Failure
 from tamt_ray.tracking import tracker as tracker_module
 from tamt_ray.tracking.summary import Summary

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from tamt_ray.data.history import History, Point
 from tamt_ray.data.table import name_of
-from tamt_ray.plan.config import FinetuneConfig, PretrainEvalConfig, config_dict
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.plan.unit import Unit
+from tamt_ray.plan.unit import FinetuneConfig, PretrainEvalConfig, Unit, config_dict
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record

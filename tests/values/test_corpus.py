@@ -1,7 +1,6 @@
 """A corpus is two texts: one to train on, one to measure losses on."""
 
-from tamt_ray.values.corpus import Corpus
-from tamt_ray.values.text import Text
+from tamt_ray.values.text import Corpus, Text
 
 TRAIN, VALIDATION = {"source": "dir:a.txt"}, {"source": "dir:b.txt", "part": "tail"}
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tamt_ray.methods.registry import METHODS
-from tamt_ray.objectives.registry import OBJECTIVES
-from tamt_ray.tasks.metrics.registry import METRICS, metrics_of
-from tamt_ray.tasks.registry import TASKS
+from tamt_ray.objectives.base import OBJECTIVES
+from tamt_ray.tasks.base import TASKS
+from tamt_ray.tasks.metrics.base import METRICS, metrics_of
 from tamt_ray.values.plugin import package_of
 
 ROOT = Path(__file__).parents[2]
@@ -205,7 +205,7 @@ LEARNING = SWEEP.replace(
 @pytest.fixture(scope="module")
 def used(packages: Path) -> dict[str, Any]:
     found = told(packages, f"""
-from tamt_ray.plan.config import config_dict, parse_config
+from tamt_ray.plan.unit import config_dict, parse_config
 from tamt_ray.plan.expand import expand
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.schema import sweep_schema
@@ -280,7 +280,7 @@ print(json.dumps(identity(config)))
 def test_what_keeps_no_contract_is_refused_with_package_reason_and_remedy(packages: Path) -> None:
     found = told(packages, """
 from tamt_ray.methods.registry import METHODS
-from tamt_ray.tasks.metrics.registry import METRICS
+from tamt_ray.tasks.metrics.base import METRICS
 told = {**METHODS.refused, **METRICS.refused}
 print(json.dumps({name: str(refused) for name, refused in told.items()}))
 """)  # fmt: skip

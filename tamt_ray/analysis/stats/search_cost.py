@@ -11,7 +11,7 @@ from scipy import stats
 from tamt_ray.analysis.results import by_cell, main_rows
 from tamt_ray.analysis.stats.averages import FIVE
 from tamt_ray.analysis.stats.effect import LEVEL, SEED, Array
-from tamt_ray.plan.cell import Cell
+from tamt_ray.plan.unit import Cell
 
 _KEYS = ("model", "sparsity", "method")
 _SCHEMA = {

@@ -10,8 +10,8 @@ from tamt_ray.analysis.results import Results, collect
 from tamt_ray.analysis.stats.answer import Answer, answer
 from tamt_ray.analysis.stats.averages import AVERAGE, GROUP, losses, means, no_better, runs
 from tamt_ray.analysis.words import MISSING, counted, spread
-from tamt_ray.plan.config import KINDS
 from tamt_ray.plan.expand import Plan
+from tamt_ray.plan.unit import KINDS
 from tamt_ray.store.record import Record
 
 CONSTANT = "≤ constant"

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 import tamt_ray
+from tamt_ray.data.archive import read_file
 from tamt_ray.data.cache import SourceError, cache_dir
 from tamt_ray.data.checkpoint import load_checkpoint
-from tamt_ray.data.file import read_file
-from tamt_ray.data.glimpse import glimpse
+from tamt_ray.data.hub import glimpse
 from tamt_ray.data.table import name_of
 from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.plan.expand import expand

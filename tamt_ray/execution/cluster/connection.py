@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -11,12 +12,15 @@ from typing import Any
 
 import ray
 from ray._private import worker as ray_worker
+from ray._private.authentication.authentication_token_generator import (
+    generate_new_authentication_token,
+)
 from ray._private.state import state
+from ray._raylet import AuthenticationTokenLoader  # pyright: ignore[reportAttributeAccessIssue]
 
 from tamt_ray.data.cache import TYPED_IN
 from tamt_ray.execution.actors import NAMESPACE
 from tamt_ray.execution.cluster.address import write_address
-from tamt_ray.execution.cluster.token import close_token
 from tamt_ray.execution.interruption import BrokenOffError
 from tamt_ray.execution.scheduler.placement import Node
 from tamt_ray.execution.scratch import Scratch, base_of_ray
@@ -189,3 +193,31 @@ def _check_answers(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except OSError as error:
         raise ClusterError(_SILENT.format(address=address, error=error)) from error
+
+
+def close_token() -> None:
+    """Create the token of a local Ray where there is none, and let only its owner read it.
+
+    Ray itself creates it readable by every user. Raises OSError.
+    """
+    token = Path.home() / ".ray" / "auth_token"
+    loader = AuthenticationTokenLoader.instance()
+    if os.environ.get("RAY_AUTH_MODE", "token") == "token" and not loader.has_token(
+        ignore_auth_mode=True
+    ):
+        token.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write(token, generate_new_authentication_token())
+        loader.reset_cache()
+    if token.exists():
+        token.parent.chmod(0o700)
+        token.chmod(0o600)
+
+
+def _write(token: Path, content: str) -> None:
+    """Write the file atomically; the file of a faster process stays."""
+    descriptor, name = tempfile.mkstemp(dir=token.parent)
+    with open(descriptor, "w") as stream:
+        stream.write(content)
+    with contextlib.suppress(FileExistsError):
+        os.link(name, token)
+    Path(name).unlink()

@@ -128,9 +128,7 @@ def about_disks(free: Mapping[str, Mapping[str, int]]) -> list[Checked]:
 
 
 def about_devices(
-    expected: Mapping[str, int],
-    seen: Mapping[str, Sequence[str]],
-    missing: Mapping[str, str],
+    expected: Mapping[str, int], seen: Mapping[str, Sequence[str]], missing: Mapping[str, str]
 ) -> list[Checked]:
     """Whether torch sees the GPUs that Ray gives away."""
     findings = [

@@ -1,4 +1,7 @@
-"""The fine-tune fleet: one Ray Tune run over whatever the board says is ready."""
+"""The fine-tune fleet: one Ray Tune run over whatever the board says is ready.
+
+Ray Tune is changed in two places: a host that runs out of memory costs it a trial and no more, and
+it copies no credentials into Ray's logs."""
 
 import logging
 import time
@@ -7,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.air.execution._internal import RayActorManager
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+from ray.exceptions import OutOfMemoryError
+from ray.tune.execution import class_cache, tune_controller
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from tamt_ray.execution.fleet.tuner import fit
 from tamt_ray.execution.scheduler.client import BoardClient, this_place, this_worker
-from tamt_ray.execution.scheduler.errors import fault_of
+from tamt_ray.execution.scheduler.errors import KilledForMemoryError, fault_of
 from tamt_ray.execution.scheduler.faults import Fault, LeavingError
 from tamt_ray.execution.scheduler.messages import Idle, Offer, WorkerCommand
 from tamt_ray.execution.scheduler.placement import Slots
@@ -33,6 +39,29 @@ _MOST = 4096
 """Trials at once, more than any cluster has places."""
 _LOOK = 1.0
 """Seconds between two looks for places while gangs have them all."""
+
+
+def fit(tuner: tune.Tuner) -> None:
+    """Run it. Raises what Tune raises."""
+    # There is no public way to give Tune another one.
+    tune_controller.RayActorManager = _ActorManager  # pyright: ignore[reportPrivateImportUsage]
+    # Tune copies these variables into the runtime_env of its workers, which Ray logs.
+    class_cache.ENV_VARS_TO_PROPAGATE = {
+        name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")
+    }
+    tuner.fit()
+
+
+class _ActorManager(RayActorManager):
+    """Ray tells of a worker that its memory monitor killed by an error which Tune does not know,
+    and for which it would end the whole run."""
+
+    def _actor_task_failed(
+        self, tracked_actor_task: TrackedActorTask, exception: Exception
+    ) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            exception = KilledForMemoryError(error_msg=str(exception))
+        super()._actor_task_failed(tracked_actor_task, exception)
 
 
 class ReadyUnits(Searcher):

@@ -105,10 +105,7 @@ def _trainer(
         scaling_config=ScalingConfig(
             num_workers=size.workers,
             use_gpu=size.gpus > 0,
-            resources_per_worker={
-                "CPU": size.cpus,
-                **({"GPU": size.gpus} if size.gpus else {}),
-            },
+            resources_per_worker={"CPU": size.cpus, **({"GPU": size.gpus} if size.gpus else {})},
         ),
         run_config=RunConfig(
             # Train goes on with what it finds under the name of an earlier run.

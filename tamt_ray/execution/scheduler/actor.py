@@ -4,17 +4,18 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 
 import ray
+from ray import cloudpickle
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from tamt_ray.data.history import Point
 from tamt_ray.execution.actors import is_gone
 from tamt_ray.execution.scheduler.assignment import Assignment, failure_of, left_logs
 from tamt_ray.execution.scheduler.board import Board, Demand, Lane, State
-from tamt_ray.execution.scheduler.faults import Fault
+from tamt_ray.execution.scheduler.faults import AttemptHistory, Fault, GiveUp, Retry, after_fault
 from tamt_ray.execution.scheduler.messages import (
     BEAT,
     MOST_POINTS,
@@ -31,7 +32,6 @@ from tamt_ray.execution.scheduler.messages import (
     WorkerCommand,
 )
 from tamt_ray.execution.scheduler.node_health import NodeHealth
-from tamt_ray.execution.scheduler.retry_policy import AttemptHistory, GiveUp, Retry, after_fault
 from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Failure, Record
@@ -76,9 +76,9 @@ class BoardActor:
     async def open(
         self,
         plan: Plan,
-        done: list[str],
-        failed: list[str],
-        pause: float,
+        done: Collection[str],
+        failed: Collection[str],
+        pause: float = 0.0,
         prices: Prices = ROUGH,
         known: Known | None = None,
         more: bool = False,
@@ -105,7 +105,7 @@ class BoardActor:
         self._later(pause, self._wake)
         self._later(0.0, self._watch)
 
-    async def extend(self, plan: Plan, done: list[str], more: bool) -> None:
+    async def extend(self, plan: Plan, done: Collection[str], more: bool) -> None:
         """Take in the units of `plan` that are new. Not `more`: they are the last ones."""
         # A board that was lost meanwhile is opened with the whole plan by the driver that calls.
         if self._opened.is_set():
@@ -360,7 +360,7 @@ class BoardActor:
                 hold.silent += passed
                 if hold.silent > self._patience:
                     for worker in hold.workers.values():
-                        ray.kill(worker.actor)
+                        ray.kill(cloudpickle.loads(worker.actor))
                     await self._met(holder, Fault.HUNG)
 
     def _searching(self) -> int:

@@ -1,6 +1,12 @@
-"""What ends an attempt at a unit, by class."""
+"""Classes of failures, and whether a unit that failed is tried again: pure decisions."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
+
+NODE_LOSSES = 30
+"""Losses of nodes that one unit survives: a week of spot machines, but not for ever."""
+_LONGEST_PAUSE = 60.0
 
 
 class Fault(Enum):
@@ -29,3 +35,76 @@ class LeavingError(RuntimeError):
 
     def __str__(self) -> str:
         return self.fault.value
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Try again `after` so many seconds; `wider`: with a larger share of a machine."""
+
+    after: float
+    wider: bool = False
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """Set the unit aside."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class AttemptHistory:
+    """What one unit went through in this run."""
+
+    counts: Mapping[Fault, int] = field(default_factory=dict)
+    furthest: int = 0
+    """The last step that any attempt reached."""
+    stuck: int = 0
+    """Attempts lost to places or workers in a row that got no further than one before them."""
+
+    @property
+    def attempts(self) -> int:
+        """How many there were."""
+        return sum(self.counts.values())
+
+    def met(self, fault: Fault, step: int) -> "AttemptHistory":
+        """The past once an attempt ended at `step`."""
+        counts = {**self.counts, fault: self.counts.get(fault, 0) + 1}
+        stuck = self.stuck
+        if fault in {Fault.PLACE, Fault.DIED, Fault.HUNG}:
+            stuck = stuck + 1 if step <= self.furthest else 1
+        return replace(self, counts=counts, furthest=max(step, self.furthest), stuck=stuck)
+
+
+def after_fault(past: AttemptHistory, fault: Fault, retries: int) -> Retry | GiveUp:
+    """What becomes of a unit after `fault`, which `past` counts already.
+
+    Each class has a budget of its own. Errors: none. Memory: one, in a larger share. A place that
+    did not give what it needs, a worker that died or hung: `retries`, counted anew whenever an
+    attempt gets further than those before. Nodes, lost or bad, are not the unit's fault:
+    `NODE_LOSSES`. The end of the run is nobody's.
+    """
+    count = past.counts[fault]
+    match fault:
+        case Fault.ERROR:
+            return GiveUp("the same error would come again")
+        case Fault.MEMORY:
+            if count == 1:
+                return Retry(1.0, wider=True)
+            return GiveUp("out of memory again")
+        case Fault.PLACE | Fault.DIED | Fault.HUNG:
+            if past.stuck <= retries:
+                return Retry(_pause(past.stuck))
+            times = "once" if past.stuck == 1 else f"{past.stuck} times"
+            return GiveUp(f"{fault.value} {times} without getting further")
+        case Fault.NODE | Fault.SHUNNED:
+            if count <= NODE_LOSSES:
+                return Retry(1.0)
+            return GiveUp(f"{fault.value} {count} times")
+        case Fault.STOP:
+            return Retry(0.0)
+
+
+def _pause(count: int) -> float:
+    """Seconds: 1, 2, 4, … up to a minute."""
+    return min(_LONGEST_PAUSE, 2.0 ** min(count - 1, 10))

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from tamt_ray.data.history import Point
-from tamt_ray.execution.scheduler.faults import Fault
-from tamt_ray.execution.scheduler.retry_policy import AttemptHistory
+from tamt_ray.execution.scheduler.faults import AttemptHistory, Fault
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Failure, Record
@@ -55,8 +53,9 @@ class Worker:
     """Id of its node."""
     log: str
     """Where on that node's disk its output goes."""
-    actor: Any
-    """Handle of the actor, by which it can be killed."""
+    actor: bytes
+    """Handle of its actor, by which it can be killed; still pickled, since the handle loads the
+    actor's class, and Torch with it."""
 
 
 @dataclass(frozen=True)

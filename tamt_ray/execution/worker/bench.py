@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from safetensors.torch import load
 from torch import Tensor
 
+from tamt_ray.data.archive import read_file
 from tamt_ray.data.blocks import load_text
 from tamt_ray.data.checkpoint import load_checkpoint
-from tamt_ray.data.file import read_file
 from tamt_ray.data.history import History
 from tamt_ray.data.table import load_rows, name_of
 from tamt_ray.data.tokens import Tokens

@@ -5,7 +5,6 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tamt_ray.execution.scratch import LOGS, lock
@@ -40,12 +39,7 @@ class Capture:
         logging.getLogger().addHandler(self._handler)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         logging.getLogger().removeHandler(self._handler)
         _flush()
         for ours, before in zip((1, 2), self._before, strict=True):

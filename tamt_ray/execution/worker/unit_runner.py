@@ -18,14 +18,14 @@ from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.file import mask_from_bytes, mask_to_bytes
 from tamt_ray.masks.mask import Mask
 from tamt_ray.methods.base import Search
-from tamt_ray.plan.config import (
+from tamt_ray.plan.unit import (
     FinetuneConfig,
     HeadConfig,
     Kind,
     PretrainEvalConfig,
+    Unit,
     config_dict,
 )
-from tamt_ray.plan.unit import Unit
 from tamt_ray.search.engine import Settings
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.head import train_head
@@ -35,8 +35,7 @@ from tamt_ray.store.states import States
 from tamt_ray.store.store import Store, StoreError
 from tamt_ray.tasks.predictions import PREDICTIONS
 from tamt_ray.values.base import OnProgress
-from tamt_ray.values.optimizer import Optimizer
-from tamt_ray.values.training import Training
+from tamt_ray.values.training import Optimizer, Training
 
 HISTORY = "history.parquet"
 

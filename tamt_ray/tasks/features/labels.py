@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tamt_ray.tasks.classification import Classification
 from tamt_ray.tasks.features.examples import Indices
 from tamt_ray.tasks.sentences import SentenceTask
-from tamt_ray.values.nearest import nearest
+from tamt_ray.values.base import nearest
 
 _SHOWN = 8
 """Labels that a message lists."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -12,17 +13,101 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from tamt_ray.data.checkpoint import pad_id
-from tamt_ray.data.table import Rows
-from tamt_ray.data.transfer import send
+from tamt_ray.data.device import send
+from tamt_ray.data.table import Rows, column
 from tamt_ray.tasks.features.examples import Batch, PackedSequences, subset
-from tamt_ray.tasks.features.questions import Question, questions
 from tamt_ray.tasks.features.spans import best_span
-from tamt_ray.tasks.features.template import Template
 from tamt_ray.tasks.metrics.base import Predictions
 from tamt_ray.tasks.spans import Spans
 
+Ids = NDArray[np.int32]
 Offsets = NDArray[np.int32]
 """[tokens, 2]: first character of each token, and the one behind its last."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question whose answer is a part of its context."""
+
+    id: str
+    text: str
+    context: str
+    answers: tuple[str, ...]
+    """The gold answers, at least one; the first one is learned."""
+    answer_start: int
+    """The character of the context where the first one begins."""
+
+
+def questions(rows: Rows) -> list[Question]:
+    """One for each row. Raises ValueError naming the first row that has no usable answer."""
+    columns = [column(rows, name) for name in ("id", "question", "context", "answers")]
+    found = [_question(*values) for values in zip(*columns, strict=True)]
+    if not found:
+        raise ValueError("there is no question to learn from or to evaluate on")
+    return found
+
+
+def _question(id: object, text: object, context: object, answers: object) -> Question:
+    match answers:
+        case {"text": [str(), *_] as golds, "answer_start": [int(start), *_]}:
+            pass
+        case _:
+            raise ValueError(
+                f"question {id}: {answers!r} holds no answer; SQuAD v1.1 has one for each question"
+            )
+    if not isinstance(text, str) or not isinstance(context, str):
+        raise ValueError(f"question {id}: the question or its context is not text")
+    if not golds[0] or not context.startswith(golds[0], start):
+        raise ValueError(f"question {id}: the answer {golds[0]!r} is not at {start} of its context")
+    return Question(str(id), text, context, tuple(map(str, golds)), start)
+
+
+@dataclass(frozen=True)
+class Template:
+    """Special tokens around and between the two parts, and the segment of every place."""
+
+    before: Ids
+    between: Ids
+    after: Ids
+    segments: tuple[int, int, int, int, int] | None
+    """Segment ids of before, first part, between, second part and after; None without segments."""
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> Self:
+        """Read off a pair of one-word texts. Raises ValueError for a slow tokenizer."""
+        if not tokenizer.is_fast:
+            raise ValueError(f"{tokenizer.name_or_path}: no fast tokenizer, which spans need")
+        pair = tokenizer("a", "a")
+        parts: list[int | None] = pair.sequence_ids(0)
+        ids = np.array(pair["input_ids"], dtype=np.int32)
+        first, second = parts.index(0), parts.index(1)
+        last = len(parts) - parts[::-1].index(1)
+        behind = len(parts) - parts[::-1].index(0)
+        types: list[int] | None = pair.get("token_type_ids")
+        return cls(
+            before=ids[:first],
+            between=ids[behind:second],
+            after=ids[last:],
+            segments=(types[0], types[first], types[behind], types[second], types[-1])
+            if types
+            else None,
+        )
+
+    @property
+    def length(self) -> int:
+        """Special tokens of a pair."""
+        return len(self.before) + len(self.between) + len(self.after)
+
+    def join(self, first: Ids, second: Ids) -> Ids:
+        """The sequence of a pair."""
+        return np.concatenate([self.before, first, self.between, second, self.after])
+
+    def types(self, first: int, second: int) -> NDArray[np.uint8] | None:
+        """The segments of a pair of these lengths in tokens."""
+        if self.segments is None:
+            return None
+        counts = (len(self.before), first, len(self.between), second, len(self.after))
+        return np.repeat(np.array(self.segments, dtype=np.uint8), counts)
 
 
 @dataclass(frozen=True)
@@ -141,11 +226,7 @@ class Passages:
 
 
 def passages(
-    task: Spans,
-    rows: Rows,
-    tokenizer: PreTrainedTokenizerBase,
-    limit: int | None,
-    seed: int | str,
+    task: Spans, rows: Rows, tokenizer: PreTrainedTokenizerBase, limit: int | None, seed: int | str
 ) -> Passages:
     """The windows of at most `limit` questions. Raises ValueError for rows that do not fit."""
     everything = questions(rows)

@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from tamt_ray.data.checkpoint import pad_id
+from tamt_ray.data.device import send
 from tamt_ray.data.table import Rows, column
-from tamt_ray.data.transfer import send
 from tamt_ray.tasks.features.examples import Batch, Indices, PackedSequences, subset
 from tamt_ray.tasks.features.labels import check_variety, labels
 from tamt_ray.tasks.metrics.base import Predictions

@@ -1,13 +1,15 @@
-"""The contract of a metric."""
+"""The contract of a metric, and the metrics that a task may name."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tamt_ray.values.plugin import Registry
 
 T = TypeVar("T")
 Answers = Literal["classes", "numbers", "texts"]
@@ -80,3 +82,21 @@ class Metric(ABC):
 
         It is asked for the whole validation set and for each half of it.
         """
+
+
+def _names(kind: type[Metric]) -> tuple[str, ...]:
+    """Return the key of a metric. Raises ValueError where its contract is not kept."""
+    name, answers = getattr(kind, "name", None), getattr(kind, "answers", None)
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ValueError(f'{kind.__name__} needs `name: ClassVar[str] = "a_word"`')
+    if answers not in get_args(Answers):
+        raise ValueError(f"{kind.__name__} needs `answers`, one of {', '.join(get_args(Answers))}")
+    return (f"{answers}/{name}",)
+
+
+METRICS: Registry[Metric] = Registry("tamt_ray.tasks.metrics", "tamt_ray.metrics", Metric, _names)
+
+
+def metrics_of(answers: Answers) -> Mapping[str, type[Metric]]:
+    """Return the metrics that measure such answers, by name."""
+    return {kind.name: kind for kind in METRICS.distinct if kind.answers == answers}

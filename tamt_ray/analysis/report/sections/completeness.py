@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from tamt_ray.analysis.report.blocks import Block, Fold, Paragraph, ReportTable
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.words import duration
-from tamt_ray.plan.config import KINDS, Kind
 from tamt_ray.plan.expand import Plan
+from tamt_ray.plan.unit import KINDS, Kind
 from tamt_ray.store.record import Failure
 
 _NAMES: dict[Kind, str] = {

@@ -1,4 +1,4 @@
-"""Exact matches of answers, as SQuAD v1.1 scores them."""
+"""Metrics of extracted answers, as SQuAD v1.1 scores them."""
 
 from typing import ClassVar
 
@@ -18,3 +18,18 @@ class ExactMatch(Metric):
         from tamt_ray.tasks.features.spans import exact_match
 
         return float(predictions.each(exact_match).mean())
+
+
+class SpanF1(Metric):
+    """Mean F1 of the words of predicted and gold answers."""
+
+    name: ClassVar[str] = "f1"
+    answers: ClassVar[Answers] = "texts"
+    always: ClassVar[bool] = True
+
+    @staticmethod
+    def compute(predictions: Predictions) -> float:
+        """Average over the questions."""
+        from tamt_ray.tasks.features.spans import f1
+
+        return float(predictions.each(f1).mean())
