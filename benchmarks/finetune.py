@@ -38,10 +38,10 @@ from benchmarks.padded import Padded
 from benchmarks.turns import Run, Turn, in_turns
 from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, tokenizer
 from tamt_ray.data.table import load_rows
-from tamt_ray.execution.worker.memory import keep_freed_memory
+from tamt_ray.execution.worker.device import keep_freed_memory
 from tamt_ray.finetune import loop
-from tamt_ray.finetune.batches import epoch_batches
 from tamt_ray.finetune.finetuner import Finetuner
+from tamt_ray.finetune.loop import epoch_batches
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import prunable_matrices

@@ -20,11 +20,12 @@ from benchmarks.grid import MAIN_RESULTS
 from tamt_ray.cli.opened import open_sweep
 from tamt_ray.cli.report_mark import OF, report_folder, report_of
 from tamt_ray.plan.expand import expand
-from tamt_ray.plan.unit import FinetuneConfig, Kind, Unit, config_dict
+from tamt_ray.plan.unit import FinetuneConfig, Kind, Unit
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 from tamt_ray.tasks.scores import Evaluation, scores_of
+from tamt_ray.values.identity import written
 
 ROOT = Path(__file__).parents[1]
 METRICS: dict[Kind, dict[str, float]] = {
@@ -52,7 +53,7 @@ def metrics_of(unit: Unit) -> dict[str, float]:
 def finish(store: Store, unit: Unit) -> None:
     """Commit a result of the usual size."""
     record = Record(
-        id=unit.id, kind=unit.kind, config=config_dict(unit.config), parents=unit.parents,
+        id=unit.id, kind=unit.kind, config=written(unit.config), parents=unit.parents,
         metrics=metrics_of(unit), sources={"hf:model": "0" * 64, "hf:data#train": "1" * 64},
         started=1.7e9, seconds=60.0, device="1 x GPU", place="node-1 pid 1 GPU 0",
         versions={"tamt-ray": "0.1.0", "torch": "2.13.0", "transformers": "5.0.0"},

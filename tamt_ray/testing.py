@@ -36,14 +36,14 @@ from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.select import zeros_at
 from tamt_ray.methods.base import Search
 from tamt_ray.plan.expand import expand
-from tamt_ray.plan.unit import FinetuneConfig, Unit, config_dict, parse_config
+from tamt_ray.plan.unit import FinetuneConfig, Unit, parse_config
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 from tamt_ray.tasks.metrics.base import Metric, Predictions
 from tamt_ray.tasks.scores import led_by
-from tamt_ray.values.identity import identity
+from tamt_ray.values.identity import identity, written
 from tamt_ray.values.plugin import HEAVY
 
 Entry = str | Mapping[str, object]
@@ -293,7 +293,7 @@ def _check_identity(sweep: Sweep, units: Sequence[Unit]) -> None:
     assert ids == [unit.id for unit in units], "a fresh process gives other ids"
     assert not loaded, f"planning imports {', '.join(loaded)}; import it inside the function"
     for unit in units:
-        again = identity(parse_config(config_dict(unit.config)))
+        again = identity(parse_config(written(unit.config)))
         assert again == unit.id, f"{unit}: its own description has another id"
 
 

@@ -11,7 +11,7 @@ from tamt_ray.cli.report_mark import is_current, report_folder
 from tamt_ray.cli.speech import fail, out, talk, tell, warn
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import found_by
-from tamt_ray.execution.cluster.loopback import listen_on_loopback
+from tamt_ray.execution.cluster.address import listen_on_loopback
 from tamt_ray.plan.cost import usual_prices
 from tamt_ray.spec.load import line_of
 from tamt_ray.store.damage import outdated

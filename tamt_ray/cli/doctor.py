@@ -19,7 +19,7 @@ def print_examination(
     """Print what is found, as it is found; returns the exit code. Raises SpecError."""
     sweep = load_sweep(file, overrides) if file else None
     if address is None:
-        from tamt_ray.execution.cluster.loopback import listen_on_loopback
+        from tamt_ray.execution.cluster.address import listen_on_loopback
 
         listen_on_loopback()
     from tamt_ray.execution.cluster.connection import ClusterError

@@ -16,10 +16,12 @@ from tamt_ray.cli.tables import failure_lines, plain_table, plan_table
 from tamt_ray.cli.tune import hours_at_most, plan_of_studies, studies_table
 from tamt_ray.plan.cost import ROUGH, Prices, spoken
 from tamt_ray.plan.status import decide, tally, unit_path
-from tamt_ray.plan.unit import Unit, config_dict
+from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.origin import method_settings, model_settings, search_settings
+from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.damage import Damage
+from tamt_ray.values.identity import written
 
 
 def print_plan(opened: SweepContext, as_json: bool) -> None:
@@ -47,9 +49,21 @@ def print_plan(opened: SweepContext, as_json: bool) -> None:
     out.print(plan_table(statuses, known))
     price = _price(hours, known, opened.sweep.execution)
     out.print(f"{masks} subnetworks; {'at most ' if studies else ''}{price}")
+    if any(opened.plan.units[unit].lane == "gang" for unit in decisions):
+        out.print(_widths(opened.sweep), highlight=False)
     for decision, count in Counter(decisions.values()).items():
         out.print(f"{count:,}: {decision.value}", highlight=False)
     out.print(f"run it: python -m tamt_ray.sweep {opened.words}")
+
+
+def _widths(sweep: Sweep) -> str:
+    """For how many workers of a gang a search step has work."""
+    training, workers = sweep.search, sweep.execution.search.workers
+    pieces = -(-training.batch_size // training.micro_batch)
+    return (
+        f"a search step is {pieces} × {training.micro_batch} blocks (search.micro_batch): work for "
+        f"at most {pieces} workers per gang, and {workers} asked for"
+    )
 
 
 def _price(hours: float, known: Prices, execution: Execution) -> str:
@@ -82,7 +96,7 @@ def print_unit(opened: SweepContext, chosen: str) -> None:
     decision = decide(opened.plan, opened.records, opened.failures)[found.id]
     body = {
         "id": found.id, "path": unit_path(found), "decision": decision.value,
-        "parents": list(found.parents), "config": config_dict(found.config),
+        "parents": list(found.parents), "config": written(found.config),
     }  # fmt: skip
     out.print_json(json.dumps(body))
 

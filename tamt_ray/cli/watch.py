@@ -14,8 +14,7 @@ from tamt_ray.cli.live_view import LiveView, scores_so_far
 from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import warn
 from tamt_ray.cli.tables import failure_lines
-from tamt_ray.execution.cluster.address import live_name
-from tamt_ray.execution.cluster.loopback import visit_loopback
+from tamt_ray.execution.cluster.address import live_name, visit_loopback
 from tamt_ray.plan.status import unit_path
 from tamt_ray.store.lease import at_work
 

@@ -54,7 +54,7 @@ from tamt_ray.execution.scheduler.placement import (
     room_for,
 )
 from tamt_ray.execution.worker.attempt import committed
-from tamt_ray.execution.worker.lost_output import rescue
+from tamt_ray.execution.worker.output import rescue
 from tamt_ray.plan.cost import UNREAD, Prices, prices, usual_prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.sizes import Sizes
@@ -69,6 +69,8 @@ from tamt_ray.tracking.tracker import Tracker
 
 _LOOK = 1.0
 """Seconds between two looks at the nodes, and at the searches that wait for a gang."""
+_STARTS = 60.0
+"""Seconds that an actor has at least to start on a busy machine."""
 Watch = Callable[[Event | LiveStatus], None]
 """Gets every event, and the state of the run about once a second."""
 
@@ -127,7 +129,8 @@ def run(
         board = BoardClient(
             on_head(BoardActor, f"{name}-board", restarts=True).remote(
                 execution.retries, execution.patience
-            )
+            ),
+            patience=max(_STARTS, execution.patience),
         )
         gpus = any(node.get("GPU") for node in possible)
         usual = call.measured or usual_prices(execution, gpus, call.sizes)

@@ -9,7 +9,7 @@ import torch
 from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.phases import Seconds, watched
 from tamt_ray.execution.worker.bench import UnitBench
-from tamt_ray.execution.worker.memory import keep_freed_memory
+from tamt_ray.execution.worker.device import keep_freed_memory
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.mask import Mask
 from tamt_ray.methods.trained import TrainedSearch

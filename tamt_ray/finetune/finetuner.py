@@ -1,6 +1,8 @@
 """Fine-tuning one unit after the other in one process."""
 
 import sys
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -15,7 +17,6 @@ from tamt_ray.data.history import History
 from tamt_ray.data.table import load_rows, longest_rows, name_of
 from tamt_ray.finetune.loop import fine_tune
 from tamt_ray.finetune.model import Encoder
-from tamt_ray.finetune.recent import Recent
 from tamt_ray.finetune.vocabulary import tokens_of
 from tamt_ray.masks.mask import KeptZero, Mask, pruned_nonzero
 from tamt_ray.tasks.base import Task
@@ -32,6 +33,26 @@ _WORTH_KEEPING = 5_000
 """Examples from which on features are kept on the disk; fewer are made within a second."""
 _VERSIONS = ("1", version("transformers"), version("tokenizers"))
 """Version of the code and the libraries that make features; part of their cache key."""
+
+
+class Recent:
+    """An LRU cache limited in bytes; the newest entry stays, whatever its size."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[Hashable, Examples] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Examples]) -> Examples:
+        """Return the entry of `key`, computed by `make` if it is not there."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        made = self._kept[key] = make()
+        while (
+            len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > self._limit
+        ):
+            self._kept.popitem(last=False)
+        return made
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The fine-tuning loop over batches of sequences of similar length."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,24 +8,63 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tamt_ray.data.device import autocast, matrix_products
+from tamt_ray.data.device import autocast, matrix_products, send
 from tamt_ray.data.history import History, NonFiniteLossError, check_finite
 from tamt_ray.data.phases import phase
 from tamt_ray.data.seeds import derive
-from tamt_ray.finetune.batches import collate, epoch_batches, evaluation_batches
 from tamt_ray.finetune.model import Network
 from tamt_ray.masks.mask import KeptZero
 from tamt_ray.tasks.base import Task
-from tamt_ray.tasks.features.examples import Examples
+from tamt_ray.tasks.features.examples import Batch, Examples, Indices, PackedSequences
 from tamt_ray.tasks.metrics.base import Predictions
 from tamt_ray.tasks.scores import Evaluation
 from tamt_ray.values.base import OnProgress
 from tamt_ray.values.training import Precision
 
+_WINDOW, _WINDOWS = 50, 4
+"""At most so many batches are sorted by length together, and at most one in so many of an epoch:
+enough to save padding, few enough that epochs have different batches."""
 _LOG_EVERY = 10
 """Steps between two looks at the loss; on a GPU each look waits for the device."""
 EVALUATION_FACTOR = 4
 """Without gradients this many times a training batch fits."""
+
+
+def epoch_batches(lengths: Indices, size: int, seed: int, epoch: int) -> list[Indices]:
+    """An epoch: each sequence once, in ⌈n / size⌉ batches of similar length in random order."""
+    generator = torch.Generator().manual_seed(derive("epoch", seed, epoch))
+    order = torch.randperm(len(lengths), generator=generator).numpy()
+    batches: list[Indices] = []
+    together = size * max(1, min(_WINDOW, len(order) // (_WINDOWS * size)))
+    for start in range(0, len(order), together):
+        window = order[start : start + together]
+        batches += _cut(window[np.argsort(lengths[window], kind="stable")], size)
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def evaluation_batches(lengths: Indices, size: int) -> list[Indices]:
+    """Each sequence once, longest first, so that memory runs out at once or never."""
+    return _cut(np.argsort(-lengths, kind="stable"), size)
+
+
+def collate(sequences: PackedSequences, indices: Indices, device: torch.device) -> Batch:
+    """The sequences padded to the longest of them, on the device."""
+    lengths = sequences.lengths[indices]
+    columns = np.arange(lengths.max())
+    inside = columns < lengths[:, None]
+    tokens = (sequences.starts[indices][:, None] + columns)[inside]
+    arrays = {"input_ids": np.full(inside.shape, sequences.pad_id, dtype=np.int64)}
+    arrays["input_ids"][inside] = sequences.ids[tokens]
+    arrays["attention_mask"] = inside.astype(np.int64)
+    if sequences.types is not None:
+        arrays["token_type_ids"] = np.zeros(inside.shape, dtype=np.int64)
+        arrays["token_type_ids"][inside] = sequences.types[tokens]
+    inputs = {name: send(torch.from_numpy(array), device) for name, array in arrays.items()}
+    return Batch(indices, inputs, padded=not inside.all())
+
+
+def _cut(order: Indices, size: int) -> list[Indices]:
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def fine_tune(

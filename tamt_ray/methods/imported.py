@@ -41,7 +41,7 @@ class ImportedSearch(Search):
 
     def find(self, bench: Bench) -> Found:
         """Read the mask and lay it on the model. Raises SourceError or MaskFileError."""
-        from tamt_ray.masks.imported import imported_mask
+        from tamt_ray.masks.file import imported_mask
 
         dense = bench.model().dense
         data = bench.file(self.file)

@@ -11,7 +11,6 @@ from tamt_ray.methods.base import Asked, Bench, Found, Grid, Method, Search, fau
 from tamt_ray.values.base import Count
 from tamt_ray.values.model import ModelSize
 from tamt_ray.values.pattern import Per, clash
-from tamt_ray.values.table import Table
 from tamt_ray.values.text import Corruption, Text
 
 if TYPE_CHECKING:
@@ -66,10 +65,6 @@ class CalibratedSearch(OneShotSearch):
     @property
     def parents(self) -> tuple[str, ...]:
         return (self.head,) if self.head else ()
-
-    @property
-    def tables(self) -> tuple[Table, ...]:
-        return (self.text.table,)
 
     def operations(self, size: ModelSize) -> float:
         """Count the passes over the text."""

@@ -10,7 +10,6 @@ from tamt_ray.methods.base import Grid, Lane, Method, Search
 from tamt_ray.objectives.base import curves
 from tamt_ray.values.base import Count
 from tamt_ray.values.model import ModelSize
-from tamt_ray.values.table import Table
 from tamt_ray.values.text import Text
 from tamt_ray.values.training import Optimizer, Training
 
@@ -81,10 +80,6 @@ class TrainedSearch(Search):
     @property
     def parents(self) -> tuple[str, ...]:
         return tuple(parent for parent in (self.below, self.head) if parent)
-
-    @property
-    def tables(self) -> tuple[Table, ...]:
-        return (self.text.table,)
 
     @property
     def iterations(self) -> int:

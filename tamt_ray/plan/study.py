@@ -9,11 +9,11 @@ from tamt_ray.methods.base import Method
 from tamt_ray.methods.omp import Omp
 from tamt_ray.methods.trained import TrainedMethod
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.plan.unit import Cell, Kind, config_dict
+from tamt_ray.plan.unit import Cell, Kind
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.tuning import Domain, Tuning, Value, tunable, with_values
 from tamt_ray.values.base import Frozen
-from tamt_ray.values.identity import identity
+from tamt_ray.values.identity import identity, written
 
 VERSION = 3
 """Grows with every change to what a trial computes, so that no study mixes the two."""
@@ -94,7 +94,7 @@ class Study:
         return identity(
             {
                 "version": VERSION,
-                "units": [config_dict(unit.config) for unit in units if unit.kind == "search"],
+                "units": [written(unit.config) for unit in units if unit.kind == "search"],
                 "rungs": list(self.tuning.rungs),
                 "spans": {
                     key: span.model_dump(mode="json", exclude_none=True)

@@ -9,10 +9,10 @@ from tamt_ray.methods.registry import METHODS
 from tamt_ray.objectives.base import OBJECTIVES, Objective, apart, needs_head, passes
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
-from tamt_ray.spec.evaluation import PretrainEval
+from tamt_ray.spec.sweep import PretrainEval
 from tamt_ray.tasks.base import TASKS, Task
 from tamt_ray.values.config import KINDS, Config, Kind, Lane
-from tamt_ray.values.identity import identity, written
+from tamt_ray.values.identity import identity
 from tamt_ray.values.model import HeadTraining, ModelSize
 from tamt_ray.values.plugin import literal_values
 from tamt_ray.values.table import Table
@@ -27,7 +27,7 @@ else:
 
 __all__ = [
     "KINDS", "NOWHERE", "Cell", "Config", "FinetuneConfig", "HeadConfig", "Kind",
-    "PretrainEvalConfig", "Search", "Unit", "UnitConfig", "config_dict", "parse_config",
+    "PretrainEvalConfig", "Search", "Unit", "UnitConfig", "parse_config",
 ]  # fmt: skip
 
 TOKENS = 250_000
@@ -88,10 +88,6 @@ class HeadConfig(Config):
     text: Text
     training: HeadTraining
 
-    @property
-    def tables(self) -> tuple[Table, ...]:
-        return (self.text.table,)
-
     def operations(self, size: ModelSize) -> float:
         """Count forward passes of the frozen body, and the training of the head."""
         tokens = self.training.steps * self.training.batch_size * self.text.block_size
@@ -113,10 +109,6 @@ class PretrainEvalConfig(Config):
     @property
     def parents(self) -> tuple[str, ...]:
         return tuple(parent for parent in (self.mask, self.head) if parent)
-
-    @property
-    def tables(self) -> tuple[Table, ...]:
-        return (self.text.table,)
 
     def operations(self, size: ModelSize, text: float = TOKENS) -> float:
         """Count the forward passes over `text` tokens, or as many as the limit leaves of them."""
@@ -156,13 +148,8 @@ class FinetuneConfig(Config):
 UnitConfig = HeadConfig | Search | PretrainEvalConfig | FinetuneConfig
 
 
-def config_dict(config: UnitConfig) -> dict[str, object]:
-    """Return what decides the result, as records keep it: defaults dropped, tags kept."""
-    return written(config)
-
-
 def parse_config(data: Mapping[str, object]) -> UnitConfig:
-    """Return the config behind what `config_dict` wrote. Raises pydantic.ValidationError, and
+    """Return the config behind what `written` gave. Raises pydantic.ValidationError, and
     KeyError for a kind or a method that is not installed."""
     kinds: dict[object, type[Config]] = {
         "head": HeadConfig, "pretrain_eval": PretrainEvalConfig, "finetune": FinetuneConfig,

@@ -1,7 +1,5 @@
 """The MLM head of an encoder that was published without one."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +9,7 @@ from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search.engine import Settings, train
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream
-from tamt_ray.search.state import Checkpointer
+from tamt_ray.search.state import Checkpointer, Stateful
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.base import OnProgress
 
@@ -32,7 +30,7 @@ def train_head(
     return {name: weight.detach().cpu().clone() for name, weight in weights.items()}, history
 
 
-class _Head:
+class _Head(Stateful):
     """A fresh head under training.
 
     The transform starts as the identity with a fresh LayerNorm, so that the frozen, tied decoder
@@ -57,21 +55,3 @@ class _Head:
     def parameters(self) -> list[nn.Parameter]:
         """Return the head's own parameters."""
         return list(self._model.head_parameters().values())
-
-    def before_step(self) -> None:
-        """Leave the gradients as they are."""
-
-    def after_step(self) -> None:
-        """Leave the model as it is: the optimiser moved its own parameters."""
-
-    def figures(self) -> dict[str, float]:
-        """Nothing beside the loss."""
-        return {}
-
-    def state(self) -> Mapping[str, Tensor]:
-        """Nothing beside the parameters."""
-        return {}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Nothing beside the parameters."""
-        assert not state

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tamt_ray.masks.mask import Mask, clear_pruned
 from tamt_ray.search.language_model import LanguageModel
+from tamt_ray.search.state import Stateful
 from tamt_ray.values.pattern import UNSTRUCTURED
 
 
@@ -31,7 +32,7 @@ def prune_trained(
     )
 
 
-class Subnetwork:
+class Subnetwork(Stateful):
     """θ ⊙ M under training; its embedding E is dense in the decoder and E ⊙ M in the input.
 
     All weights train, from θ0 or from `start`, the trained weights of the level below. The
@@ -105,14 +106,6 @@ class Subnetwork:
 
     def _follow(self) -> None:
         torch.mul(self._dense, self._seen, out=self._masked.data)
-
-    def figures(self) -> dict[str, float]:
-        """Nothing beside the losses."""
-        return {}
-
-    def state(self) -> Mapping[str, Tensor]:
-        """Nothing: the weights say it all."""
-        return {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Let the input see a restored E."""

@@ -15,8 +15,7 @@ from tamt_ray.data.device import whole_mask
 from tamt_ray.data.tokens import Special
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import POOLER, UnsupportedModelError, prunable_matrices
-from tamt_ray.search.mlm_head import MlmHead
-from tamt_ray.search.pooler import read_pooler
+from tamt_ray.search.mlm_head import MlmHead, read_pooler
 
 Reads = Set[str]
 """BodyOutputs of a forward pass beside the last layer's: `states`, `attentions`."""

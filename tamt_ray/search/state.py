@@ -51,23 +51,21 @@ class Stateful(Protocol):
 
     def before_step(self) -> None:
         """Turn the fresh gradients of the model's weights into those of `parameters`."""
-        ...
 
     def after_step(self) -> None:
         """Let the model's weights follow the new values of `parameters`."""
-        ...
 
     def figures(self) -> dict[str, float]:
         """Further numbers for the logged curves."""
-        ...
+        return {}
 
     def state(self) -> Mapping[str, Tensor]:
         """Tensors beside `parameters` that the training depends on, by names that never change."""
-        ...
+        return {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state, with the parameters of that step already in place."""
-        ...
+        assert not state
 
 
 class Checkpointer(Protocol):

@@ -11,19 +11,18 @@ from pydantic_core import PydanticCustomError
 from tamt_ray.methods.base import Grid, Method
 from tamt_ray.methods.registry import METHODS, method_entry
 from tamt_ray.objectives.base import OBJECTIVES
-from tamt_ray.spec.evaluation import PretrainEval
 from tamt_ray.spec.execution import Execution
-from tamt_ray.spec.report import ReportSettings
 from tamt_ray.spec.tuning import Tuning, check_tuning
 from tamt_ray.tasks.base import TASKS, Task
 from tamt_ray.tasks.metrics.base import METRICS
+from tamt_ray.tasks.scores import Select
 from tamt_ray.values.address import instead_of_secret
-from tamt_ray.values.base import Fraction, Frozen, Name, fault
+from tamt_ray.values.base import Count, Fraction, Frozen, Name, fault
 from tamt_ray.values.model import Model, Recipe, model_entry
 from tamt_ray.values.pattern import misfit
 from tamt_ray.values.plugin import Refused
 from tamt_ray.values.text import Corpus
-from tamt_ray.values.training import Training
+from tamt_ray.values.training import Precision, Training
 
 if TYPE_CHECKING:
     MethodEntry = Method
@@ -34,6 +33,26 @@ else:
 
 DENSE = "full"
 """Name of the unpruned model in every table."""
+
+
+class ReportSettings(Frozen):
+    """How scores are read from the records."""
+
+    select: Select = "all"
+    """Examples that choose the best evaluation of a fine-tune: `all` that it is measured on, as in
+    the paper, or `half`: choose on one half of the validation set, measure on the other, both ways,
+    and average."""
+
+
+class PretrainEval(Frozen):
+    """Settings of the pre-training evaluation: the same masked positions for every subnetwork."""
+
+    batch_size: Count = 16
+    """Sequences of one forward pass; changes nothing but rounding."""
+    seed: int = 0
+    """Seed of the masked positions."""
+    precision: Precision = "float32"
+    """Number format of the forward passes, as in `search`; losses are computed in float32."""
 
 
 def _no_repeats(values: tuple[float, ...]) -> tuple[float, ...]:

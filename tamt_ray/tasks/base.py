@@ -109,7 +109,7 @@ class Task(Frozen, ABC):
         found = [
             [package_of(kind), kind.name, kind.version]
             for kind in self.measured.values()
-            if not _always(kind) or kind.version != 1
+            if package_of(kind) or kind.version != 1
         ]
         return {"measured": found} if found else {}
 
@@ -119,14 +119,8 @@ class Task(Frozen, ABC):
         return {
             name: kind
             for name, kind in metrics_of(self.answers).items()
-            if _always(kind) or name == self.metric
+            if not package_of(kind) or name == self.metric
         }
-
-    @property
-    def kind_name(self) -> str:
-        """Name of the kind, as in a sweep file."""
-        tag: Any = vars(self)["kind"]
-        return tag
 
     @property
     @abstractmethod
@@ -172,11 +166,6 @@ class Task(Frozen, ABC):
         both = {"reduced": {**other.reduced, **self.reduced}}
         found = self.model_copy(update=both)
         return found if found == other.model_copy(update=both) else None
-
-
-def _always(kind: type[Metric]) -> bool:
-    """Return whether every fine-tune records a metric; of a plug-in, those that name it."""
-    return kind.always and not package_of(kind)
 
 
 def _names(kind: type[Task]) -> tuple[str, ...]:

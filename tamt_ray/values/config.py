@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from tamt_ray.values.base import Frozen
 from tamt_ray.values.model import Model, ModelSize
 from tamt_ray.values.table import Table
+from tamt_ray.values.text import Text
 
 Kind = Literal["head", "search", "pretrain_eval", "finetune"]
 KINDS: tuple[Kind, ...] = ("head", "search", "pretrain_eval", "finetune")
@@ -33,8 +34,8 @@ class Config(Frozen):
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """Tables that it reads rows of."""
-        return ()
+        """Tables that it reads rows of: those of its texts."""
+        return tuple(value.table for value in vars(self).values() if isinstance(value, Text))
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -8,12 +8,13 @@ import pytest
 
 from tamt_ray.methods.base import Search
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.plan.unit import Cell, FinetuneConfig, PretrainEvalConfig, config_dict
+from tamt_ray.plan.unit import Cell, FinetuneConfig, PretrainEvalConfig
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.scores import Evaluation, scores_of
+from tamt_ray.values.identity import written
 
 Score = Callable[[Cell], float]
 
@@ -58,7 +59,7 @@ def _make_record(plan: Plan, unit_id: str, metrics: Mapping[str, float]) -> Reco
     return Record(
         id=unit.id,
         kind=unit.kind,
-        config=config_dict(unit.config),
+        config=written(unit.config),
         metrics=dict(metrics),
         sources={"dir:models/mini": "sha256:0123abcd"},
         started=1.7e9,

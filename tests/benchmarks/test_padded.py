@@ -11,8 +11,7 @@ from benchmarks.padded import Padded
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.history import History
 from tamt_ray.data.table import load_rows
-from tamt_ray.finetune.batches import epoch_batches
-from tamt_ray.finetune.loop import fine_tune
+from tamt_ray.finetune.loop import epoch_batches, fine_tune
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.mask import Mask, apply_mask
 from tamt_ray.masks.matrices import prunable_matrices

@@ -9,11 +9,12 @@ from tamt_ray.masks.file import mask_to_bytes
 from tamt_ray.masks.mask import Mask
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.status import unit_path
-from tamt_ray.plan.unit import Unit, config_dict
+from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 from tamt_ray.tasks.metrics.base import metrics_of
 from tamt_ray.tasks.scores import Evaluation, scores_of
+from tamt_ray.values.identity import written
 
 SWEEP = """\
 name: small
@@ -61,7 +62,7 @@ def by_path(plan: Plan, path: str) -> Unit:
 def finish(store: Store, *units: Unit, metrics: dict[str, float] | None = None) -> None:
     for unit in units:
         record = Record(
-            id=unit.id, kind=unit.kind, config=config_dict(unit.config), parents=unit.parents,
+            id=unit.id, kind=unit.kind, config=written(unit.config), parents=unit.parents,
             metrics=metrics or METRICS[unit.kind], started=1.7e9, seconds=1.0, device="cpu",
             place="here",
         )  # fmt: skip

@@ -18,11 +18,11 @@ from tamt_ray.cli.opened import open_sweep
 from tamt_ray.masks.file import mask_to_bytes
 from tamt_ray.masks.mask import Mask
 from tamt_ray.plan.expand import expand
-from tamt_ray.plan.unit import config_dict
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.store.files import Files
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
+from tamt_ray.values.identity import written
 
 SWEEP = """\
 name: small
@@ -75,7 +75,7 @@ def file(tmp_path: Path) -> Path:
             artifacts = {"mask.safetensors": mask_to_bytes(Mask({"w": kept}))}
         else:
             metrics, artifacts = {"mlm_loss": 4.0, "kd_loss": 0.2}, {}
-        record = Record(id=unit.id, kind=unit.kind, config=config_dict(unit.config),
+        record = Record(id=unit.id, kind=unit.kind, config=written(unit.config),
                         metrics=metrics, started=0.0, seconds=1.0, device="cpu", place="here",
                         parents=unit.parents)  # fmt: skip
         store.commit(record, artifacts)

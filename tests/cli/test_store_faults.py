@@ -13,11 +13,12 @@ from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.table import load_rows
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.status import Decision, decide
-from tamt_ray.plan.unit import Unit, config_dict
+from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.store.lease import Lease, Pace
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
+from tamt_ray.values.identity import written
 from tamt_ray.values.table import Table
 
 from .small import MASK, METRICS, SWEEP, by_path, call, finish
@@ -183,7 +184,7 @@ def test_a_data_set_that_changed_under_its_name_is_said_and_not_mixed(
     tunes = [unit for unit in plan.units.values() if unit.kind == "finetune"]
     for unit in tunes[:3]:
         record = Record(
-            id=unit.id, kind=unit.kind, config=config_dict(unit.config), parents=unit.parents,
+            id=unit.id, kind=unit.kind, config=written(unit.config), parents=unit.parents,
             metrics=METRICS[unit.kind], started=1.7e9, seconds=1.0, device="cpu", place="here",
             sources={
                 f"dir:{model_dir}": load_checkpoint(f"dir:{model_dir}").fingerprint,

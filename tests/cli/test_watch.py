@@ -9,8 +9,9 @@ from rich.console import Console
 
 from tamt_ray.cli import watch
 from tamt_ray.cli.opened import open_sweep
-from tamt_ray.plan.unit import Unit, config_dict
+from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Failure, Record
+from tamt_ray.values.identity import written
 
 SWEEP = """\
 name: small
@@ -25,7 +26,7 @@ tasks: {{}}
 
 def record_of(unit: Unit) -> Record:
     return Record(
-        id=unit.id, kind=unit.kind, config=config_dict(unit.config), parents=unit.parents,
+        id=unit.id, kind=unit.kind, config=written(unit.config), parents=unit.parents,
         metrics={}, sources={}, started=0.0, seconds=1.5, device="cpu", place="node-1",
     )  # fmt: skip
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from tamt_ray.data.history import History, Point
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.plan.unit import config_dict
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 from tamt_ray.tracking.tracker import Tracker
+from tamt_ray.values.identity import written
 
 YAML = """
 name: sweep-{number}
@@ -52,7 +52,7 @@ def results_of(plan: Plan) -> list[tuple[Record, list[Point]]]:
             for name in ("loss", "lr")
         ]
         record = Record(
-            id=unit.id, kind=unit.kind, config=config_dict(unit.config), parents=unit.parents,
+            id=unit.id, kind=unit.kind, config=written(unit.config), parents=unit.parents,
             metrics={"a": 0.5 + place, "b": 0.25}, sources={}, started=started, seconds=50.0,
             device="cpu", place="node-1",
         )  # fmt: skip

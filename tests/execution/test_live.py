@@ -21,10 +21,11 @@ from tamt_ray.execution.scheduler.messages import Landed, Progressed, Started
 from tamt_ray.execution.scratch import Scratch
 from tamt_ray.plan.cost import Prices, operations
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.plan.unit import Unit, config_dict
+from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
+from tamt_ray.values.identity import written
 
 Toy = dict[str, Any]
 StartDriver = Callable[..., Any]
@@ -46,7 +47,7 @@ def plan() -> Plan:
 
 def record_of(unit: Unit, seconds: float = 8.0) -> Record:
     return Record(
-        id=unit.id, kind=unit.kind, config=config_dict(unit.config), parents=unit.parents,
+        id=unit.id, kind=unit.kind, config=written(unit.config), parents=unit.parents,
         metrics={"mlm_loss": 4.0, "kd_loss": 0.25}, started=0.0, seconds=seconds, device="1 x CPU",
         place="here",
     )  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 
 STEPS = """
 import resource, sys, torch
-from tamt_ray.execution.worker.memory import keep_freed_memory
+from tamt_ray.execution.worker.device import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
 for step in range(6):

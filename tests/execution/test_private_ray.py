@@ -19,7 +19,7 @@ from tamt_ray.execution.fleet import fleet as tuned
 SCRIPT = """
 import json, os
 from pathlib import Path
-from tamt_ray.execution.cluster.loopback import listen_on_loopback
+from tamt_ray.execution.cluster.address import listen_on_loopback
 listen_on_loopback()
 from tamt_ray.execution.cluster.connection import connected
 os.umask(0o022)

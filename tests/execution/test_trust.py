@@ -4,11 +4,10 @@ import asyncio
 
 import pytest
 
-from tamt_ray.execution.scheduler import node_health as trust_module
+from tamt_ray.execution.scheduler import faults as trust_module
 from tamt_ray.execution.scheduler.actor import BoardActor
-from tamt_ray.execution.scheduler.faults import Fault
+from tamt_ray.execution.scheduler.faults import Fault, NodeHealth
 from tamt_ray.execution.scheduler.messages import Failed, Lost, WorkerCommand
-from tamt_ray.execution.scheduler.node_health import NodeHealth
 
 from .board_scenes import HERE, THERE, failure, heard, offered, opened, play, record, tune
 

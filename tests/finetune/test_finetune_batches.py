@@ -15,10 +15,9 @@ from transformers import get_linear_schedule_with_warmup
 
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.history import History, NonFiniteLossError
-from tamt_ray.finetune.batches import collate, epoch_batches, evaluation_batches
-from tamt_ray.finetune.loop import fine_tune, outputs
+from tamt_ray.finetune.finetuner import Recent
+from tamt_ray.finetune.loop import collate, epoch_batches, evaluation_batches, fine_tune, outputs
 from tamt_ray.finetune.model import Encoder, Network
-from tamt_ray.finetune.recent import Recent
 from tamt_ray.tasks.classification import Classification
 from tamt_ray.tasks.features.examples import Batch, PackedSequences, subset
 from tamt_ray.tasks.features.sentences import Sentences, tokenise

@@ -12,8 +12,7 @@ from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.history import History
 from tamt_ray.data.table import load_rows
 from tamt_ray.finetune import loop
-from tamt_ray.finetune.batches import collate
-from tamt_ray.finetune.loop import Evaluation
+from tamt_ray.finetune.loop import Evaluation, collate
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.finetune.vocabulary import tokens_of
 from tamt_ray.masks.mask import KeptZero, Mask

@@ -16,8 +16,8 @@ from tamt_ray.data.history import NonFiniteLossError
 from tamt_ray.data.table import load_rows
 from tamt_ray.finetune import finetuner as finetuner_module
 from tamt_ray.finetune import loop
-from tamt_ray.finetune.batches import collate
 from tamt_ray.finetune.finetuner import Finetuned, Finetuner
+from tamt_ray.finetune.loop import collate
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.mask import Mask, apply_mask
 from tamt_ray.masks.matrices import prunable_matrices

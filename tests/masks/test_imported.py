@@ -8,8 +8,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from tamt_ray.masks.file import MaskFileError, mask_to_bytes
-from tamt_ray.masks.imported import imported_mask
+from tamt_ray.masks.file import MaskFileError, imported_mask, mask_to_bytes
 from tamt_ray.masks.mask import Mask
 
 WEIGHTS = {"a.weight": torch.zeros(4, 5), "layer.a.weight": torch.zeros(2, 10)}

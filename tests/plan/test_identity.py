@@ -12,9 +12,10 @@ from tamt_ray.methods.tamt import TamtSearch
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.plan.unit import Cell, FinetuneConfig, Unit, config_dict, parse_config
+from tamt_ray.plan.unit import Cell, FinetuneConfig, Unit, parse_config
 from tamt_ray.spec.load import load_sweep, parse_sweep
 from tamt_ray.tasks.classification import Classification
+from tamt_ray.values.identity import written
 
 ROOT = Path(__file__).parents[2]
 
@@ -172,8 +173,8 @@ def test_one_digest_in_full() -> None:
 def test_every_unit_of_the_main_results_survives_its_own_description() -> None:
     plan = expand(load_sweep(ROOT / "sweeps" / "main_results.yaml"))
     for unit in plan.units.values():
-        written = json.loads(json.dumps(config_dict(unit.config)))
-        assert Unit(parse_config(written)).id == unit.id
+        stored = json.loads(json.dumps(written(unit.config)))
+        assert Unit(parse_config(stored)).id == unit.id
 
 
 SWEEP = """

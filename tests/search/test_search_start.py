@@ -9,8 +9,7 @@ import torch
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.select import keep_largest, zeros_at, zeros_below
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.start import first_mask, first_scores
-from tamt_ray.search.tamt import MaskedWeights
+from tamt_ray.search.tamt import MaskedWeights, first_mask, first_scores
 from tamt_ray.values.training import Scoring
 
 GRADED = Scoring(init="graded")

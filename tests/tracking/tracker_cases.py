@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from tamt_ray.data.history import History, Point
 from tamt_ray.data.table import name_of
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.plan.unit import FinetuneConfig, PretrainEvalConfig, Unit, config_dict
+from tamt_ray.plan.unit import FinetuneConfig, PretrainEvalConfig, Unit
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 from tamt_ray.tasks.scores import Evaluation, scores_of
 from tamt_ray.tracking.tracker import Describe, Tracker
+from tamt_ray.values.identity import written
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -84,7 +85,7 @@ def finish(unit: Unit, started: float, number: int) -> tuple[Record, dict[str, b
             for name in ("loss", "lr")
         ]
     record = Record(
-        id=unit.id, kind=unit.kind, config=config_dict(unit.config), parents=unit.parents,
+        id=unit.id, kind=unit.kind, config=written(unit.config), parents=unit.parents,
         metrics=_metrics(unit), sources=_sources(unit, number),
         started=started, seconds=50.5, device="cpu", place="node-1",
     )  # fmt: skip

@@ -205,7 +205,8 @@ LEARNING = SWEEP.replace(
 @pytest.fixture(scope="module")
 def used(packages: Path) -> dict[str, Any]:
     found = told(packages, f"""
-from tamt_ray.plan.unit import config_dict, parse_config
+from tamt_ray.values.identity import written
+from tamt_ray.plan.unit import parse_config
 from tamt_ray.plan.expand import expand
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.schema import sweep_schema
@@ -215,11 +216,11 @@ learning = expand(parse_sweep({LEARNING!r})).units.values()
 schema = sweep_schema()
 print(json.dumps({{
     "measured": [
-        config_dict(unit.config)["objectives"] for unit in learning if unit.kind == "pretrain_eval"
+        written(unit.config)["objectives"] for unit in learning if unit.kind == "pretrain_eval"
     ],
-    "searches": [config_dict(unit.config) for unit in units if unit.kind == "search"],
-    "task": [config_dict(unit.config)["task"] for unit in units if unit.kind == "finetune"][0],
-    "other": [str(u) for u in units if identity(parse_config(config_dict(u.config))) != u.id],
+    "searches": [written(unit.config) for unit in units if unit.kind == "search"],
+    "task": [written(unit.config)["task"] for unit in units if unit.kind == "finetune"][0],
+    "other": [str(u) for u in units if identity(parse_config(written(u.config))) != u.id],
     "schema": [name in schema for name in ("rowwise", "macro_f1", "maps")],
 }}))
 """)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where a running sweep is found by another process of the same user.
+"""Where a local Ray listens, and where another process of the same user finds a running sweep.
 
 A local Ray lies in a private folder that is locked while it is in use. Its address is in a file of
 that folder, under the name of the sweep's aggregator. A folder that others could have written, one
@@ -65,3 +65,20 @@ def _is_free(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def listen_on_loopback() -> None:
+    """Make a Ray started by this process use 127.0.0.1 and nothing else.
+
+    Ray has this as a default on some systems only, behind a variable that it reads when it is
+    imported: call this before.
+    """
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
+
+def visit_loopback() -> None:
+    """Make this process able to join the local Ray of another process: it listens on loopback and
+    asks for its user's token. Call this before Ray is imported.
+    """
+    listen_on_loopback()
+    os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -24,17 +24,20 @@ class Checked:
     """What to do."""
 
 
+def fine(check: str, said: str, advice: str = "") -> Checked:
+    """Return that the whole cluster passed."""
+    return Checked(check, "cluster", True, said, advice)
+
+
 def about_nodes(works: Mapping[str, bool], *, local: bool) -> Checked:
     """Whether each node has CPUs for units."""
     if local:
-        return Checked("nodes", "cluster", True, "this machine only, no --address was given")
+        return fine("nodes", "this machine only, no --address was given")
     said = f"{len(works)} node{'s' * (len(works) > 1)}: {', '.join(works)}"
     if any(works.values()):
-        return Checked("nodes", "cluster", True, said)
-    return Checked(
-        "nodes", "cluster", True, f"{said}, and none that runs units",
-        "only what is up was looked at: look again when the first worker has come",
-    )  # fmt: skip
+        return fine("nodes", said)
+    advice = "only what is up was looked at: look again when the first worker has come"
+    return fine("nodes", f"{said}, and none that runs units", advice)
 
 
 def silent(missing: Mapping[str, str], patience: float) -> list[Checked]:
@@ -52,30 +55,27 @@ def silent(missing: Mapping[str, str], patience: float) -> list[Checked]:
 def about_versions(versions: Mapping[str, Mapping[str, str]]) -> Checked:
     """Whether all nodes and the driver have the same."""
     names = list(dict.fromkeys(name for found in versions.values() for name in found))
-    told = _differing({n: {w: found.get(n, "-") for w, found in versions.items()} for n in names})
-    if not told:
+    unlike = _differing({n: {w: found.get(n, "-") for w, found in versions.items()} for n in names})
+    if not unlike:
         one = next(iter(versions.values()))
-        return Checked(
-            "versions", "cluster", True, ", ".join(f"{name} {one[name]}" for name in names)
-        )
-    return Checked(
-        "versions", "cluster", False, "; ".join(told),
-        "install the same versions on every node: a result must not depend on where it was "
-        "computed",
-    )  # fmt: skip
+        return fine("versions", ", ".join(f"{name} {one[name]}" for name in names))
+    advice = (
+        "install the same versions on every node: a result must not depend on where it was computed"
+    )
+    return Checked("versions", "cluster", False, "; ".join(unlike), advice)
 
 
 def about_store(uri: str, troubles: Mapping[str, str | None]) -> list[Checked]:
     """Whether each node can write, list, read back and delete, and all see the same files."""
+    advice = "set `store:` to s3://… or to a file system that all nodes mount"
+    if "://" in uri:
+        advice = "give this node the same credentials as the others"
     failed = [
-        Checked(
-            "store", name, False, f"{uri}: {trouble}",
-            "give this node the same credentials as the others" if "://" in uri
-            else "set `store:` to s3://… or to a file system that all nodes mount",
-        )
-        for name, trouble in troubles.items() if trouble
-    ]  # fmt: skip
-    return failed or [Checked("store", "cluster", True, f"{uri} is written and read by all nodes")]
+        Checked("store", name, False, f"{uri}: {trouble}", advice)
+        for name, trouble in troubles.items()
+        if trouble
+    ]
+    return failed or [fine("store", f"{uri} is written and read by all nodes")]
 
 
 def about_sources(answers: Mapping[str, NodeReport]) -> list[Checked]:
@@ -85,113 +85,97 @@ def about_sources(answers: Mapping[str, NodeReport]) -> list[Checked]:
     for name, one in read.items():
         for fault in one.unreadable.values():
             by_fault[fault].append(name)
-    findings = [
-        Checked(
-            "sources", ", ".join(places), False, fault,
-            "set TAMT_MIRROR to a place that every node can read, or put the files there",
-        )
+    advice = "set TAMT_MIRROR to a place that every node can read, or put the files there"
+    failed = [
+        Checked("sources", ", ".join(places), False, fault, advice)
         for fault, places in by_fault.items()
-    ]  # fmt: skip
+    ]
     names = {name for one in read.values() for name in one.sources}
-    told = _differing(
+    unlike = _differing(
         {n: {w: one.sources[n] for w, one in read.items() if n in one.sources} for n in names}
     )
-    if told:
-        findings.append(
-            Checked(
-                "sources",
-                "cluster",
-                False,
-                "not the same everywhere: " + "; ".join(told),
-                "copy the same files to every node, or name them by TAMT_MIRROR, s3:// or pypi:",
-            )
-        )
-    if findings:
-        return findings
-    return [Checked("sources", "cluster", True, f"{len(names)} are the same everywhere")]
+    if unlike:
+        said = "not the same everywhere: " + "; ".join(unlike)
+        advice = "copy the same files to every node, or name them by TAMT_MIRROR, s3:// or pypi:"
+        failed.append(Checked("sources", "cluster", False, said, advice))
+    return failed or [fine("sources", f"{len(names)} are the same everywhere")]
 
 
 def about_disks(free: Mapping[str, Mapping[str, int]]) -> list[Checked]:
     """Whether caches and temporary directories have room."""
+    advice = (
+        "free some space, or set TAMT_CACHE (TMPDIR) to a larger disk; above 95 % Ray itself stops"
+    )
     failed = [
-        Checked(
-            "disk", name, False, f"{place} has {room / 1e9:.1f} GB free",
-            "free some space, or set TAMT_CACHE (TMPDIR) to a larger disk; above 95 % Ray itself "
-            "stops",
-        )
-        for name, places in free.items() for place, room in places.items() if room < _LEAST_FREE
-    ]  # fmt: skip
-    least = min(room for places in free.values() for room in places.values())
-    return failed or [
-        Checked("disk", "cluster", True, f"at least {least / 1e9:.0f} GB free in caches and /tmp")
+        Checked("disk", name, False, f"{place} has {room / 1e9:.1f} GB free", advice)
+        for name, places in free.items()
+        for place, room in places.items()
+        if room < _LEAST_FREE
     ]
+    least = min(room for places in free.values() for room in places.values())
+    return failed or [fine("disk", f"at least {least / 1e9:.0f} GB free in caches and /tmp")]
 
 
 def about_devices(
     expected: Mapping[str, int], seen: Mapping[str, Sequence[str]], missing: Mapping[str, str]
 ) -> list[Checked]:
     """Whether torch sees the GPUs that Ray gives away."""
-    findings = [
+    later = "look again when the sweep that has them is done"
+    mend = (
+        "look at `nvidia-smi` there, install a torch for its driver, or correct --num-gpus and "
+        "`resources`"
+    )
+    failed = [
         Checked(
-            "gpus", name, False, why or "its GPUs are all at work and were not looked at",
-            "look again when the sweep that has them is done",
+            "gpus", name, False, why or "its GPUs are all at work and were not looked at", later
         )
         for name, why in missing.items()
-    ]  # fmt: skip
-    for name, found in seen.items():
-        if len(found) != expected[name]:
-            findings.append(
-                Checked(
-                    "gpus",
-                    name,
-                    False,
-                    f"Ray counts {expected[name]} GPUs, torch sees {len(found)}",
-                    "look at `nvidia-smi` there, install a torch for its driver, or correct "
-                    "--num-gpus and `resources`",
-                )
-            )
-    if findings:
-        return findings
+    ]
+    failed += [
+        Checked(
+            "gpus", name, False, f"Ray counts {expected[name]} GPUs, torch sees {len(found)}", mend
+        )
+        for name, found in seen.items()
+        if len(found) != expected[name]
+    ]
     kinds = Counter(name for found in seen.values() for name in found)
     said = ", ".join(f"{count} × {name}" for name, count in sorted(kinds.items()))
     mixed = "fine-tunes get the share that the smallest of them needs" if len(kinds) > 1 else ""
-    return [Checked("gpus", "cluster", True, said, mixed)]
+    return failed or [fine("gpus", said, mixed)]
 
 
 def about_mps(troubles: Mapping[str, str | None]) -> list[Checked]:
     """Whether the nodes with GPUs offer the Multi-Process Service that the sweep asks for."""
+    advice = (
+        "start it there by `nvidia-cuda-mps-control -d` as the user that runs Ray, or set "
+        "`execution.finetune.share: time`"
+    )
     failed = [
-        Checked(
-            "mps", name, False, trouble,
-            "start it there by `nvidia-cuda-mps-control -d` as the user that runs Ray, or set "
-            "`execution.finetune.share: time`",
-        )
-        for name, trouble in troubles.items() if trouble
-    ]  # fmt: skip
-    return failed or [Checked("mps", "cluster", True, "its daemon answers on all nodes with GPUs")]
+        Checked("mps", name, False, trouble, advice)
+        for name, trouble in troubles.items()
+        if trouble
+    ]
+    return failed or [fine("mps", "its daemon answers on all nodes with GPUs")]
 
 
 def about_exchange(found: Exchange | Exception, *, gpus: bool = False) -> Checked:
     """How fast gradients would travel, or why they would not."""
     if isinstance(found, Exchange):
         over = f"{found.processes} processes on {found.nodes} node{'s' * (found.nodes > 1)}"
-        return Checked(
-            "all-reduce", "cluster", True,
-            f"{found.backend}, {over}: {found.bytes >> 20} MiB in {1000 * found.seconds:.1f} ms, "
-            f"{found.bandwidth / 1e9:.2f} GB/s" + ("" if gpus or found.backend == "nccl"
-            else " (gloo, since there are no GPUs)"),
-        )  # fmt: skip
+        gloo = "" if gpus or found.backend == "nccl" else " (gloo, since there are no GPUs)"
+        said = f"{found.bytes >> 20} MiB in {1000 * found.seconds:.1f} ms"
+        speed = f"{found.bandwidth / 1e9:.2f} GB/s{gloo}"
+        return fine("all-reduce", f"{found.backend}, {over}: {said}, {speed}")
     if isinstance(found, TimeoutError):
-        return Checked(
-            "all-reduce", "cluster", False, "no room for its processes, or they were not in time",
-            "look again when nothing else runs; nodes must reach each other on all ports",
-        )  # fmt: skip
+        said = "no room for its processes, or they were not in time"
+        advice = "look again when nothing else runs; nodes must reach each other on all ports"
+        return Checked("all-reduce", "cluster", False, said, advice)
     names = "NCCL_SOCKET_IFNAME" if gpus else "GLOO_SOCKET_IFNAME"
-    return Checked(
-        "all-reduce", "cluster", False, str(found),
+    advice = (
         "open all ports among the nodes; a host name that means 127.0.0.1 or the wrong network "
-        f"card is mended by {names}; searches with `workers: 1` work without",
-    )  # fmt: skip
+        f"card is mended by {names}; searches with `workers: 1` work without"
+    )
+    return Checked("all-reduce", "cluster", False, str(found), advice)
 
 
 def _differing(values: Mapping[str, Mapping[str, str]]) -> list[str]:
@@ -200,9 +184,9 @@ def _differing(values: Mapping[str, Mapping[str, str]]) -> list[str]:
     for name, by_place in sorted(values.items()):
         counts = Counter(by_place.values()).most_common()
         if len(counts) > 1:
-            told = [
+            places = [
                 f"{value} on {', '.join(w for w, v in by_place.items() if v == value)}"
                 for value, _ in counts
             ]
-            lines.append(f"{name} is {' but '.join(told)}")
+            lines.append(f"{name} is {' but '.join(places)}")
     return lines

@@ -15,7 +15,14 @@ from tamt_ray.data.history import Point
 from tamt_ray.execution.actors import is_gone
 from tamt_ray.execution.scheduler.assignment import Assignment, failure_of, left_logs
 from tamt_ray.execution.scheduler.board import Board, Demand, Lane, State
-from tamt_ray.execution.scheduler.faults import AttemptHistory, Fault, GiveUp, Retry, after_fault
+from tamt_ray.execution.scheduler.faults import (
+    AttemptHistory,
+    Fault,
+    GiveUp,
+    NodeHealth,
+    Retry,
+    after_fault,
+)
 from tamt_ray.execution.scheduler.messages import (
     BEAT,
     MOST_POINTS,
@@ -31,7 +38,6 @@ from tamt_ray.execution.scheduler.messages import (
     Worker,
     WorkerCommand,
 )
-from tamt_ray.execution.scheduler.node_health import NodeHealth
 from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Failure, Record

@@ -1,6 +1,8 @@
-"""The device of a worker."""
+"""The device of a worker, and the memory of one that trains on a CPU."""
 
+import ctypes
 import os
+import sys
 from collections.abc import Callable
 
 import torch
@@ -10,6 +12,10 @@ from tamt_ray.execution.worker.mps import use_mps
 OUTSIDE = 600 << 20
 """Bytes of a GPU that a process takes outside Torch's allocator: context and kernels of libraries.
 By others' reports .3 to .6 GB; never measured here."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Names in `malloc.h`."""
+_MOST, _OLD_MOST = 2**31 - 1, 2**25
+"""Bytes; older versions of the C library know a smaller limit for single blocks."""
 
 
 def worker_device(
@@ -44,3 +50,18 @@ def worker_device(
     except (RuntimeError, AssertionError) as error:
         raise OSError(f"Ray gave this worker {gpus:g} GPUs, but none works: {error}") from error
     return device
+
+
+def keep_freed_memory() -> bool:
+    """Have this process keep, up to 2 GiB, what a step frees, for the next one; whether it does.
+
+    Otherwise the C library gives large blocks back to the system, which clears every page anew
+    for the next step. Where that library is not GNU's, nothing changes.
+    """
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    large = mallopt(_MMAP_THRESHOLD, _MOST) or mallopt(_MMAP_THRESHOLD, _OLD_MOST)
+    return bool(large and mallopt(_TRIM_THRESHOLD, _MOST))

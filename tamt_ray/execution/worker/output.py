@@ -1,14 +1,22 @@
-"""All that this process writes, kept in a file of bounded size."""
+"""All that a process writes, kept in a file of bounded size; fetched where its worker was lost."""
 
 import logging
 import os
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from tamt_ray.execution.scheduler.messages import LeftLog
 from tamt_ray.execution.scratch import LOGS, lock
+from tamt_ray.execution.worker.inherited import Inherited
+from tamt_ray.store.lease import Fence
 from tamt_ray.store.logs import LOG_BYTES
+from tamt_ray.store.store import Store
 
 
 class Capture:
@@ -86,3 +94,21 @@ def tail(path: Path) -> bytes:
 def _flush() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+def rescue(store: Store, logs: Iterable[LeftLog]) -> None:
+    """Have them written to the store by their own nodes; where those are gone, so are the logs.
+
+    Nothing waits for it.
+    """
+    for log in logs:
+        there: Any = NodeAffinitySchedulingStrategy(log.node, soft=False)
+        fetch = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_fetch)
+        fetch.remote(store.uri, store.fence, log, Inherited.of_this_process())
+
+
+def _fetch(uri: str, fence: Fence | None, log: LeftLog, inherited: Inherited) -> None:
+    inherited.take()
+    path = Path(log.path)
+    Store(uri, fence).write(log.to, tail(path) + b"# the worker was lost here\n")
+    path.unlink()

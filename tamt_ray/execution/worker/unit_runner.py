@@ -13,7 +13,7 @@ from safetensors.torch import save
 from tamt_ray import __version__
 from tamt_ray.execution.worker.bench import HEAD, MASK, UnitBench
 from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy, StoreKeeper
-from tamt_ray.execution.worker.memory import keep_freed_memory
+from tamt_ray.execution.worker.device import keep_freed_memory
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.file import mask_from_bytes, mask_to_bytes
 from tamt_ray.masks.mask import Mask
@@ -24,7 +24,6 @@ from tamt_ray.plan.unit import (
     Kind,
     PretrainEvalConfig,
     Unit,
-    config_dict,
 )
 from tamt_ray.search.engine import Settings
 from tamt_ray.search.evaluate import pretraining_losses
@@ -35,6 +34,7 @@ from tamt_ray.store.states import States
 from tamt_ray.store.store import Store, StoreError
 from tamt_ray.tasks.predictions import PREDICTIONS
 from tamt_ray.values.base import OnProgress
+from tamt_ray.values.identity import written
 from tamt_ray.values.training import Optimizer, Training
 
 HISTORY = "history.parquet"
@@ -75,7 +75,7 @@ class UnitRunner:
         record = Record(
             id=unit.id,
             kind=unit.kind,
-            config=config_dict(unit.config),
+            config=written(unit.config),
             parents=unit.parents,
             inputs=dict(self._inputs),
             metrics=done.metrics,

@@ -58,7 +58,11 @@ class Predictions:
 
 
 class Metric(ABC):
-    """One number for the predictions on a data set."""
+    """One number for the predictions on a data set.
+
+    Every fine-tune records our own metrics of its `answers`; those of plug-ins where its task names
+    them.
+    """
 
     name: ClassVar[str]
     """As in a sweep file; unique among the metrics of its `answers`."""
@@ -67,8 +71,6 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool] = True
     version: ClassVar[int] = 1
     """Raised by hand whenever the code changes a value."""
-    always: ClassVar[bool] = False
-    """Whether every fine-tune records it, for ours alone; others where a task names them."""
 
     @classmethod
     def best(cls, among: Iterable[T], value: Callable[[T], float]) -> T:

@@ -10,7 +10,6 @@ class Accuracy(Metric):
 
     name: ClassVar[str] = "accuracy"
     answers: ClassVar[Answers] = "classes"
-    always: ClassVar[bool] = True
 
     @staticmethod
     def compute(predictions: Predictions) -> float:
@@ -25,7 +24,6 @@ class F1(Metric):
 
     name: ClassVar[str] = "f1"
     answers: ClassVar[Answers] = "classes"
-    always: ClassVar[bool] = True
 
     @staticmethod
     def compute(predictions: Predictions) -> float:
@@ -49,7 +47,6 @@ class Matthews(Metric):
 
     name: ClassVar[str] = "matthews"
     answers: ClassVar[Answers] = "classes"
-    always: ClassVar[bool] = True
 
     @staticmethod
     def compute(predictions: Predictions) -> float:

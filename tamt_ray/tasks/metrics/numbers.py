@@ -22,7 +22,6 @@ class Pearson(Metric):
 
     name: ClassVar[str] = "pearson"
     answers: ClassVar[Answers] = "numbers"
-    always: ClassVar[bool] = True
 
     @staticmethod
     def compute(predictions: Predictions) -> float:
@@ -37,7 +36,6 @@ class Spearman(Metric):
 
     name: ClassVar[str] = "spearman"
     answers: ClassVar[Answers] = "numbers"
-    always: ClassVar[bool] = True
 
     @staticmethod
     def compute(predictions: Predictions) -> float:

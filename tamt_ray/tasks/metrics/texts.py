@@ -10,7 +10,6 @@ class ExactMatch(Metric):
 
     name: ClassVar[str] = "exact_match"
     answers: ClassVar[Answers] = "texts"
-    always: ClassVar[bool] = True
 
     @staticmethod
     def compute(predictions: Predictions) -> float:
@@ -25,7 +24,6 @@ class SpanF1(Metric):
 
     name: ClassVar[str] = "f1"
     answers: ClassVar[Answers] = "texts"
-    always: ClassVar[bool] = True
 
     @staticmethod
     def compute(predictions: Predictions) -> float:
