@@ -70,12 +70,14 @@ def correlate(
         "spearman": _spearman(counts, _ranks(tied_x)[:, at_x], _ranks(tied_y)[:, at_y]),
         "kendall": np.einsum("dn,dn->d", agreeing, counts) / np.sqrt(untied),
     }
+    if number < LEAST_GROUPS:
+        return {name: Correlation(float(values[0]), None, None) for name, values in found.items()}
     ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    reach = {
-        name: map(float, np.quantile(values[1:], ends)) if number >= LEAST_GROUPS else (None, None)
+    intervals = {name: np.quantile(values[1:], ends) for name, values in found.items()}
+    return {
+        name: Correlation(float(values[0]), float(intervals[name][0]), float(intervals[name][1]))
         for name, values in found.items()
     }
-    return {name: Correlation(float(found[name][0]), *reach[name]) for name in found}
 
 
 def points(results: Results) -> pl.DataFrame:
