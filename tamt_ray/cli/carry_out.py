@@ -75,11 +75,10 @@ def _execute(
     from tamt_ray.execution.cluster.connection import ClusterError
     from tamt_ray.execution.driver import Call, Ledger, run
     from tamt_ray.execution.interruption import BrokenOffError
-    from tamt_ray.execution.preflight import PreflightError, check
+    from tamt_ray.execution.preflight import PreflightError, changes, check
     from tamt_ray.execution.proposer import Proposer
     from tamt_ray.execution.scheduler.messages import Event
     from tamt_ray.execution.scheduler.placement import InfeasibleError
-    from tamt_ray.execution.sources import changes
 
     sweep, plan, store = opened.grid, opened.plan, opened.store
     progress = Progress(plan, talk)

@@ -41,7 +41,7 @@ INNER: dict[str, list[set[str]]] = {
         {"worker"},
         {"gang", "fleet"},
         {"cluster"},
-        {"activity", "preflight", "profile", "proposer", "sources"},
+        {"activity", "preflight", "profile", "proposer"},
         {"aggregator"},
         {"driver", "observer"},
     ],
