@@ -65,7 +65,10 @@ def _lines(text: str) -> list[str]:
 
 def _delimited(text: str, table: Table, suffix: str, where: str) -> pa.Table:
     delimiter = table.delimiter or ("," if suffix == ".csv" else "\t")
-    rows = _quoted(text, where) if delimiter == "," else _unquoted(text, delimiter)
+    if delimiter == ",":
+        rows = _quoted(text, where)
+    else:
+        rows = [(n, line.split(delimiter)) for n, line in enumerate(_lines(text), 1) if line]
     if not rows:
         raise SourceError(f"{where}: the file is empty")
     names = rows.pop(0)[1] if table.header else [str(number) for number in range(len(rows[0][1]))]
@@ -81,12 +84,8 @@ def _delimited(text: str, table: Table, suffix: str, where: str) -> pa.Table:
     return pa.table({name: _typed([row[i] for _, row in rows]) for i, name in enumerate(names)})
 
 
-def _unquoted(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
-    """(line number from 1, fields) of each line that is not empty."""
-    return [(n, line.split(delimiter)) for n, line in enumerate(_lines(text), start=1) if line]
-
-
 def _quoted(text: str, where: str) -> list[tuple[int, list[str]]]:
+    """(line number from 1, fields) of each row that is not empty."""
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[int, list[str]]] = []

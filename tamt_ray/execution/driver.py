@@ -283,7 +283,9 @@ class _Driver:
                 self.tracker.progressed(event.unit, event.points)
             case Landed(record):
                 self.running.pop(record.id, None)
-                self._take(record)
+                self.ledger.records[record.id] = record
+                self.aggregation.add(record)
+                self.tracker.landed(record)
             case Failed(failure, logs):
                 self.running.pop(failure.id, None)
                 rescue(self.store, logs)
@@ -299,11 +301,6 @@ class _Driver:
                 pass
         self.monitor.hear(event)
         self.watch(event)
-
-    def _take(self, record: Record) -> None:
-        self.ledger.records[record.id] = record
-        self.aggregation.add(record)
-        self.tracker.landed(record)
 
     def _set_aside(self, failure: Failure, *, fatal: bool) -> None:
         if failure.error == UnwritableError.__name__:

@@ -97,8 +97,13 @@ def _sweep(text: str, chain: Chain, overrides: Sequence[str] = ()) -> Sweep:
             return _united(data, lines, chain)
         return Sweep.model_validate(data)
     except ValidationError as error:
-        details = [detail for detail in error.errors() if not _follows(detail)]
-        complaints = [_complaint(detail, lines, name) for detail in details]
+        complaints = [
+            _complaint(detail, lines, name)
+            for detail in error.errors()
+            # A list may be called too short only because an item of it was refused.
+            if detail["type"] != "too_short"
+            or len(detail["input"]) < detail.get("ctx", {}).get("min_length", 0)
+        ]
         raise SpecError("\n".join(dict.fromkeys(complaints))) from error
 
 
@@ -116,7 +121,11 @@ def _text(path: Path) -> str:
 def _extended(text: str, lines: Lines, chain: Chain) -> dict[str, object]:
     """The plain values of a file laid over those of the file it extends."""
     own: Lines = {}
-    data = _read(text, own, str(chain.file))
+    name = str(chain.file)
+    node, data = _parsed(text, name, own)
+    if not isinstance(node, yaml.MappingNode):
+        raise SpecError(f"{name}:1: a sweep file is a mapping that begins with `name: …`")
+    assert isinstance(data, dict)
     base = data.pop("extends", None)
     if base is None:
         lines.update(own)
@@ -193,14 +202,6 @@ _NumberLoader.add_implicit_resolver(
     re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
 )
-
-
-def _read(text: str, lines: Lines, name: str) -> dict[str, object]:
-    """The plain values of a YAML text; fills in the line of each."""
-    node, data = _parsed(text, name, lines)
-    if not isinstance(node, yaml.MappingNode):
-        raise SpecError(f"{name}:1: a sweep file is a mapping that begins with `name: …`")
-    return data  # pyright: ignore[reportReturnType] - the value of a mapping
 
 
 def _parsed(text: str, name: str, lines: Lines | None = None) -> tuple[yaml.Node | None, object]:
@@ -284,12 +285,6 @@ def _index(
             _index(item, (*at, number), lines, name, around)
 
 
-def _follows(detail: ErrorDetails) -> bool:
-    """Whether a list is called too short only because an item of it was refused."""
-    shortest = detail.get("ctx", {}).get("min_length", 0)
-    return detail["type"] == "too_short" and len(detail["input"]) >= shortest
-
-
 def _complaint(detail: ErrorDetails, lines: Lines, name: str) -> str:
     context = detail.get("ctx", {})
     at = _place((*detail["loc"], *context.get("at", ())), lines)
@@ -298,7 +293,11 @@ def _complaint(detail: ErrorDetails, lines: Lines, name: str) -> str:
     given = detail.get("input")
     match detail["type"]:
         case "extra_forbidden":
-            return f"{where}: unknown key `{dotted}`{nearest(str(at[-1]), _known_keys(detail))}"
+            # The fields of the model that refused it.
+            schema: dict[str, object] = Sweep.model_json_schema()
+            fields = _walk(schema, schema, list(detail["loc"][:-1]))
+            known = sorted({key for properties in fields for key in properties})
+            return f"{where}: unknown key `{dotted}`{nearest(str(at[-1]), known)}"
         case "missing":
             return f"{where}: `{'.'.join(map(str, (*at, detail['loc'][-1])))}` is missing"
         case "union_tag_invalid":
@@ -329,13 +328,6 @@ def _place(loc: Location, lines: Lines) -> Location:
     return at
 
 
-def _known_keys(detail: ErrorDetails) -> list[str]:
-    """The fields of the model that refused a key, found by walking the JSON schema."""
-    schema: dict[str, object] = Sweep.model_json_schema()
-    found = _walk(schema, schema, list(detail["loc"][:-1]))
-    return sorted({key for properties in found for key in properties})
-
-
 def _walk(
     root: dict[str, object], node: dict[str, object], path: Location | list[str | int]
 ) -> list[dict[str, object]]:
@@ -362,6 +354,3 @@ def _walk(
             inner = inner if key == "additionalProperties" else next(iter(inner.values()))
             return _walk(root, inner, rest)
     return _walk(root, node, rest)
-
-
-__all__ = ["SpecError", "load_sweep", "parse_sweep"]

@@ -160,7 +160,11 @@ class Store:
         for unit, found in self._each(look_at, units.values()):
             match found:
                 case Record():
-                    self._check_config(unit, found)
+                    if identity(found.config) != unit.id:
+                        raise StoreError(
+                            f"{unit} is recorded with another config; the store {self.uri} is "
+                            "inconsistent, name another `store:`"
+                        )
                     records[unit.id] = found
                 case Failure():
                     failures[unit.id] = found
@@ -262,13 +266,6 @@ class Store:
                     f"one behind the published results in {self.uri}, as on another kind of "
                     "processor; name another `store:`, or ask for mask seeds that it does not have"
                 )
-
-    def _check_config(self, unit: Unit, record: Record) -> None:
-        if identity(record.config) != unit.id:
-            raise StoreError(
-                f"{unit} is recorded with another config; the store {self.uri} is inconsistent, "
-                "name another `store:`"
-            )
 
     def _each(
         self, act: Callable[[_Given], _Found], given: Iterable[_Given]
