@@ -29,7 +29,7 @@ import polars as pl
 import yaml
 from polars import selectors
 
-from tamt_ray.cli.descendants import descendants
+from tamt_ray.cli.supervisor import descendants
 
 KINDS = {
     "supervisor": "tamt_ray.sweep",

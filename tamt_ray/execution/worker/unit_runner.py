@@ -19,13 +19,7 @@ from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.file import mask_from_bytes, mask_to_bytes
 from tamt_ray.masks.mask import Mask
 from tamt_ray.methods.base import Search
-from tamt_ray.plan.unit import (
-    FinetuneConfig,
-    HeadConfig,
-    Kind,
-    PretrainEvalConfig,
-    Unit,
-)
+from tamt_ray.plan.unit import FinetuneConfig, HeadConfig, Kind, PretrainEvalConfig, Unit
 from tamt_ray.search.engine import Settings
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.head import train_head
