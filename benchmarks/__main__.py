@@ -5,6 +5,8 @@ import importlib
 import subprocess
 import sys
 
+import torch
+
 from benchmarks.device import Device
 from tamt_ray.data.cache import SourceError
 
@@ -30,6 +32,8 @@ def main(words: list[str] | None = None) -> int:
     unknown = sorted(set(asked.names) - set(known))
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r} on this device; there are {', '.join(known)}")
+    if device.cuda and not torch.cuda.is_available():
+        parser.error("no GPU works here; on a CPU, --toy computes the same at a size for tests")
     if len(asked.names) != 1:
         return sum(_apart(name, asked) for name in asked.names or known)
     (name,) = asked.names

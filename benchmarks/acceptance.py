@@ -175,7 +175,7 @@ SECTIONS: dict[str, tuple[Section, float]] = {
         for name in search_step.cases(DEVICE)
     },
     "finetunes": (partial(words.run, DEVICE), 90),
-    "beside": (partial(side_by_side.run, DEVICE), 90),
+    "beside": (partial(side_by_side.run, DEVICE), 150),
 }
 """What is measured, and the seconds that it may take."""
 

@@ -33,7 +33,7 @@ def run() -> Iterator[Answer]:
 
 
 def _with(execution: Execution, gangs: int | Literal["auto"]) -> Execution:
-    search = execution.search.model_copy(update={"gangs": gangs})
+    search = execution.search.model_copy(update={"gangs": gangs, "workers": 4})
     return execution.model_copy(update={"search": search})
 
 

@@ -71,7 +71,7 @@ class Finetune:
     """A fine-tune of `count` batches under a mask of half the weights."""
 
     def __init__(self, path: Path, count: int, device: Device) -> None:
-        longest = device.shape.length - 1
+        longest = _longest(device)
         self._data, self._warm = Words.drawn(count, longest), Words.drawn(2, longest)
         self._device = device
         encoder = Encoder(Checkpoint(path, "x"), device.torch)
@@ -97,8 +97,7 @@ class Finetune:
     def padded(self) -> float:
         """Seconds of the same number of steps as the released code has them; ends the network."""
         matrices, mask = self._masked
-        length = min(_PADDED, self._device.shape.length - 1)
-        peer = Padded(self._network, mask, matrices, length)
+        peer = Padded(self._network, mask, matrices, _longest(self._device))
         for data in (self._warm, self._data):
             batches = loop.epoch_batches(data.sequences.lengths, TASK.batch_size, 1, 0)
             begin = self._device.clock()
@@ -159,11 +158,16 @@ def trainer(path: Path, count: int, device: Device) -> float:
     )  # fmt: skip
     spent = 0.0
     for batches in (2, count):
-        rows = list(_rows(Words.drawn(batches, device.shape.length - 1)))
+        rows = list(_rows(Words.drawn(batches, _longest(device))))
         peer = Trainer(model=model, args=given, train_dataset=rows, data_collator=collate)
         peer.remove_callback(PrinterCallback)
         spent = peer.train().metrics["train_runtime"]
     return spent
+
+
+def _longest(device: Device) -> int:
+    """Tokens of the longest sentence."""
+    return min(_PADDED, device.shape.length - 1)
 
 
 def _rows(data: Words) -> Iterator[dict[str, Tensor]]:

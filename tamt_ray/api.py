@@ -22,9 +22,9 @@ from tamt_ray.analysis.figures.vega import Figure
 from tamt_ray.analysis.report_data import ReportData, gather
 from tamt_ray.analysis.results import collect_searches, main_rows
 from tamt_ray.analysis.stats.averages import AVERAGE
-from tamt_ray.analysis.stats.curves import search_curves
 from tamt_ray.analysis.stats.mcnemar import counted_answers, mcnemar_table
 from tamt_ray.analysis.stats.summary import summary
+from tamt_ray.analysis.stats.trajectories import search_curves
 from tamt_ray.cli.opened import SweepContext, open_sweep
 from tamt_ray.cli.results import shelf_of
 from tamt_ray.data.checkpoint import load_checkpoint

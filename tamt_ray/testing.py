@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -71,7 +71,7 @@ def check_method(entry: Entry, *, sparsity: float = 0.5, exact: bool = True) -> 
         assert searches, f"{entry} yields no search"
         first = place.run(units, "first")
         for unit in searches:
-            mask = place.mask(first, unit)
+            mask = place.mask(first[unit.id])
             assert isinstance(unit.config, Search)
             if exact:
                 _check_zeros(mask, unit.config)
@@ -116,29 +116,27 @@ def check_metric(metric: type[Metric]) -> None:
     def classes(predicted: np.ndarray) -> Predictions:
         return Predictions(gold_classes, predicted, np.eye(3, dtype=np.float32)[predicted], 3)
 
-    right, wrong, constant = {
-        "classes": tuple(map(classes, (gold_classes, other_classes, gold_classes * 0))),
-        "numbers": (
-            Predictions(gold_numbers, gold_numbers),
-            Predictions(gold_numbers, other_numbers),
-            Predictions(gold_numbers, gold_numbers * 0),
-        ),
-        "texts": (
-            Predictions(gold_texts, [texts[0] for texts in gold_texts]),
-            Predictions(gold_texts, [f"word {number}" for number in range(60)]),
-            Predictions(gold_texts, [""] * 60),
-        ),
-    }[metric.answers]  # fmt: skip
-    found = [metric.compute(each) for each in (right, wrong, constant)]
-    assert all(isinstance(value, float) and math.isfinite(value) for value in found), (
-        f"{metric.name} gives {found}; a metric is a finite float"
-    )
-    assert found == [metric.compute(each) for each in (right, wrong, constant)], (
-        f"{metric.name} gives another value the second time"
-    )
+    wrong_texts = [f"word {number}" for number in range(60)]
+    # Perfect, wrong and constant predictions.
+    cases = {
+        "classes": [classes(each) for each in (gold_classes, other_classes, gold_classes * 0)],
+        "numbers": [
+            Predictions(gold_numbers, each)
+            for each in (gold_numbers, other_numbers, gold_numbers * 0)
+        ],
+        "texts": [
+            Predictions(gold_texts, each)
+            for each in ([texts[0] for texts in gold_texts], wrong_texts, [""] * 60)
+        ],
+    }[metric.answers]
+    found, name = [metric.compute(each) for each in cases], metric.name
+    finite = all(isinstance(value, float) and math.isfinite(value) for value in found)
+    assert finite, f"{name} gives {found}; a metric is a finite float"
+    again = [metric.compute(each) for each in cases]
+    assert found == again, f"{name} gives another value the second time"
     better = found[0] >= found[1] if metric.higher_is_better else found[0] <= found[1]
     assert better, (
-        f"{metric.name} is {found[0]} for perfect predictions and {found[1]} for wrong ones; "
+        f"{name} is {found[0]} for perfect predictions and {found[1]} for wrong ones; "
         "look at `higher_is_better`"
     )
 
@@ -154,8 +152,8 @@ def check_task(settings: Mapping[str, object], rows: Sequence[Mapping[str, objec
         file = place.folder / "rows.parquet"
         pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), file)
         table = {"source": f"dir:{file}"}
-        entry = {"batch_size": 4, "epochs": 1, "max_length": 24, **settings, "train": table,
-                 "validation": [table]}  # fmt: skip
+        entry = {"batch_size": 4, "epochs": 1, "max_length": 24, **settings}
+        entry |= {"train": table, "validation": [table]}
         sweep = place.sweep(methods=["omp"], sparsities=[0.5], tasks={"checked": entry})
         task = sweep.tasks["checked"]
         found = load_rows(task.train)
@@ -217,15 +215,18 @@ class _Place:
             "mask_seeds": [1], "finetune_seeds": [1], **given,
         })  # fmt: skip
 
-    def run(self, units: Sequence[Unit], store: str) -> dict[str, Record]:
+    def store(self, name: str) -> Store:
+        """Return the store of that name."""
+        return Store(str(self.folder / name))
+
+    def run(self, units: Iterable[Unit], store: str) -> dict[str, Record]:
         """Carry out the units in a store of that name."""
-        bench = UnitRunner(Store(str(self.folder / store)), ProcessGroup(), "check")
+        bench = UnitRunner(self.store(store), ProcessGroup(), "check")
         return {unit.id: bench.perform(unit) for unit in units}
 
-    def mask(self, records: Mapping[str, Record], unit: Unit, store: str = "first") -> Mask:
+    def mask(self, record: Record, store: str = "first") -> Mask:
         """Return the mask that a unit left."""
-        data = Store(str(self.folder / store)).artifact(records[unit.id], MASK)
-        return mask_from_bytes(data)
+        return mask_from_bytes(self.store(store).artifact(record, MASK))
 
 
 @contextmanager
@@ -304,7 +305,6 @@ def _check_resume(
     place: _Place, units: Sequence[Unit], last: Unit, expected: Mapping[str, Record]
 ) -> None:
     """Interrupted after two steps, the search goes on to the same mask."""
-    store = Store(str(place.folder / "resumed"))
     steps = 0
 
     def urgent() -> bool:
@@ -314,18 +314,15 @@ def _check_resume(
             raise _Cut
         return False
 
-    bench = UnitRunner(store, ProcessGroup(), "check")
-    for unit in units[: list(units).index(last)]:
-        bench.perform(unit)
+    place.run(units[: list(units).index(last)], "resumed")
+    policy = CheckpointPolicy(every=0.0, urgent=urgent)
     try:
-        UnitRunner(
-            store, ProcessGroup(), "check", CheckpointPolicy(every=0.0, urgent=urgent)
-        ).perform(last)
+        UnitRunner(place.store("resumed"), ProcessGroup(), "check", policy).perform(last)
     except _Cut:
         pass
     else:
         raise AssertionError(f"{last} has fewer than three steps; check it with more")
-    found = bench.perform(last).artifacts[MASK].sha256
+    found = place.run([last], "resumed")[last.id].artifacts[MASK].sha256
     assert found == expected[last.id].artifacts[MASK].sha256, (
         f"{last}, interrupted and gone on with, gave another mask: its `state()` lacks something"
     )
@@ -335,33 +332,29 @@ def _check_workers(
     place: _Place, units: Sequence[Unit], last: Unit, expected: Mapping[str, Record]
 ) -> None:
     """Two workers find the mask of one."""
-    store = place.folder / "gang"
-    bench = UnitRunner(Store(str(store)), ProcessGroup(), "check")
-    for unit in units[: list(units).index(last)]:
-        bench.perform(unit)
+    place.run(units[: list(units).index(last)], "gang")
     context = get_context("spawn")
-    workers = [context.Process(target=_work, args=(rank, place.folder, last)) for rank in range(2)]
+    workers = [context.Process(target=_work, args=(rank, place, last)) for rank in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     assert all(worker.exitcode == 0 for worker in workers), f"{last} fails with two workers"
-    record = Store(str(store)).record("search", last.id)
+    record = place.store("gang").record("search", last.id)
     assert record is not None, f"{last} left no record with two workers"
-    one, two = place.mask(expected, last), place.mask({last.id: record}, last, "gang")
+    one, two = place.mask(expected[last.id]), place.mask(record, "gang")
     same = sum(int((one[name] == two[name]).sum()) for name in one) / one.weights
     assert same >= _SAME_BITS, f"two workers share only {same:.1%} of the mask of one"
 
 
-def _work(rank: int, folder: Path, unit: Unit) -> None:
+def _work(rank: int, place: _Place, unit: Unit) -> None:
     """One of the two workers."""
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
-    meeting: Any = f"file://{folder / 'meeting'}"
+    meeting: Any = f"file://{place.folder / 'meeting'}"
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     try:
-        UnitRunner(Store(str(folder / "gang")), ProcessGroup(rank=rank, size=2), "check").perform(
-            unit
-        )
+        group = ProcessGroup(rank=rank, size=2)
+        UnitRunner(place.store("gang"), group, "check").perform(unit)
     finally:
         distributed.destroy_process_group()

@@ -13,10 +13,10 @@ from tamt_ray.analysis.roles import cost_pairs
 from tamt_ray.analysis.stats import averages as stats
 from tamt_ray.analysis.stats.answer import Answer, answer
 from tamt_ray.analysis.stats.averages import AVERAGE, GROUP
-from tamt_ray.analysis.stats.bootstrap import SEED
 from tamt_ray.analysis.stats.comparison import comparisons
 from tamt_ray.analysis.stats.correlation import correlations, points
 from tamt_ray.analysis.stats.distances import distances
+from tamt_ray.analysis.stats.effect import SEED
 from tamt_ray.analysis.stats.search_cost import search_costs
 from tamt_ray.plan.expand import Plan
 from tamt_ray.spec.sweep import Sweep

@@ -21,7 +21,7 @@ def best_frame(outcomes: Sequence[Outcome]) -> pl.DataFrame:
                 "model": outcome.study.model,
                 "method": outcome.study.method.name,
                 "trials": f"{len(outcome.trials)}/{outcome.study.tuning.trials}",
-                "to the end": str(_count(outcome, "finished")),
+                "to the end": str(len(outcome.state("finished"))),
                 "objective": " + ".join(outcome.study.losses),
                 "best": _shown(outcome, outcome.best()),
                 "own values": _shown(outcome, outcome.own()),
@@ -45,17 +45,11 @@ def trials_frame(outcomes: Sequence[Outcome]) -> pl.DataFrame:
                 .strip(),
                 "error": trial.error,
             }  # fmt: skip
-            blank: dict[str, object] = {
-                "step": None,
-                "mlm_loss": None,
-                "kd_loss": None,
-                "objective": None,
-            }
             found: list[dict[str, object]] = [
                 {"step": r.steps, **r.losses, "objective": outcome.study.objective(r.losses)}
                 for r in trial.rungs
             ]
-            rows += [{**told, **numbers} for numbers in found or [blank]]
+            rows += [{**told, **numbers} for numbers in found or [{}]]
     numbers = ("mlm_loss", "kd_loss", "objective")
     schema = {
         "study": pl.String, "trial": pl.Int64, "ended": pl.String, "values": pl.String,
@@ -141,10 +135,6 @@ class _Plain(yaml.SafeDumper):
 _Plain.add_representer(
     float, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:float", f"{value!r}")
 )
-
-
-def _count(outcome: Outcome, state: str) -> int:
-    return sum(trial.state == state for trial in outcome.trials)
 
 
 def _shown(outcome: Outcome, trial: Trial | None) -> str:

@@ -1,28 +1,24 @@
 """The command line: `tamt VERB FILE`."""
 
 import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ParamSpec
 
 import typer
 
 from tamt_ray import __version__
+from tamt_ray.cli import views
 from tamt_ray.cli.opened import held, open_sweep, put_aside
 from tamt_ray.cli.options import Address, AsJson, Chosen, File, Form, Only, Set
 from tamt_ray.cli.speech import exit_on_error, fail, out, plain, talk, tell, warn
 from tamt_ray.cli.supervisor import leave
-from tamt_ray.cli.views import (
-    one,
-    print_matrices,
-    print_plan,
-    print_settings,
-    print_troubles,
-    print_unit,
-    print_verified,
-)
+from tamt_ray.cli.views import one, print_plan
 from tamt_ray.spec.schema import sweep_schema
 from tamt_ray.store.logs import read_logs
 
+P = ParamSpec("P")
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False,
     help="Find transferable subnetworks of pre-trained language models, over a whole grid.",
@@ -40,12 +36,26 @@ Version = Annotated[
 ]
 
 
+def verb(act: Callable[P, int | None]) -> Callable[P, None]:
+    """Register a verb. It ends with the exit code that it returns, or with that of an error that
+    is meant for the user."""
+
+    @wraps(act)
+    def acted(*arguments: P.args, **options: P.kwargs) -> None:
+        with exit_on_error():
+            code = act(*arguments, **options)
+        raise typer.Exit(code or 0)
+
+    app.command(act.__name__.replace("_", "-"))(acted)
+    return acted
+
+
 @app.callback()
 def whole(version: Version = False) -> None:
     """Find transferable subnetworks of pre-trained language models, over a whole grid."""
 
 
-@app.command()
+@verb
 def run(
     file: File,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
@@ -59,29 +69,27 @@ def run(
     ] = False,
     settings: Set = None,
     address: Address = None,
-) -> None:
+) -> int:
     """Run what is missing of a sweep."""
-    with exit_on_error():
-        opened = open_sweep(file, only, retry_failed=retry_failed, overrides=settings)
-        if dry_run:
-            print_plan(opened, as_json)
-            return
-        from tamt_ray.cli.carry_out import Request, carry_out
-        from tamt_ray.execution.interruption import BrokenOffError
+    opened = open_sweep(file, only, retry_failed=retry_failed, overrides=settings)
+    if dry_run:
+        print_plan(opened, as_json)
+        return 0
+    from tamt_ray.cli.carry_out import carry_out
+    from tamt_ray.execution.interruption import BrokenOffError
 
-        try:
-            code = carry_out(opened, Request(address, fail_fast, as_json), talk, out)
-        except BrokenOffError as error:
-            tell(str(error))
-            # Threads of Tune and Train are still alive, and their exit handlers would start Ray
-            # anew; everything worth keeping is on disk.
-            leave(error.code)
-        except KeyboardInterrupt:
-            fail(130, "interrupted; what is done is kept, the same command goes on")
-    raise typer.Exit(code)
+    try:
+        return carry_out(opened, address, fail_fast=fail_fast, as_json=as_json)
+    except BrokenOffError as error:
+        tell(str(error))
+        # Threads of Tune and Train are still alive, and their exit handlers would start Ray
+        # anew; everything worth keeping is on disk.
+        leave(error.code)
+    except KeyboardInterrupt:
+        fail(130, "interrupted; what is done is kept, the same command goes on")
 
 
-@app.command()
+@verb
 def plan(
     file: File,
     as_json: AsJson = False,
@@ -93,17 +101,16 @@ def plan(
     settings: Set = None,
 ) -> None:  # fmt: skip
     """Say what would run, and what it would cost."""
-    with exit_on_error():
-        opened = open_sweep(file, only, overrides=settings)
-        if power:
-            from tamt_ray.cli.power import print_power
+    opened = open_sweep(file, only, overrides=settings)
+    if power:
+        from tamt_ray.cli.power import print_power
 
-            print_power(opened, as_json)
-            return
+        print_power(opened, as_json)
+    else:
         print_plan(opened, as_json)
 
 
-@app.command()
+@verb
 def status(
     file: File,
     as_json: AsJson = False,
@@ -112,27 +119,27 @@ def status(
         bool, typer.Option("--watch", help="Stay, and say what lands; Ctrl-C leaves.")
     ] = False,
     address: Address = None,
-) -> None:
+) -> int:
     """Say what is done, what failed and why."""
-    with exit_on_error():
-        opened = open_sweep(file, overrides=settings)
-        if watch and as_json:
-            fail(2, "--watch prints lines for people: leave --json out")
-        if watch:
-            from tamt_ray.cli.watch import follow
-
-            raise typer.Exit(follow(opened, out, address))
+    opened = open_sweep(file, overrides=settings)
+    if watch and as_json:
+        fail(2, "--watch prints lines for people: leave --json out")
+    if as_json:
         print_plan(opened, as_json)
-        if not as_json:
-            from tamt_ray.cli.watch import print_state
+        return 0
+    from tamt_ray.cli.watch import follow, print_state
 
-            print_troubles(opened)
-            if not opened.sweep.tune:
-                print_state(opened, out, address)
-            out.print(f"store: {opened.store.uri}", highlight=False)
+    if watch:
+        return follow(opened, out, address)
+    print_plan(opened, as_json)
+    views.print_troubles(opened)
+    if not opened.sweep.tune:
+        print_state(opened, out, address)
+    out.print(f"store: {opened.store.uri}", highlight=False)
+    return 0
 
 
-@app.command()
+@verb
 def explain(
     file: File,
     unit: Annotated[
@@ -147,17 +154,16 @@ def explain(
 ) -> None:
     """Print every setting of models, search and methods and where it comes from, or all that
     decides one unit."""
-    with exit_on_error():
-        opened = open_sweep(file, overrides=settings)
-        if matrices:
-            print_matrices(opened, as_json)
-        elif unit is None:
-            print_settings(opened, as_json)
-        else:
-            print_unit(opened, unit)
+    opened = open_sweep(file, overrides=settings)
+    if matrices:
+        views.print_matrices(opened, as_json)
+    elif unit is None:
+        views.print_settings(opened, as_json)
+    else:
+        views.print_unit(opened, unit)
 
 
-@app.command()
+@verb
 def report(
     file: File,
     published: Annotated[
@@ -167,26 +173,21 @@ def report(
     settings: Set = None,
 ) -> None:
     """Write the report from what the store holds."""
-    with exit_on_error():
-        from tamt_ray.analysis.claims.published import PublishedError
-        from tamt_ray.cli.results import load_published, write_report
+    from tamt_ray.cli.results import load_published, write_report
 
-        try:
-            beside = load_published(published) if published else None
-        except PublishedError as error:
-            fail(2, str(error))
-        opened = open_sweep(file, overrides=settings)
-        if not opened.records:
-            fail(
-                2,
-                f"nothing to report: the store {opened.store.uri} has no result of "
-                f"{opened.sweep.name!r}; `store:` is relative to the directory you type in; "
-                f"run it: python -m tamt_ray.sweep {opened.words}",
-            )
-        out.print(write_report(opened, published=beside))
+    beside = load_published(published) if published else None
+    opened = open_sweep(file, overrides=settings)
+    if not opened.records:
+        fail(
+            2,
+            f"nothing to report: the store {opened.store.uri} has no result of "
+            f"{opened.sweep.name!r}; `store:` is relative to the directory you type in; "
+            f"run it: python -m tamt_ray.sweep {opened.words}",
+        )
+    out.print(write_report(opened, published=beside))
 
 
-@app.command()
+@verb
 def results(
     file: File,
     form: Annotated[
@@ -196,32 +197,30 @@ def results(
     settings: Set = None,
 ) -> None:  # fmt: skip
     """Print the table of scores that the store holds so far."""
-    with exit_on_error():
-        from tamt_ray.cli.result_table import result_table
+    from tamt_ray.cli.result_table import result_table
 
-        opened = open_sweep(file, overrides=settings)
-        sys.stdout.write(result_table(opened, form))
+    opened = open_sweep(file, overrides=settings)
+    sys.stdout.write(result_table(opened, form))
 
 
-@app.command()
+@verb
 def logs(file: File, unit: Chosen, settings: Set = None) -> None:
     """Print what workers wrote while they did a unit, each attempt for itself."""
-    with exit_on_error():
-        opened = open_sweep(file, overrides=settings)
-        found = one(opened, unit, opened.plan.units)
-        texts = read_logs(opened.store, found.kind, found.id)
-        if not texts:
-            fail(
-                2,
-                f"{found} has no logs: it was not begun yet, or its node was lost with "
-                f"them; tamt status {opened.words} --watch shows when it begins",
-            )
-        for text in texts:
-            # A progress bar's line ends where it begins again.
-            sys.stdout.write(plain(text.replace("\r", "\n")))
+    opened = open_sweep(file, overrides=settings)
+    found = one(opened, unit, opened.plan.units)
+    texts = read_logs(opened.store, found.kind, found.id)
+    if not texts:
+        fail(
+            2,
+            f"{found} has no logs: it was not begun yet, or its node was lost with "
+            f"them; tamt status {opened.words} --watch shows when it begins",
+        )
+    for text in texts:
+        # A progress bar's line ends where it begins again.
+        sys.stdout.write(plain(text.replace("\r", "\n")))
 
 
-@app.command()
+@verb
 def profile(
     file: File,
     unit: Annotated[
@@ -231,23 +230,22 @@ def profile(
     settings: Set = None,
 ) -> None:
     """Train a few steps here and say where their time goes; nothing is kept."""
-    with exit_on_error():
-        opened = open_sweep(file, overrides=settings)
-        from tamt_ray.cli.profile import profile_table
-        from tamt_ray.data.cache import SourceError
-        from tamt_ray.execution.profile import first_units, time_steps
+    opened = open_sweep(file, overrides=settings)
+    from tamt_ray.cli.tables import profile_table
+    from tamt_ray.data.cache import SourceError
+    from tamt_ray.execution.profile import first_units, time_steps
 
-        units = opened.plan.units
-        chosen = [one(opened, unit, units)] if unit else first_units(units.values())
-        try:
-            for each in chosen:
-                out.print(profile_table(time_steps(each)))
-                out.print()
-        except (SourceError, ValueError) as error:
-            fail(2, f"{opened.file}: {error}")
+    units = opened.plan.units
+    chosen = [one(opened, unit, units)] if unit else first_units(units.values())
+    try:
+        for each in chosen:
+            out.print(profile_table(time_steps(each)))
+            out.print()
+    except (SourceError, ValueError) as error:
+        fail(2, f"{opened.file}: {error}")
 
 
-@app.command()
+@verb
 def export(
     file: File,
     unit: Annotated[
@@ -263,25 +261,34 @@ def export(
         bool, typer.Option("--best", help="Write the pruned model with the best average of every "
                            "model and sparsity into a folder.")
     ] = False,
+    logged: Annotated[
+        bool, typer.Option("--mlflow", help="Enter each pruned model into MLflow too, as a logged "
+                           "model of the subnetwork's run.")
+    ] = False,
     settings: Set = None,
 ) -> None:  # fmt: skip
     """Write one subnetwork out: its mask, or the pruned model for `from_pretrained`."""
-    with exit_on_error():
-        from tamt_ray.cli.export import write_best, write_out
+    from tamt_ray.cli.export import enter, write_best, write_out
 
-        if best == (to is not None):
-            fail(2, "tamt export FILE UNIT TO, or tamt export FILE FOLDER --best")
-        opened = open_sweep(file, overrides=settings)
-        if to is None:
-            for folder in write_best(opened, Path(unit)):
-                out.print(str(folder))
-            return
+    if best == (to is not None):
+        fail(2, "tamt export FILE UNIT TO, or tamt export FILE FOLDER --best")
+    opened = open_sweep(file, overrides=settings)
+    if to is None:
+        written = write_best(opened, Path(unit))
+    else:
+        if logged and to.suffix == ".safetensors":
+            fail(2, f"--mlflow enters a model: name a folder in the place of {to}")
         searches = [i for i, record in opened.records.items() if record.kind == "search"]
-        write_out(opened, one(opened, unit, searches), to)
-        out.print(str(to))
+        chosen = one(opened, unit, searches)
+        write_out(opened, chosen, to)
+        written = {to: chosen}
+    for folder, subnetwork in written.items():
+        out.print(str(folder))
+        if logged:
+            enter(opened, subnetwork, folder)
 
 
-@app.command()
+@verb
 def publish(
     file: File,
     to: Annotated[Path, typer.Argument(help="A folder; it becomes a store of records alone.")],
@@ -289,14 +296,13 @@ def publish(
 ) -> None:
     """Write the records out without masks and curves, for a repository: their numbers stay, and
     units that need a mask search it again, which must then come out the same."""
-    with exit_on_error():
-        from tamt_ray.cli.publish import publish as write
+    from tamt_ray.cli.results import publish_records
 
-        opened = open_sweep(file, overrides=settings)
-        out.print(f"{write(opened, to)} records in {to}")
+    opened = open_sweep(file, overrides=settings)
+    out.print(f"{publish_records(opened, to)} records in {to}")
 
 
-@app.command()
+@verb
 def verify(
     file: File,
     quarantine: Annotated[
@@ -304,40 +310,37 @@ def verify(
     ] = False,
     as_json: AsJson = False,
     settings: Set = None,
-) -> None:
+) -> int:
     """Read every file of every result and compare it with its digest."""
-    with exit_on_error():
-        opened = open_sweep(file, overrides=settings)
-        damaged = [*opened.damaged, *opened.store.verify(opened.records.values())]
-        print_verified(opened, damaged, as_json)
-        if not damaged:
-            return
-        if quarantine:
-            with held(opened, warn) as (mine, _):
-                put_aside(mine, mine.store.verify(mine.records.values()), warn)
-            talk.print(f"compute them again: python -m tamt_ray.sweep {opened.words}")
-        else:
-            talk.print(f"set them aside: tamt verify {opened.words} --quarantine")
-        raise typer.Exit(1)
+    opened = open_sweep(file, overrides=settings)
+    damaged = [*opened.damaged, *opened.store.verify(opened.records.values())]
+    views.print_verified(opened, damaged, as_json)
+    if not damaged:
+        return 0
+    if quarantine:
+        with held(opened, warn) as (mine, _):
+            put_aside(mine, mine.store.verify(mine.records.values()), warn)
+        talk.print(f"compute them again: python -m tamt_ray.sweep {opened.words}")
+    else:
+        talk.print(f"set them aside: tamt verify {opened.words} --quarantine")
+    return 1
 
 
-@app.command()
+@verb
 def submit(
     file: File,
     address: Annotated[
         str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard.")
     ] = "http://127.0.0.1:8265",
     settings: Set = None,
-) -> None:
+) -> int:
     """Hand a sweep to a cluster, where it goes on without this machine."""
-    with exit_on_error():
-        from tamt_ray.cli.submit import hand_over
+    from tamt_ray.cli.submit import hand_over
 
-        code = hand_over(file, settings or [], address, talk, out)
-    raise typer.Exit(code)
+    return hand_over(file, settings or [], address)
 
 
-@app.command()
+@verb
 def doctor(
     file: Annotated[
         Path | None, typer.Argument(help="A sweep, for its store, sources and MLflow.")
@@ -345,33 +348,30 @@ def doctor(
     address: Address = None,
     as_json: AsJson = False,
     settings: Set = None,
-) -> None:
+) -> int:
     """Check a cluster before money is spent, and say what to do about each fault."""
-    with exit_on_error():
-        from tamt_ray.cli.doctor import print_examination
+    from tamt_ray.cli.doctor import print_examination
 
-        code = print_examination(file, settings or [], address, as_json, talk)
-    raise typer.Exit(code)
+    return print_examination(file, settings or [], address, as_json)
 
 
-@app.command(name="sync-mlflow")
-def sync_mlflow(file: File, settings: Set = None) -> None:
+@verb
+def sync_mlflow(file: File, settings: Set = None) -> int:
     """Write everything the store holds to MLflow, report included; what is there already stays."""
-    with exit_on_error():
-        from tamt_ray.cli.results import report_files
-        from tamt_ray.cli.summary import final_summary
-        from tamt_ray.tracking.sync import sync
+    from tamt_ray.cli.results import report_files
+    from tamt_ray.cli.summary import final_summary
+    from tamt_ray.tracking.sync import sync
 
-        opened = open_sweep(file, overrides=settings)
-        found = sync(
-            opened.grid, opened.plan, opened.store, opened.records,
-            final_summary(opened, report_files(opened)) if opened.records else None,
-        )  # fmt: skip
-        out.print(str(found))
-        raise typer.Exit(1 if found.refused else 0)
+    opened = open_sweep(file, overrides=settings)
+    found = sync(
+        opened.grid, opened.plan, opened.store, opened.records,
+        final_summary(opened, report_files(opened)) if opened.records else None,
+    )  # fmt: skip
+    out.print(str(found))
+    return 1 if found.refused else 0
 
 
-@app.command()
+@verb
 def init(
     file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("my.yaml"),
     model: Annotated[str | None, typer.Option(help="minilm, bert, hf:<repo> …")] = None,
@@ -380,24 +380,19 @@ def init(
     budget: Annotated[str | None, typer.Option(help="minutes, hours or paper.")] = None,
 ) -> None:
     """Write a minimal sweep whose lines are explained: answer four questions, or give options."""
-    with exit_on_error():
-        from tamt_ray.cli.init import QUESTIONS, InitError, ask, write_sweep
+    from tamt_ray.cli.init import QUESTIONS, ask, write_sweep
 
-        given = {"model": model, "tasks": tasks, "methods": methods, "budget": budget}
-        try:
-            answers = {name: ask(name, given[name], sys.stdin.isatty()) for name in QUESTIONS}
-            write_sweep(file, answers)
-        except InitError as error:
-            fail(2, str(error))
-        out.print(str(file))
-        talk.print(
-            f"look at it: {file}\nits price:  python -m tamt_ray.sweep {file} --dry-run\n"
-            f"run it:     python -m tamt_ray.sweep {file}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+    given = {"model": model, "tasks": tasks, "methods": methods, "budget": budget}
+    write_sweep(file, {name: ask(name, given[name], sys.stdin.isatty()) for name in QUESTIONS})
+    out.print(str(file))
+    talk.print(
+        f"look at it: {file}\nits price:  python -m tamt_ray.sweep {file} --dry-run\n"
+        f"run it:     python -m tamt_ray.sweep {file}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
 
 
-@app.command(name="new-method")
+@verb
 def new_method(
     name: Annotated[str, typer.Argument(help="What a sweep file shall call it, as in my_method.")],
     trains: Annotated[
@@ -406,18 +401,14 @@ def new_method(
     folder: Annotated[Path, typer.Option(help="Where the package's folder is made.")] = Path(),
 ) -> None:
     """Write a package with a method of your own, ready to run and to change."""
-    with exit_on_error():
-        from tamt_ray.cli.new_method import NewMethodError, write_method
+    from tamt_ray.cli.new_method import write_method
 
-        try:
-            to = write_method(name, folder, trains=trains)
-        except NewMethodError as error:
-            fail(2, str(error))
-        out.print(str(to))
-        talk.print(f'try it: cd {to} && pip install -e ".[test]" && pytest')
+    to = write_method(name, folder, trains=trains)
+    out.print(str(to))
+    talk.print(f'try it: cd {to} && pip install -e ".[test]" && pytest')
 
 
-@app.command()
+@verb
 def schema() -> None:
     """Print the JSON schema of a sweep file, for editors."""
     sys.stdout.write(sweep_schema())

@@ -2,19 +2,17 @@
 
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from rich.console import Console
-
-from tamt_ray.analysis.stats.live import snapshot
+from tamt_ray.analysis.stats.summary import snapshot
 from tamt_ray.analysis.tuning import best_frame, snippet
-from tamt_ray.cli.opened import Say, SweepContext, held, put_aside
+from tamt_ray.cli.opened import SweepContext, held, put_aside
 from tamt_ray.cli.report_mark import is_current, report_folder
+from tamt_ray.cli.speech import fail, out, talk, tell, warn
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import found_by
 from tamt_ray.execution.cluster.address import listen_on_loopback
 from tamt_ray.plan.cost import usual_prices
-from tamt_ray.plan.status import Decision, decide
 from tamt_ray.spec.load import line_of
 from tamt_ray.store.damage import outdated
 from tamt_ray.store.lease import Lease
@@ -25,16 +23,7 @@ from tamt_ray.tracking.place import LAST_WORDS, SHORT_WORDS, ui_words
 from tamt_ray.tracking.tracker import Tracker
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for beside the sweep itself."""
-
-    address: str | None
-    fail_fast: bool
-    as_json: bool
-
-
-def carry_out(opened: SweepContext, request: Request, talk: Console, out: Console) -> int:
+def carry_out(opened: SweepContext, address: str | None, *, fail_fast: bool, as_json: bool) -> int:
     """Run what is missing, write the report, say where everything is; returns the exit code.
 
     Ray is imported only where something is missing.
@@ -51,32 +40,31 @@ def carry_out(opened: SweepContext, request: Request, talk: Console, out: Consol
         soft_wrap=True, highlight=False,
     )  # fmt: skip
     if not opened.missing + opened.to_draw:
-        return _nothing_to_do(opened, request, talk, out)
+        return _nothing_to_do(opened, as_json)
     try:
-        with held(opened, _told(talk)) as (mine, lease):
+        with held(opened, warn) as (mine, lease):
             if not mine.missing + mine.to_draw:
-                return _nothing_to_do(mine, request, talk, out)
-            return _execute(mine, lease, request, talk, out)
+                return _nothing_to_do(mine, as_json)
+            return _execute(mine, lease, address, fail_fast, as_json)
     except HeldError as error:
-        talk.print(f"{opened.file}: {error}", style="red", markup=False, soft_wrap=True)
-        return 3
+        fail(3, f"{opened.file}: {error}")
 
 
-def _nothing_to_do(opened: SweepContext, request: Request, talk: Console, out: Console) -> int:
+def _nothing_to_do(opened: SweepContext, as_json: bool) -> int:
     # Another sweep may have computed the rest, or the last run ended before its report.
     if not is_current(opened):
         # Figures and masks bring in heavy libraries, and a finished sweep has its report.
         from tamt_ray.cli.results import write_report
 
         write_report(opened)
-    _show(opened, request.as_json, talk, out)
+    _show(opened, as_json)
     return 1 if opened.failures else 0
 
 
 def _execute(
-    opened: SweepContext, lease: Lease, request: Request, talk: Console, out: Console
+    opened: SweepContext, lease: Lease, address: str | None, fail_fast: bool, as_json: bool
 ) -> int:
-    if request.address is None:
+    if address is None:
         listen_on_loopback()
     # Their imports take seconds.
     talk.print("loading PyTorch and Ray")
@@ -87,11 +75,10 @@ def _execute(
     from tamt_ray.execution.cluster.connection import ClusterError
     from tamt_ray.execution.driver import Call, Ledger, run
     from tamt_ray.execution.interruption import BrokenOffError
-    from tamt_ray.execution.preflight import PreflightError, check
+    from tamt_ray.execution.preflight import PreflightError, changes, check
     from tamt_ray.execution.proposer import Proposer
     from tamt_ray.execution.scheduler.messages import Event
     from tamt_ray.execution.scheduler.placement import InfeasibleError
-    from tamt_ray.execution.sources import changes
 
     sweep, plan, store = opened.grid, opened.plan, opened.store
     progress = Progress(plan, talk)
@@ -101,18 +88,18 @@ def _execute(
             found = check(sweep, plan.files, plan.texts)
             changed = changes(plan.units, opened.records, found.fingerprints)
     except PreflightError as error:
-        where = line_of(opened.file, error.at, opened.overrides) if error.at else opened.file
-        talk.print(f"{where}: {error}", style="red", markup=False, soft_wrap=True)
-        return 2
+        # The parts of a union have files of their own.
+        known = error.at and not sweep.parts
+        where = line_of(opened.file, error.at, opened.overrides) if known else opened.file
+        fail(2, f"{where}: {error}")
     if changed:
-        talk.print(
+        fail(
+            2,
             "\n".join(f"{opened.file}: {change}" for change in changed)
             + "\nput the former content back, give the new one a name of its own, or have all "
             f"computed anew in a store of its own: set `store:` in {opened.file} to another place",
-            style="red", markup=False, soft_wrap=True,
-        )  # fmt: skip
-        return 2
-    _warn_of_little_space(opened, talk)
+        )
+    _warn_of_little_space(opened)
     ledger = Ledger(opened.records, opened.failures)
     everything = opened.whole
     # The rest of the sweep and what other sweeps computed belong into the experiment too.
@@ -123,7 +110,7 @@ def _execute(
         with progress:
             known = opened.prices(usual_prices(sweep.execution, sizes=found.sizes))
             call = Call(
-                request.address, request.fail_fast, known if known.measured else None,
+                address, fail_fast, known if known.measured else None,
                 opened.whole.plan if opened.of else None, found.sizes,
             )  # fmt: skip
 
@@ -131,14 +118,11 @@ def _execute(
                 lease.raise_if_lost()
                 progress.watch(event)
 
-            progress.stage(
-                f"joining the Ray at {request.address}" if request.address else "starting Ray"
-            )
+            progress.stage(f"joining the Ray at {address}" if address else "starting Ray")
             proposer = Proposer(opened.sweep, store, opened.diverged) if opened.survey else None
             run(sweep, plan, store, ledger, tracker, call, watch, proposer)
     except (ClusterError, InfeasibleError) as error:
-        talk.print(str(error), style="red", markup=False, soft_wrap=True)
-        return 3
+        fail(3, str(error))
     except BrokenOffError:
         tracker.close(SHORT_WORDS)
         raise
@@ -156,52 +140,43 @@ def _execute(
     if stale := outdated(plan.units, ledger.records):
         for damage in stale:
             del ledger.records[damage.id]
-        put_aside(opened, stale, _told(talk))
+        put_aside(opened, stale, warn)
     with progress.closing():
         progress.stage("writing the report")
         files = report_files(opened)
         write_report(opened, files)
         tracker.report(final_summary(opened, files))
         progress.stage("sending the last results to MLflow")
-        late = tracker.close(LAST_WORDS)
+        unreached = tracker.problem and not tracker.link
+        late = tracker.close(SHORT_WORDS if unreached else LAST_WORDS)
     if tracker.link:
         store.write(_link_file(opened), tracker.link.encode())
-    _show(opened, request.as_json, talk, out)
+    _show(opened, as_json)
     if late:
-        talk.print(
+        warn(
             f"MLflow lacks up to {late} runs ({tracker.problem}); nothing is lost: "
-            f"`tamt sync-mlflow {opened.words}` sends them",
-            style="yellow", soft_wrap=True,
-        )  # fmt: skip
+            f"`tamt sync-mlflow {opened.words}` sends them"
+        )
     return 1 if opened.to_draw or len(ledger.records) < len(plan.units) else 0
 
 
-def _told(talk: Console) -> Say:
-    return lambda words: talk.print(words, style="yellow", markup=False, soft_wrap=True)
-
-
-def _warn_of_little_space(opened: SweepContext, talk: Console) -> None:
-    """An estimate stops nobody; a disk that really runs full ends the run in good order."""
+def _warn_of_little_space(opened: SweepContext) -> None:
+    """Warn only: an estimate aborts no run, and a disk that runs full ends it in good order."""
     local = opened.store.files.local
     if local is None:
         return
-    decisions = decide(opened.plan, opened.records, opened.failures)
-    to_run = [
-        opened.plan.units[unit_id]
-        for unit_id, decision in decisions.items()
-        if decision in {Decision.RUN, Decision.WAIT}
-    ]
+    to_run = [opened.plan.units[unit_id] for unit_id in opened.to_run]
     keep = opened.sweep.execution.search.keep_states
     needed, free = bytes_needed(to_run, keep_states=keep), bytes_free(local)
     if needed > free:
-        _told(talk)(
+        warn(
             f"{local} has {free / 1e9:.1f} GB free and this run may write about "
             f"{needed / 1e9:.0f} GB; free some space, set `store:` to another disk"
             + (" or `execution.search.keep_states: false`" if keep else "")
         )
 
 
-def _show(opened: SweepContext, as_json: bool, talk: Console, out: Console) -> None:
+def _show(opened: SweepContext, as_json: bool) -> None:
     report = f"{opened.store.uri}/reports/{opened.sweep.name}/report.html"
     tables = snapshot(opened.whole.plan, opened.whole.records)
     if as_json:
@@ -214,17 +189,15 @@ def _show(opened: SweepContext, as_json: bool, talk: Console, out: Console) -> N
         sys.stdout.write(json.dumps(body) + "\n")
     elif opened.survey:
         out.print(frame_table(best_frame(opened.survey.outcomes)))
-        out.print(f"\n{snippet(opened.survey.outcomes)}", end="", markup=False, highlight=False)
+        out.print(f"\n{snippet(opened.survey.outcomes)}", end="", highlight=False)
     else:
         out.print(frame_table(tables.summary, tables.best))
         out.print(tables.answer.text, highlight=False)
     for line in failure_lines(opened.failures):
-        talk.print(line, style="red", markup=False, soft_wrap=True)
+        tell(line)
     if opened.failures:
-        talk.print(
-            f"try them again: python -m tamt_ray.sweep {opened.words} --retry-failed",
-            soft_wrap=True,
-        )
+        again = f"python -m tamt_ray.sweep {opened.words} --retry-failed"
+        talk.print(f"try them again: {again}", soft_wrap=True)
     try:
         link = opened.store.files.read(_link_file(opened)).decode(errors="replace")
     except FileNotFoundError:
@@ -232,8 +205,7 @@ def _show(opened: SweepContext, as_json: bool, talk: Console, out: Console) -> N
         link = ""
     talk.print(f"store:  {opened.store.uri}", soft_wrap=True, highlight=False)
     talk.print(f"report: {report}", soft_wrap=True, highlight=False)
-    words = ui_words(opened.sweep, link)
-    talk.print(f"runs:   {words}", markup=False, soft_wrap=True, highlight=False)
+    talk.print(f"runs:   {ui_words(opened.sweep, link)}", soft_wrap=True, highlight=False)
 
 
 def _link_file(opened: SweepContext) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from tamt_ray.cli.speech import fail, talk
 from tamt_ray.spec.load import load_sweep
 
 
 def print_examination(
-    file: Path | None, overrides: Sequence[str], address: str | None, as_json: bool, talk: Console
+    file: Path | None, overrides: Sequence[str], address: str | None, as_json: bool
 ) -> int:
     """Print what is found, as it is found; returns the exit code. Raises SpecError."""
     sweep = load_sweep(file, overrides) if file else None
@@ -40,8 +41,7 @@ def print_examination(
     try:
         findings = examine(address, sweep, hear)
     except ClusterError as error:
-        talk.print(str(error), style="red", markup=False, soft_wrap=True)
-        return 3
+        fail(3, str(error))
     failed = sum(not finding.passed for finding in findings)
     if as_json:
         body = {"fine": not failed, "findings": [asdict(finding) for finding in findings]}

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from tamt_ray.cli.opened import SweepContext
-from tamt_ray.cli.speech import fail
+from tamt_ray.cli.speech import fail, out
 from tamt_ray.plan.expand import DENSE
 from tamt_ray.plan.unit import Unit
 
@@ -27,13 +27,30 @@ def write_out(opened: SweepContext, unit: Unit, to: Path, chosen: str = "") -> N
         fail(2, f"{to} cannot be written: {error.strerror}; name a new one in a directory of yours")
 
 
-def write_best(opened: SweepContext, folder: Path) -> list[Path]:
-    """Write the best subnetwork of each model and sparsity as `folder/<model>-<sparsity>`.
+def enter(opened: SweepContext, unit: Unit, folder: Path) -> None:
+    """Enter an exported model into MLflow, which is brought up to date first. Raises
+    TrackingError."""
+    from tamt_ray.data.cache import file_digest
+    from tamt_ray.tracking.sync import sync
+    from tamt_ray.tracking.tracker import prepare_mlflow
+
+    prepare_mlflow()
+    from tamt_ray.tracking.logged_model import log_model
+
+    whole = opened.whole
+    sync(whole.sweep, whole.plan, whole.store, whole.records)
+    digests = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
+    out.print(f"MLflow has it as {log_model(whole.sweep, unit.id, folder, digests)}")
+
+
+def write_best(opened: SweepContext, folder: Path) -> dict[Path, Unit]:
+    """Write the best subnetwork of each model and sparsity as `folder/<model>-<sparsity>`; return
+    which is where.
 
     The best mask has the highest average over tasks and fine-tuning seeds; masks of which a
     fine-tune is missing do not take part.
     """
-    written: list[Path] = []
+    written: dict[Path, Unit] = {}
     for (model, sparsity), (unit, among) in _best(opened).items():
         to = folder / f"{model}-{sparsity:g}"
         chosen = (
@@ -41,7 +58,7 @@ def write_best(opened: SweepContext, folder: Path) -> list[Path]:
             "therefore flatters it."
         )
         write_out(opened, unit, to, chosen)
-        written.append(to)
+        written[to] = unit
     if not written:
         fail(2, f"no mask of {opened.file} has all its fine-tunes: tamt status {opened.words}")
     return written

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import typer
 
+from tamt_ray.cli.render import render
+from tamt_ray.cli.speech import UsageError
 from tamt_ray.methods.registry import METHODS
 from tamt_ray.spec.load import SpecError, parse_sweep
 from tamt_ray.values.base import nearest
@@ -67,50 +70,46 @@ BUDGETS = {
 }  # fmt: skip
 
 
-class InitError(ValueError):
-    """An answer that cannot be used; the message is meant for the user."""
-
-
 def check_model(answer: str) -> str:
-    """A short name, or a source. Raises InitError."""
+    """A short name, or a source. Raises UsageError."""
     if answer not in MODELS and not answer.startswith(("hf:", "dir:", "pypi:")):
-        raise InitError(
+        raise UsageError(
             f"unknown model {answer!r}; give one of {', '.join(MODELS)}, or hf:<repo>, or "
             "dir:<path of a transformers checkpoint>"
         )
     return answer
 
 
-def check_budget(answer: str) -> str:
-    """A key of `BUDGETS`. Raises InitError."""
-    return _known("budget", answer, BUDGETS)
+def _known(what: str, known: Collection[str], word: str) -> str:
+    if word not in known:
+        raise UsageError(f"unknown {what} {word!r}{nearest(word, known)}")
+    return word
 
 
-def check_tasks(answer: str) -> str:
-    """Keys of `TASKS`, separated by commas. Raises InitError."""
-    return _each("task", answer, TASKS)
+def _each(what: str, known: Collection[str], answer: str) -> str:
+    """Names with commas between, each once."""
+    words = [word.strip() for word in answer.split(",") if word.strip()]
+    if not words:
+        raise UsageError(f"name at least one {what} of {', '.join(known)}")
+    return ", ".join(dict.fromkeys(_known(what, known, word) for word in words))
 
 
-def check_methods(answer: str) -> str:
-    """Names of methods, separated by commas. Raises InitError."""
-    return _each(
-        "method", answer, [n for n in METHODS.classes if n not in {"imported", "shuffled", "tamt"}]
-    )
-
-
+_METHODS = [name for name in METHODS.classes if name not in {"imported", "shuffled", "tamt"}]
 QUESTIONS: dict[str, tuple[str, str, Callable[[str], str]]] = {
     "model": (f"Which model ({', '.join(MODELS)}, hf:<repo> or dir:<path>)", "minilm", check_model),
-    "tasks": (f"Which tasks ({', '.join(TASKS)})", "stsb, rte", check_tasks),
-    "methods": ("Which methods", "random, omp, imp, tamt_mlm, tamt_kd", check_methods),
-    "budget": (f"How much time ({', '.join(BUDGETS)})", "minutes", check_budget),
-}
+    "tasks": (f"Which tasks ({', '.join(TASKS)})", "stsb, rte", partial(_each, "task", TASKS)),
+    "methods": ("Which methods", "random, omp, imp, tamt_mlm, tamt_kd",
+                partial(_each, "method", _METHODS)),
+    "budget": (f"How much time ({', '.join(BUDGETS)})", "minutes",
+               partial(_known, "budget", BUDGETS)),
+}  # fmt: skip
 """Question, usual answer and check of each option, by its name."""
 
 
 def ask(name: str, given: str | None, by_person: bool) -> str:
     """The checked answer to a question: the option's, a person's, or the usual one.
 
-    A person is asked again after a wrong answer; else raises InitError.
+    A person is asked again after a wrong answer; else raises UsageError.
     """
     words, usual, check = QUESTIONS[name]
     if given is not None:
@@ -121,101 +120,39 @@ def ask(name: str, given: str | None, by_person: bool) -> str:
     def checked(answer: str) -> str:
         try:
             return check(answer)
-        except InitError as error:
+        except UsageError as error:
             raise typer.BadParameter(str(error)) from error
 
     return typer.prompt(words, default=usual, value_proc=checked, err=True)
 
 
 def sweep_text(name: str, answers: dict[str, str]) -> str:
-    """The YAML file for answers that were checked. Raises InitError where they do not fit."""
+    """The YAML file for answers that were checked. Raises UsageError where they do not fit."""
     budget, model = BUDGETS[answers["budget"]], answers["model"]
     source, millions = MODELS.get(model, (model, 110))
-    lines = [
-        "# A sweep finds subnetworks of a model with several methods and fine-tunes each on tasks.",
-        f"# See what would run:  python -m tamt_ray.sweep {name}.yaml --dry-run",
-        f"# Run it:              python -m tamt_ray.sweep {name}.yaml",
-        f"name: {name}  # of the MLflow experiment and of the report",
-        "store: results  # the directory, or s3://bucket/prefix, that keeps every result",
-        "",
-        "models:",
-        f"  {model if model in MODELS else 'model'}:  # the name in tables and figures",
-        f"    source: {_quoted(source)}",
-        f"    parameters: {millions}e6  # number of weights, for the price only",
+    tasks = [
+        (task, kind, columns, [setting for setting in (further, *budget.task) if setting])
+        for task in answers["tasks"].split(", ")
+        for kind, columns, further in [TASKS[task]]
     ]
-    if model == "minilm":
-        lines += [
-            "    pooling: mean  # a sentence encoder: classifiers read the mean over tokens",
-            "    # It was published without an output head for masked words; one is trained first.",
-            f"    head: {{steps: {budget.head}, batch_size: 8, micro_batch: 8}}",
-        ]
-    lines += [
-        "",
-        "corpus:  # text of the searches, and held-out text on which their masks are measured",
-        f"  train: {{source: {_quoted(f'hf:Salesforce/wikitext#{budget.text}')}, split: train}}",
-        f"  validation: {{source: {_quoted(f'hf:Salesforce/wikitext#{budget.text}')}, "
-        "split: validation}",
-        f"  block_size: {budget.block}  # tokens of one example",
-    ]
-    if answers["budget"] != "paper":
-        lines += ["  max_train_blocks: 2000", "  max_validation_blocks: 64"]
-    if budget.search:
-        lines += ["", f"search: {budget.search}  # of all trained searches; blocks and steps"]
-    lines += ["", "methods:  # ways to find a mask"]
-    for method in answers["methods"].split(", "):
-        settings = budget.steps.get(method)
-        entry = f"{{method: {method}, {settings}}}" if settings else method
-        lines.append(f"  - {entry}")
-    lines += [
-        f"sparsities: {budget.sparsities}  # shares of the weights of each matrix that are pruned",
-        "mask_seeds: [1]  # one mask each of the methods that draw at random",
-        f"finetune_seeds: {budget.seeds}  # one fine-tune each; from three on noise can be judged",
-        "",
-        "tasks:  # every mask, and the dense model, is fine-tuned on each",
-    ]
-    for task in answers["tasks"].split(", "):
-        kind, columns, further = TASKS[task]
-        lines += [
-            f"  {task}:",
-            f"    kind: {kind}",
-            f"    train: {{source: {_quoted(f'hf:nyu-mll/glue#{task}')}, split: train}}",
-            f"    validation: [{{source: {_quoted(f'hf:nyu-mll/glue#{task}')}, "
-            "split: validation}]",
-            f"    text: {columns}  # the columns that the model reads",
-            *(f"    {setting}" for setting in (further, *budget.task) if setting),
-        ]
-    text = "\n".join(lines) + "\n"
+    text = render(
+        "sweep.yaml.jinja", name=name, budget=budget, model=model if model in MODELS else "model",
+        source=source, millions=millions, methods=answers["methods"].split(", "), tasks=tasks,
+    )  # fmt: skip
     try:
         parse_sweep(text, f"{name}.yaml")
     except SpecError as error:
-        raise InitError(str(error)) from error
+        raise UsageError(str(error)) from error
     return text
 
 
 def write_sweep(file: Path, answers: dict[str, str]) -> None:
-    """Write the sweep into a new file. Raises InitError."""
+    """Write the sweep into a new file. Raises UsageError."""
     text = sweep_text(file.stem, answers)
     try:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError as error:
-        raise InitError(f"{file} exists already; name another file: tamt init FILE") from error
+        raise UsageError(f"{file} exists already; name another file: tamt init FILE") from error
     except OSError as error:
-        raise InitError(f"{file} cannot be written: {error.strerror or error}") from error
-
-
-def _each(what: str, answer: str, known: Collection[str]) -> str:
-    words = [word.strip() for word in answer.split(",") if word.strip()]
-    if not words:
-        raise InitError(f"name at least one {what} of {', '.join(known)}")
-    return ", ".join(dict.fromkeys(_known(what, word, known) for word in words))
-
-
-def _known(what: str, word: str, known: Collection[str]) -> str:
-    if word not in known:
-        raise InitError(f"unknown {what} {word!r}{nearest(word, known)}")
-    return word
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"'
+        raise UsageError(f"{file} cannot be written: {error.strerror or error}") from error

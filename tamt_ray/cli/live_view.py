@@ -4,8 +4,8 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from tamt_ray.analysis.stats.live import Snapshot
-from tamt_ray.cli.tables import score_table
+from tamt_ray.analysis.stats.summary import Snapshot
+from tamt_ray.cli.tables import plain_table, score_table
 from tamt_ray.execution.activity import Activity, LiveStatus, UnitAtWork
 from tamt_ray.plan.cost import spoken
 from tamt_ray.plan.unit import KINDS
@@ -43,10 +43,7 @@ class LiveView:
 
 def counts_table(activity: Activity) -> Table:
     """One row per kind of unit."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("units")
-    for column in ("done", "running", "failed", "total"):
-        table.add_column(column, justify="right")
+    table = plain_table("units", "done", "running", "failed", "total", head="dim")
     for kind in KINDS:
         if activity.total.get(kind):
             numbers = (activity.done, activity.running, activity.failed, activity.total)

@@ -8,56 +8,15 @@ import yaml
 from tamt_ray import __version__
 from tamt_ray.analysis.results import collect, main_rows
 from tamt_ray.analysis.stats.averages import AVERAGE, means, runs
+from tamt_ray.analysis.stats.summary import markdown
 from tamt_ray.analysis.words import counted, spread
 from tamt_ray.cli.opened import SweepContext
+from tamt_ray.cli.render import render
 from tamt_ray.methods.base import Search
 from tamt_ray.plan.unit import Unit
 from tamt_ray.values.pattern import UNSTRUCTURED
 from tamt_ray.values.table import parse_source
 
-_CARD = """\
----
-{front}---
-
-# {title}
-
-The encoder of `{source}` with {pruned:,} of {weights:,} weights set to zero by `{method}`
-({share:.1%}). It comes from the sweep `{sweep}` of tamt_ray {version}. {chosen}
-
-| | |
-|---|---|
-| method | `{method}` |
-| sparsity | {sparsity:g}{pattern} |
-| mask seed | {seed} |
-| pooling for sentence tasks | {pooling} |
-| licence | {licence} |
-| unit | `{unit}` |
-
-## Scores
-
-{scores}
-
-Scores are percent, the best evaluation of each fine-tune, {select}; `runs` counts fine-tuning
-seeds of this mask.{losses}
-
-## Use
-
-`AutoModel.from_pretrained` reads this folder. Pruned weights grow again when they are trained;
-these lines keep them at zero:
-
-```python
-from pathlib import Path
-
-from transformers import AutoModel
-
-from tamt_ray.masks.file import mask_from_bytes
-from tamt_ray.masks.mask import apply_mask
-
-model = AutoModel.from_pretrained("FOLDER")
-mask = mask_from_bytes(Path("FOLDER/mask.safetensors").read_bytes())
-apply_mask({{name: model.get_parameter(name) for name in mask}}, mask)
-```
-"""
 _POOLING = {
     "native": "the architecture's own",
     "mean": "mean over tokens; transformers' classifiers pool in another way",
@@ -75,7 +34,6 @@ def model_card(opened: SweepContext, unit: Unit, checkpoint: Path, chosen: str =
     licence, and the scores that the store holds of it with their number of runs."""
     search, cell = unit.config, unit.cell
     assert isinstance(search, Search)
-    metrics = opened.records[unit.id].metrics
     licence = licence_of(checkpoint)
     front: dict[str, object] = {
         "library_name": "transformers",
@@ -90,31 +48,18 @@ def model_card(opened: SweepContext, unit: Unit, checkpoint: Path, chosen: str =
     if licence is None:
         front["license_name"] = "see-the-source"
     ref = parse_source(search.model.source)
-    source = search.model.source.partition("#sha256")[0]
     if ref.scheme == "hf":
         front["base_model"] = ref.name
-    pattern = "" if search.pattern == UNSTRUCTURED else f", pattern {search.pattern}"
-    return _CARD.format(
-        front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
-        title=f"{cell.model}, {cell.method} at {cell.sparsity:.0%} sparsity",
-        source=source,
-        method=cell.method,
-        sweep=opened.sweep.name,
-        version=__version__,
-        chosen=chosen,
-        pruned=int(metrics["zeros"]),
-        weights=int(metrics["weights"]),
-        share=metrics["zeros"] / metrics["weights"],
-        sparsity=cell.sparsity,
-        pattern=pattern,
-        seed="none, one mask by definition" if cell.mask_seed is None else cell.mask_seed,
-        pooling=_POOLING[search.model.pooling],
-        licence=licence or f"not known here; see the source, `{source}`",
-        unit=unit.id,
-        scores=_scores(opened, unit),
-        losses=_losses(opened, unit),
-        select=_SELECT[opened.sweep.report.select],
-    )
+    found = collect(opened.plan, opened.records)
+    return render(
+        "model_card.md.jinja", front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
+        cell=cell, unit=unit.id, sweep=opened.sweep.name, version=__version__, chosen=chosen,
+        source=search.model.source.partition("#sha256")[0], licence=licence,
+        pattern="" if search.pattern == UNSTRUCTURED else f", pattern {search.pattern}",
+        metrics=opened.records[unit.id].metrics, pooling=_POOLING[search.model.pooling],
+        scores=_scores(_of_mask(found.downstream, unit)),
+        losses=_losses(_of_mask(found.pretrain, unit)), select=_SELECT[opened.sweep.report.select],
+    )  # fmt: skip
 
 
 def licence_of(checkpoint: Path) -> str | None:
@@ -133,35 +78,31 @@ def licence_of(checkpoint: Path) -> str | None:
 
 def _of_mask(table: pl.DataFrame, unit: Unit) -> pl.DataFrame:
     cell = unit.cell
-    return table.filter(
-        pl.col("model") == cell.model,
-        pl.col("method") == cell.method,
-        pl.col("sparsity") == cell.sparsity,
-        pl.col("mask_seed").eq_missing(pl.lit(cell.mask_seed, pl.Int64)),
-    )
+    seed = pl.col("mask_seed").eq_missing(pl.lit(cell.mask_seed, pl.Int64))
+    return table.filter(seed, model=cell.model, method=cell.method, sparsity=cell.sparsity)
 
 
-def _scores(opened: SweepContext, unit: Unit) -> str:
-    downstream = _of_mask(collect(opened.plan, opened.records).downstream, unit)
+def _scores(downstream: pl.DataFrame) -> str:
     found = means(runs(downstream))
     if not found["n"].sum():
         return "No fine-tune of this mask is done."
     metrics = dict(main_rows(downstream).select("task", "metric").iter_rows())
-    lines = ["| task | metric | score | runs | best constant answer |", "|---|---|---|---|---|"]
-    for row in found.iter_rows(named=True):
-        if row["task"] == AVERAGE and len(metrics) == 1:
-            continue
-        score = counted(spread(row["mean"], row["std"]), row["n"], row["n_expected"])
-        lines.append(
-            f"| {row['task']} | {metrics.get(row['task'], '')} | {score} | {row['n']} | "
-            f"{spread(row['baseline'], None)} |"
-        )
-    return "\n".join(lines)
+    rows = [
+        {
+            "task": row["task"],
+            "metric": metrics.get(row["task"], ""),
+            "score": counted(spread(row["mean"], row["std"]), row["n"], row["n_expected"]),
+            "runs": row["n"],
+            "best constant answer": spread(row["baseline"], None),
+        }
+        for row in found.iter_rows(named=True)
+        if row["task"] != AVERAGE or len(metrics) > 1
+    ]
+    return markdown(pl.DataFrame(rows)).rstrip()
 
 
-def _losses(opened: SweepContext, unit: Unit) -> str:
-    table = _of_mask(collect(opened.plan, opened.records).pretrain, unit)
-    found = table.filter(pl.col("checkpoint").is_null(), pl.col("mlm_loss").is_not_null())
+def _losses(pretrain: pl.DataFrame) -> str:
+    found = pretrain.filter(pl.col("checkpoint").is_null(), pl.col("mlm_loss").is_not_null())
     if found.is_empty():
         return ""
     mlm, kd = found.select("mlm_loss", "kd_loss").row(0)

@@ -5,27 +5,24 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from tamt_ray.cli.speech import UsageError
 from tamt_ray.methods.registry import METHODS
-
-
-class NewMethodError(ValueError):
-    """The package cannot be written; the message says what to do."""
 
 
 def write_method(name: str, folder: Path, *, trains: bool) -> Path:
     """Write the package `tamt-NAME` into a new folder below `folder`; return that folder.
 
-    Raises NewMethodError for a name that is taken or no Python word, or a folder that exists.
+    Raises UsageError for a name that is taken or no Python word, or a folder that exists.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise NewMethodError(
+        raise UsageError(
             f"{name!r} is no name of a method; use small letters, digits and underscores"
         )
     if name in METHODS.classes:
-        raise NewMethodError(f"{name!r} is a method already; choose another name")
+        raise UsageError(f"{name!r} is a method already; choose another name")
     to = folder / f"tamt-{name.replace('_', '-')}"
     if to.exists():
-        raise NewMethodError(f"{to} exists already; choose another name or another folder")
+        raise UsageError(f"{to} exists already; choose another name or another folder")
     entry = f'{{"method": "{name}", "steps": 6, "lr": 1e-3}}' if trains else f'"{name}"'
     words = {
         "name": name, "dashed": name.replace("_", "-"), "entry": entry,

@@ -80,10 +80,15 @@ class SweepContext:
         return self.survey.to_propose if self.survey else 0
 
     @property
-    def missing(self) -> int:
+    def to_run(self) -> list[str]:
         """Units that a run would compute, those of trials to be drawn not among them."""
         decisions = decide(self.plan, self.records, self.failures)
-        return sum(d in {Decision.RUN, Decision.WAIT} for d in decisions.values())
+        return [i for i, d in decisions.items() if d in {Decision.RUN, Decision.WAIT}]
+
+    @property
+    def missing(self) -> int:
+        """The number of units that a run would compute."""
+        return len(self.to_run)
 
     def again(self, store: Store) -> "SweepContext":
         """Return the same as `store` has it now; what was read before is not read again."""
@@ -103,19 +108,14 @@ class SweepContext:
         }
         found = store.look(tuning.possible(proposals), self.records)
         failures = {
-            unit_id: failure
-            for unit_id, failure in found.failures.items()
-            if failure.error == DIVERGED or not self.retry_failed
+            i: f for i, f in found.failures.items() if f.error == DIVERGED or not self.retry_failed
         }
         survey = tuning.survey(proposals, found.records, failures)
-        units = survey.plan.units
+        diverged = {i: f for i, f in failures.items() if i not in survey.plan.units}
         return replace(
-            self, store=store, survey=survey, plan=survey.plan,
-            records={i: record for i, record in found.records.items() if i in units},
-            failures={i: failure for i, failure in failures.items() if i in units},
-            diverged={i: failure for i, failure in failures.items() if i not in units},
-            damaged=tuple(damage for damage in found.damaged if damage.id in units),
-        )  # fmt: skip
+            self, store=store, survey=survey, records=found.records, failures=failures,
+            diverged=diverged, damaged=found.damaged,
+        )._within(survey.plan)  # fmt: skip
 
     def only(self, pattern: str) -> "SweepContext":
         """Return the part whose paths match a glob. Raises SpecError where none does."""
@@ -125,14 +125,16 @@ class SweepContext:
                 f"{self.file}: no unit's path matches {pattern!r}; "
                 "paths are kind/model/method/sparsity/…, as in 'finetune/*/omp/*'"
             )
+        return replace(self._within(plan), of=self)
+
+    def _within(self, plan: Plan) -> "SweepContext":
+        units = plan.units
         return replace(
-            self,
-            plan=plan,
-            records={i: record for i, record in self.records.items() if i in plan.units},
-            failures={i: failure for i, failure in self.failures.items() if i in plan.units},
-            damaged=tuple(damage for damage in self.damaged if damage.id in plan.units),
-            of=self,
-        )
+            self, plan=plan,
+            records={i: record for i, record in self.records.items() if i in units},
+            failures={i: failure for i, failure in self.failures.items() if i in units},
+            damaged=tuple(damage for damage in self.damaged if damage.id in units),
+        )  # fmt: skip
 
     @property
     def whole(self) -> "SweepContext":
@@ -208,11 +210,9 @@ def _sound(opened: SweepContext, say: Say) -> SweepContext:
     """
     records, checked = dict(opened.records), set[str]()
     while True:
-        decisions = decide(opened.plan, records, opened.failures)
         needed = {
             parent
-            for unit_id, decision in decisions.items()
-            if decision in {Decision.RUN, Decision.WAIT}
+            for unit_id in replace(opened, records=records).to_run
             for parent in opened.plan.units[unit_id].parents
             if parent in records and parent not in checked
         }

@@ -12,20 +12,8 @@ from rich.text import Text
 
 from tamt_ray.cli.live_view import LiveView, time_line
 from tamt_ray.execution.activity import LiveStatus
+from tamt_ray.execution.scheduler import messages
 from tamt_ray.execution.scheduler.faults import Fault
-from tamt_ray.execution.scheduler.messages import (
-    Diverged,
-    Event,
-    Extended,
-    Failed,
-    Landed,
-    Lost,
-    NodesRequested,
-    Rebuilt,
-    Resized,
-    Started,
-    Stopping,
-)
 from tamt_ray.plan.cost import spoken
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.status import unit_path
@@ -74,40 +62,40 @@ class Progress:
         if not self._console.is_terminal:
             self._say(Text(text))
 
-    def watch(self, event: Event | LiveStatus) -> None:
+    def watch(self, event: messages.Event | LiveStatus) -> None:
         """Show an event, or the state of the run from now on."""
         match event:
             case LiveStatus():
                 self._status, self._stage = event, ""
                 self._tell_best(event)
-            case Started():
+            case messages.Started():
                 self._stage = ""
-            case Extended(plan):
+            case messages.Extended(plan):
                 self._plan = plan
-            case Diverged(failure):
+            case messages.Diverged(failure):
                 self._warn(f"diverged {self._words(failure.id)}: {failure.message}")
-            case Landed(record):
+            case messages.Landed(record):
                 self._landed(record)
-            case Failed(failure):
+            case messages.Failed(failure):
                 error = (failure.error, failure.message)
                 self._errors[error] += 1
                 words = f"{failure.error}: {failure.message}"
                 if self._errors[error] > 1:
                     words = f"{failure.error} as before ({self._errors[error]} units)"
                 self._say(Text(f"failed {self._words(failure.id)}: {words}", "red"))
-            case Lost(unit_id, attempt, fault, after):
+            case messages.Lost(unit_id, attempt, fault, after):
                 what = f"{self._words(unit_id)}: {fault.value}, attempt {attempt}"
                 if fault is Fault.STOP:
                     self._warn(f"left   {what}; its state is saved")
                 else:
                     self._warn(f"lost   {what}; again in {after:g} s")
-            case Rebuilt(name):
+            case messages.Rebuilt(name):
                 self._warn(f"the {name} actor was lost and stands again; nothing is lost with it")
-            case Resized(nodes):
+            case messages.Resized(nodes):
                 self._warn(f"the cluster is now: {nodes}")
-            case NodesRequested(nodes):
+            case messages.NodesRequested(nodes):
                 self._warn(f"no node for units is up; waiting for the autoscaler to add {nodes}")
-            case Stopping(running, grace):
+            case messages.Stopping(running, grace):
                 self._warn(
                     f"stopping: {running} units at work have {grace:g} s to save their states or "
                     "to finish; a second signal ends it at once"

@@ -54,10 +54,6 @@ def _latex(table: pl.DataFrame) -> str:
         for row in printed_rows(table)
     ]
     columns = "".join("l" if name in {"model", "method"} else "r" for name in table.columns)
-    lines = [" & ".join(row) + r" \\" for row in rows]
-    return "\n".join(
-        [
-            rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(head) + r" \\",
-            r"\midrule", *lines, r"\bottomrule", r"\end{tabular}", "",
-        ]
-    )  # fmt: skip
+    begin, lines = rf"\begin{{tabular}}{{{columns}}}", [f"{' & '.join(row)} \\\\" for row in rows]
+    top = [begin, r"\toprule", f"{' & '.join(head)} \\\\", r"\midrule"]
+    return "\n".join([*top, *lines, r"\bottomrule", r"\end{tabular}", ""])

@@ -1,6 +1,7 @@
 """The report of a sweep, written beside its results."""
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -12,8 +13,10 @@ from tamt_ray.analysis.stats.distances import MASK
 from tamt_ray.analysis.tuning import snippet, trials_frame
 from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.report_mark import OF, report_folder, report_of
+from tamt_ray.cli.speech import UsageError
 from tamt_ray.masks.bits import Bits
 from tamt_ray.masks.file import bits_from_bytes
+from tamt_ray.store.store import Store
 from tamt_ray.values.commit import commit
 
 _CURVES = "history.parquet"
@@ -47,13 +50,25 @@ def write_report(
     return f"{opened.store.uri}/{folder}/report.html"
 
 
+def publish_records(opened: SweepContext, to: Path) -> int:
+    """Write the records without masks and curves, and the distances of the masks that the last
+    report found, into a store; return the number of records. Raises StoreError."""
+    target = Store(str(to))
+    opened.store.publish(opened.records.values(), target)
+    distances = f"{report_folder(opened)}/{DISTANCES}"
+    with suppress(FileNotFoundError):
+        target.write(distances, opened.store.files.read(distances))
+    return len(opened.records)
+
+
 def load_published(path: Path) -> pl.DataFrame:
-    """The paper's own values in a CSV file. Raises PublishedError."""
+    """The paper's own values in a CSV file. Raises UsageError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return read_published(path.read_text(encoding="utf-8"), str(path))
+    except PublishedError as error:
+        raise UsageError(str(error)) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise PublishedError(f"{path}: cannot be read: {error}") from error
-    return read_published(text, str(path))
+        raise UsageError(f"{path}: cannot be read: {error}") from error
 
 
 def shelf_of(opened: SweepContext) -> ArtifactReader:

@@ -41,6 +41,10 @@ talk = _Console(stderr=True, markup=False, emoji=False, width=_WIDE)
 out = _Console(soft_wrap=True, markup=False, emoji=False, width=_WIDE)
 
 
+class UsageError(ValueError):
+    """An answer, option or file that cannot be used; the message is meant for the user."""
+
+
 @contextmanager
 def exit_on_error() -> Generator[None]:
     """Errors meant for the user become one message and an exit code."""
@@ -50,7 +54,7 @@ def exit_on_error() -> Generator[None]:
         fail(3, str(error))
     except UnwritableError as error:
         fail(1, str(error))
-    except (SpecError, StoreError) as error:
+    except (SpecError, StoreError, UsageError) as error:
         fail(2, str(error))
     except TrackingError as error:
         fail(3, f"MLflow: {error}; results are safe in the store, try again later")

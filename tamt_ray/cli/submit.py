@@ -8,18 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from rich.console import Console
 
 from tamt_ray.cli.opened import words_of
+from tamt_ray.cli.speech import fail, out, talk
 from tamt_ray.spec.load import SpecError, load_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.values.plugin import OURS, code_of, plugin_packages
 from tamt_ray.values.table import parse_source
 
 
-def hand_over(
-    file: Path, overrides: Sequence[str], address: str, talk: Console, out: Console
-) -> int:
+def hand_over(file: Path, overrides: Sequence[str], address: str) -> int:
     """Submit the sweep, print the job's id and what to type next; returns the exit code.
 
     Raises SpecError.
@@ -27,16 +25,11 @@ def hand_over(
     sweep = load_sweep(file, overrides)
     if wrong := places_of_here(sweep):
         raise SpecError("\n".join(f"{file}: {complaint}" for complaint in wrong))
-    from tamt_ray.execution.cluster.submission import (
-        SubmissionError,
-        TooLargeError,
-        check_size,
-        submit,
-    )
+    from tamt_ray.execution.cluster import submission
 
     files, words = what_travels(file), words_of(file, overrides)
     try:
-        size = check_size(files)
+        size = submission.check_size(files)
         with tempfile.TemporaryDirectory(prefix="tamt-job-") as folder:
             for name, path in files.items():
                 to = Path(folder, name)
@@ -44,10 +37,9 @@ def hand_over(
                 shutil.copyfile(path, to)
             there = next(name for name, path in files.items() if path == file.absolute())
             command = f"python -m tamt_ray.sweep {words_of(Path(there), overrides)} --address auto"
-            job = submit(address, Path(folder), command, sweep.name)
-    except (TooLargeError, SubmissionError) as error:
-        talk.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        return 2 if isinstance(error, TooLargeError) else 3
+            job = submission.submit(address, Path(folder), command, sweep.name)
+    except (submission.TooLargeError, submission.SubmissionError) as error:
+        fail(2 if isinstance(error, submission.TooLargeError) else 3, str(error))
     out.print(job)
     talk.print(
         f"{len(files)} files, {size / 1e6:.1f} MB, have travelled\n"
@@ -65,11 +57,8 @@ def what_travels(file: Path) -> dict[str, Path]:
     their place on the way."""
     sweeps = sorted(_made_of(file.absolute()))
     root = os.path.commonpath([path.parent for path in sweeps])
-    return {
-        **code_of(OURS),
-        **_local_plugins(),
-        **{f"sweeps/{path.relative_to(root)}": path for path in sweeps},
-    }
+    ours = {f"sweeps/{path.relative_to(root)}": path for path in sweeps}
+    return {**code_of(OURS), **_local_plugins(), **ours}
 
 
 def _local_plugins() -> dict[str, Path]:
@@ -109,11 +98,8 @@ def places_of_here(sweep: Sweep) -> list[str]:
             f"`mlflow: {sweep.mlflow}` would be a file that goes with the job; name the server, "
             "such as http://127.0.0.1:5000, or an absolute path, sqlite:////…"
         )
-    tables = [
-        sweep.corpus.train,
-        sweep.corpus.validation,
-        *(table for task in sweep.tasks.values() for table in (task.train, *task.validation)),
-    ]
+    tables = [sweep.corpus.train, sweep.corpus.validation]
+    tables += [table for task in sweep.tasks.values() for table in (task.train, *task.validation)]
     sources = [
         *(model.source for model in sweep.models.values()),
         *(table.source for table in tables),

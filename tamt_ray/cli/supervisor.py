@@ -12,9 +12,9 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
-from tamt_ray.cli.descendants import descendants
 from tamt_ray.execution.scratch import sweep
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -74,6 +74,22 @@ def leave(code: int) -> NoReturn:
     sys.stderr.flush()
     _announce(code)
     os._exit(code)
+
+
+def descendants(root: int) -> list[int]:
+    """Ids of the processes that descend from one, parents first; none where there is no `/proc`."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # The name in brackets may hold anything; what follows it has a fixed form.
+            parent = int(stat.read_bytes().rpartition(b")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        children.setdefault(parent, []).append(int(stat.parent.name))
+    found = [*children.get(root, ())]
+    for pid in found:
+        found.extend(children.get(pid, ()))
+    return found
 
 
 def _drive(act: Callable[[], None], to_supervisor: int) -> NoReturn:

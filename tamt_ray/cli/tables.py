@@ -1,6 +1,7 @@
 """Tables for the terminal."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import polars as pl
 from rich.console import Group, RenderableType
@@ -12,15 +13,27 @@ from tamt_ray.plan.status import KindStatus
 from tamt_ray.plan.unit import Kind
 from tamt_ray.store.record import Failure
 
+if TYPE_CHECKING:
+    from tamt_ray.execution.profile import Profile
+
 _WORDS = ("model", "method")
 """Columns of words in the summary."""
 
 
+def plain_table(word: str, *numbers: str, title: str | None = None, head: str = "bold") -> Table:
+    """A table without lines: a column of words, then columns of numbers; `head`: its style."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style=head)
+    table.add_column(word, overflow="fold")
+    for column in numbers:
+        table.add_column(column, justify="right")
+    return table
+
+
 def plan_table(statuses: Mapping[Kind, KindStatus], known: Prices) -> Table:
     """One row per kind of unit: what is there and what is left, and how long that takes."""
-    table = Table("units", box=None, pad_edge=False)
-    for column in ("total", "done", "to run", "waiting", "failed", "blocked", "time left"):
-        table.add_column(column, justify="right")
+    table = plain_table(
+        "units", "total", "done", "to run", "waiting", "failed", "blocked", "time left"
+    )
     for kind, status in statuses.items():
         numbers = (
             status.total, status.done, status.to_run, status.waiting, status.failed, status.blocked,
@@ -28,6 +41,15 @@ def plan_table(statuses: Mapping[Kind, KindStatus], known: Prices) -> Table:
         left = spoken(status.gpu_hours * 3600) if status.to_run else "–"
         rough = " (rough)" if status.to_run and known.measured and known.is_rough(kind) else ""
         table.add_row(kind, *(f"{n:,}" for n in numbers), left + rough)
+    return table
+
+
+def profile_table(found: "Profile") -> Table:
+    """One row per phase of a step."""
+    whole = f"{1000 * found.seconds / found.steps:,.1f} ms a step"
+    table = plain_table(f"{found.unit.kind} {found.unit.cell}: {whole}", "ms", "%")
+    for name, milliseconds, share in found.rows():
+        table.add_row(name, f"{milliseconds:,.1f}", f"{share:.1f}")
     return table
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from tamt_ray.cli.tables import plain_table
 from tamt_ray.plan.cost import Prices
 from tamt_ray.plan.study import Study, steps_at_most
 from tamt_ray.plan.tuning import Outcome
@@ -24,9 +25,7 @@ def plan_of_studies(outcomes: Sequence[Outcome]) -> dict[str, dict[str, int]]:
 
 def studies_table(outcomes: Sequence[Outcome]) -> Table:
     """Return the same for people."""
-    table = Table("study", box=None, pad_edge=False)
-    for column in ("trials", "done", "to run", "steps at most", "objective"):
-        table.add_column(column, justify="right")
+    table = plain_table("study", "trials", "done", "to run", "steps at most", "objective")
     for outcome, row in zip(outcomes, plan_of_studies(outcomes).values(), strict=True):
         table.add_row(
             outcome.study.path, *(f"{number:,}" for number in row.values()),

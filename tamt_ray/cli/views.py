@@ -8,15 +8,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 
-from tamt_ray.cli.explanation import matrices_of, matrices_table, settings_of, settings_tables
+from rich.table import Table
+
 from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import fail, out
-from tamt_ray.cli.tables import failure_lines, plan_table
+from tamt_ray.cli.tables import failure_lines, plain_table, plan_table
 from tamt_ray.cli.tune import hours_at_most, plan_of_studies, studies_table
 from tamt_ray.plan.cost import ROUGH, Prices, spoken
 from tamt_ray.plan.status import decide, tally, unit_path
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.execution import Execution
+from tamt_ray.spec.origin import method_settings, model_settings, search_settings
+from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.damage import Damage
 from tamt_ray.values.identity import written
 
@@ -46,9 +49,21 @@ def print_plan(opened: SweepContext, as_json: bool) -> None:
     out.print(plan_table(statuses, known))
     price = _price(hours, known, opened.sweep.execution)
     out.print(f"{masks} subnetworks; {'at most ' if studies else ''}{price}")
+    if any(opened.plan.units[unit].lane == "gang" for unit in decisions):
+        out.print(_widths(opened.sweep), highlight=False)
     for decision, count in Counter(decisions.values()).items():
         out.print(f"{count:,}: {decision.value}", highlight=False)
     out.print(f"run it: python -m tamt_ray.sweep {opened.words}")
+
+
+def _widths(sweep: Sweep) -> str:
+    """For how many workers of a gang a search step has work."""
+    training, workers = sweep.search, sweep.execution.search.workers
+    pieces = -(-training.batch_size // training.micro_batch)
+    return (
+        f"a search step is {pieces} × {training.micro_batch} blocks (search.micro_batch): work for "
+        f"at most {pieces} workers per gang, and {workers} asked for"
+    )
 
 
 def _price(hours: float, known: Prices, execution: Execution) -> str:
@@ -80,29 +95,39 @@ def print_unit(opened: SweepContext, chosen: str) -> None:
     found = one(opened, chosen, opened.plan.units)
     decision = decide(opened.plan, opened.records, opened.failures)[found.id]
     body = {
-        "id": found.id,
-        "path": unit_path(found),
-        "decision": decision.value,
-        "parents": list(found.parents),
-        "config": written(found.config),
-    }
+        "id": found.id, "path": unit_path(found), "decision": decision.value,
+        "parents": list(found.parents), "config": written(found.config),
+    }  # fmt: skip
     out.print_json(json.dumps(body))
 
 
 def print_settings(opened: SweepContext, as_json: bool) -> None:
-    """Every setting and who set it."""
+    """Print every setting of each model, the search and each method, and where it comes from."""
+    sweep = opened.sweep
+    parts = {f"model {name}": model_settings(sweep, m) for name, m in sweep.models.items()}
+    parts["search"] = search_settings(sweep)
+    for m in sweep.methods:
+        parts[f"method {m.name} ({m.word}, recipe {m.recipe})"] = method_settings(m)
     if as_json:
-        parts = {
+        body = {
             part: {
                 setting.name: {"value": setting.value, "from": setting.origin} for setting in each
             }
-            for part, each in settings_of(opened.sweep).items()
+            for part, each in parts.items()
         }
-        sys.stdout.write(json.dumps(parts) + "\n")
+        sys.stdout.write(json.dumps(body) + "\n")
         return
-    for table in settings_tables(opened.sweep):
-        out.print(table)
-        out.print()
+    for part, settings in parts.items():
+        table = Table(title=part, title_justify="left", box=None, pad_edge=False)
+        table.add_column("setting")
+        table.add_column("value", overflow="fold")
+        table.add_column("from")
+        for each in settings:
+            value = each.value if isinstance(each.value, str) else json.dumps(each.value)
+            table.add_row(each.name, value, each.origin)
+        if settings:
+            out.print(table)
+            out.print()
 
 
 def print_verified(opened: SweepContext, damaged: Sequence[Damage], as_json: bool) -> None:
@@ -122,19 +147,30 @@ def print_verified(opened: SweepContext, damaged: Sequence[Damage], as_json: boo
 
 
 def print_matrices(opened: SweepContext, as_json: bool) -> None:
-    """The matrices that are pruned of each model."""
+    """Print the matrices that are pruned of each model, whose checkpoint is fetched for that."""
     from tamt_ray.data.cache import SourceError
+    from tamt_ray.data.checkpoint import load_checkpoint
     from tamt_ray.masks.matrices import UnsupportedModelError
+    from tamt_ray.search.language_model import LanguageModel
 
+    found: dict[str, dict[str, tuple[int, ...]]] = {}
     try:
-        found = matrices_of(opened.sweep)
+        for name, model in opened.sweep.models.items():
+            path = load_checkpoint(model.source).path
+            dense = LanguageModel(path, prune=model.prune, pooler=model.pooler).dense
+            found[name] = {matrix: tuple(weight.shape) for matrix, weight in dense.items()}
     except (SourceError, UnsupportedModelError, ValueError) as error:
         fail(2, f"{opened.file}: {error}")
     if as_json:
-        sys.stdout.write(json.dumps({name: dict(each) for name, each in found.items()}) + "\n")
+        sys.stdout.write(json.dumps(found) + "\n")
         return
-    for name, each in found.items():
-        out.print(matrices_table(name, each))
+    for model, matrices in found.items():
+        total = sum(rows * columns for rows, columns in matrices.values())
+        title = f"model {model}: {len(matrices)} matrices, {total:,} weights"
+        table = plain_table("matrix", "out", "in", "weights", title=title)
+        for name, (rows, columns) in matrices.items():
+            table.add_row(name, str(rows), str(columns), f"{rows * columns:,}")
+        out.print(table)
         out.print()
 
 

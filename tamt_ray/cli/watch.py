@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from tamt_ray.analysis.stats.live import snapshot
+from tamt_ray.analysis.stats.summary import snapshot
 from tamt_ray.cli.live_view import LiveView, scores_so_far
 from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import warn

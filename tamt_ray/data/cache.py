@@ -10,6 +10,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tamt_ray.values.base import nearest
+
 
 class SourceError(RuntimeError):
     """A source cannot be read; the message is complete, names the source and what to do next."""
@@ -22,6 +24,18 @@ TYPED_IN = "TAMT_TYPED_IN"
 def local_path(path: str) -> Path:
     """Return a path as absolute, relative to the directory that the command was typed in."""
     return Path(os.environ.get(TYPED_IN, "")).absolute() / Path(path).expanduser()
+
+
+def missing(path: Path, kind: str) -> str:
+    """Return the message about a path that is no such `kind`, with the closest name beside it."""
+    here = "; a relative path begins at the directory that the command is typed in"
+    if path.parent.is_dir():
+        close = nearest(path.name, sorted(each.name for each in path.parent.iterdir())[:_LISTED])
+        here = close if "did you mean" in close else here
+    return f"no {kind} {path}{here}"
+
+
+_LISTED = 1000
 
 
 def cache_dir() -> Path:

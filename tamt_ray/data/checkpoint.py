@@ -1,7 +1,6 @@
 """A pre-trained model on the local disk, known by its content."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from tamt_ray.data.archive import extract_directory
-from tamt_ray.data.cache import SourceError, file_digest, local_path, text_digest
+from tamt_ray.data.cache import SourceError, file_digest, local_path, missing, text_digest
 from tamt_ray.values.table import SourceRef, parse_source
 
 _USED = (".json", ".txt", ".safetensors", ".model")
@@ -44,7 +43,7 @@ def load_checkpoint(source: str) -> Checkpoint:
         case "hf":
             path = _from_hub(ref)
     if not path.is_dir():
-        raise SourceError(f"{source}: {path} is not a directory")
+        raise SourceError(f"{source}: {missing(path, 'directory')}")
     names = sorted(f.name for f in path.iterdir() if f.suffix in _USED and f.is_file())
     if "config.json" not in names:
         raise SourceError(f"{source}: no config.json in {path}; is it a transformers model?")
@@ -115,7 +114,7 @@ def _check_weights(source: str, path: Path) -> None:
 def _from_hub(ref: SourceRef) -> Path:
     from pyarrow import fs
 
-    from tamt_ray.data.hub import mirror, repository
+    from tamt_ray.data.hub import mirror, repository, why_not
 
     if ref.config is not None:
         raise SourceError(f"hf:{ref.name}#{ref.config}: a model has no configurations; drop the #")
@@ -131,8 +130,7 @@ def _from_hub(ref: SourceRef) -> Path:
     try:
         return Path(snapshot_download(ref.name, allow_patterns=patterns, ignore_patterns="*/*"))
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         raise SourceError(
-            f"hf:{ref.name}: cannot be downloaded{offline}: {error}; check the name and the "
+            f"hf:{ref.name}: cannot be downloaded{why_not(error)}; check the name and the "
             f"network, or set TAMT_MIRROR=<dir> with the model in <dir>/{folder}"
         ) from error

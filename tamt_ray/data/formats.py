@@ -15,6 +15,8 @@ from tamt_ray.data.mediawiki import articles
 from tamt_ray.values.table import Table
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")
+_OTHERS = re.compile(r"[;\t|]")
+"""Delimiters in files whose name implies another one."""
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".txt", ".xml", ".bz2")
 
 
@@ -65,10 +67,18 @@ def _lines(text: str) -> list[str]:
 
 def _delimited(text: str, table: Table, suffix: str, where: str) -> pa.Table:
     delimiter = table.delimiter or ("," if suffix == ".csv" else "\t")
-    rows = _quoted(text, where) if delimiter == "," else _unquoted(text, delimiter)
+    if delimiter == ",":
+        rows = _quoted(text, where)
+    else:
+        rows = [(n, line.split(delimiter)) for n, line in enumerate(_lines(text), 1) if line]
     if not rows:
-        raise SourceError(f"{where}: the file is empty")
+        raise SourceError(f"{where}: the file is empty; write rows into it, or name another file")
     names = rows.pop(0)[1] if table.header else [str(number) for number in range(len(rows[0][1]))]
+    if table.header and len(names) == 1 and (other := _OTHERS.search(names[0])):
+        raise SourceError(
+            f"{where}:1: one column, {names[0]!r}; is it delimited by {other[0]!r}? then set "
+            f"`delimiter: {json.dumps(other[0])}`"
+        )
     if len(set(names)) < len(names):
         raise SourceError(f"{where}:1: two columns have the same name in {names}")
     for line, row in rows:
@@ -81,12 +91,8 @@ def _delimited(text: str, table: Table, suffix: str, where: str) -> pa.Table:
     return pa.table({name: _typed([row[i] for _, row in rows]) for i, name in enumerate(names)})
 
 
-def _unquoted(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
-    """(line number from 1, fields) of each line that is not empty."""
-    return [(n, line.split(delimiter)) for n, line in enumerate(_lines(text), start=1) if line]
-
-
 def _quoted(text: str, where: str) -> list[tuple[int, list[str]]]:
+    """(line number from 1, fields) of each row that is not empty."""
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[int, list[str]]] = []
@@ -132,7 +138,7 @@ def _json_lines(text: str, where: str) -> pa.Table:
         rows.append(row)
         lines.append(number)
     if not rows:
-        raise SourceError(f"{where}: the file is empty")
+        raise SourceError(f"{where}: the file is empty; write rows into it, or name another file")
     columns = {str(name): [row[name] for row in rows] for name in rows[0]}
     found: dict[str, pa.Array] = {}
     for name, values in columns.items():

@@ -90,6 +90,13 @@ def mirror() -> Mirror | None:
     return Mirror(uri) if uri else None
 
 
+def why_not(error: Exception) -> str:
+    """Return the first line of an error of the hub, and whether the user has it switched off."""
+    off = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+    line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return f"{' (HF_HUB_OFFLINE is set)' if off else ''}: {line}"
+
+
 def repository(name: str) -> str:
     """The name of a hub repository. Raises SourceError where it would lead out of the mirror."""
     if any(part in {"", ".", ".."} for part in name.split("/")):
@@ -106,7 +113,10 @@ def split_file(mirror: Mirror, ref: SourceRef, split: str) -> Path:
     folder = f"datasets/{repository(ref.name)}"
     configs = mirror.children(folder, fs.FileType.Directory)
     if not configs:
-        raise SourceError(f"hf:{ref.name}: no such data set in the mirror {mirror.uri}")
+        raise SourceError(
+            f"hf:{ref.name}: no such data set in the mirror {mirror.uri}, which TAMT_MIRROR names; "
+            f"there would be {mirror.uri}/{folder}/<config>/{split}.parquet"
+        )
     config = ref.config or ("default" if "default" in configs else configs[0])
     if config not in configs or (ref.config is None and config != "default" and len(configs) > 1):
         raise SourceError(
@@ -133,9 +143,8 @@ def read_split(ref: SourceRef, split: str) -> pa.Table:
     try:
         found = load_dataset(repo, ref.config, split=split)
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         raise SourceError(
-            f"hf:{repo}, split {split!r}: cannot be loaded{offline}: {error}; check the source "
+            f"hf:{repo}, split {split!r}: cannot be loaded{why_not(error)}; check the source "
             f"and the network, or set TAMT_MIRROR=<dir> with "
             f"<dir>/datasets/{repo}/{ref.config or 'default'}/{split}.parquet"
         ) from error

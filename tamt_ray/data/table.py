@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tamt_ray.data.archive import read_member
-from tamt_ray.data.cache import SourceError, local_path
+from tamt_ray.data.cache import SourceError, local_path, missing
 from tamt_ray.data.formats import parse
 from tamt_ray.data.hub import mirror, read_split, split_file
 from tamt_ray.values.base import nearest
@@ -40,7 +40,7 @@ def load_rows(table: Table) -> Rows:
     if ref.scheme == "dir":
         path = local_path(ref.path)
         if not path.is_file():
-            raise SourceError(f"{table.source}: no file {path}")
+            raise SourceError(f"{table.source}: {missing(path, 'file')}")
     elif ref.scheme == "hf" and (stand_in := mirror()) is not None:
         path = split_file(stand_in, ref, table.split or "")
     stamp = (path.stat().st_size, path.stat().st_mtime_ns) if path else None

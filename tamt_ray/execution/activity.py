@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from tamt_ray.analysis.stats.live import Snapshot
+from tamt_ray.analysis.stats.summary import Snapshot
 from tamt_ray.execution.scheduler.messages import Event, Failed, Landed, Lost, Progressed, Started
 from tamt_ray.plan.cost import Prices, prices
 from tamt_ray.plan.expand import Plan

@@ -9,7 +9,7 @@ from ray import ObjectRef
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
-from tamt_ray.analysis.stats.live import Snapshot, snapshot
+from tamt_ray.analysis.stats.summary import Snapshot, snapshot
 from tamt_ray.execution.activity import Activity, LiveStatus
 from tamt_ray.execution.actors import on_head
 from tamt_ray.plan.expand import Plan

@@ -69,6 +69,8 @@ from tamt_ray.tracking.tracker import Tracker
 
 _LOOK = 1.0
 """Seconds between two looks at the nodes, and at the searches that wait for a gang."""
+_STARTS = 60.0
+"""Seconds that an actor has at least to start on a busy machine."""
 Watch = Callable[[Event | LiveStatus], None]
 """Gets every event, and the state of the run about once a second."""
 
@@ -127,7 +129,8 @@ def run(
         board = BoardClient(
             on_head(BoardActor, f"{name}-board", restarts=True).remote(
                 execution.retries, execution.patience
-            )
+            ),
+            patience=max(_STARTS, execution.patience),
         )
         gpus = any(node.get("GPU") for node in possible)
         usual = call.measured or usual_prices(execution, gpus, call.sizes)
@@ -280,7 +283,9 @@ class _Driver:
                 self.tracker.progressed(event.unit, event.points)
             case Landed(record):
                 self.running.pop(record.id, None)
-                self._take(record)
+                self.ledger.records[record.id] = record
+                self.aggregation.add(record)
+                self.tracker.landed(record)
             case Failed(failure, logs):
                 self.running.pop(failure.id, None)
                 rescue(self.store, logs)
@@ -296,11 +301,6 @@ class _Driver:
                 pass
         self.monitor.hear(event)
         self.watch(event)
-
-    def _take(self, record: Record) -> None:
-        self.ledger.records[record.id] = record
-        self.aggregation.add(record)
-        self.tracker.landed(record)
 
     def _set_aside(self, failure: Failure, *, fatal: bool) -> None:
         if failure.error == UnwritableError.__name__:

@@ -1,6 +1,8 @@
-"""Everything that can be known to be wrong before compute is spent."""
+"""Everything that can be known to be wrong before compute is spent, changed sources among it."""
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import itemgetter
 
@@ -8,7 +10,7 @@ import numpy as np
 import torch
 
 from tamt_ray.data.blocks import check_fills
-from tamt_ray.data.cache import SourceError
+from tamt_ray.data.cache import SourceError, cache_dir, locked
 from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, pad_id, tokenizer
 from tamt_ray.data.table import Rows, column, load_rows, name_of
 from tamt_ray.data.tokens import estimated_tokens
@@ -19,9 +21,11 @@ from tamt_ray.masks.layout import Layout
 from tamt_ray.masks.matrices import UnsupportedModelError
 from tamt_ray.methods.base import Search
 from tamt_ray.plan.sizes import Sizes, TableSize, size_in
+from tamt_ray.plan.unit import Unit, UnitConfig
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.store.record import Record
 from tamt_ray.tasks.base import Task
 from tamt_ray.values.model import ModelSize
 from tamt_ray.values.pattern import UNSTRUCTURED, PatternForm
@@ -68,6 +72,12 @@ def check(
     of `texts`, with the source of its model, as far as its first sequence. Raises PreflightError.
     """
     found = Inspection()
+    try:
+        with locked(cache_dir() / "any"):
+            # Every worker keeps what it derives from the sources there.
+            pass
+    except SourceError as error:
+        raise PreflightError(str(error)) from error
     for name, model in sweep.models.items():
         try:
             checkpoint = load_checkpoint(model.source)
@@ -76,17 +86,18 @@ def check(
             _check_tokenizer(checkpoint, encoder.body.config.vocab_size)
             for task in sweep.tasks.values():
                 encoder.try_out(model, task)
-            read = [text for source, text in texts if source == model.source]
-            _check_lengths(sweep, read, encoder.longest())
         except (SourceError, UnsupportedModelError, OSError, ValueError) as error:
-            raise PreflightError(f"models.{name}: {error}") from error
+            raise PreflightError(f"models.{name}: {error}", "models", name, "source") from error
+        read = [text for source, text in texts if source == model.source]
+        _check_lengths(sweep, name, read, encoder.longest())
         found.fingerprints[model.source] = checkpoint.fingerprint
         if size := size_in(checkpoint.path):
             found.models[model.source] = size
         if model.head is None and not language_model.has_published_head:
             raise PreflightError(
                 f"models.{name}: {model.source} was published without an MLM head; "
-                f"have one trained with `head: {{steps: 300}}`"
+                f"have one trained with `head: {{steps: 300}}`",
+                *("models", name),
             )
         _check_patterns(sweep, language_model)
         bench = UnitBench(model, ProcessGroup(), _nothing)
@@ -95,25 +106,57 @@ def check(
                 try:
                     search.find(bench)
                 except (SourceError, MaskFileError) as error:
-                    raise PreflightError(f"methods.{method}: {error}") from error
+                    number = [each.name for each in sweep.methods].index(method)
+                    raise PreflightError(
+                        f"methods.{method}: {error}", "methods", number, "masks"
+                    ) from error
         found.fingerprints |= bench.sources
     reader = load_checkpoint(next(iter(sweep.models.values())).source)
     columns = (sweep.corpus.column,)
-    for table in (sweep.corpus.train, sweep.corpus.validation):
-        rows = _readable("corpus", table, columns)
+    for part, table in (("train", sweep.corpus.train), ("validation", sweep.corpus.validation)):
+        with _at("corpus", "corpus", part, "source"):
+            rows = load_rows(table)
+        with _at(f"corpus: {table.source}", "corpus", "column"):
+            column(rows, sweep.corpus.column)
         found.fingerprints[table] = rows.fingerprint
         found.texts[table] = float(estimated_tokens(rows, columns, reader).sum())
     for source, text in texts:
-        try:
+        with _at("corpus", "corpus", "block_size"):
             check_fills(text, source)
-        except SourceError as error:
-            raise PreflightError(f"corpus: {error}") from error
     for name, task in sweep.tasks.items():
-        for table in (task.train, *task.validation):
-            rows = _readable(f"tasks.{name}", table, task.columns, task)
+        places = ("train",), *(("validation", n) for n in range(len(task.validation)))
+        for at, table in zip(places, (task.train, *task.validation), strict=True):
+            rows = _read(name, task, table, *at)
             found.fingerprints[table] = rows.fingerprint
             found.tables[table, task.columns] = _size(rows, task, reader)
     return found
+
+
+@contextmanager
+def _at(place: str, *at: str | int) -> Generator[None]:
+    """Errors in the block name the place, with its line in the file."""
+    try:
+        yield
+    except (SourceError, ValueError) as error:
+        raise PreflightError(f"{place}: {error}", *at) from error
+
+
+def _read(name: str, task: Task, table: Table, *at: str | int) -> Rows:
+    """Return the rows of a table, which fit the task. Raises PreflightError."""
+    place = f"tasks.{name}"
+    with _at(place, "tasks", name, *at, "source"):
+        rows = load_rows(table)
+    for wanted in task.columns:
+        fields = [field for field, value in task if wanted == value or wanted in _tuple(value)]
+        with _at(f"{place}: {name_of(table)}", "tasks", name, *fields[:1]):
+            column(rows, wanted)
+    with _at(f"{place}: {name_of(table)}", "tasks", name, *at, "source"):
+        task.check(rows)
+    return rows
+
+
+def _tuple(value: object) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else ()
 
 
 def _size(rows: Rows, task: Task, reader: Checkpoint) -> TableSize:
@@ -140,19 +183,20 @@ def _check_tokenizer(checkpoint: Checkpoint, rows: int) -> None:
         )
 
 
-def _check_lengths(sweep: Sweep, texts: Collection[Text], longest: int | None) -> None:
-    """`longest`: tokens that the model reads. Raises ValueError."""
+def _check_lengths(sweep: Sweep, model: str, texts: Collection[Text], longest: int | None) -> None:
+    """`longest`: tokens that the model reads. Raises PreflightError."""
     if longest is None:
         return
-    if any(text.block_size > longest for text in texts):
-        raise ValueError(
-            f"it reads {longest} tokens at most; set `corpus.block_size: {longest}` or less"
-        )
-    for name, task in sweep.tasks.items():
-        if task.max_length > longest:
-            raise ValueError(
-                f"it reads {longest} tokens at most; set `tasks.{name}.max_length: {longest}` or "
-                "less"
+    asked: list[tuple[int, tuple[str, ...]]] = [
+        *((text.block_size, ("corpus", "block_size")) for text in texts),
+        *((task.max_length, ("tasks", name, "max_length")) for name, task in sweep.tasks.items()),
+    ]
+    for length, at in asked:
+        if length > longest:
+            raise PreflightError(
+                f"models.{model}: it reads {longest} tokens at most; set `{'.'.join(at)}: "
+                f"{longest}` or less",
+                *at,
             )
 
 
@@ -168,24 +212,49 @@ def _check_patterns(sweep: Sweep, model: LanguageModel) -> None:
                 for sparsity in part.sparsities:
                     Layout(shapes, method.pattern).check(sparsity)
             except ValueError as error:
-                # The parts of a union stand in files of their own.
-                at = () if sweep.parts else ("methods", number, "pattern")
-                raise PreflightError(f"method {method.name!r}: {error}", *at) from error
+                raise PreflightError(
+                    f"method {method.name!r}: {error}", "methods", number, "pattern"
+                ) from error
 
 
 def _nothing(unit: str, name: str) -> bytes:
     raise PreflightError(f"{name} of {unit[:8]} is needed before anything ran")
 
 
-def _readable(place: str, table: Table, columns: Collection[str], task: Task | None = None) -> Rows:
-    try:
-        rows = load_rows(table)
-        for name in columns:
-            column(rows, name)
-        if task:
-            task.check(rows)
-    except (SourceError, ValueError) as error:
-        # A SourceError names its source.
-        where = "" if isinstance(error, SourceError) else f"{name_of(table)}: "
-        raise PreflightError(f"{place}: {where}{error}") from error
-    return rows
+@dataclass(frozen=True)
+class Change:
+    """A source whose content is not the one that `units` results were computed from."""
+
+    source: str
+    before: str
+    now: str
+    units: int
+
+    def __str__(self) -> str:
+        results = "1 result was" if self.units == 1 else f"{self.units} results were"
+        return (
+            f"{self.source} is not what it was: {results} computed from content with the "
+            f"fingerprint {self.before}, now it has {self.now}"
+        )
+
+
+def changes(
+    units: Mapping[str, Unit], records: Mapping[str, Record], now: Mapping[str | Table, str]
+) -> list[Change]:
+    """What differs between the sources `now`, by source or table, and what `records` say."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for unit_id, record in records.items():
+        for name, key in _read_by(units[unit_id].config):
+            before, current = record.sources.get(name), now.get(key)
+            if before and current and before != current:
+                found[name, before, current] += 1
+    return [Change(*which, count) for which, count in sorted(found.items())]
+
+
+def _read_by(config: UnitConfig) -> Iterator[tuple[str, str | Table]]:
+    """What a unit reads: the name in its record, and the source or table that the name means."""
+    yield config.model.source, config.model.source
+    for table in config.tables:
+        yield name_of(table), table
+    for file in config.files:
+        yield file, file

@@ -47,12 +47,7 @@ class Corrupted:
 
 
 def corrupt(
-    text: Tokens,
-    rows: list[int],
-    seeds: list[int],
-    probability: float,
-    *,
-    one_token: bool = False,
+    text: Tokens, rows: list[int], seeds: list[int], probability: float, *, one_token: bool = False
 ) -> list[Corrupted]:
     """One corrupted block [1, length] for each row, drawn from that row's own seed.
 

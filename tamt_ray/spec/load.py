@@ -97,8 +97,13 @@ def _sweep(text: str, chain: Chain, overrides: Sequence[str] = ()) -> Sweep:
             return _united(data, lines, chain)
         return Sweep.model_validate(data)
     except ValidationError as error:
-        details = [detail for detail in error.errors() if not _follows(detail)]
-        complaints = [_complaint(detail, lines, name) for detail in details]
+        complaints = [
+            _complaint(detail, lines, name)
+            for detail in error.errors()
+            # A list may be called too short only because an item of it was refused.
+            if detail["type"] != "too_short"
+            or len(detail["input"]) < detail.get("ctx", {}).get("min_length", 0)
+        ]
         raise SpecError("\n".join(dict.fromkeys(complaints))) from error
 
 
@@ -116,7 +121,11 @@ def _text(path: Path) -> str:
 def _extended(text: str, lines: Lines, chain: Chain) -> dict[str, object]:
     """The plain values of a file laid over those of the file it extends."""
     own: Lines = {}
-    data = _read(text, own, str(chain.file))
+    name = str(chain.file)
+    node, data = _parsed(text, name, own)
+    if not isinstance(node, yaml.MappingNode):
+        raise SpecError(f"{name}:1: a sweep file is a mapping that begins with `name: …`")
+    assert isinstance(data, dict)
     base = data.pop("extends", None)
     if base is None:
         lines.update(own)
@@ -195,14 +204,6 @@ _NumberLoader.add_implicit_resolver(
 )
 
 
-def _read(text: str, lines: Lines, name: str) -> dict[str, object]:
-    """The plain values of a YAML text; fills in the line of each."""
-    node, data = _parsed(text, name, lines)
-    if not isinstance(node, yaml.MappingNode):
-        raise SpecError(f"{name}:1: a sweep file is a mapping that begins with `name: …`")
-    return data  # pyright: ignore[reportReturnType] - the value of a mapping
-
-
 def _parsed(text: str, name: str, lines: Lines | None = None) -> tuple[yaml.Node | None, object]:
     """A YAML text as its node and as plain values; fills in the line of each."""
     try:
@@ -212,11 +213,33 @@ def _parsed(text: str, name: str, lines: Lines | None = None) -> tuple[yaml.Node
             _index(node, (), {} if lines is None else lines, name, ())
         return node, yaml.load(text, Loader=_NumberLoader)  # noqa: S506 - a SafeLoader with one resolver more
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SpecError(f"{name}:{line}: {error.problem or 'not valid YAML'}") from error
+        words, mark = _in_words(error)
+        raise SpecError(f"{name}:{mark.line + 1 if mark else 1}: {words}") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise SpecError(f"{name}:{line}: {error.reason}") from error
+        raise SpecError(f"{name}:{line}: {error.reason}; is it a text file?") from error
+
+
+_PROBLEMS = {
+    r"found character '\\t'": "a tab; YAML is indented with spaces",
+    "escape": "a backslash between double quotes; write a path with `/`, a regular expression in "
+    "single quotes",
+    "expected <block end>": "indented unlike the lines above",
+    "mapping values are not allowed": "a colon where none can be; check the indentation, or put "
+    "the value in quotes",
+}
+"""Problems that the parser finds, in words for people."""
+
+
+def _in_words(error: yaml.MarkedYAMLError) -> tuple[str, yaml.Mark | None]:
+    """Return the problem and its place."""
+    problem = error.problem or "not valid YAML"
+    if problem == "could not find expected ':'":
+        return "neither `key: value` nor an item; is a space missing behind a colon?", (
+            error.context_mark
+        )
+    found = [words for known, words in _PROBLEMS.items() if re.search(known, problem)]
+    return found[0] if found else problem, error.problem_mark
 
 
 def _weigh(text: str, name: str) -> None:
@@ -284,12 +307,6 @@ def _index(
             _index(item, (*at, number), lines, name, around)
 
 
-def _follows(detail: ErrorDetails) -> bool:
-    """Whether a list is called too short only because an item of it was refused."""
-    shortest = detail.get("ctx", {}).get("min_length", 0)
-    return detail["type"] == "too_short" and len(detail["input"]) >= shortest
-
-
 def _complaint(detail: ErrorDetails, lines: Lines, name: str) -> str:
     context = detail.get("ctx", {})
     at = _place((*detail["loc"], *context.get("at", ())), lines)
@@ -298,7 +315,11 @@ def _complaint(detail: ErrorDetails, lines: Lines, name: str) -> str:
     given = detail.get("input")
     match detail["type"]:
         case "extra_forbidden":
-            return f"{where}: unknown key `{dotted}`{nearest(str(at[-1]), _known_keys(detail))}"
+            # The fields of the model that refused it.
+            schema: dict[str, object] = Sweep.model_json_schema()
+            fields = _walk(schema, schema, list(detail["loc"][:-1]))
+            known = sorted({key for properties in fields for key in properties})
+            return f"{where}: unknown key `{dotted}`{nearest(str(at[-1]), known)}"
         case "missing":
             return f"{where}: `{'.'.join(map(str, (*at, detail['loc'][-1])))}` is missing"
         case "union_tag_invalid":
@@ -313,9 +334,29 @@ def _complaint(detail: ErrorDetails, lines: Lines, name: str) -> str:
             key = str(context.get("discriminator", "")).strip("'")
             return f"{where}: `{dotted}` needs a `{key}`"
         case _:
-            message = detail["msg"].removeprefix("Value error, ")
+            message = _EXPECTED.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+            if share := _percent(detail):
+                message += f"; write {share:g} for {100 * share:g} %"
             shown = f" (given: {given!r})" if isinstance(given, int | float | str) else ""
             return f"{where}: `{dotted}`: {message}{shown}"
+
+
+_EXPECTED = {
+    "tuple_type": "a list is needed, such as `[a, b]`, or lines that begin with `- `",
+    "model_type": "keys with values are needed, one per line; check the indentation",
+    "dict_type": "keys with values are needed, one per line; check the indentation",
+}
+"""Complaints about a value of another form, in words for people."""
+
+
+def _percent(detail: ErrorDetails) -> float | None:
+    """Return the fraction that was meant by a number of percent."""
+    given = detail["input"]
+    if detail["type"] == "float_parsing" and re.fullmatch(r"\d+ *%", str(given)):
+        return float(str(given).rstrip("% ")) / 100
+    if detail["type"] == "less_than" and detail.get("ctx", {}).get("lt") == 1 and 1 < given < 100:
+        return given / 100
+    return None
 
 
 def _place(loc: Location, lines: Lines) -> Location:
@@ -327,13 +368,6 @@ def _place(loc: Location, lines: Lines) -> Location:
         elif (*at, str(step)) in lines:
             at = (*at, str(step))
     return at
-
-
-def _known_keys(detail: ErrorDetails) -> list[str]:
-    """The fields of the model that refused a key, found by walking the JSON schema."""
-    schema: dict[str, object] = Sweep.model_json_schema()
-    found = _walk(schema, schema, list(detail["loc"][:-1]))
-    return sorted({key for properties in found for key in properties})
 
 
 def _walk(
@@ -362,6 +396,3 @@ def _walk(
             inner = inner if key == "additionalProperties" else next(iter(inner.values()))
             return _walk(root, inner, rest)
     return _walk(root, node, rest)
-
-
-__all__ = ["SpecError", "load_sweep", "parse_sweep"]

@@ -50,6 +50,9 @@ class Record(Frozen):
     """`<workers> x <device>`, as in `4 x NVIDIA A100`; prices multiply by the number."""
     place: str
     """Host, process and GPUs."""
+    usage: dict[str, float] = {}
+    """Resources of the worker, or of the first of a gang: `cpu_seconds`; `memory_bytes`, the
+    process's largest so far; `gpu_memory_bytes`, the largest that was allocated."""
     versions: dict[str, str] = {}
     bare: bool = False
     """Published without its artifacts, of which only the digests are left. Its numbers count; where

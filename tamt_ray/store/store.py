@@ -53,7 +53,9 @@ class Store:
             found = _marked(self.files)
         except (OSError, ValueError) as error:
             shown = re.sub(r"//[^/]*@", "//", uri)
-            raise StoreError(f"the store {shown} cannot be used: {error}") from error
+            raise StoreError(
+                f"the store {shown} cannot be used: {error}; name another place as `store:`"
+            ) from error
         self._marked = found is not None
         if found is not None and not (found.endswith("\n") and found.strip().isdigit()):
             raise StoreError(
@@ -160,7 +162,11 @@ class Store:
         for unit, found in self._each(look_at, units.values()):
             match found:
                 case Record():
-                    self._check_config(unit, found)
+                    if identity(found.config) != unit.id:
+                        raise StoreError(
+                            f"{unit} is recorded with another config; the store {self.uri} is "
+                            "inconsistent, name another `store:`"
+                        )
                     records[unit.id] = found
                 case Failure():
                     failures[unit.id] = found
@@ -262,13 +268,6 @@ class Store:
                     f"one behind the published results in {self.uri}, as on another kind of "
                     "processor; name another `store:`, or ask for mask seeds that it does not have"
                 )
-
-    def _check_config(self, unit: Unit, record: Record) -> None:
-        if identity(record.config) != unit.id:
-            raise StoreError(
-                f"{unit} is recorded with another config; the store {self.uri} is inconsistent, "
-                "name another `store:`"
-            )
 
     def _each(
         self, act: Callable[[_Given], _Found], given: Iterable[_Given]

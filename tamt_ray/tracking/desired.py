@@ -108,6 +108,8 @@ def desired(head: RunHead, facts: Facts) -> DesiredRun | None:
     metrics: list[Point] = []
     if own and head.own:
         metrics += _finals(own, led_by(_headline(head.own), own.metrics, head.select))
+        used = {"seconds": own.seconds, **own.usage}
+        metrics += _finals(own, {f"system/{name}": value for name, value in used.items()})
     if evaluated:
         losses = {f"pretrain/{name}": value for name, value in evaluated.metrics.items()}
         metrics += _finals(evaluated, losses)

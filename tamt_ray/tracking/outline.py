@@ -22,8 +22,6 @@ class RunHead:
     tags: Mapping[str, str]
     parent: str | None
     """Key of the run above it."""
-    units: frozenset[str]
-    """Units of the plan whose results belong into this run."""
     params: Mapping[str, str] = field(default_factory=dict)
     own: Unit | None = None
     """The unit that the run shows; None for a dense model, which nothing computes."""
@@ -54,12 +52,10 @@ def outline(plan: Plan) -> Outline:
     """Return a run per subnetwork, dense model, MLM head and fine-tune; a pre-training evaluation
     is part of its subnetwork's run."""
     key_of = {unit.id: _key(unit) for unit in plan.units.values()}
-    members: dict[str, set[str]] = {}
     tunes: dict[str, list[Unit]] = {}
     evaluations: dict[str, Unit] = {}
     dense: dict[str, Unit] = {}
     for unit in plan.units.values():
-        members.setdefault(key_of[unit.id], set()).add(unit.id)
         if isinstance(unit.config, FinetuneConfig | PretrainEvalConfig):
             above = unit.config.mask or _dense_key(unit.config.model)
             if unit.config.mask is None:
@@ -74,19 +70,9 @@ def outline(plan: Plan) -> Outline:
         key: str, name: str, tags: dict[str, str], params: Mapping[str, str],
         own: Unit | None = None, parent: str | None = None,
     ) -> None:  # fmt: skip
-        units = frozenset(members.get(key, ()))
         below = tuple(tunes.get(key, ()))
         runs[key] = RunHead(
-            key,
-            name,
-            tags,
-            parent,
-            units,
-            params,
-            own,
-            evaluations.get(key),
-            below,
-            plan.select,
+            key, name, tags, parent, params, own, evaluations.get(key), below, plan.select
         )
 
     for key, unit in dense.items():
@@ -111,14 +97,14 @@ def outline(plan: Plan) -> Outline:
         else:
             tags["tamt.role"] = "level"
             name = _subnetwork(cell, ", level on the way")
-        add(unit.id, name, tags, _params(unit), unit, parent)
+        add(unit.id, name, tags, _params(decisive_dump(config), cell), unit, parent)
     return Outline(runs, key_of)
 
 
 def summary_head(sweep: str) -> RunHead:
     """Return the run of the whole sweep."""
     tags = tags_of("summary", "summary", NOWHERE)
-    return RunHead("summary", f"summary of {sweep}", tags, None, frozenset())
+    return RunHead("summary", f"summary of {sweep}", tags, None)
 
 
 def task_of(cell: Cell) -> str:
@@ -149,26 +135,20 @@ def _subnetwork(cell: Cell, more: str = "") -> str:
     return f"{' '.join(words)} ({cell.model}{more})"
 
 
-def _params(unit: Unit) -> dict[str, str]:
-    """Return the config with its defaults, dotted, and the coordinates of the unit."""
-    return _cut(decisive_dump(unit.config)) | _coordinates(unit.cell)
-
-
 def _dense_params(unit: Unit) -> dict[str, str]:
     """Return only what decides the dense model: parameters of a run never change, and what is
     pruned of it or how it is evaluated might."""
     fields = {"source", "pooling"}
     dump = unit.config.model_dump(mode="json", include={"model": fields}, exclude_none=True)
-    return _cut(dump) | _coordinates(unit.cell.subnetwork)
+    return _params(dump, unit.cell.subnetwork)
 
 
-def _coordinates(cell: Cell) -> dict[str, str]:
+def _params(dump: Mapping[str, object], cell: Cell) -> dict[str, str]:
+    """Return a config, dotted, and the coordinates of its unit."""
     given = cell.given.items()
-    return {"model.name" if name == "model" else name: str(value) for name, value in given}
-
-
-def _cut(dump: Mapping[str, object]) -> dict[str, str]:
-    return {key: value[:_LONGEST_PARAM] for key, value in _flat(dump, "")}
+    return {key: value[:_LONGEST_PARAM] for key, value in _flat(dump, "")} | {
+        "model.name" if name == "model" else name: str(value) for name, value in given
+    }
 
 
 def _flat(value: object, at: str) -> Iterator[tuple[str, str]]:

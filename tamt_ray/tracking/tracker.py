@@ -1,7 +1,5 @@
 """MLflow beside the sweep: it follows what the store holds, and nothing waits for it."""
 
-import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,8 +13,9 @@ from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.store import Store, StoreError
 from tamt_ray.tracking.desired import Begun, Facts, desired
-from tamt_ray.tracking.outline import Outline, outline
+from tamt_ray.tracking.outline import outline
 from tamt_ray.tracking.place import ui_link
+from tamt_ray.tracking.reach import prepare_mlflow
 from tamt_ray.tracking.summary import Summary
 from tamt_ray.tracking.trouble import RefusedError, TrackingError, one_line
 from tamt_ray.tracking.views import view_tags
@@ -38,27 +37,8 @@ _LIVE_POINTS = 2000
 """Points of one running unit that wait for MLflow at most; its whole curve comes with its end."""
 _SUMMARY = "summary"
 
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # A request that MLflow itself repeats could make a run twice; the tracker looks first.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    # A machine without git has no commit to show, and that is no trouble.
-    "GIT_PYTHON_REFRESH": "quiet",
-}
 Describe = Callable[[Mapping[str, Record], Collection[str]], Summary]
 """Returns words and numbers about the records so far and the ids of what failed."""
-
-
-def prepare_mlflow() -> None:
-    """Set MLflow up before its first import; what the user has set in the environment stays."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    # All that these log they raise as well, and the tracker shows it in one line.
-    for name in ("mlflow.store.db.utils", "mlflow.utils.git_utils"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def load_writer(sweep: Sweep, store: Store) -> "Writer":
@@ -98,7 +78,7 @@ class Tracker:
         self._load = lambda: load_writer(sweep, store)
         self._store = store
         self._describe = describe
-        self._outline: Outline = outline(plan)
+        self._outline = outline(plan)
         self._views = view_tags(plan)
         self._facts = Facts()
         self._changed = threading.Condition()
@@ -180,10 +160,9 @@ class Tracker:
         """Wait at most `timeout` seconds for MLflow; return how many runs it may lack."""
         with self._changed:
             # What is still at work goes on without this process, or not at all.
-            for unit_id in list(self._facts.begun):
-                if self._facts.running(unit_id):
-                    self._end_attempt(unit_id)
-                    self._touch(unit_id)
+            for unit_id in filter(self._facts.running, list(self._facts.begun)):
+                self._end_attempt(unit_id)
+                self._touch(unit_id)
             self._closing = True
             self._changed.notify_all()
         if self._thread.ident is not None:
@@ -200,9 +179,7 @@ class Tracker:
             return self._problem
         stopped = self._thread.ident is not None and not self._thread.is_alive()
         if stopped and (self._stale or self._in_hand):
-            return (
-                "the MLflow writer stopped unexpectedly; see its traceback, then tamt sync-mlflow"
-            )
+            return "MLflow's writer stopped unexpectedly; see its traceback, then tamt sync-mlflow"
         refused = list(self._refused.values())
         return f"{len(refused)} not taken: {refused[-1]}" if refused else None
 
@@ -266,17 +243,18 @@ class Tracker:
         except ImportError as error:
             self._problem = one_line(f"mlflow cannot be imported: {error}")
             return
-        if not self._insist(partial(self._open, writer)):
+
+        def describe() -> None:
+            writer.describe(self._views)
+            self._experiment = writer.experiment
+
+        if not self._insist(describe):
             return
         while keys := self._next():
             for key in keys:
                 if not self._insist(partial(self._bring, writer, key)):
                     return
         self._insist(writer.settle)
-
-    def _open(self, writer: "Writer") -> None:
-        writer.describe(self._views)
-        self._experiment = writer.experiment
 
     def _next(self) -> list[str]:
         """Wait for stale keys and return them, parents first; none at the end."""
@@ -351,14 +329,12 @@ class Tracker:
             self._compare(writer, head.parent)
         written = writer.write(run)
         if run.points and head.own:
-            self._forget(head.own.id, len(run.points))
+            with self._changed:
+                # MLflow has the first points of this running unit now.
+                if begun := self._facts.running(head.own.id):
+                    kept = begun.points[len(run.points) :]
+                    self._facts.begun[head.own.id] = replace(begun, points=kept)
         return written
-
-    def _forget(self, unit_id: str, count: int) -> None:
-        """Drop the first points of a running unit, which MLflow has."""
-        with self._changed:
-            if begun := self._facts.running(unit_id):
-                self._facts.begun[unit_id] = replace(begun, points=begun.points[count:])
 
     def _summarise(self, writer: "Writer") -> bool:
         self._summarised = time.monotonic()

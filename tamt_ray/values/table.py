@@ -16,6 +16,8 @@ FORMS = (
 
 _HF = re.compile(r"^hf:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:#(?P<config>[\w.-]+))?$")
 _DIR = re.compile(r"^dir:(?P<path>[^#]+)$")
+_WINDOWS = re.compile(r"^(dir:)?([A-Za-z]:|.*\\)")
+"""Drive letters and backslashes."""
 _PYPI = re.compile(
     r"^pypi:(?P<name>[\w.-]+)==(?P<version>[\w.!+]+)/(?P<path>[^#]+)#sha256=(?P<sha256>[0-9a-f]{64})$"
 )
@@ -37,6 +39,10 @@ def parse_source(text: str) -> SourceRef:
     """The parts of a source string. Raises ValueError naming the accepted forms."""
     if match := _HF.match(text):
         return SourceRef("hf", name=match["name"], config=match["config"])
+    if _WINDOWS.match(text):
+        raise ValueError(
+            f"{text!r} is a path of Windows; write it with `/`; under WSL, C: is /mnt/c"
+        )
     if match := _DIR.match(text):
         return SourceRef("dir", path=match["path"])
     if match := _PYPI.match(text):
@@ -44,6 +50,11 @@ def parse_source(text: str) -> SourceRef:
             raise ValueError(f"the path inside {text!r} leaves the archive")
         return SourceRef(
             "pypi", match["name"], None, match["version"], match["path"], match["sha256"]
+        )
+    if re.fullmatch(r"[\w./~-]+", text):
+        raise ValueError(
+            f"{text!r} is not a source; write `dir:{text}` for a place on this machine, or "
+            f"`hf:{text}` for the hub"
         )
     raise ValueError(f"{text!r} is not a source; the forms are: " + ", ".join(FORMS))
 

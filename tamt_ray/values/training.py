@@ -17,8 +17,9 @@ class Training(Frozen):
     batch_size: Count = 16
     """Blocks a step over all workers together."""
     micro_batch: Count = 4
-    """Blocks computed at once; workers share a batch in such pieces, so that their number does not
-    change the result."""
+    """Blocks computed at once. Workers share a batch in such pieces, so that their number does not
+    change the result, and no more of them than pieces have work. Large ones fill a large GPU (16)
+    and take its memory. Dropout is drawn for each piece, so another size finds other masks."""
     decay_steps: Count = 27920
     """Steps over which the learning rate falls linearly to zero, whatever the step limit."""
     log_every: Annotated[Count, INCIDENTAL] = 50

@@ -8,7 +8,7 @@ from dataclasses import fields
 import polars as pl
 
 from tamt_ray.analysis.results import collect, collect_searches
-from tamt_ray.analysis.stats.live import snapshot
+from tamt_ray.analysis.stats.summary import snapshot
 from tamt_ray.analysis.stats.summary import summary as grid_summary
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.unit import Cell
@@ -163,7 +163,7 @@ def test_the_best_of_each_column_among_methods_of_one_sparsity(plan: Plan, recor
 
 def test_tables_load_nothing_heavy() -> None:
     code = (
-        "import sys, tamt_ray.analysis.stats.live, tamt_ray.analysis.stats.correlation\n"
+        "import sys, tamt_ray.analysis.stats.summary, tamt_ray.analysis.stats.correlation\n"
         "heavy = {'torch', 'ray', 'mlflow', 'transformers', 'vl_convert'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -8,8 +8,7 @@ from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.report.sections import scores
 from tamt_ray.analysis.report_data import gather
 from tamt_ray.analysis.results import collect
-from tamt_ray.analysis.stats.averages import AVERAGE, averages, runs
-from tamt_ray.analysis.stats.baselines import no_better
+from tamt_ray.analysis.stats.averages import AVERAGE, averages, no_better, runs
 from tamt_ray.analysis.stats.summary import summary
 from tamt_ray.plan.expand import Plan
 from tamt_ray.spec.sweep import Sweep

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from tamt_ray.analysis.stats.effect import Design, effect, holm, paired
-from tamt_ray.analysis.stats.trend import per_doubling
+from tamt_ray.analysis.stats.trajectories import per_doubling
 
 
 def test_pairs_by_seed_and_broadcasts_the_single_mask() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tamt_ray.analysis.report.page import build_report
 from tamt_ray.analysis.results import collect
-from tamt_ray.analysis.stats.selection import optimism
+from tamt_ray.analysis.stats.averages import optimism
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.unit import FinetuneConfig
 from tamt_ray.spec.load import parse_sweep

@@ -71,11 +71,19 @@ def test_the_shape_of_a_gpu_is_the_papers() -> None:
 
 @pytest.mark.parametrize(
     ("words", "named"),
-    [(["plan", "--device", "cuda"], "no benchmark 'plan'"), (["side_by_side"], "'side_by_side'")],
+    [
+        (["plan", "--device", "cuda"], "no benchmark 'plan'"),
+        (["side_by_side"], "no benchmark 'side_by_side'"),
+        (["memory", "--device", "cuda"], "no GPU works here; on a CPU, --toy"),
+    ],
 )
 def test_a_benchmark_of_another_device_is_refused(
-    words: list[str], named: str, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    named: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit):
         __main__.main(words)
     assert named in capsys.readouterr().err

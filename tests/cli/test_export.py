@@ -109,3 +109,23 @@ def test_no_mask_is_laid_on_weights_that_changed(
     assert "is not what it was when the mask was found" in said.stderr
     assert not (tmp_path / "subnetwork").exists()
     assert call("export", found, OMP, tmp_path / "mask.safetensors").exit_code == 0
+
+
+def test_an_exported_model_is_entered_into_mlflow_once(found: Path, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    for name in ("first", "again"):
+        said = call("export", found, OMP, tmp_path / name, "--mlflow")
+        assert said.exit_code == 0, said.stderr
+    client = MlflowClient(load_sweep(found).mlflow)
+    (experiment,) = client.search_experiments(filter_string="name = 'small'")
+    (model,) = client.search_logged_models([experiment.experiment_id])
+    assert (model.name, str(model.status)) == ("mini-omp-0_5", "READY")
+    assert model.params == {"model": "mini", "method": "omp", "sparsity": "0.5"}
+    run = client.get_run(model.source_run_id)
+    assert run.data.tags["tamt.unit"] == model.tags["tamt.unit"]
+    assert run.data.metrics["system/memory_bytes"] > 1e6
+    files = {Path(each.path).name for each in client.list_logged_model_artifacts(model.model_id)}
+    assert files >= {"model.safetensors", "mask.safetensors", "README.md"}
+    refused = call("export", found, OMP, tmp_path / "mask.safetensors", "--mlflow")
+    assert refused.exit_code == 2

@@ -69,6 +69,15 @@ def test_the_first_search_and_the_first_fine_tune(file: Path) -> None:
     assert not (file.parent / "results").exists()
 
 
+def test_the_plan_says_how_many_workers_have_work(file: Path) -> None:
+    """16 blocks per step, 4 at once."""
+    said = CliRunner().invoke(app, ["plan", str(file)])
+    assert (
+        "a search step is 4 × 4 blocks (search.micro_batch): work for at most 4 workers per gang, "
+        "and 1 asked for"
+    ) in " ".join(said.stdout.split())
+
+
 def test_what_does_not_train_has_no_profile(file: Path) -> None:
     said = profile(file, "search/mini/omp/0.5")
     assert said.exit_code == 2

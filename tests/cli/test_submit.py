@@ -86,3 +86,22 @@ def test_a_place_of_this_machine_is_refused(file: Path) -> None:
     assert shown.exit_code == 2
     assert "`store: results` would be a directory that goes with the job" in shown.stderr
     assert "`mlflow: sqlite:///m.db`" in shown.stderr
+
+
+def test_a_young_cluster_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its dashboard answers before the agent is there that starts jobs."""
+    import ray.job_submission
+
+    answers = iter(["No available agent to submit job, please try again later.", "Wrong token"])
+
+    class Client:
+        def __init__(self, address: str) -> None:
+            pass
+
+        def submit_job(self, **asked: object) -> str:
+            raise RuntimeError(next(answers))
+
+    monkeypatch.setattr(ray.job_submission, "JobSubmissionClient", Client)
+    monkeypatch.setattr(submission.time, "sleep", lambda seconds: None)
+    with pytest.raises(submission.SubmissionError, match="Wrong token"):
+        submission.submit("http://127.0.0.1:1", tmp_path, "true", "toy")

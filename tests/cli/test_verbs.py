@@ -60,6 +60,7 @@ def test_the_plan_for_people(file: Path) -> None:
     assert rows["search"][:4] == ["3", "0", "3", "0"]
     assert rows["pretrain_eval"][:4] == ["4", "0", "4", "3"]
     assert f"run it: python -m tamt_ray.sweep {file}" in said.stdout
+    assert "micro_batch" not in said.stdout  # No search of it trains.
     assert not (file.parent / "results").exists()
 
 

@@ -70,3 +70,9 @@ def free_port() -> int:
     """A port of loopback that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as door:
         return door.getsockname()[1]
+
+
+def listening(port: int) -> bool:
+    """Whether something on loopback takes connections."""
+    with socket.socket() as door:
+        return door.connect_ex(("127.0.0.1", port)) == 0

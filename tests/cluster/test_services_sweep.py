@@ -22,7 +22,7 @@ import pytest
 import yaml
 from pyarrow import fs
 
-from .services_ray import environment, free_port, started, wait_for, with_token
+from .services_ray import environment, free_port, listening, started, wait_for, with_token
 
 pytestmark = [
     pytest.mark.cluster,
@@ -132,6 +132,8 @@ def test_a_whole_sweep_from_a_laptop(s3: int, mlflow: str, mirror: Path, tmp_pat
     # other.
     apart = [Path("/tmp/ray")]
     with started(head, tmp_path, cluster), started(join, tmp_path, cluster, apart):
+        # Ray counts as started before its dashboard answers.
+        wait_for(lambda: listening(pages), 60)
         job = tamt(laptop, "submit", str(file), "--address", f"http://127.0.0.1:{pages}")
         assert job.returncode == 0, job.stderr
         assert job.stdout.startswith("raysubmit_")

@@ -5,6 +5,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from tamt_ray.data.device import _AS_GIVEN, whole_mask
+from tests.conftest import NoWaiting
 
 SIZES = {
     "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -29,6 +30,19 @@ def test_a_whole_mask_changes_no_bit(kind: str) -> None:
         )
     assert torch.equal(flat, whole)
     assert not torch.allclose(flat[1:, :3], bare[1:, :3], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", sorted(_AS_GIVEN))
+def test_no_pass_with_a_whole_mask_waits_for_a_gpu(kind: str, meta: torch.device) -> None:
+    """Reading from the device raises here, as transformers does where it gets a flat mask."""
+    with meta:
+        model = AutoModel.from_config(AutoConfig.for_model(kind, **SIZES))
+    ids, real = (torch.ones(3, 12, dtype=each, device=meta) for each in (torch.long, torch.bool))
+    with NoWaiting():
+        hidden = model(input_ids=ids, attention_mask=whole_mask(real, model.config))
+        hidden.last_hidden_state.sum().backward()
+    with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
+        model(input_ids=ids, attention_mask=real.long())
 
 
 def test_other_kinds_of_attention_get_the_flat_mask() -> None:

@@ -1,9 +1,12 @@
 """SIGTERM and SIGINT end a run alike, and the same command goes on from there."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +76,43 @@ def test_a_sweep_outlives_who_reads_it(toy: Toy, tmp_path: Path) -> None:
     assert (tmp_path / "code").read_text() == "0\n"
     plan = expand(Sweep.model_validate(toy))
     assert Store(str(toy["store"])).done(plan.units).keys() == plan.units.keys()
+
+
+@pytest.mark.faults
+def test_a_closed_terminal_ends_the_run(toy: Toy, tmp_path: Path) -> None:
+    """The window is closed in the middle of a search: its state is saved, no process is left."""
+    toy["methods"] = [{"method": "tamt_mlm", "steps": 1_000_000}]
+    toy["search"]["decay_steps"] = 1_000_000
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(toy))
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith(("TAMT_", "RAY_"))},
+        "TAMT_CACHE": str(tmp_path / "cache"), "TMPDIR": str(tmp_path), "RAY_TMPDIR": "/tmp",
+    }  # fmt: skip
+    arguments = [sys.executable, "-m", "tamt_ray.sweep", "sweep.yaml", "--only", "search/*"]
+    shell, terminal = pty.fork()
+    if shell == 0:
+        os.chdir(tmp_path)
+        os.execve(sys.executable, arguments, environment)
+
+    def read() -> None:
+        # What nobody reads would stop the run at a full buffer.
+        try:
+            while os.read(terminal, 4096):
+                pass
+        except OSError:
+            return
+
+    threading.Thread(target=read, daemon=True).start()
+    until = time.monotonic() + 200
+    while not any(path.stat().st_size for path in tmp_path.glob("tamt-log-*")):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    below = [process for process in processes(shell) if process.kind]
+    assert {"driver", "board", "gang rank"} <= {process.kind for process in below}
+    os.close(terminal)
+    _, status = os.waitpid(shell, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    while any(Path(f"/proc/{process.pid}/cmdline").exists() for process in below):
+        assert time.monotonic() < until + 15
+        time.sleep(0.1)
+    assert list((Path(str(toy["store"])) / "states").rglob("*.safetensors"))

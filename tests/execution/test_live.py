@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.chaos import processes
-from tamt_ray.analysis.stats.live import snapshot
+from tamt_ray.analysis.stats.summary import snapshot
 from tamt_ray.execution.activity import Activity, Monitor
 from tamt_ray.execution.aggregator import Aggregator
 from tamt_ray.execution.cluster import address

@@ -41,7 +41,7 @@ INNER: dict[str, list[set[str]]] = {
         {"worker"},
         {"gang", "fleet"},
         {"cluster"},
-        {"activity", "preflight", "profile", "proposer", "sources"},
+        {"activity", "preflight", "profile", "proposer"},
         {"aggregator"},
         {"driver", "observer"},
     ],
@@ -66,7 +66,7 @@ LIVES_IN: dict[str, set[str]] = {
     "typer": {"cli"},
     "rich": {"cli"},
     "vl_convert": {"analysis/figures"},
-    "jinja2": {"analysis/report"},
+    "jinja2": {"analysis/report", "cli"},
     "optuna": {"execution"},
 }
 """The only rooms that may import a library when they are loaded."""

@@ -216,7 +216,7 @@ def test_an_imp_step_may_meet_a_sparsity_up_to_rounding() -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["m", "m/x", "hf:", "hf:a/b/c", "hf:a b", "git:x", "dir:", "pypi:a/x", "pypi:a==1/x",
+    ["hf:", "hf:a/b/c", "hf:a b", "git:x", "dir:", "pypi:a/x", "pypi:a==1/x",
      "pypi:a==1/x#sha256=12", f"pypi:a>=1/x#sha256={'0' * 64}", f"pypi:a==1/#sha256={'0' * 64}"],
 )  # fmt: skip
 def test_sources_without_a_known_form(source: str) -> None:

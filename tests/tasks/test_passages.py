@@ -175,6 +175,12 @@ def test_the_loss_of_an_example_depends_on_no_other(words: PreTrainedTokenizerBa
         (row("a b", "c", 0), "question q: the answer 'c' is not at 0"),
         (row("a b", "b", 1), "is not at 1"),
         (row("a b", "", 0), "is not at 0"),
+        (row("a b", "b", -1), "is not at -1"),
+        (row("a b", "b", 2**63 - 1), "is not at 9223372036854775807"),
+        (
+            row("a b", "b", 2) | {"answers": {"text": ["b", None], "answer_start": [2, 0]}},
+            "one of its answers is not text",
+        ),
         (row("a b", "b", 2) | {"answers": {"text": [], "answer_start": []}}, "holds no answer"),
         (row("a b", "b", 2) | {"answers": None}, "holds no answer"),
         (row("a b", "b", 2) | {"question": None}, "is not text"),

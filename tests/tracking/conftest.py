@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tamt_ray.tracking import tracker as tracker_module
-from tamt_ray.tracking.tracker import prepare_mlflow
+from tamt_ray.tracking.reach import prepare_mlflow
 
 from .tracker_cases import Case, client, content, make_case
 

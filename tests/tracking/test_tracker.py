@@ -62,6 +62,8 @@ def test_a_subnetwork_holds_its_search_its_losses_and_its_scores(case: Case) -> 
     assert tags["mlflow.source.name"] == f"tamt_ray {__version__}"
     assert run.data.metrics["pretrain/kd_loss"] == 0.25
     assert run.data.metrics["zeros"] == 40
+    assert run.data.metrics["system/cpu_seconds"] == 40.5
+    assert run.data.metrics["system/seconds"] == 50.5
     scores = ("score/stsb", "score/average", "average at sparsity/0.3",
               "average over sparsity/percent")  # fmt: skip
     assert [run.data.metrics[name] for name in scores] == [0.75] * 4

@@ -88,6 +88,7 @@ def finish(unit: Unit, started: float, number: int) -> tuple[Record, dict[str, b
         id=unit.id, kind=unit.kind, config=written(unit.config), parents=unit.parents,
         metrics=_metrics(unit), sources=_sources(unit, number),
         started=started, seconds=50.5, device="cpu", place="node-1",
+        usage={"cpu_seconds": 40.5},
     )  # fmt: skip
     return record, {"history.parquet": history.to_parquet()} if history.points else {}
 

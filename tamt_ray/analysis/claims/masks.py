@@ -15,7 +15,7 @@ from tamt_ray.analysis.claims.verdict import (
     within,
 )
 from tamt_ray.analysis.stats.effect import Cells, Effect, design, effect, paired
-from tamt_ray.analysis.stats.trend import per_doubling
+from tamt_ray.analysis.stats.trajectories import per_doubling
 
 Cost = Literal["iterations", "seconds"]
 _COST_AT = 0.7

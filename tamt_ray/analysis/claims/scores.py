@@ -19,7 +19,7 @@ from tamt_ray.analysis.claims.verdict import (
 from tamt_ray.analysis.roles import OBJECTIVES
 from tamt_ray.analysis.stats.comparison import cells
 from tamt_ray.analysis.stats.effect import Cells, Effect, design, effect, minus, paired
-from tamt_ray.analysis.stats.trend import per_doubling
+from tamt_ray.analysis.stats.trajectories import per_doubling
 from tamt_ray.plan.expand import DENSE
 from tamt_ray.tasks.base import TaskRole
 

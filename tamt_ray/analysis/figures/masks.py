@@ -11,8 +11,7 @@ from tamt_ray.analysis.figures.vega import Figure, Spec, distinct, grid, layer, 
 from tamt_ray.analysis.report_data import ReportData
 from tamt_ray.analysis.results import by_cell
 from tamt_ray.analysis.roles import roles
-from tamt_ray.analysis.stats.curves import search_curves
-from tamt_ray.analysis.stats.drift import drift
+from tamt_ray.analysis.stats.trajectories import drift, search_curves
 from tamt_ray.analysis.words import percent
 from tamt_ray.methods.base import Look
 

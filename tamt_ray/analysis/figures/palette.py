@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from tamt_ray.analysis.stats.bootstrap import Array
+from tamt_ray.analysis.stats.effect import Array
 from tamt_ray.methods.base import Look
 from tamt_ray.methods.registry import METHODS
 from tamt_ray.plan.expand import DENSE

@@ -1,14 +1,13 @@
 """The answer of a sweep in one sentence: the best method at each sparsity, and by how much."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import polars as pl
 
 from tamt_ray.analysis.results import Results, by_cell, main_rows
-from tamt_ray.analysis.stats.averages import AVERAGE, losses, means, runs
-from tamt_ray.analysis.stats.baselines import no_better
+from tamt_ray.analysis.stats.averages import AVERAGE, losses, means, no_better, runs
 from tamt_ray.analysis.stats.comparison import comparisons
 from tamt_ray.analysis.words import number
 from tamt_ray.plan.expand import DENSE
@@ -102,16 +101,14 @@ def answer(results: Results) -> Answer:
     }
     leads: list[Lead] = []
     for model in pruned["model"].unique(maintain_order=True):
-        here = pruned.filter(pl.col("model") == model)
-        for sparsity in here["sparsity"].unique().sort():
-            ranked = here.filter(pl.col("sparsity") == sparsity).sort(
-                "mean", descending=True, maintain_order=True
-            )
-            first, *others = ranked.to_dicts()
-            second = others[0] if others else None
-            pair = pairs.get((model, sparsity, frozenset((first["method"], second["method"])))
-                             ) if second else None  # fmt: skip
-            leads.append(_lead(first, second, pair))
+        here = pruned.filter(model=model).sort("mean", descending=True, maintain_order=True)
+        for cell, group in by_cell(here.sort("sparsity", maintain_order=True), "sparsity"):
+            first, *others = group.to_dicts()
+            lead = Lead(model, cell.sparsity, first["method"], first["mean"], no_better(first))
+            if others:
+                names = frozenset((first["method"], others[0]["method"]))
+                lead = _compared(lead, others[0], pairs.get((model, cell.sparsity, names)))
+            leads.append(lead)
     dense = scores.filter(pl.col("method") == DENSE)
     words = f"average over {len(tasks)} tasks" if len(tasks) > 1 else f"score on {tasks[0]}"
     return Answer(
@@ -120,24 +117,15 @@ def answer(results: Results) -> Answer:
     )  # fmt: skip
 
 
-def _lead(
-    first: dict[str, Any], second: dict[str, Any] | None, pair: dict[str, Any] | None
-) -> Lead:
-    lead = Lead(
-        first["model"], first["sparsity"], first["method"], first["mean"], no_better(first)
-    )  # fmt: skip
-    if second is None:
-        return lead
-    margin, noise, reason = first["mean"] - second["mean"], "unknown", "no run that both have"
+def _compared(lead: Lead, second: dict[str, Any], pair: dict[str, Any] | None) -> Lead:
+    """Return the lead with its margin over the runner-up, and whether that is beyond noise."""
+    margin, noise, reason = lead.score - second["mean"], "unknown", "no run that both have"
     if pair and pair["effect"] is not None:
-        margin = pair["effect"] if pair["a"] == first["method"] else -pair["effect"]
+        margin = pair["effect"] if pair["a"] == lead.method else -pair["effect"]
         reason = pair["reason"]
         if pair["p_holm"] is not None:
             noise, reason = ("beyond" if pair["p_holm"] < ALPHA and margin > 0 else "within"), ""
-    return Lead(
-        lead.model, lead.sparsity, lead.method, lead.score, lead.constant, second["method"],
-        margin, noise, reason,
-    )  # fmt: skip
+    return replace(lead, second=second["method"], margin=margin, noise=noise, reason=reason)
 
 
 def _clause(leads: Sequence[Lead]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from tamt_ray.analysis.results import main_rows
-from tamt_ray.analysis.stats.baselines import baseline
+from tamt_ray.analysis.stats.comparison import cells
 from tamt_ray.analysis.stats.effect import design, effect
 from tamt_ray.tasks.base import Task, TaskRole
 
@@ -18,6 +18,12 @@ FIVE: tuple[TaskRole, ...] = ("cola", "sst2", "mnli", "stsb", "squad")
 """Roles of the tasks that the paper averages over where it looks into the search (Fig. 5)."""
 FIVE_AVERAGE = "(average of five)"
 """Stands for `FIVE` in a `task` column, where a sweep has more tasks than these."""
+
+
+_RECORDED = "baseline/"
+"""Before the name of a metric: that of the best constant answer on the validation set."""
+_CONSTANT = {"matthews": 0.0, "pearson": 0.0, "spearman": 0.0}
+"""Metrics on which every constant answer has the same score, whatever the labels are."""
 
 
 def title_of(task: str) -> str:
@@ -38,7 +44,7 @@ def runs(downstream: pl.DataFrame, by: str | None = None) -> pl.DataFrame:
     A run of task `AVERAGE` is the mean over all tasks of its model under one (mask_seed, seed);
     it is null unless every task has a record, and there is none where the plan leaves a task out.
     `absent` lists the tasks without a record. `baseline`: the score of the best constant answer
-    (`baselines.baseline`), null where it is not known. The main results, or with `by`
+    (`baseline`), null where it is not known. The main results, or with `by`
     ("checkpoint" or "train_size") those beyond them as well, kept apart by that column; sizes have
     no averages, since they differ from task to task, checkpoints have that over `FIVE` too.
     """
@@ -110,15 +116,9 @@ def averages(runs: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
     have one mask by definition, the interval covers the fine-tuning seeds alone.
     """
     group = [*GROUP, *by]
-    cells: dict[tuple[object, ...], dict[tuple[int | None, int | None], float]] = {}
-    for *key, mask, seed, score in runs.select(*group, "mask_seed", "seed", "score").iter_rows():
-        found = cells.setdefault(tuple(key), {})
-        if score is not None:
-            found[mask, seed] = score
     rows: list[tuple[object, ...]] = []
-    for key, found in cells.items():
-        known = effect(design(found)) if found else None
-        reach = None
+    for key, part in runs.group_by(group, maintain_order=True):
+        known, reach = effect(design(cells(part))), None
         if known and known.low is not None and known.high is not None:
             reach = (known.high - known.low) / 2
         rows.append((*key, reach))
@@ -150,3 +150,47 @@ def losses(pretrain: pl.DataFrame) -> pl.DataFrame:
             n_expected=pl.len().cast(pl.Int64),
         )
     )
+
+
+def baseline(downstream: pl.DataFrame) -> pl.Expr:
+    """The score of the best constant answer on the headline metric of each row, as a fraction.
+
+    From the column `baseline/<metric>`, which a fine-tune records; correlations have 0 without
+    it. Null where it is not known.
+    """
+    found = pl.lit(None, pl.Float64)
+    for metric, score in _CONSTANT.items():
+        found = pl.when(pl.col("metric") == metric).then(score).otherwise(found)
+    for name in downstream.columns:
+        if name.startswith(_RECORDED):
+            here = (pl.col("metric") == name.removeprefix(_RECORDED)) & pl.col(name).is_not_null()
+            found = pl.when(here).then(pl.col(name)).otherwise(found)
+    return found
+
+
+def no_better(row: Mapping[str, float | str | None]) -> bool:
+    """Whether the `mean` of a row of `averages.means` is at or below its `baseline`."""
+    mean, least = row["mean"], row["baseline"]
+    return isinstance(mean, float) and isinstance(least, float) and mean <= least + 1e-9
+
+
+def optimism(downstream: pl.DataFrame) -> pl.DataFrame:
+    """Return a row per model and task, in points.
+
+    `mean`: how much higher scores are where the best evaluation is chosen on all examples than
+    where it is chosen on the other half, mean over `n` fine-tunes of `n_expected`; `least` to
+    `most`: the same per method, since only a gain that differs between methods moves a comparison.
+    The others were fine-tuned before predictions were kept, or are not done.
+    """
+    by_method = downstream.group_by("model", "task", "method", maintain_order=True).agg(
+        points=pl.col("optimism").mean() * 100
+    )
+    spread = by_method.group_by("model", "task", maintain_order=True).agg(
+        least=pl.col("points").min(), most=pl.col("points").max()
+    )
+    whole = downstream.group_by("model", "task", maintain_order=True).agg(
+        mean=pl.col("optimism").mean() * 100,
+        n=pl.col("optimism").count().cast(pl.Int64),
+        n_expected=pl.len().cast(pl.Int64),
+    )
+    return whole.join(spread, on=["model", "task"], maintain_order="left")

@@ -1,11 +1,10 @@
 """Does one method beat another at a sparsity? Every two methods, paired."""
 
-from collections.abc import Mapping
 from itertools import combinations
-from typing import NamedTuple
 
 import polars as pl
 
+from tamt_ray.analysis.results import by_cell
 from tamt_ray.analysis.stats.effect import effect, holm, paired
 from tamt_ray.plan.expand import DENSE
 
@@ -25,21 +24,28 @@ def comparisons(runs: pl.DataFrame) -> pl.DataFrame:
     `p_holm`: corrected over all pairs of one (model, sparsity, task). `reason`: why there is no
     interval; empty where there is one.
     """
-    places: dict[tuple[object, ...], dict[str, _Runs]] = {}
-    columns = ("model", "sparsity", "task", "method", "mask_seed", "seed", "score")
-    for *labels, method, mask, seed, score in runs.select(columns).iter_rows():
-        if method != DENSE:
-            found = places.setdefault(tuple(labels), {}).setdefault(method, _Runs({}, {}))
-            found.asked[mask, seed] = 0.0
-            if score is not None:
-                found.there[mask, seed] = score
-    rows: list[list[object]] = []
-    for labels, methods in places.items():
-        family = [_compare(b, a, methods) for a, b in combinations(methods, 2)]
-        corrected = holm([row[5] for row in family])
-        for row, p in zip(family, corrected, strict=True):
-            rows.append([*labels, *row[:6], p, *row[6:]])
-    return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
+    rows: list[dict[str, object]] = []
+    pruned = runs.filter(pl.col("method") != DENSE)
+    for place, group in by_cell(pruned, "model", "sparsity", "task"):
+        there = {cell.method: cells(part) for cell, part in by_cell(group, "method")}
+        asked_for = group.with_columns(score=pl.lit(0.0))
+        asked = {cell.method: cells(part) for cell, part in by_cell(asked_for, "method")}
+        pairs = [(later, earlier) for earlier, later in combinations(there, 2)]
+        family = [effect(paired(there[a], there[b])) for a, b in pairs]
+        corrected = holm([found.p if found else None for found in family])
+        for (a, b), found, p in zip(pairs, family, corrected, strict=True):
+            numbers = (
+                {"effect": found.value, "low": found.low, "high": found.high, "p": found.p,
+                 "masks": found.masks, "runs": found.runs, "reason": found.reason}
+                if found
+                else {"reason": "no run that both have"}
+            )  # fmt: skip
+            rows.append(
+                {"model": place.model, "sparsity": place.sparsity, "task": place.task,
+                 "a": a, "b": b, **numbers, "p_holm": p,
+                 "n_expected": paired(asked[a], asked[b]).values.size}
+            )  # fmt: skip
+    return pl.DataFrame(rows, schema=_SCHEMA)
 
 
 def cells(runs: pl.DataFrame, value: str = "score") -> dict[tuple[int | None, int | None], float]:
@@ -47,27 +53,3 @@ def cells(runs: pl.DataFrame, value: str = "score") -> dict[tuple[int | None, in
     columns = ["mask_seed", "seed" if "seed" in runs.columns else pl.lit(None).alias("seed"), value]
     found = runs.drop_nulls(value).select(columns)
     return {(mask, seed): score for mask, seed, score in found.iter_rows()}
-
-
-_Row = tuple[
-    str, str, float | None, float | None, float | None, float | None, int | None, int | None, int,
-    str,
-]  # fmt: skip
-
-
-class _Runs(NamedTuple):
-    """The runs of one method by (mask seed, fine-tuning seed): those present, and all."""
-
-    there: dict[tuple[int | None, int | None], float]
-    asked: dict[tuple[int | None, int | None], float]
-
-
-def _compare(a: str, b: str, methods: Mapping[str, _Runs]) -> _Row:
-    expected = paired(methods[a].asked, methods[b].asked).values.size
-    found = effect(paired(methods[a].there, methods[b].there))
-    if found is None:
-        return a, b, None, None, None, None, None, None, expected, "no run that both have"
-    return (
-        a, b, found.value, found.low, found.high, found.p, found.masks, found.runs, expected,
-        found.reason,
-    )  # fmt: skip

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tamt_ray.analysis.results import SUBNETWORK, Results, by_cell
 from tamt_ray.analysis.stats.averages import runs
-from tamt_ray.analysis.stats.bootstrap import SEED, Array, percentile_interval
+from tamt_ray.analysis.stats.effect import LEVEL, SEED, Array
 from tamt_ray.plan.expand import DENSE
 
 Statistic = Literal["pearson", "spearman", "kendall"]
@@ -70,11 +70,12 @@ def correlate(
         "spearman": _spearman(counts, _ranks(tied_x)[:, at_x], _ranks(tied_y)[:, at_y]),
         "kendall": np.einsum("dn,dn->d", agreeing, counts) / np.sqrt(untied),
     }
+    if number < LEAST_GROUPS:
+        return {name: Correlation(float(values[0]), None, None) for name, values in found.items()}
+    ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    intervals = {name: np.quantile(values[1:], ends) for name, values in found.items()}
     return {
-        name: Correlation(
-            float(values[0]),
-            *(percentile_interval(values[1:]) if number >= LEAST_GROUPS else (None, None)),
-        )
+        name: Correlation(float(values[0]), float(intervals[name][0]), float(intervals[name][1]))
         for name, values in found.items()
     }
 

@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from tamt_ray.analysis.stats.bootstrap import Array
-
+Array = NDArray[np.float64]
 Cells = Mapping[tuple[int | None, int | None], float]
 """A value for each (mask seed, fine-tuning seed); None where there is no such seed."""
 
 LEVEL = 0.95
+SEED = 20220421
+"""Seed of every resampling in a report, so that the same records give the same bytes."""
 
 
 class Design(NamedTuple):

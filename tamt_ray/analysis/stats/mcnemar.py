@@ -40,11 +40,10 @@ def mcnemar_table(
     """
     rows: list[tuple[object, ...]] = []
     for first, second in _pairs(downstream, a, b):
-        found = [right(each["unit"]) for each in (first, second)]
         named = second if first["method"] == DENSE else first
         mask_seed = first["mask_seed"] if second["mask_seed"] is None else second["mask_seed"]
         place = (named["model"], named["sparsity"], named["task"], mask_seed, named["seed"], a, b)
-        rows.append((*place, *_counts(*found)))
+        rows.append((*place, *_counts(right(first["unit"]), right(second["unit"]))))
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 
 
@@ -65,10 +64,8 @@ def counted_answers(table: pl.DataFrame, steps: tuple[int, int]) -> Right | str:
 def _pairs(
     downstream: pl.DataFrame, a: str, b: str
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    columns = ("model", "method", "sparsity", "mask_seed", "task", "seed", "unit")
-    rows = downstream.select(columns)
-    others = rows.filter(pl.col("method") == b).to_dicts()
-    for one in rows.filter(pl.col("method") == a).iter_rows(named=True):
+    others = downstream.filter(method=b).to_dicts()
+    for one in downstream.filter(method=a).iter_rows(named=True):
         for other in others:
             same = all(one[name] == other[name] for name in ("model", "task", "seed"))
             masks = {one["mask_seed"], other["mask_seed"]} - {None}
@@ -79,8 +76,8 @@ def _pairs(
 
 def _counts(a: Right | str, b: Right | str) -> tuple[object, ...]:
     if isinstance(a, str) or isinstance(b, str):
-        return None, None, None, None, None, a if isinstance(a, str) else b
+        return *[None] * 5, a if isinstance(a, str) else b
     if len(a) != len(b):
-        return None, None, None, None, None, "not the same examples"
+        return *[None] * 5, "not the same examples"
     counts = [int(each.sum()) for each in (a & b, a & ~b, b & ~a, ~a & ~b)]
     return *counts, mcnemar(a, b), ""

@@ -10,7 +10,7 @@ from scipy import stats
 
 from tamt_ray.analysis.results import by_cell, main_rows
 from tamt_ray.analysis.stats.averages import FIVE
-from tamt_ray.analysis.stats.bootstrap import DRAWS, SEED, Array
+from tamt_ray.analysis.stats.effect import LEVEL, SEED, Array
 from tamt_ray.plan.unit import Cell
 
 _KEYS = ("model", "sparsity", "method")
@@ -22,6 +22,7 @@ _SCHEMA = {
     "iterations_high": pl.Float64, "seconds_ratio": pl.Float64, "seconds_low": pl.Float64,
     "seconds_high": pl.Float64, "reached": pl.Float64, "device": pl.String,
 }  # fmt: skip
+DRAWS = 2000
 _NEVER = 0.025
 """Share of resamples that may miss the target before there is no interval any more."""
 
@@ -59,7 +60,7 @@ class Saving:
     reached: float | None
 
 
-def saving(imp: Curve, tamt: Curve, draws: int = DRAWS, level: float = 0.95) -> Saving:
+def saving(imp: Curve, tamt: Curve, draws: int = DRAWS, level: float = LEVEL) -> Saving:
     """Iterations and seconds at which the mean curve of `tamt` first meets the best of `imp`.
 
     Both curves are resampled together: mask seeds with replacement, and fine-tuning seeds. Three
@@ -76,13 +77,9 @@ def saving(imp: Curve, tamt: Curve, draws: int = DRAWS, level: float = 0.95) -> 
     target = scores[rows, best]
     cost = np.stack([imp.iterations[best], _seconds(imp.seconds, of_masks)[rows, best]], axis=1)
     place = _crossing(_means(tamt.scores, of_masks, of_runs), target)
-    ours = np.stack(
-        [
-            _at(np.broadcast_to(tamt.iterations, (len(rows), len(tamt.iterations))), place),
-            _at(_seconds(tamt.seconds, of_masks), place),
-        ],
-        axis=1,
-    )
+    iterations = np.broadcast_to(tamt.iterations, (len(rows), len(tamt.iterations)))
+    seconds = _seconds(tamt.seconds, of_masks)
+    ours = np.stack([_at(iterations, place), _at(seconds, place)], axis=1)
     usable = ~np.isnan(target[1:])
     reached = float((~np.isnan(place[1:][usable])).mean()) if usable.any() else 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -103,7 +100,7 @@ def search_costs(
     downstream: pl.DataFrame,
     pairs: Sequence[tuple[str, str]],
     draws: int = DRAWS,
-    level: float = 0.95,
+    level: float = LEVEL,
 ) -> pl.DataFrame:
     """A row for each (model, sparsity) and (imp, tamt) of `pairs`: the `saving`.
 
@@ -123,14 +120,12 @@ def search_costs(
             ratios = found.ratios or (None, None)
             intervals = found.intervals or ((None, None), (None, None))
             both = devices[here] | devices[there]
-            rows.append(
-                (
-                    place.model, place.sparsity, tamt, imp, ", ".join(tasks), found.target,
-                    *found.imp, *(found.found or (None, None)), found.at_first, ratios[0],
-                    *intervals[0], ratios[1], *intervals[1], found.reached,
-                    " / ".join(sorted(both)),
-                )
+            row = (
+                place.model, place.sparsity, tamt, imp, ", ".join(tasks), found.target,
+                *found.imp, *(found.found or (None, None)), found.at_first, ratios[0],
+                *intervals[0], ratios[1], *intervals[1], found.reached, " / ".join(sorted(both)),
             )  # fmt: skip
+            rows.append(row)
     table = pl.DataFrame(rows, schema=_SCHEMA, orient="row")
     return table.with_columns(pl.col(pl.Float64).fill_nan(None))
 
@@ -230,14 +225,10 @@ def _least_seeds(*curves: Curve) -> int:
 def _intervals(
     logs: Array, n: int, level: float
 ) -> tuple[tuple[float, float], tuple[float, float]] | None:
-    spreads = [float(np.nanstd(logs[1:, k])) if not np.isnan(logs[1:, k]).all() else np.nan
-               for k in (0, 1)]  # fmt: skip
+    spreads = [float(np.nanstd(d)) if not np.isnan(d).all() else np.nan for d in logs[1:].T]
     # That two seeds agree to the last digit is no certainty.
     if n < 2 or (n == 2 and min(spreads) < 1e-12):
         return None
     reach = float(stats.t.ppf((1 + level) / 2, n - 1)) * (n / (n - 1)) ** 0.5
-    found = [
-        (float(np.exp(logs[0, k] - reach * spread)), float(np.exp(logs[0, k] + reach * spread)))
-        for k, spread in enumerate(spreads)
-    ]
-    return found[0], found[1]
+    low, high = (np.exp(logs[0] + sign * reach * np.array(spreads)) for sign in (-1, 1))
+    return (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))

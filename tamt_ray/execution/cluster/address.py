@@ -6,6 +6,7 @@ that no process uses any more, and an address beyond this machine are passed ove
 connected to gets Ray's token.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -50,21 +51,14 @@ def _read(path: Path) -> bytes:
         status = os.fstat(folder)
         if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
             raise PermissionError(path)
-        if _is_free(folder):
+        with contextlib.suppress(BlockingIOError):
+            lock(folder)
             raise FileNotFoundError(path)
         file = os.open(_FILE, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
         with open(file, "rb") as stream:
             return stream.read(_LONGEST)
     finally:
         os.close(folder)
-
-
-def _is_free(descriptor: int) -> bool:
-    try:
-        lock(descriptor)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def listen_on_loopback() -> None:

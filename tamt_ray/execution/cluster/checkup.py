@@ -22,7 +22,6 @@ from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.files import Files
 from tamt_ray.store.space import bytes_free
 from tamt_ray.values.plugin import OURS, code_of, plugin_packages
-from tamt_ray.values.table import Table
 
 _LIBRARIES = ("ray", "torch", "transformers")
 
@@ -130,16 +129,11 @@ def _sources(sweep: Sweep) -> tuple[dict[str, str], dict[str, str]]:
             found[source] = load_checkpoint(source).fingerprint[:12]
         except (SourceError, OSError) as error:
             failed[source] = str(error)
-    for name, table in _tables(sweep).items():
+    tasks = [table for task in sweep.tasks.values() for table in (task.train, *task.validation)]
+    tables = (sweep.corpus.train, sweep.corpus.validation, *tasks)
+    for name, table in {name_of(table): table for table in tables}.items():
         try:
             found[name] = glimpse(table)
         except SourceError as error:
             failed[name] = str(error)
     return found, failed
-
-
-def _tables(sweep: Sweep) -> dict[str, Table]:
-    tasks = [table for task in sweep.tasks.values() for table in (task.train, *task.validation)]
-    return {
-        name_of(table): table for table in (sweep.corpus.train, sweep.corpus.validation, *tasks)
-    }

@@ -1,6 +1,7 @@
 """A sweep handed to a cluster as a Ray job: only the code and the sweep travel."""
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +9,9 @@ _LARGEST = 16 << 20
 """Bytes; the code is about one megabyte, and whatever is larger got in by mistake."""
 _TOLD = ("TAMT_MIRROR", "HF_HUB_OFFLINE")
 """What holds on the cluster if it is set where the sweep is submitted."""
+
+_STARTS = 60.0
+"""Seconds in which the dashboard of a young cluster finds the agent that starts jobs."""
 
 
 class SubmissionError(RuntimeError):
@@ -41,15 +45,20 @@ def submit(address: str, folder: Path, entrypoint: str, name: str) -> str:
     from ray.job_submission import JobSubmissionClient
 
     told = {name: os.environ[name] for name in _TOLD if name in os.environ}
-    try:
-        return JobSubmissionClient(address).submit_job(
-            entrypoint=entrypoint,
-            runtime_env={"working_dir": str(folder), "env_vars": told},
-            metadata={"sweep": name},
-        )
-    except (RuntimeError, ConnectionError, ValueError, OSError) as error:
-        raise SubmissionError(
-            f"no Ray dashboard takes the job at {address}: {' '.join(str(error).split())[:300]}; "
-            "open a tunnel with `ray dashboard cluster/….yaml`, and check the token "
-            "(RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH)"
-        ) from error
+    until = time.monotonic() + _STARTS
+    while True:
+        try:
+            return JobSubmissionClient(address).submit_job(
+                entrypoint=entrypoint,
+                runtime_env={"working_dir": str(folder), "env_vars": told},
+                metadata={"sweep": name},
+            )
+        except (RuntimeError, ConnectionError, ValueError, OSError) as error:
+            if "No available agent" in str(error) and time.monotonic() < until:
+                time.sleep(1)
+                continue
+            raise SubmissionError(
+                f"no Ray dashboard takes the job at {address}: "
+                f"{' '.join(str(error).split())[:300]}; open a tunnel with `ray dashboard "
+                "cluster/….yaml`, and check the token (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH)"
+            ) from error

@@ -121,13 +121,12 @@ class LostWorkers(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """What a worker could report itself it has; of the rest only Ray knows."""
-        error = trial.get_pickled_error() or RuntimeError(_written(trial))
+        error = trial.get_pickled_error()
+        if error is None:
+            # On an object store the error itself comes later than what Tune wrote down about it.
+            written = Path(trial.error_file).read_text() if trial.error_file else "worker died"
+            error = RuntimeError(written)
         self._board.lost(trial.trial_id, fault_of(error))
-
-
-def _written(trial: Trial) -> str:
-    """What Tune wrote down about an error: on an object store the error itself comes later."""
-    return Path(trial.error_file).read_text() if trial.error_file else "worker died"
 
 
 class FleetWorker(tune.Trainable):

@@ -62,7 +62,8 @@ def exchange(places: Sequence[str], gpus: bool, patience: float) -> Exchange:
     except GetTimeoutError as error:
         raise TimeoutError from error
     except RayError as error:
-        raise ExchangeError(_last_line(error)) from error
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ExchangeError(lines[-1].strip()) from error
     finally:
         for member in members:
             ray.kill(member)
@@ -108,8 +109,3 @@ def _member(node: str, gpus: bool) -> Any:
         num_cpus=0, num_gpus=1 if gpus else 0, scheduling_strategy=there
     )
     return kind.remote()
-
-
-def _last_line(error: RayError) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1].strip()

@@ -236,9 +236,11 @@ class BoardActor:
     async def landed(self, holder: str, record: Record) -> None:
         """A record was committed."""
         await self._opened.wait()
+        self._steps.pop(record.id, None)
         if hold := self._holds.get(holder):
             self._trusted.landed(hold.nodes)
-        self._let_go(holder, record.id)
+            if hold.unit == record.id:
+                del self._holds[holder]
         self._board.finish(record.id)
         await self._tell(Landed(record))
 
@@ -372,11 +374,6 @@ class BoardActor:
     def _searching(self) -> int:
         units = (self._plan.units[hold.unit] for hold in self._holds.values())
         return sum(unit.lane == "gang" for unit in units)
-
-    def _let_go(self, holder: str, unit_id: str) -> None:
-        self._steps.pop(unit_id, None)
-        if (hold := self._holds.get(holder)) and hold.unit == unit_id:
-            del self._holds[holder]
 
     async def _tell(self, event: Event) -> None:
         self._events.append(event)

@@ -94,7 +94,9 @@ class Board:
             state = self._state[unit.id]
             if state is State.READY:
                 heapq.heappush(self._queues[unit.lane], self._rank[unit.id])
-            elif state is State.WAITING and any(self._lost(need) for need in unit.needs):
+            elif state is State.WAITING and any(
+                self._state[need] in {State.FAILED, State.BLOCKED} for need in unit.needs
+            ):
                 self._close(unit.id, State.BLOCKED)
             self._wake(unit.id)
 
@@ -168,9 +170,6 @@ class Board:
         self._state[unit_id] = state
         self._open[unit.lane] -= 1
         self.left -= self._prices.seconds(unit)
-
-    def _lost(self, unit_id: str) -> bool:
-        return self._state[unit_id] in {State.FAILED, State.BLOCKED}
 
     def _wake(self, unit_id: str) -> None:
         if self._state[unit_id] is not State.WAITING:

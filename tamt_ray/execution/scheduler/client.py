@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import ray
 from ray import cloudpickle
 from ray.actor import ActorHandle
-from ray.exceptions import OutOfMemoryError
+from ray.exceptions import GetTimeoutError, OutOfMemoryError
 
 from tamt_ray.execution.actors import NAMESPACE
 from tamt_ray.execution.scheduler.actor import BoardActor
@@ -29,7 +29,9 @@ def _remote(
         while True:
             try:
                 answer: Any = getattr(self.actor, method.__name__).remote(*arguments, **named)
-                return ray.get(answer)
+                return ray.get(answer, timeout=self.patience)
+            except GetTimeoutError:
+                ray.kill(self.actor, no_restart=False)
             except OutOfMemoryError:
                 # Ray makes a call again by itself when the board is lost, but not when the host
                 # killed it for want of memory.
@@ -43,6 +45,8 @@ class BoardClient:
     """The board as seen from any process of the cluster: the methods of `BoardActor`."""
 
     actor: ActorHandle[BoardActor]
+    patience: float | None = None
+    """Seconds without an answer after which it is killed and begins anew; None: for ever."""
 
     @staticmethod
     def named(name: str) -> "BoardClient":

@@ -100,7 +100,7 @@ def after_fault(past: AttemptHistory, fault: Fault, retries: int) -> Retry | Giv
             return GiveUp("out of memory again")
         case Fault.PLACE | Fault.DIED | Fault.HUNG:
             if past.stuck <= retries:
-                return Retry(_pause(past.stuck))
+                return Retry(min(_LONGEST_PAUSE, 2.0 ** min(past.stuck - 1, 10)))
             times = "once" if past.stuck == 1 else f"{past.stuck} times"
             return GiveUp(f"{fault.value} {times} without getting further")
         case Fault.NODE | Fault.SHUNNED:
@@ -109,11 +109,6 @@ def after_fault(past: AttemptHistory, fault: Fault, retries: int) -> Retry | Giv
             return GiveUp(f"{fault.value} {count} times")
         case Fault.STOP:
             return Retry(0.0)
-
-
-def _pause(count: int) -> float:
-    """Seconds: 1, 2, 4, … up to a minute."""
-    return min(_LONGEST_PAUSE, 2.0 ** min(count - 1, 10))
 
 
 class NodeHealth:

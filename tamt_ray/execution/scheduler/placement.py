@@ -85,7 +85,9 @@ def gang_size(execution: Execution, nodes: Sequence[Node]) -> GangSize:
     `gangs: auto` a narrower gang will do.
     """
     lane = execution.search
-    gpus = (1.0 if _any_gpu(nodes) else 0.0) if lane.gpus == "auto" else lane.gpus
+    gpus = (
+        float(any(node.get("GPU", 0) > 0 for node in nodes)) if lane.gpus == "auto" else lane.gpus
+    )
     size = GangSize(lane.workers, lane.cpus, gpus)
     places = room_for(size, nodes)
     needed = 1 if lane.gangs == "auto" else lane.workers
@@ -162,10 +164,6 @@ def describe(nodes: Sequence[Node]) -> str:
     if not nodes:
         return "no node is alive"
     return "; ".join(f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes)
-
-
-def _any_gpu(nodes: Sequence[Node]) -> bool:
-    return any(node.get("GPU", 0) > 0 for node in nodes)
 
 
 def _places(node: Node, cpus: float, gpus: float) -> int:

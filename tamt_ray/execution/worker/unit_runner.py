@@ -14,17 +14,12 @@ from tamt_ray import __version__
 from tamt_ray.execution.worker.bench import HEAD, MASK, UnitBench
 from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy, StoreKeeper
 from tamt_ray.execution.worker.device import keep_freed_memory
+from tamt_ray.execution.worker.usage import Usage
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.file import mask_from_bytes, mask_to_bytes
 from tamt_ray.masks.mask import Mask
 from tamt_ray.methods.base import Search
-from tamt_ray.plan.unit import (
-    FinetuneConfig,
-    HeadConfig,
-    Kind,
-    PretrainEvalConfig,
-    Unit,
-)
+from tamt_ray.plan.unit import FinetuneConfig, HeadConfig, Kind, PretrainEvalConfig, Unit
 from tamt_ray.search.engine import Settings
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.head import train_head
@@ -70,6 +65,7 @@ class UnitRunner:
         one writes. Raises whatever the computation raises, and then nothing is written."""
         started, begin = time.time(), time.perf_counter()
         self._inputs.clear()
+        usage = Usage(self._team.device)
         keeper = self._keeper(unit)
         done = self._compute(unit, keeper, progress)
         record = Record(
@@ -84,6 +80,7 @@ class UnitRunner:
             seconds=time.perf_counter() - begin,
             device=device_name(self._team),
             place=self.place,
+            usage=usage.taken(),
             versions={
                 "tamt-ray": __version__,
                 **{name: version(name) for name in ("torch", "transformers")},

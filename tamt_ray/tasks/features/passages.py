@@ -57,7 +57,10 @@ def _question(id: object, text: object, context: object, answers: object) -> Que
             )
     if not isinstance(text, str) or not isinstance(context, str):
         raise ValueError(f"question {id}: the question or its context is not text")
-    if not golds[0] or not context.startswith(golds[0], start):
+    if not all(isinstance(gold, str) for gold in golds):
+        raise ValueError(f"question {id}: one of its answers is not text")
+    # Python counts a negative start from the end.
+    if start < 0 or not golds[0] or not context.startswith(golds[0], start):
         raise ValueError(f"question {id}: the answer {golds[0]!r} is not at {start} of its context")
     return Question(str(id), text, context, tuple(map(str, golds)), start)
 

@@ -1,5 +1,7 @@
-"""Features of single sentences and sentence pairs."""
+"""Features of single sentences and sentence pairs, and their labels as numbers."""
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,13 +16,90 @@ from transformers import PreTrainedTokenizerBase
 from tamt_ray.data.checkpoint import pad_id
 from tamt_ray.data.device import send
 from tamt_ray.data.table import Rows, column
+from tamt_ray.tasks.classification import Classification
 from tamt_ray.tasks.features.examples import Batch, Indices, PackedSequences, subset
-from tamt_ray.tasks.features.labels import check_variety, labels
 from tamt_ray.tasks.metrics.base import Predictions
 from tamt_ray.tasks.sentences import SentenceTask
+from tamt_ray.values.base import nearest
 
+_SHOWN = 8
+"""Labels that a message lists."""
 _CHUNK = 10_000
 """Rows tokenised at a time: bounds the Python lists that a tokenizer returns."""
+
+
+def labels(values: list[object], task: SentenceTask) -> tuple[Indices, NDArray[np.float64]]:
+    """Return the rows that have a label, and their labels: classes 0, 1, … or numbers.
+
+    Only a `cut` drops rows. Raises ValueError, with the first row, for a value that is no label of
+    the task.
+    """
+    names = task.names if isinstance(task, Classification) else ()
+    if names:
+        known = {name: float(number) for number, name in enumerate(names)}
+        found = [_named(value, row, task, known) for row, value in enumerate(values)]
+    else:
+        found = [_number(value, row, task, values) for row, value in enumerate(values)]
+    numbers = np.array(found, dtype=np.float64)
+    if len(numbers) > 0 and (numbers == -1).all():
+        raise ValueError(
+            f"every label in column {task.label!r} is -1: this split's labels are hidden, "
+            "as in the test sets of GLUE; choose a labelled split"
+        )
+    rows = np.arange(len(numbers))
+    if not isinstance(task, Classification):
+        return rows, numbers
+    if task.cut is not None:
+        kept = rows[(numbers >= task.cut.above) | (numbers <= task.cut.below)]
+        return kept, (numbers[kept] >= task.cut.above).astype(np.float64)
+    whole = (numbers >= 0) & (numbers == np.floor(numbers))
+    wrong = rows[~whole | (numbers >= task.outputs)]
+    if len(wrong) > 0:
+        last = int(numbers.max()) if whole.all() else 0
+        remedy = f"set `classes: {last + 1}`" if last else "set `cut` or choose another split"
+        raise ValueError(
+            f"row {wrong[0]}: label {values[wrong[0]]!r} in column {task.label!r} is none of the "
+            f"classes 0 to {task.outputs - 1}; {remedy}"
+        )
+    return rows, numbers
+
+
+def check_variety(numbers: NDArray[np.float64], task: SentenceTask) -> None:
+    """Raise ValueError where all labels are equal: nothing can be learned, no score is defined."""
+    if len(numbers) > 0 and (numbers == numbers[0]).all():
+        raise ValueError(
+            f"every label in column {task.label!r} is {numbers[0]:g}; choose rows of at least two "
+            "different labels"
+        )
+
+
+def _named(value: object, row: int, task: SentenceTask, known: dict[str, float]) -> float:
+    if isinstance(value, str | int) and str(value) in known:
+        return known[str(value)]
+    raise ValueError(
+        f"row {row}: label {value!r} in column {task.label!r} is none of `classes`"
+        f"{nearest(str(value), known)}"
+    )
+
+
+def _number(value: object, row: int, task: SentenceTask, values: list[object]) -> float:
+    where = f"row {row}: {value!r} in the label column {task.label!r}"
+    if isinstance(value, list):
+        raise ValueError(f"{where} is a list; a row has one label, multi-label data are not read")
+    if isinstance(value, str | int | float):
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    hint = "; remove the row or give it a label"
+    if isinstance(value, str) and isinstance(task, Classification):
+        common = Counter(str(each) for each in values).most_common(_SHOWN + 1)
+        listed = ", ".join(sorted(name for name, _ in common[:_SHOWN]))
+        more = ", …" if len(common) > _SHOWN else ""
+        hint = f"; for classes with names set `classes: [{listed}{more}]`"
+    raise ValueError(f"{where} is not a number{hint}")
 
 
 @dataclass(frozen=True)

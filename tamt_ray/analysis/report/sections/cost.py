@@ -9,7 +9,7 @@ from tamt_ray.analysis.claims.verdict import percent, times
 from tamt_ray.analysis.report.blocks import NONE, Block, Group, ReportTable, TableCell, TableRow
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.results import by_cell, main_rows
-from tamt_ray.analysis.stats.travel import ENOUGH, travels
+from tamt_ray.analysis.stats.trajectories import ENOUGH, travels
 from tamt_ray.analysis.words import duration, interval, removed
 
 

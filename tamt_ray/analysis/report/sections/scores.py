@@ -7,8 +7,7 @@ import polars as pl
 
 from tamt_ray.analysis.report.blocks import NONE, Block, Fold, Group, ReportTable, TableCell
 from tamt_ray.analysis.report.context import Context
-from tamt_ray.analysis.stats.averages import AVERAGE, title_of
-from tamt_ray.analysis.stats.baselines import no_better
+from tamt_ray.analysis.stats.averages import AVERAGE, no_better, title_of
 from tamt_ray.analysis.stats.summary import CONSTANT
 from tamt_ray.analysis.words import interval, number, of_expected, percent, removed, spread
 from tamt_ray.plan.expand import DENSE

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tamt_ray.analysis.report.blocks import Block, Paragraph, ReportTable
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.results import main_rows
-from tamt_ray.analysis.stats.selection import optimism
+from tamt_ray.analysis.stats.averages import optimism
 from tamt_ray.analysis.words import MISSING, signed
 
 _HOW = {

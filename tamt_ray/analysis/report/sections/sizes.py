@@ -8,7 +8,7 @@ from tamt_ray.analysis.claims.scores import advantages, shown_advantages
 from tamt_ray.analysis.report.blocks import NONE, Block, Group, ReportTable, TableCell, TableRow
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.results import by_cell
-from tamt_ray.analysis.stats.baselines import no_better
+from tamt_ray.analysis.stats.averages import no_better
 from tamt_ray.analysis.stats.summary import CONSTANT
 from tamt_ray.analysis.words import counted, removed, spread
 from tamt_ray.plan.expand import DENSE

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tamt_ray.analysis.report.blocks import Block, Bullets, Fold
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.results import main_rows
-from tamt_ray.analysis.stats.travel import ENOUGH, travels
+from tamt_ray.analysis.stats.trajectories import ENOUGH, travels
 
 _PAPER_STEPS = (3_000, 22_000)
 """Fewest and most optimiser steps of a mask training in the paper (Tab. 2)."""

@@ -1,0 +1,263 @@
+"""Mistakes of a newcomer: each is refused before anything starts, with the line and a remedy."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from .small import call
+
+SWEEP = """\
+name: first
+models:
+  tiny:
+    source: "dir:model"
+corpus:
+  train: {source: "dir:train.txt"}
+  validation: {source: "dir:validation.txt"}
+  block_size: 16
+methods:
+  - omp
+  - {method: tamt_kd, steps: 4}
+sparsities: [0.5]
+mask_seeds: [1]
+finetune_seeds: [1]
+tasks:
+  words:
+    kind: classification
+    train: {source: "dir:train.jsonl"}
+    validation: [{source: "dir:validation.jsonl"}]
+    text: [text]
+"""
+TRAIN = '{source: "dir:train.jsonl"}'
+Mistake = Callable[[Path, pytest.MonkeyPatch], object]
+"""Spoils the folder that the command is typed in, or its environment."""
+
+
+def edit(old: str, new: str) -> Mistake:
+    assert SWEEP.count(old) == 1, old
+    return lambda folder, _: (folder / "my.yaml").write_text(SWEEP.replace(old, new))
+
+
+def write(name: str, content: str) -> Mistake:
+    return lambda folder, _: (folder / name).write_bytes(content.encode("latin-1"))
+
+
+def rows(part: str = "train", **columns: Callable[[int], object]) -> Mistake:
+    """Write forty rows, some columns of them by the row's number."""
+    lines = [
+        json.dumps(
+            {"text": "good a", "label": number % 2}
+            | {name: value(number) for name, value in columns.items()}
+        )
+        for number in range(40)
+    ]
+    return write(f"{part}.jsonl", "\n".join(lines) + "\n")
+
+
+def variable(name: str, value: str) -> Mistake:
+    return lambda _, patch: patch.setenv(name, value)
+
+
+def both(*mistakes: Mistake) -> Mistake:
+    return lambda folder, patch: [each(folder, patch) for each in mistakes]
+
+
+def no_tokenizer(folder: Path, _patch: pytest.MonkeyPatch) -> None:
+    for file in (folder / "model").glob("*token*"):
+        file.unlink()
+
+
+def pickled(folder: Path, _patch: pytest.MonkeyPatch) -> None:
+    (folder / "model/model.safetensors").rename(folder / "model/pytorch_model.bin")
+
+
+def another_directory(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    (folder / "below").mkdir()
+    (folder / "my.yaml").rename(folder / "below/my.yaml")
+    patch.chdir(folder / "below")
+
+
+def no_home(_folder: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.delenv("TAMT_CACHE")
+    patch.delenv("XDG_CACHE_HOME", raising=False)
+    patch.setenv("HOME", "/proc/nobody")
+
+
+def no_model_hub(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_given: object, **_named: object) -> str:
+        raise LocalEntryNotFoundError("Got: ConnectError: Name or service not known\nAn error …")
+
+    patch.setattr("tamt_ray.data.checkpoint.snapshot_download", unreachable)
+    edit('"dir:model"', "hf:bert-base-uncased")(folder, patch)
+
+
+def hub(message: str) -> Mistake:
+    """The library `datasets` raises an error with this message."""
+
+    def change(folder: Path, patch: pytest.MonkeyPatch) -> None:
+        def load_dataset(*_given: object, **_named: object) -> None:
+            raise ValueError(message)
+
+        library, exceptions = ModuleType("datasets"), ModuleType("datasets.exceptions")
+        vars(library)["load_dataset"] = load_dataset
+        vars(exceptions)["DatasetsError"] = ConnectionError
+        patch.setitem(sys.modules, "datasets", library)
+        patch.setitem(sys.modules, "datasets.exceptions", exceptions)
+        edit(TRAIN, '{source: "hf:glue#sst3", split: trian}')(folder, patch)
+
+    return change
+
+
+def mirrored(source: str) -> Mistake:
+    """A mirror that has the split `train` of glue#sst2."""
+
+    def change(folder: Path, patch: pytest.MonkeyPatch) -> None:
+        (folder / "mirror/datasets/glue/sst2").mkdir(parents=True)
+        (folder / "mirror/datasets/glue/sst2/train.parquet").touch()
+        patch.setenv("TAMT_MIRROR", "mirror")
+        edit(TRAIN, source)(folder, patch)
+
+    return change
+
+
+MISTAKES: dict[str, tuple[Mistake, str]] = {
+    "key": (edit("mask_seeds", "mask_seed"),
+            "13: unknown key `mask_seed`; did you mean `mask_seeds`?"),
+    "method": (edit("- omp", "- opm"),
+               "10: unknown method 'opm' in `methods.0`; did you mean `omp`?"),
+    "metric": (edit("text: [text]", "text: [text]\n    metric: acuracy"),
+               "21: 'acuracy' is not valid for `tasks.words.metric`; did you mean `accuracy`?"),
+    "kind": (edit("kind: classification", "kind: clasification"),
+             "16: unknown kind 'clasification' in `tasks.words`; did you mean `classification`?"),
+    "indented too little": (edit("    source", "  source"), "check the indentation"),
+    "indented too far": (edit("  block_size", "   block_size"),
+                         "8: indented unlike the lines above"),
+    "tab": (edit("  block_size", "\tblock_size"), "8: a tab; YAML is indented with spaces"),
+    "no space behind a colon": (edit("block_size: 16", "block_size:16"),
+                                "8: neither `key: value` nor an item; is a space missing"),
+    "two colons": (edit('"dir:model"', "dir: model"),
+                   "4: a colon where none can be; check the indentation, or put the value in"),
+    "Windows path": (edit('"dir:model"', r'"dir:C:\Users\me"'),
+                     "4: a backslash between double quotes; write a path with `/`"),
+    "Windows path with an escape": (edit('"dir:model"', r'"dir:C:\new"'),
+                                    "is a path of Windows; write it with `/`; under WSL, C: is"),
+    "model by its bare name": (edit('"dir:model"', "bert-base-uncased"),
+                               "4: `models.tiny.source`: 'bert-base-uncased' is not a source; "
+                               "write `dir:bert-base-uncased` for a place on this machine, or `hf"),
+    "one sparsity, not a list": (edit("[0.5]", "0.5"),
+                                 "12: `sparsities`: a list is needed, such as `[a, b]`"),
+    "methods as keys": (edit("  - omp\n  - {method: tamt_kd, steps: 4}", "  omp: {}"),
+                        "9: `methods`: a list is needed"),
+    "sparsity 50": (edit("[0.5]", "[50]"), "12: .* less than 1; write 0.5 for 50 %"),
+    "sparsity 50 %": (edit("[0.5]", "[50%]"), "12: .*; write 0.5 for 50 %"),
+    "negative rate": (edit("steps: 4", "steps: 4, lr: -1e-4"),
+                      "11: `methods.1.lr`: Input should be greater than 0"),
+    "one name twice": (edit("- omp", "- omp\n  - omp"),
+                       "11: .* two methods are called 'omp'; give one of them a `name` of its own"),
+    "no split": (edit(TRAIN, '{source: "hf:glue#sst2"}'),
+                 "18: .*: an hf: source needs a split, e.g. `split: train`"),
+    "no validation": (edit('    validation: [{source: "dir:validation.jsonl"}]\n', ""),
+                      "16: `tasks.words.validation` is missing"),
+    "no text": (write("my.yaml", "\x89PNG\r\n"), "my.yaml: cannot be read"),
+    "model that is not there": (edit("dir:model", "dir:modle"),
+                                "4: models.tiny: .* no directory .*modle; did you mean `model`?"),
+    "file that is not there": (edit("dir:train.jsonl", "dir:trian.jsonl"),
+                               "18: tasks.words: .* no file .*; did you mean `train.jsonl`?"),
+    "another directory": (another_directory,
+                          "4: models.tiny: .* no directory .*below/model; a relative path begins "
+                          "at the directory that the command is typed in"),
+    "column": (edit("[text]", "[txt]"),
+               "20: tasks.words: .*: no column 'txt'; did you mean `text`?"),
+    "label column": (edit("text: [text]", "text: [text]\n    label: lable"),
+                     "21: tasks.words: .*: no column 'lable'; did you mean `label`?"),
+    "column of the corpus": (edit("block_size: 16", "block_size: 16\n  column: txt"),
+                             "9: corpus: dir:train.txt: no column 'txt'; did you mean `text`?"),
+    "third class": (rows(label=lambda number: number % 3),
+                    "18: .* label 2 .* is none of the classes 0 to 1; set `classes: 3`"),
+    "labels in words": (rows(label=lambda number: ("neg", "pos")[number % 2]),
+                        "18: .* set `classes: [neg, pos]`"),
+    "no label in a row": (rows(label=lambda number: None if number == 3 else number % 2),
+                          "18: .* row 3: None .*; remove the row or give it a label"),
+    "one class": (rows(label=lambda _: 1), "18: .* every label .* is 1; choose rows of at least"),
+    "one class to validate": (rows("validation", label=lambda _: 1),
+                              "19: .*: every label in column 'label' is 1"),
+    "no rows": (write("train.jsonl", ""), "18: .* the file is empty; write rows into it"),
+    "broken row": (write("train.jsonl", '{"text": "a", "label": 0}\n{"text": "b" "label": 1}\n'),
+                   "18: tasks.words: .*(train.jsonl):2: not JSON"),
+    "semicolons": (both(edit("train.jsonl", "train.csv"), write("train.csv", "text;label\na;1\n")),
+                   """18: .* is it delimited by ';'? then set `delimiter: ";"`"""),
+    "encoding": (write("train.jsonl", '{"text": "café", "label": 0}\n'),
+                 "18: .*:1: not utf-8: .*; set `encoding`"),
+    "short corpus": (write("train.txt", "a b\n"),
+                     "8: corpus: .* does not fill one block of 16 tokens; set a smaller `block_"),
+    "long sequences": (edit("text: [text]", "text: [text]\n    max_length: 512"),
+                       "21: models.tiny: it reads 128 tokens at most; set .*max_length: 128` or"),
+    "no tokenizer": (no_tokenizer, "4: models.tiny: .* no tokenizer in .* such as a tokenizer.js"),
+    "pickled weights": (pickled, "4: .* no *.safetensors in .*; convert them with save_pretrained"),
+    "pointer of git-lfs": (write("model/model.safetensors", "version https://git-lfs.github.com/"),
+                           "4: .* is a pointer of git-lfs; fetch the weights by `git lfs pull`"),
+    "data set of a mirror": (mirrored('{source: "hf:gleu#sst2", split: train}'),
+                             "18: .* no such data set in the mirror mirror, which TAMT_MIRROR n"),
+    "config of a mirror": (mirrored('{source: "hf:glue#sst3", split: train}'),
+                           "18: .* name one of its configurations .* there are: sst2"),
+    "split of a mirror": (mirrored('{source: "hf:glue#sst2", split: trian}'),
+                          "18: .* no split 'trian' in the mirror mirror; there are: train"),
+    "model without a network": (no_model_hub,
+                                "4: models.tiny: .* cannot be downloaded: Got: ConnectError: Name "
+                                "or service not known; check the name and the network, or set TAM"),
+    "data without a network": (hub("Couldn't reach 'glue' on the Hub"),
+                               "18: tasks.words: .* cannot be loaded: Couldn't reach 'glue' on the "
+                               "Hub; check the source and the network, or set TAMT_MIRROR=<dir>"),
+    "split of the hub": (hub('Unknown split "trian". Should be one of [\'train\'].'),
+                         "18: .* Unknown split \"trian\". Should be one of ['train']; check"),
+    "store in a file": (edit("name: first", "name: first\nstore: my.yaml/results"),
+                        "the store my.yaml/results cannot be used: .*; name another place as `sto"),
+    "cache in a file": (variable("TAMT_CACHE", "my.yaml/cache"),
+                        "the cache cannot be written: .*; set TAMT_CACHE to a directory of your o"),
+    "unwritable HOME": (no_home, "the cache cannot be written: .*; set TAMT_CACHE to a directory"),
+    "password": (edit("name: first", "name: first\nmlflow: postgres://user:word@host/runs"),
+                 "2: `mlflow`: it holds credentials, .*; give it by an MLflow server"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path: Path, model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a sound sweep, its model and its data, where the command is typed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TAMT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("TAMT_MIRROR", raising=False)
+    shutil.copytree(model_dir, tmp_path / "model")
+    for part in ("train", "validation"):
+        (tmp_path / f"{part}.txt").write_text("a b c d e f g h i j\n" * 40)
+        rows(part)(tmp_path, monkeypatch)
+    (tmp_path / "my.yaml").write_text(SWEEP)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("mistake", "complaint"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_ends_with_two_and_says_what_helps(
+    mistake: Mistake, complaint: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    monkeypatch.setattr("tamt_ray.execution.driver.run", lambda *given: started.append(given))
+    mistake(project, monkeypatch)
+    said = call("run", "my.yaml")
+    assert said.exit_code == 2, said.output
+    *_, line = said.stderr.splitlines()
+    place = "my.yaml:" if complaint[:1].isdigit() else ""
+    assert_says(f"{place}{complaint}", line)
+    assert (said.stdout, started) == ("", [])
+    assert not list(project.glob("results/units/*"))
+
+
+def assert_says(parts: str, line: str) -> None:
+    """Assert that a line has the parts, `.*` between them, and begins with a place in a file."""
+    first, *rest = (part.strip() for part in parts.split(".*"))
+    assert line.startswith(first) if first.startswith("my.yaml:") else first in line, line
+    assert all(part in line for part in rest), line
