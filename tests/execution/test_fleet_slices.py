@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ class Case:
         self.worker._board = self
         self.worker._store = self.worker._bench = None
         self.worker._gpus = 0.5
-        self.worker._deterministic = False
+        self.worker._deterministic = self.worker._mps = False
         self.worker.reset_config({"offer": [OFFERS[0]], "holder": "trial-7"})
         monkeypatch.setattr(fleet, "Attempt", self.attempt)
         self.found = fleet.committed
@@ -133,6 +134,9 @@ def test_a_gpu_is_touched_only_under_the_eyes_of_the_board(monkeypatch: pytest.M
 
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    # Beside memory without bounds, what lies outside the allocator is nothing.
+    endless = SimpleNamespace(total_memory=float("inf"))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: endless)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", broken)
     with pytest.raises(OSError, match=r"0\.5 GPUs, but none works: .* 0\.5 of it") as caught:
         case.worker.step()

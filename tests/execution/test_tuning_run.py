@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks.chaos import processes
 from tamt_ray.cli.opened import SweepContext, open_sweep
 from tamt_ray.execution.worker.bench import MASK
 from tamt_ray.execution.worker.unit_runner import UnitRunner
@@ -81,13 +80,12 @@ def test_the_rate_and_the_threshold_of_distillation_are_one_setting(toy: Toy) ->
 
 @pytest.mark.faults
 def test_a_killed_tuning_goes_on_and_computes_nothing_twice(
-    toy: Toy, tamt: Tamt, start_driver: Callable[..., Any], tmp_path: Path
+    toy: Toy, tamt: Tamt, start_driver: Callable[..., Any], faults: Faults, tmp_path: Path
 ) -> None:
-    killed = start_driver(tuning(toy))
-    killed.wait_for(lambda: "done   pretrain_eval tiny tamt_kd" in killed.said, 280)
-    (worker, *_) = [p for p in processes(killed.process.pid) if p.kind == "gang rank"]
-    os.kill(worker.pid, signal.SIGKILL)
-    killed.wait_for(lambda: "lost" in killed.said, 300)
+    """The worker of the third trial is killed, and then the driver."""
+    faults.inject("kill", method="tamt_kd-2", checkpoint=2)
+    killed = start_driver(tuning(toy), **faults.environment)
+    killed.wait_for(lambda: "lost   search" in killed.said, 280)
     os.kill(killed.pid, signal.SIGKILL)
     killed.end()
     before = opened(tmp_path)
