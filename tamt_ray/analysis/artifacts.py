@@ -1,4 +1,4 @@
-"""What a report reads beside the records: masks and curves, one at a time."""
+"""Masks and curves of a report, read one at a time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

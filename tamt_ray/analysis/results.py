@@ -38,7 +38,7 @@ _Value = str | float | int | None
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured, in the order of the plan; `unit` is the id behind a row.
+    """All measurements, in the order of the plan; `unit` is the id behind a row.
 
     `mask_seed` is null for the dense model (method "full", sparsity 0) and for OMP. `checkpoint`,
     optimiser steps, is null in the main results and set where a mask was kept on the way there.
@@ -155,8 +155,8 @@ def _cost(plan: Plan, records: Mapping[str, Record], unit_id: str) -> dict[str, 
 
 
 def _devices(plan: Plan, records: Mapping[str, Record], unit_id: str | None) -> set[str]:
-    """What the search time was spent on: a level's includes that of all below it, a longer
-    training's that of the shorter one it goes on from."""
+    """Return the devices of a search, with those of the levels below it and of the shorter training
+    that it continues."""
     found = set[str]()
     while unit_id and unit_id in plan.units:
         if record := records.get(unit_id):

@@ -1,4 +1,4 @@
-"""What a tuning found: a table, every trial, and lines to paste into a sweep file."""
+"""Results of a tuning: a table, every trial, and lines to paste into a sweep file."""
 
 from collections.abc import Mapping, Sequence
 

@@ -73,10 +73,11 @@ def _execute(
     from tamt_ray.cli.summary import describer, final_summary
     from tamt_ray.execution.activity import LiveStatus
     from tamt_ray.execution.cluster.connection import ClusterError
-    from tamt_ray.execution.driver import Call, Ledger, run
+    from tamt_ray.execution.driver import Call, run
     from tamt_ray.execution.interruption import BrokenOffError
     from tamt_ray.execution.preflight import PreflightError, changes, check
     from tamt_ray.execution.proposer import Proposer
+    from tamt_ray.execution.run_loop import Ledger
     from tamt_ray.execution.scheduler.messages import Event
     from tamt_ray.execution.scheduler.placement import InfeasibleError
 

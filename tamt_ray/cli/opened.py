@@ -36,7 +36,7 @@ class SweepContext:
     records: dict[str, Record]
     failures: dict[str, Failure]
     damaged: tuple[Damage, ...] = ()
-    """What the next run sets aside and computes again."""
+    """Files that the next run sets aside; it computes their units again."""
     of: "SweepContext | None" = None
     """The whole sweep, if this is the part of it that `--only` chose."""
     retry_failed: bool = False

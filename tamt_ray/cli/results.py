@@ -89,7 +89,7 @@ def shelf_of(opened: SweepContext) -> ArtifactReader:
 
 
 def _known_distances(opened: SweepContext) -> pl.DataFrame | None:
-    """Those of the report before; they are only a shortcut."""
+    """Return the distances of an earlier report, which save reading the masks."""
     try:
         data = opened.store.files.read(f"{report_folder(opened)}/{DISTANCES}")
         return pl.read_parquet(io.BytesIO(data))

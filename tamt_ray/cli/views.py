@@ -1,4 +1,4 @@
-"""What the verbs print of a plan, one unit or one matrix."""
+"""Printed views of a plan, a unit or a matrix."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from tamt_ray.values.identity import written
 
 
 def print_plan(opened: SweepContext, as_json: bool) -> None:
-    """What is done and what would run, by kind, and what it would cost."""
+    """Print by kind what is done, what would run and its cost."""
     known = opened.prices(ROUGH if as_json else None)
     decisions = decide(opened.plan, opened.records, opened.failures)
     statuses = tally(opened.plan, decisions, known)

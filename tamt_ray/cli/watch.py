@@ -70,7 +70,7 @@ def asking(opened: SweepContext, address: str | None, *, fitted: bool) -> Genera
 
 
 def print_state(opened: SweepContext, out: Console, address: str | None) -> None:
-    """What runs now with the scores so far, else the scores in the store."""
+    """Print the running units and the scores so far; without a run the scores in the store."""
     with asking(opened, address, fitted=False) as ask:
         if view := ask():
             out.print(view)

@@ -191,7 +191,7 @@ def _commit(repo: str) -> str:
     try:
         return str(HfApi().dataset_info(repository(repo)).sha)[:12]
     except OfflineModeIsEnabled:
-        # What is in the cache is found when it is read; nothing cheaper would say so.
+        # Only reading shows whether the cache has it.
         return "offline"
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise SourceError(

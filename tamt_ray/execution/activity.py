@@ -54,7 +54,7 @@ class LiveStatus:
     tables: Snapshot | None
     """None until the aggregator has sent some."""
     activity: Activity
-    """Of the run, which may be about a part of the sweep only."""
+    """Activity of the run, which may cover only a part of the sweep."""
 
 
 @dataclass

@@ -29,7 +29,7 @@ def gave_up(error: Exception) -> BrokenOffError:
 
 
 class Signals:
-    """What was caught so far. Nothing is raised inside a handler: it would land in Ray's C code."""
+    """The signals caught so far. A handler raises nothing: it would land in Ray's C code."""
 
     def __init__(self) -> None:
         self.caught = False

@@ -46,10 +46,10 @@ class PreflightError(ValueError):
 
 @dataclass
 class Inspection:
-    """What was found in the sources of a sweep."""
+    """Fingerprints and sizes of the sources of a sweep."""
 
     fingerprints: dict[str | Table, str] = field(default_factory=dict)
-    """Of every model and file, by its source, and of every table."""
+    """Keys are the sources of models and files, and tables."""
     models: dict[str, ModelSize] = field(default_factory=dict)
     tables: dict[tuple[Table, tuple[str, ...]], TableSize] = field(default_factory=dict)
     texts: dict[Table, float] = field(default_factory=dict)
@@ -241,7 +241,7 @@ class Change:
 def changes(
     units: Mapping[str, Unit], records: Mapping[str, Record], now: Mapping[str | Table, str]
 ) -> list[Change]:
-    """What differs between the sources `now`, by source or table, and what `records` say."""
+    """Return the differences between the sources `now`, by source or table, and `records`."""
     found: Counter[tuple[str, str, str]] = Counter()
     for unit_id, record in records.items():
         for name, key in _read_by(units[unit_id].config):
@@ -252,7 +252,7 @@ def changes(
 
 
 def _read_by(config: UnitConfig) -> Iterator[tuple[str, str | Table]]:
-    """What a unit reads: the name in its record, and the source or table that the name means."""
+    """Yield the inputs of a unit: the name in its record, and the source or table it stands for."""
     yield config.model.source, config.model.source
     for table in config.tables:
         yield name_of(table), table

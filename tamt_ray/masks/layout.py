@@ -21,7 +21,7 @@ from tamt_ray.values.pattern import PatternForm, Per, clash
 _Shapes = Mapping[str, tuple[int, ...]]
 
 _SLACK = 0.005
-"""By how much a whole number of units may miss the sparsity of a comparison."""
+"""Largest difference between the sparsity of whole units and that of a comparison."""
 _LEAVE_OUT = 'leave it out with the model\'s `prune`, as in `prune: ["*layer*"]`'
 _ATTENTION = re.compile(r"(.*)\b(?:attention|attn)\.(.*)")
 _OUTPUT = re.compile(r"(?:output\.dense|out_lin|attn\.o|Wo|lin2)\.weight$")

@@ -24,7 +24,7 @@ from tamt_ray.values.config import Kind
 from tamt_ray.values.model import ModelSize
 
 OPERATIONS_PER_SECOND = 40e12
-"""Of a GPU."""
+"""Speed of a current data-centre GPU."""
 _START = 1.0
 """Seconds of a unit beside its operations: opening the model and the data."""
 UNREAD = Sizes()
@@ -63,12 +63,12 @@ class Prices:
     """Sizes of models and data that the rough prices are computed from."""
 
     def seconds(self, unit: Unit) -> float:
-        """By the closest ratio there is; rough where there is none."""
+        """Return the estimate, scaled by the closest measured ratio; the rough one without any."""
         rough = self.rough(unit)
         return rough * next((self.ratios[c] for c in _classes(unit) if c in self.ratios), 1.0)
 
     def rough(self, unit: Unit) -> float:
-        """By its operations alone."""
+        """Return the estimate from the operations alone."""
         return operations(unit, self.sizes) / self.speed + _START
 
     def is_rough(self, kind: Kind) -> bool:

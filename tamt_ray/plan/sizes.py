@@ -43,9 +43,9 @@ class Sizes:
     """Sizes read from the content of sources."""
 
     models: Mapping[str, ModelSize] = field(default_factory=dict)
-    """By source."""
+    """Keys are sources."""
     tables: Mapping[tuple[Table, tuple[str, ...]], TableSize] = field(default_factory=dict)
-    """By table and the columns that a task reads."""
+    """Keys are a table and the columns that a task reads."""
     texts: Mapping[Table, float] = field(default_factory=dict)
     """Tokens of the whole corpus."""
 

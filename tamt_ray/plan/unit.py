@@ -31,7 +31,7 @@ __all__ = [
 ]  # fmt: skip
 
 TOKENS = 250_000
-"""Of held-out text whose size is unknown, for the price."""
+"""Tokens that the price assumes for held-out text of unknown size."""
 PAPER_TERMS: tuple[Objective, ...] = (Mlm(), Kd())
 """The losses of the paper, measured of every mask."""
 

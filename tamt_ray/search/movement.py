@@ -25,7 +25,7 @@ class MovedWeights(Subnetwork):
         self._sparsity, self._ramp, self._step = sparsity, max(ramp, 1), 0
         self._pattern = pattern
         self._frozen = {name: w for name, w in model.dense.items() if name not in model.matrices}
-        """What is masked but not trained, by magnitude: the pooler."""
+        """The pooler, which is pruned by magnitude and not trained."""
         self._scores = {
             name: nn.Parameter(torch.zeros_like(weight)) for name, weight in model.matrices.items()
         }

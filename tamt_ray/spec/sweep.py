@@ -91,8 +91,8 @@ class Sweep(Frozen):
     """One mask each of `random`, `imp`, TAMT and of `imported` files with `{seed}` in their names;
     OMP is deterministic and has one."""
     tasks: dict[Name, TaskEntry] = {}
-    """What every mask and the dense model are fine-tuned on, by name; none: only losses are
-    measured."""
+    """Tasks on which every mask and the dense model are fine-tuned, by name; without any, only
+    losses are measured."""
     finetune_seeds: Seeds = (1, 2, 3)
     """One fine-tune each: head initialisation, order of the data, dropout, `max_train` subset."""
     pretrain_eval: PretrainEval = PretrainEval()

@@ -43,7 +43,7 @@ class Outline:
     """The runs of one plan."""
 
     runs: Mapping[str, RunHead]
-    """By key, parents before children."""
+    """Runs by their key, parents before children."""
     key_of: Mapping[str, str]
     """Key of the run that holds a unit."""
 

@@ -27,7 +27,7 @@ def artifact_location(sweep: Sweep) -> str | None:
 
 
 def ui_command(sweep: Sweep) -> str:
-    """What to type, or which page to open, to see the sweep in MLflow."""
+    """Return the command or the page that shows the sweep in MLflow."""
     if _served(sweep):
         return one_line(sweep.mlflow)
     uri = tracking_uri(sweep) if _database(sweep) else one_line(sweep.mlflow)

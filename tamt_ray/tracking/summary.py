@@ -17,7 +17,7 @@ class Summary:
     at: float
     """Seconds since the epoch."""
     files: Mapping[str, bytes] = field(default_factory=dict)
-    """By their path in the run."""
+    """Keys are paths in the run."""
     over: bool = False
     """Whether the sweep ran to its end."""
 

@@ -1,4 +1,4 @@
-"""What can go wrong on the way to MLflow."""
+"""Errors on the way to MLflow."""
 
 import re
 

@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -23,11 +24,11 @@ def in_table() -> Table:
 @pytest.mark.parametrize("console", [out, talk])
 @pytest.mark.parametrize("what", [HOSTILE, Text(HOSTILE), in_table()])
 def test_nothing_steers_the_terminal(
-    console: object, what: object, monkeypatch: pytest.MonkeyPatch
+    console: Console, what: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = io.StringIO()
     monkeypatch.setattr(console, "_file", said)
-    console.print(what, soft_wrap=True)  # type: ignore[attr-defined]
+    console.print(what, soft_wrap=True)
     shown = said.getvalue()
     assert TEXT in shown
     assert set(shown) <= {*TEXT, "\n", " "}

@@ -41,9 +41,10 @@ INNER: dict[str, list[set[str]]] = {
         {"worker"},
         {"gang", "fleet"},
         {"cluster"},
-        {"activity", "preflight", "profile", "proposer"},
+        {"activity", "places", "preflight", "profile", "proposer"},
         {"aggregator"},
-        {"driver", "observer"},
+        {"observer", "run_loop"},
+        {"driver"},
     ],
     "analysis": [
         {"results", "artifacts", "roles", "tuning", "words"},

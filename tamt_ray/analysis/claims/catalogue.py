@@ -56,7 +56,7 @@ class Rule(Enum):
 
     @property
     def title(self) -> str:
-        """What stands in quotes."""
+        """The quoted words."""
         return self.value[1 : self.value.index("”")]
 
 

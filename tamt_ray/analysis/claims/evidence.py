@@ -1,4 +1,4 @@
-"""What the paper's statements are tested on, one model at a time."""
+"""Evidence for the paper's statements, one model at a time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class Evidence:
     roles: Mapping[str, str]
     """The sweep's name for each of the paper's methods (`roles.roles`)."""
     random_init: Mapping[str, str]
-    """By a method that starts from OMP: the one that differs in starting from a random mask."""
+    """From a method that starts from OMP to its twin that starts from a random mask."""
     tasks: Mapping[TaskRole, str]
     """The sweep's name for each of the paper's tasks."""
     task: str
@@ -49,8 +49,8 @@ class Evidence:
     stsb_costs: pl.DataFrame
     """The same by the scores of STS-B alone."""
     leading: str = ""
-    """What stands for all tasks where the paper looks into the search, if not `task`: `points` are
-    of it, and in a union of sweeps some methods have no other average."""
+    """Task or average that `points` use for all tasks where the paper looks into the search, if not
+    `task`; in a union of sweeps some methods have no other average."""
     of_paper: bool = True
     """Whether the model is one of the paper's; only then can its statements be contradicted."""
     bert: "Evidence | None" = None
@@ -62,7 +62,7 @@ class Evidence:
         return f"the sweep has no {' and no '.join(absent)}" if absent else ""
 
     def sparsities(self, *roles: str, task: str | None = None) -> list[float]:
-        """Those at which every one of these has a score of `task`, by default the headline's."""
+        """Return the sparsities at which all roles have a score of `task`, or of the headline."""
         each = (self._scores(self.roles.get(role, ""), task or self.task) for role in roles)
         return sorted(set.intersection(*(set(r.drop_nulls("score")["sparsity"]) for r in each)))
 

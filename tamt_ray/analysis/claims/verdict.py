@@ -18,7 +18,7 @@ _MANY = 8
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the data say about a statement."""
+    """The verdict on a statement and its numbers."""
 
     verdict: Verdict
     value: str = ""

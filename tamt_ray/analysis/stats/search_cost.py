@@ -131,7 +131,7 @@ def search_costs(
 
 
 def cost_tasks(downstream: pl.DataFrame) -> list[str]:
-    """Those that checkpoints were fine-tuned on; of these the paper's five where all are there."""
+    """Return the tasks of fine-tuned checkpoints; only the paper's five where all are there."""
     whole = main_rows(downstream, ["checkpoint"])
     some = whole.filter(pl.col("checkpoint").is_not_null())
     if set(FIVE) <= set(some["role"]):

@@ -33,7 +33,7 @@ def nodes_to_come(execution: Execution, address: str | None) -> list[Node]:
 def wanted(
     demand: Demand, lane: SearchLane, size: GangSize, slots: Slots, most: Sequence[Node]
 ) -> list[Bundle]:
-    """What all that is at work or ready takes, one bundle a process, no more than `most` hold.
+    """Return the bundles of all running and ready work, one per process, at most what `most` hold.
 
     Searches come first: fine-tunes wait for them.
     """
@@ -61,7 +61,7 @@ def describe_bundles(bundles: Sequence[Bundle]) -> str:
 
 
 class Autoscaler:
-    """Whoever adds nodes, if anybody does."""
+    """The autoscaler of the cluster, if it has one."""
 
     def __init__(self, to_come: Sequence[Node], driver: str) -> None:
         """`to_come`: all that may be added; none on a cluster that stays as it is. `driver`: a

@@ -1,4 +1,4 @@
-"""What drivers ask a cluster's autoscaler for, no longer than they live.
+"""Requests of drivers to a cluster's autoscaler, which end with their driver.
 
 Ray keeps the last request until somebody makes another one, so that of a driver that was killed the
 machines would stay, and cost, for ever. An actor that outlives the drivers asks for them instead.
@@ -24,7 +24,7 @@ class Requests:
     def __init__(self, patience: float = _PATIENCE) -> None:
         self._patience = patience
         self._wants: dict[str, tuple[list[Bundle], float]] = {}
-        """By driver, and when it was heard last."""
+        """Bundles and time of the last call, by driver."""
         self._asked: list[Bundle] | None = None
         self._heard = time.monotonic()
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""What one node says about itself when the doctor asks."""
+"""The report of a node to the doctor."""
 
 import hashlib
 import platform
@@ -37,7 +37,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class NodeReport:
-    """What was found on one node, or in the driver itself."""
+    """Findings on one node, or in the driver itself."""
 
     versions: Mapping[str, str]
     free: Mapping[str, int]

@@ -61,7 +61,7 @@ class Nodes:
         self.draining: frozenset[str] = frozenset()
         """Ids of nodes that will be taken away."""
         self.resources: list[Node] = []
-        """Of the nodes that stay."""
+        """Resources of the nodes that stay."""
         self.look()
 
     def look(self) -> bool:

@@ -1,4 +1,4 @@
-"""What the doctor makes of what the nodes said, and what to do about each fault: pure functions."""
+"""Diagnoses from the nodes' reports, each with advice: pure functions."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ class Checked:
     passed: bool
     said: str
     advice: str = ""
-    """What to do."""
+    """The remedy."""
 
 
 def fine(check: str, said: str, advice: str = "") -> Checked:

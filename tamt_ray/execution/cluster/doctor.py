@@ -113,7 +113,7 @@ import sys
 from ray._raylet import GcsClient
 GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10)
 """
-"""What anybody on the network could do who has Ray installed."""
+"""A connection that anybody on the network with Ray installed could try."""
 
 
 def _token() -> Checked:

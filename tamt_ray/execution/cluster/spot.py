@@ -41,7 +41,7 @@ class Metadata:
         self._session.trust_env = False  # a proxy would answer for another machine
 
     def read(self, name: str) -> str | None:
-        """What the service has under this name of `meta-data`; None while it has nothing."""
+        """Return the service's value for this name of `meta-data`; None while there is none."""
         answer = self._get(name)
         if answer.status_code == 401:  # no token yet, or an expired one
             lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}

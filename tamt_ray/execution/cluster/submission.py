@@ -8,7 +8,7 @@ from pathlib import Path
 _LARGEST = 16 << 20
 """Bytes; the code is about one megabyte, and whatever is larger got in by mistake."""
 _TOLD = ("TAMT_MIRROR", "HF_HUB_OFFLINE")
-"""What holds on the cluster if it is set where the sweep is submitted."""
+"""Variables that a submitted job takes over."""
 
 _STARTS = 60.0
 """Seconds in which the dashboard of a young cluster finds the agent that starts jobs."""

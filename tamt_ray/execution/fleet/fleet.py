@@ -120,7 +120,7 @@ class LostWorkers(tune.Callback):
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """What a worker could report itself it has; of the rest only Ray knows."""
+        """Report a worker that died without reporting itself; only Ray knows of it."""
         error = trial.get_pickled_error()
         if error is None:
             # On an object store the error itself comes later than what Tune wrote down about it.

@@ -51,7 +51,7 @@ def measured_share(
 
 
 def _given(probes: list[Any], look: Callable[[], None]) -> Iterator[float]:
-    """What the probes measured. One that fails says nothing: its fine-tunes will say why."""
+    """Yield the results of the probes; of a failed one the fine-tunes report the error."""
     while probes:
         done, probes = ray.wait(probes, timeout=1)
         look()

@@ -24,14 +24,14 @@ class ExchangeError(RuntimeError):
 
 @dataclass(frozen=True)
 class Exchange:
-    """What came of it."""
+    """Result of the exchange."""
 
     backend: str
     processes: int
     nodes: int
     bytes: int
     seconds: float
-    """Of the quickest of a few rounds."""
+    """Seconds of the quickest of a few rounds."""
 
     @property
     def bandwidth(self) -> float:

@@ -137,7 +137,7 @@ def _connection(size: GangSize, patience: float) -> TorchConfig:
 
 
 def _work(config: dict[str, Any]) -> None:
-    """What every worker of the gang does."""
+    """Run the loop of each worker of the gang."""
     config["inherited"].take()
     board = BoardClient.named(config["board"])
     context = ray.train.get_context()
@@ -187,7 +187,7 @@ def _announced(attempt: Attempt, offer: Offer) -> Offer | Idle:
 
 
 def _told(team: ProcessGroup, offer: Offer | Idle) -> Offer | Idle:
-    """What rank 0 was handed, known to all."""
+    """Broadcast the offer of rank 0."""
     offers: list[Offer | Idle] = [offer]
     if team.size > 1:
         distributed.broadcast_object_list(offers, device=team.device)

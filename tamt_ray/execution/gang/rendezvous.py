@@ -13,7 +13,7 @@ from torch import distributed
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 _held: list[TCPStore] = []
-"""Of this process: a meeting point lives as long as someone holds it."""
+"""Meeting points of this process; each lives as long as this list holds it."""
 
 
 def listen() -> tuple[str, int]:

@@ -163,7 +163,7 @@ class BoardActor:
                     continue
 
     async def demand(self) -> Demand:
-        """What waits for a search gang."""
+        """Return the searches that wait for a gang."""
         if self._stopped or not self._opened.is_set() or time.monotonic() < self._resume:
             return Demand((), 0, 0.0)
         searching = self._searching()
@@ -251,8 +251,8 @@ class BoardActor:
             await self._met(holder, fault, failure, rank)
 
     async def lost(self, holder: str, fault: Fault) -> int | None:
-        """What a worker held it will not finish. Returns how many units it was handed in all, or
-        None where none will be handed out any more."""
+        """A worker is gone. Returns the number of units that it was handed in all, or None once no
+        more are handed out."""
         await self._opened.wait()
         self._gone[holder] += 1
         # Those of a gang outlive its controller; without a dashboard Ray's own cleaner is blind.
@@ -344,7 +344,7 @@ class BoardActor:
                 await self._tell(Failed(told, logs))
 
     async def _missed(self, holder: str, unit_id: str) -> None:
-        """Whoever held a unit under the board before this one has given no sign of life."""
+        """The holder of a unit under the board before this one has sent no heartbeat."""
         hold = self._holds.get(holder)
         if hold and hold.unit == unit_id and not hold.workers:
             await self._met(holder, Fault.DIED)

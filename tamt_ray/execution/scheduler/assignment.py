@@ -28,7 +28,7 @@ class Assignment:
     """Seconds since it began or got further; None before it begins, which may have to wait for
     room on the cluster."""
     workers: dict[int, Worker] = field(default_factory=dict)
-    """By rank."""
+    """Keys are ranks."""
 
     @property
     def nodes(self) -> set[str]:

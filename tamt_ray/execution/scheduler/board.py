@@ -32,11 +32,11 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Demand:
-    """What waits for a search gang. Times are estimated seconds on one device."""
+    """Searches that wait for a gang. Times are estimated seconds on one device."""
 
     paths: tuple[float, ...]
-    """Of each search that is ready, in the order of handing out: from its beginning to the end of
-    the longest chain that waits for it."""
+    """Time from the start of each ready search to the end of the longest chain behind it, in the
+    order of assignment."""
     at_work: int
     """Gangs that have a search."""
     left: float

@@ -60,7 +60,7 @@ class GiveUp:
 
 @dataclass(frozen=True)
 class AttemptHistory:
-    """What one unit went through in this run."""
+    """History of a unit in this run."""
 
     counts: Mapping[Fault, int] = field(default_factory=dict)
     furthest: int = 0
@@ -83,7 +83,7 @@ class AttemptHistory:
 
 
 def after_fault(past: AttemptHistory, fault: Fault, retries: int) -> Retry | GiveUp:
-    """What becomes of a unit after `fault`, which `past` counts already.
+    """Decide about a unit after `fault`, which `past` counts already.
 
     Each class has a budget of its own. Errors: none. Memory: one, in a larger share. A place that
     did not give what it needs, a worker that died or hung: `retries`, counted anew whenever an
@@ -125,8 +125,8 @@ class NodeHealth:
             self._failed.pop(node, None)
 
     def met(self, nodes: Collection[str], unit: str, fault: Fault) -> Fault:
-        """What an attempt at `unit` that ended in `fault` on these nodes is charged as: on one that
-        is not trusted, as the node's fault."""
+        """Return the fault that is charged for an attempt at `unit` on these nodes: on an unhealthy
+        node, the node's."""
         if fault not in {Fault.PLACE, Fault.DIED, Fault.HUNG}:
             return fault
         for node in nodes:

@@ -1,4 +1,4 @@
-"""What workers, board and driver tell each other."""
+"""Messages between workers, board and driver."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ class Offer:
 
 
 class WorkerCommand(Enum):
-    """What a worker at work is to do."""
+    """An order to a worker."""
 
     GO_ON = "go on"
     SAVE = "its node will be taken away: save what can be saved and leave"
@@ -120,7 +120,7 @@ class Lost:
     fault: Fault
     after: float
     past: AttemptHistory
-    """What the unit went through, this attempt included."""
+    """History of the unit, this attempt included."""
     logs: tuple[LeftLog, ...] = ()
 
 
@@ -155,11 +155,11 @@ class Stopping:
 
 @dataclass(frozen=True)
 class Known:
-    """What a new board is told of the one before it."""
+    """Knowledge of the driver that a restarted board takes over."""
 
     running: tuple[Started, ...] = ()
     pasts: Mapping[str, AttemptHistory] = field(default_factory=dict)
-    """By unit."""
+    """Keys are ids of units."""
 
 
 @dataclass(frozen=True)

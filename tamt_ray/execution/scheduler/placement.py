@@ -1,4 +1,4 @@
-"""What fits where: slots of the fleet, gangs, and requests that no node can satisfy."""
+"""Placement: slots of the fleet, gangs, and requests that no node can satisfy."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ class InfeasibleError(RuntimeError):
 
 @dataclass(frozen=True)
 class Share:
-    """What one fine-tune gets of a machine, and how many of the fleet's places that takes."""
+    """Resources of a fine-tune, and the slots of the fleet that it takes."""
 
     cpus: float
     gpus: float
@@ -45,7 +45,7 @@ class Slots:
 
     @property
     def share(self) -> Share:
-        """What a fine-tune gets."""
+        """Resources of a fine-tune."""
         return Share(self.cpus, self.gpus, 1)
 
     @property

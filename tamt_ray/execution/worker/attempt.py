@@ -39,7 +39,7 @@ Perform = Callable[[OnProgress], Record]
 
 
 class Attempt:
-    """What one worker of a gang, or one fine-tune worker, does about an offer."""
+    """The attempt of one worker at an offered unit."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Attempt:
         self._worker = this_worker(str(self._capture.path))
         self._step, self._steps = 0, 0
         self._points = deque[Point](maxlen=MOST_POINTS)
-        """Of the curve, since the last sign of life; filled and emptied by two threads."""
+        """Points of the curve since the last heartbeat; two threads fill and empty it."""
         self._order = WorkerCommand.GO_ON
         self._saved = False
         self._over = threading.Event()

@@ -191,7 +191,7 @@ class UnitRunner:
 
 
 def device_name(team: ProcessGroup) -> str:
-    """What the numbers of seconds were measured on."""
+    """Return the device that the measured seconds belong to."""
     if team.device.type == "cuda":
         return f"{team.size} x {torch.cuda.get_device_name(team.device)}"
     return f"{team.size} x CPU {platform.machine()}, {torch.get_num_threads()} threads"
