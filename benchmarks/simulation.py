@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from tamt_ray.execution.gang.gangs import Gangs
 from tamt_ray.execution.scheduler.board import Board, Demand
 from tamt_ray.execution.scheduler.placement import GangSize, Node, fleet_slots, gang_size
-from tamt_ray.plan.cost import gpu_seconds
+from tamt_ray.plan.cost import ROUGH
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.execution import Execution
@@ -81,7 +81,7 @@ class Simulation:
         self._plan, self._world = plan, world
         self._draw = random.Random(world.seed)
         self._durations = {
-            unit.id: gpu_seconds(unit) * math.exp(self._draw.gauss(0.0, world.error))
+            unit.id: ROUGH.seconds(unit) * math.exp(self._draw.gauss(0.0, world.error))
             for unit in plan.units.values()
         }
         self._left = dict(self._durations)

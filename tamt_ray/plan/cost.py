@@ -172,11 +172,6 @@ def _classes(unit: Unit) -> Iterable[Class]:
     return kinds if operations(unit) else [("idle", *kind) for kind in kinds]
 
 
-def gpu_seconds(unit: Unit) -> float:
-    """Return estimated seconds on one GPU; good to a factor of a few."""
-    return ROUGH.seconds(unit)
-
-
 def operations(unit: Unit, sizes: Sizes = UNREAD) -> float:
     """Return roughly the floating-point operations of a unit."""
     config = unit.config

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.simulation import Simulation, World
-from tamt_ray.plan.cost import gpu_seconds
+from tamt_ray.plan.cost import ROUGH
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.load import parse_sweep
@@ -34,7 +34,7 @@ def plan() -> Plan:
 
 
 def longest(plan: Plan, kind: str) -> float:
-    return max(gpu_seconds(unit) for unit in plan.units.values() if unit.kind == kind)
+    return max(ROUGH.seconds(unit) for unit in plan.units.values() if unit.kind == kind)
 
 
 def test_two_gangs_side_by_side_and_all_fine_tunes_behind_them(plan: Plan) -> None:

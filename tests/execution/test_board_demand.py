@@ -9,7 +9,7 @@ from tamt_ray.execution.scheduler import actor as board_actor
 from tamt_ray.execution.scheduler.actor import BoardActor
 from tamt_ray.execution.scheduler.faults import Retry
 from tamt_ray.execution.scheduler.messages import Idle, Offer
-from tamt_ray.plan.cost import Prices, gpu_seconds
+from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Record
 
@@ -34,7 +34,7 @@ def test_what_waits_for_a_gang_and_what_is_left() -> None:
     first = level(1)
     second, tune = level(2, first.id), tuned(3, first.id)
     plan = plan_of(first, second, tune)
-    one, two, three = (gpu_seconds(unit) for unit in plan.units.values())
+    one, two, three = (ROUGH.seconds(unit) for unit in plan.units.values())
 
     async def scene() -> None:
         actor = BoardActor(1, 100.0)

@@ -3,7 +3,7 @@
 import pytest
 
 from tamt_ray.execution.scheduler.board import Board
-from tamt_ray.plan.cost import Prices, gpu_seconds
+from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.unit import Unit, parse_config
 
 from .test_board import MODEL, TEXT, level, measured, plan_of, tuned
@@ -31,17 +31,17 @@ def test_the_longest_path_in_seconds_comes_first_not_the_most_generations() -> N
     third = level(3, second.id)
     long, short = mask(4, 5000), mask(5, 50)
     plan = plan_of(first, second, third, tuned(9, third.id), short, long)
-    path = sum(gpu_seconds(plan.units[u.id]) for u in (first, second, third, tuned(9, third.id)))
-    assert gpu_seconds(long) > path > gpu_seconds(short)
+    path = sum(ROUGH.seconds(plan.units[u.id]) for u in (first, second, third, tuned(9, third.id)))
+    assert ROUGH.seconds(long) > path > ROUGH.seconds(short)
     board = Board(plan)
-    assert board.ready("gang") == pytest.approx((gpu_seconds(long), path, gpu_seconds(short)))
+    assert board.ready("gang") == pytest.approx((ROUGH.seconds(long), path, ROUGH.seconds(short)))
     assert taken(board, "gang") == [4, 1, 5]
     assert board.ready("gang") == ()
 
 
 def test_long_units_of_the_fleet_come_before_short_ones() -> None:
     evaluation, tune = measured(0), tuned(1)
-    assert gpu_seconds(tune) > gpu_seconds(evaluation)
+    assert ROUGH.seconds(tune) > ROUGH.seconds(evaluation)
     assert taken(Board(plan_of(evaluation, tune)), "fleet") == [1, -1]
 
 
@@ -57,13 +57,13 @@ def test_the_work_left_falls_with_every_end() -> None:
     first, other = level(1), tuned(2)
     child = tuned(3, first.id)
     plan = plan_of(first, other, child)
-    whole = sum(gpu_seconds(unit) for unit in plan.units.values())
+    whole = sum(ROUGH.seconds(unit) for unit in plan.units.values())
     assert Board(plan).left == pytest.approx(whole)
     board = Board(plan, done=[other.id])
-    assert board.left == pytest.approx(whole - gpu_seconds(other))
+    assert board.left == pytest.approx(whole - ROUGH.seconds(other))
     board.take("gang")
     board.release(first.id)
-    assert board.left == pytest.approx(whole - gpu_seconds(other))
+    assert board.left == pytest.approx(whole - ROUGH.seconds(other))
     board.fail(first.id)
     assert board.left == pytest.approx(0.0, abs=1e-9), "what is blocked is no work either"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from tamt_ray.plan import cost
-from tamt_ray.plan.cost import ROUGH, gpu_seconds, prices, spoken, usual_prices
+from tamt_ray.plan.cost import ROUGH, prices, spoken, usual_prices
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.execution import Execution, Growth, SearchLane
@@ -44,13 +44,12 @@ def some(kind: str, **cell: object) -> list[Unit]:
 
 def took(units: list[Unit], *ratios: float, device: str = "1 x A100") -> dict[str, Took]:
     pairs = zip(units, ratios, strict=False)
-    return {unit.id: Took(gpu_seconds(unit) * ratio, device) for unit, ratio in pairs}
+    return {unit.id: Took(ROUGH.seconds(unit) * ratio, device) for unit, ratio in pairs}
 
 
 def test_nothing_measured_is_the_rough_price() -> None:
     assert prices(UNITS, {}) == ROUGH
     assert not ROUGH.measured
-    assert all(ROUGH.seconds(unit) == gpu_seconds(unit) for unit in UNITS.values())
 
 
 def test_a_task_is_priced_by_its_own_fine_tunes_then_by_all_then_by_everything() -> None:
@@ -58,11 +57,13 @@ def test_a_task_is_priced_by_its_own_fine_tunes_then_by_all_then_by_everything()
     searches = some("search", method="imp")
     found = prices(UNITS, {**took(cola, 2.0, 3.0, 10.0), **took(searches, 40.0)})
     assert (found.device, found.measured) == ("A100", 4)
-    assert found.seconds(cola[3]) == pytest.approx(3.0 * gpu_seconds(cola[3])), "the median"
-    assert found.seconds(rte[0]) == pytest.approx(3.0 * gpu_seconds(rte[0])), "the kind's"
-    assert found.seconds(searches[0]) == pytest.approx(40.0 * gpu_seconds(searches[0]))
+    assert found.seconds(cola[3]) == pytest.approx(3.0 * ROUGH.seconds(cola[3])), "the median"
+    assert found.seconds(rte[0]) == pytest.approx(3.0 * ROUGH.seconds(rte[0])), "the kind's"
+    assert found.seconds(searches[0]) == pytest.approx(40.0 * ROUGH.seconds(searches[0]))
     (evaluation, *_) = some("pretrain_eval")
-    assert found.seconds(evaluation) == pytest.approx(6.5 * gpu_seconds(evaluation)), "of all four"
+    assert found.seconds(evaluation) == pytest.approx(6.5 * ROUGH.seconds(evaluation)), (
+        "of all four"
+    )
     assert [found.is_rough(kind) for kind in ("search", "pretrain_eval", "finetune")] == [
         False, True, False,
     ]  # fmt: skip
@@ -71,11 +72,11 @@ def test_a_task_is_priced_by_its_own_fine_tunes_then_by_all_then_by_everything()
 def test_units_without_work_say_nothing_about_those_with_work() -> None:
     omp, imp = some("search", method="omp"), some("search", method="imp")
     found = prices(UNITS, took(omp, 40.0))
-    assert found.seconds(omp[0]) == pytest.approx(40.0 * gpu_seconds(omp[0]))
-    assert found.seconds(imp[0]) == gpu_seconds(imp[0])
+    assert found.seconds(omp[0]) == pytest.approx(40.0 * ROUGH.seconds(omp[0]))
+    assert found.seconds(imp[0]) == ROUGH.seconds(imp[0])
     assert found.is_rough("search")
     found = prices(UNITS, took(imp, 2.0))
-    assert found.seconds(omp[0]) == gpu_seconds(omp[0])
+    assert found.seconds(omp[0]) == ROUGH.seconds(omp[0])
 
 
 def test_without_a_gpu_the_price_is_that_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +85,7 @@ def test_without_a_gpu_the_price_is_that_of_a_cpu(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(cost, "_has_gpu", lambda: False)
     monkeypatch.setattr(cost, "_cpu_speed", lambda: 40e9)
     on_cpu = usual_prices(here)
-    assert 1000 < (on_cpu.seconds(search) - 1) / (gpu_seconds(search) - 1) < 2000
+    assert 1000 < (on_cpu.seconds(search) - 1) / (ROUGH.seconds(search) - 1) < 2000
     assert on_cpu.device == "CPU worker"
     gang = SearchLane(gpus=1)
     growth = (Growth(nodes=4, cpus=8, gpus=1),)
@@ -118,7 +119,7 @@ def test_a_gang_of_four_took_four_times_its_wall_time() -> None:
     imp = some("search", method="imp")
     found = prices(UNITS, took(imp, 0.5, device="4 x A100"))
     assert found.device == "A100"
-    assert found.seconds(imp[1]) == pytest.approx(2.0 * gpu_seconds(imp[1]))
+    assert found.seconds(imp[1]) == pytest.approx(2.0 * ROUGH.seconds(imp[1]))
 
 
 def test_only_the_device_most_units_ran_on_counts() -> None:
@@ -126,11 +127,11 @@ def test_only_the_device_most_units_ran_on_counts() -> None:
     slow, quick = took(cola[:1], 300.0, device="1 x CPU"), took(cola[1:], 0.5, 0.5)
     found = prices(UNITS, {**slow, **quick})
     assert (found.device, found.measured) == ("A100", 2)
-    assert found.seconds(cola[0]) == pytest.approx(0.5 * gpu_seconds(cola[0]))
+    assert found.seconds(cola[0]) == pytest.approx(0.5 * ROUGH.seconds(cola[0]))
 
 
 def test_results_of_other_sweeps_and_strange_devices_are_no_hindrance() -> None:
     cola = some("finetune", task="cola")
     found = prices(UNITS, {"0" * 64: Took(9.0), **took(cola, 2.0, device="cpu")})
     assert (found.device, found.measured) == ("cpu", 1)
-    assert found.seconds(cola[1]) == pytest.approx(2.0 * gpu_seconds(cola[1]))
+    assert found.seconds(cola[1]) == pytest.approx(2.0 * ROUGH.seconds(cola[1]))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tamt_ray.plan.cost import gpu_seconds
+from tamt_ray.plan.cost import ROUGH
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.status import Decision, KindStatus, decide, tally, unit_path
 from tamt_ray.spec.load import parse_sweep
@@ -79,7 +79,7 @@ def test_the_tally_by_hand(plan: Plan) -> None:
     found = tally(plan, decide(plan, {ids[HEAD], ids[OMP]}, {ids[IMP2]}))
 
     def hours(*paths: str) -> float:
-        return sum(gpu_seconds(plan.units[ids[path]]) for path in paths) / 3600
+        return sum(ROUGH.seconds(plan.units[ids[path]]) for path in paths) / 3600
 
     evals, tunes = hours(*EVALS[:2]), hours(*TUNES[:2])
     assert found == {
@@ -109,7 +109,7 @@ def test_every_decision_has_words_for_people() -> None:
 )  # fmt: skip
 def test_the_estimate_grows_with_the_work(old: str, new: str) -> None:
     def total(text: str) -> float:
-        return sum(gpu_seconds(unit) for unit in expand(parse_sweep(text)).units.values())
+        return sum(ROUGH.seconds(unit) for unit in expand(parse_sweep(text)).units.values())
 
     assert total(SMALL.replace(old, new)) > total(SMALL)
 
@@ -119,6 +119,6 @@ def test_the_estimate_of_a_mask_training_by_hand() -> None:
     beside."""
     text = SMALL.replace("[omp, imp]", "[{method: tamt_kd, steps: 1000}]")
     (unit,) = (u for u in expand(parse_sweep(text)).units.values() if u.kind == "search")
-    assert gpu_seconds(unit) == pytest.approx(
+    assert ROUGH.seconds(unit) == pytest.approx(
         8 * 1000 * 16 * 512 * ModelSize.usual(110e6).body / 40e12 + 1
     )
