@@ -43,7 +43,7 @@ def run() -> Iterator[Answer]:
         os.environ["OMP_NUM_THREADS"] = "1"
         with connected(None) as nodes:
             board = BoardClient(on_head(BoardActor, "board").remote(0, 1800.0))
-            board.open(Plan(tunes, {}), (), (), ROUGH)
+            board.open(Plan(tunes, {}), [], [], prices=ROUGH)
             slots = fleet_slots(sweep.execution, nodes.resources, 0.0)
             slots.total = SLOTS
             run_fleet("board", store, slots)
