@@ -54,9 +54,14 @@ def _nothing_to_do(opened: SweepContext, as_json: bool) -> int:
     # Another sweep may have computed the rest, or the last run ended before its report.
     if not is_current(opened):
         # Figures and masks bring in heavy libraries, and a finished sweep has its report.
-        from tamt_ray.cli.results import write_report
+        from tamt_ray.cli.results import mark_report, write_report
 
         write_report(opened)
+        mark_report(opened)
+        warn(
+            "this call computed nothing and sent MLflow nothing: "
+            f"`tamt sync-mlflow {opened.words}` sends what it lacks"
+        )
     _show(opened, as_json)
     return 1 if opened.failures else 0
 
@@ -69,7 +74,7 @@ def _execute(
     # Their imports take seconds.
     talk.print("loading PyTorch and Ray")
     from tamt_ray.cli.progress import Progress
-    from tamt_ray.cli.results import report_files, write_report
+    from tamt_ray.cli.results import mark_report, report_files, write_report
     from tamt_ray.cli.summary import describer, final_summary
     from tamt_ray.execution.activity import LiveStatus
     from tamt_ray.execution.cluster.connection import ClusterError
@@ -152,6 +157,7 @@ def _execute(
         late = tracker.close(SHORT_WORDS if unreached else LAST_WORDS)
     if tracker.link:
         store.write(_link_file(opened), tracker.link.encode())
+    mark_report(opened)
     _show(opened, as_json)
     if late:
         warn(
