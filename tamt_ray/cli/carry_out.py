@@ -11,7 +11,7 @@ from tamt_ray.cli.report_mark import is_current, report_folder
 from tamt_ray.cli.speech import fail, out, talk, tell, warn
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import found_by
-from tamt_ray.execution.cluster.address import listen_on_loopback
+from tamt_ray.execution.cluster.address import listen_on_loopback, unwritable
 from tamt_ray.plan.cost import usual_prices
 from tamt_ray.spec.load import line_of
 from tamt_ray.store.damage import outdated
@@ -71,6 +71,8 @@ def _execute(
 ) -> int:
     if address is None:
         listen_on_loopback()
+        if problem := unwritable():
+            fail(2, f"{opened.file}: {problem}")
     # Their imports take seconds.
     talk.print("loading PyTorch and Ray")
     from tamt_ray.cli.progress import Progress

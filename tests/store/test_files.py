@@ -173,14 +173,14 @@ def test_what_killed_writers_left_is_removed_by_the_next_write(tmp_path: Path) -
     files = Files(str(tmp_path))
     command = [sys.executable, "-c", WRITER, str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    subprocess.run([*command, f"{signal.SIGKILL:d}"], check=False, env=environment)
-    (killed,) = folder.iterdir()
     stopped = subprocess.Popen([*command, f"{signal.SIGSTOP:d}"], env=environment)
     try:
-        while len(left := [*folder.iterdir()]) < 2:
+        while not [path for path in folder.iterdir() if path.stat().st_size]:
             assert stopped.poll() is None
             time.sleep(0.01)
-        (live,) = {*left} - {killed}
+        (live,) = folder.iterdir()
+        subprocess.run([*command, f"{signal.SIGKILL:d}"], check=False, env=environment)
+        assert len([*folder.iterdir()]) == 2
         elsewhere = folder / ".mask.0badcafe-1-1-00000000.tmp"
         foreign = folder / ".mask.0badcafe-2-1-00000000.tmp"
         for path in (elsewhere, foreign):
