@@ -19,7 +19,7 @@ from tamt_ray.store.lease import Lease
 from tamt_ray.store.space import bytes_free, bytes_needed
 from tamt_ray.store.states import States
 from tamt_ray.store.trouble import HeldError, LeaseLostError, StoreError
-from tamt_ray.tracking.place import LAST_WORDS, SHORT_WORDS, ui_words
+from tamt_ray.tracking.place import LAST_WORDS, SHORT_WORDS, ui_lines
 from tamt_ray.tracking.tracker import Tracker
 
 
@@ -206,7 +206,7 @@ def _show(opened: SweepContext, as_json: bool) -> None:
         link = ""
     talk.print(f"store:  {opened.store.uri}", soft_wrap=True, highlight=False)
     talk.print(f"report: {report}", soft_wrap=True, highlight=False)
-    talk.print(f"runs:   {ui_words(opened.sweep, link)}", soft_wrap=True, highlight=False)
+    talk.print(ui_lines(opened.sweep, link), soft_wrap=True, highlight=False)
 
 
 def _link_file(opened: SweepContext) -> str:

@@ -11,15 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tamt_ray.plan.expand import Plan
-from tamt_ray.tracking.desired import AT_SPARSITY, OVER_SPARSITY
+from tamt_ray.tracking.desired import CHARTED, OVER_SPARSITY, at_sparsity
 
 METHODS = "tamt-methods"
 """The view that compares the methods."""
 _PREFIX = "mlflow.sharedViewState."
 _MADE = 1_700_000_000_000
 """Milliseconds since the epoch; fixed, so that the same plan gives the same views."""
-_FOLDED = ("pretrain", "score", "search", AT_SPARSITY, "average over sparsity", "Model metrics",
-           "System metrics")  # fmt: skip
+_FOLDED = ("pretrain", "score", "search", CHARTED, "Model metrics", "System metrics")
 """Sections of charts that MLflow makes by itself."""
 
 
@@ -30,9 +29,14 @@ def view_tags(plan: Plan) -> dict[str, str]:
     models = {unit.cell.model for unit in plan.units.values()}
     keys = ["method", *(["model.name"] if len(models) > 1 else [])]
     tasks = dict.fromkeys(unit.cell.task for unit in plan.units.values() if unit.kind == "finetune")
-    charts = [_bar(f"{AT_SPARSITY}/{sparsity:g}") for sparsity in sparsities]
+    charts = [
+        _bar(at_sparsity(sparsity), f"Average score at {100 * sparsity:g} % sparsity, in percent")
+        for sparsity in sparsities
+    ]
     if len(sparsities) > 1:
-        charts.append(_line(OVER_SPARSITY))
+        charts.append(_line(OVER_SPARSITY, "Average score in percent over sparsity in percent"))
+    # Bars stand in the order of the groups: that of the sparsity where methods differ most.
+    hardest = at_sparsity(sparsities[-1]) if sparsities else "score/average"
     columns = ["score/average", *(f"score/{task}" for task in tasks), "pretrain/mlm_loss",
                "pretrain/kd_loss"]  # fmt: skip
     subnetworks = "tags.`tamt.role` = 'compared'"
@@ -41,7 +45,8 @@ def view_tags(plan: Plan) -> dict[str, str]:
         METHODS: (
             "1 Which method wins",
             {
-                "searchFilter": subnetworks, **by_score, "runListHidden": True,
+                "searchFilter": subnetworks, "runListHidden": True, "orderByAsc": False,
+                "orderByKey": f"metrics.`{hardest}`",
                 "groupBy": {
                     "aggregateFunction": "average",
                     "groupByKeys": [{"mode": "param", "groupByData": key} for key in keys],
@@ -61,11 +66,16 @@ def view_tags(plan: Plan) -> dict[str, str]:
             "3 Running now",
             {
                 "searchFilter": "attributes.status = 'RUNNING' and tags.`tamt.kind` != 'summary'",
-                **_sections("Losses", [_line("search/loss"), _line("finetune/loss")]),
+                **_sections("Losses", [
+                    _line("search/loss", "Loss of the mask searches"),
+                    _line("finetune/loss", "Loss of the fine-tunes"),
+                ]),
             },
         ),
     }  # fmt: skip
-    return {f"{_PREFIX}{key}": _tag(name, state) for key, (name, state) in views.items()}
+    tags = {f"{_PREFIX}{key}": _tag(name, state) for key, (name, state) in views.items()}
+    # Without it a run's own page offers the tools for language-model applications.
+    return {"mlflow.experimentKind": "custom_model_development", **tags}
 
 
 def _tag(name: str, state: Mapping[str, Any]) -> str:
@@ -103,14 +113,14 @@ def _section(uuid: str, name: str, *, display: bool = True) -> dict[str, Any]:
             "deleted": False, "isGenerated": False}  # fmt: skip
 
 
-def _bar(metric: str) -> dict[str, Any]:
+def _bar(metric: str, title: str) -> dict[str, Any]:
     return {"uuid": f"tamt-{metric}", "type": "BAR", "metricKey": metric, "deleted": False,
-            "isGenerated": False, "runsCountToCompare": 100}  # fmt: skip
+            "displayName": title, "isGenerated": False, "runsCountToCompare": 100}  # fmt: skip
 
 
-def _line(metric: str) -> dict[str, Any]:
+def _line(metric: str, title: str) -> dict[str, Any]:
     return {
-        **_bar(metric), "type": "LINE", "selectedMetricKeys": [metric], "xAxisKey": "step",
+        **_bar(metric, title), "type": "LINE", "selectedMetricKeys": [metric], "xAxisKey": "step",
         "yAxisKey": "metric", "selectedXAxisMetricKey": "", "yAxisExpressions": [],
         "xAxisScaleType": "linear", "scaleType": "linear", "range": {}, "lineSmoothness": 0,
         "ignoreOutliers": False, "useGlobalXaxisKey": False, "useGlobalLineSmoothing": False,
