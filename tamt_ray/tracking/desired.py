@@ -14,7 +14,7 @@ from tamt_ray.tasks.scores import led_by
 from tamt_ray.tracking.outline import RunHead, task_of
 from tamt_ray.values.identity import canonical, identity
 
-CHARTED = "average score in percent"
+CHARTED = "average percent"
 """Section of the metrics that exist for charts: in percent, since MLflow prints two decimals."""
 OVER_SPARSITY = f"{CHARTED}/over sparsity"
 """A compared subnetwork has one point of it, at the step of its sparsity in percent."""

@@ -29,12 +29,9 @@ def view_tags(plan: Plan) -> dict[str, str]:
     models = {unit.cell.model for unit in plan.units.values()}
     keys = ["method", *(["model.name"] if len(models) > 1 else [])]
     tasks = dict.fromkeys(unit.cell.task for unit in plan.units.values() if unit.kind == "finetune")
-    charts = [
-        _bar(at_sparsity(sparsity), f"Average score at {100 * sparsity:g} % sparsity, in percent")
-        for sparsity in sparsities
-    ]
+    charts = [_bar(at_sparsity(sparsity)) for sparsity in sparsities]
     if len(sparsities) > 1:
-        charts.append(_line(OVER_SPARSITY, "Average score in percent over sparsity in percent"))
+        charts.append(_line(OVER_SPARSITY))
     # Bars stand in the order of the groups: that of the sparsity where methods differ most.
     hardest = at_sparsity(sparsities[-1]) if sparsities else "score/average"
     columns = ["score/average", *(f"score/{task}" for task in tasks), "pretrain/mlm_loss",
@@ -66,16 +63,11 @@ def view_tags(plan: Plan) -> dict[str, str]:
             "3 Running now",
             {
                 "searchFilter": "attributes.status = 'RUNNING' and tags.`tamt.kind` != 'summary'",
-                **_sections("Losses", [
-                    _line("search/loss", "Loss of the mask searches"),
-                    _line("finetune/loss", "Loss of the fine-tunes"),
-                ]),
+                **_sections("Losses", [_line("search/loss"), _line("finetune/loss")]),
             },
         ),
     }  # fmt: skip
-    tags = {f"{_PREFIX}{key}": _tag(name, state) for key, (name, state) in views.items()}
-    # Without it a run's own page offers the tools for language-model applications.
-    return {"mlflow.experimentKind": "custom_model_development", **tags}
+    return {f"{_PREFIX}{key}": _tag(name, state) for key, (name, state) in views.items()}
 
 
 def _tag(name: str, state: Mapping[str, Any]) -> str:
@@ -113,14 +105,14 @@ def _section(uuid: str, name: str, *, display: bool = True) -> dict[str, Any]:
             "deleted": False, "isGenerated": False}  # fmt: skip
 
 
-def _bar(metric: str, title: str) -> dict[str, Any]:
+def _bar(metric: str) -> dict[str, Any]:
     return {"uuid": f"tamt-{metric}", "type": "BAR", "metricKey": metric, "deleted": False,
-            "displayName": title, "isGenerated": False, "runsCountToCompare": 100}  # fmt: skip
+            "isGenerated": False, "runsCountToCompare": 100}  # fmt: skip
 
 
-def _line(metric: str, title: str) -> dict[str, Any]:
+def _line(metric: str) -> dict[str, Any]:
     return {
-        **_bar(metric, title), "type": "LINE", "selectedMetricKeys": [metric], "xAxisKey": "step",
+        **_bar(metric), "type": "LINE", "selectedMetricKeys": [metric], "xAxisKey": "step",
         "yAxisKey": "metric", "selectedXAxisMetricKey": "", "yAxisExpressions": [],
         "xAxisScaleType": "linear", "scaleType": "linear", "range": {}, "lineSmoothness": 0,
         "ignoreOutliers": False, "useGlobalXaxisKey": False, "useGlobalLineSmoothing": False,

@@ -64,7 +64,7 @@ def test_a_subnetwork_holds_its_search_its_losses_and_its_scores(case: Case) -> 
     assert run.data.metrics["zeros"] == 40
     assert run.data.metrics["system/cpu_seconds"] == 40.5
     assert run.data.metrics["system/seconds"] == 50.5
-    percent = "average score in percent"
+    percent = "average percent"
     scores = ("score/stsb", "score/average", f"{percent}/at sparsity 0.3",
               f"{percent}/over sparsity")  # fmt: skip
     assert [run.data.metrics[name] for name in scores] == [0.75, 0.75, 75, 75]
@@ -228,7 +228,9 @@ def test_a_failure_is_shown_until_the_unit_is_done(case: Case) -> None:
     assert run.info.start_time == round(case.records[unit.id].started * 1000)
 
 
-def test_the_summary_run_and_the_experiment_carry_the_answer(case: Case, tmp_path: Path) -> None:
+def test_the_summary_run_and_the_experiment_carry_the_answer(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for score in (0.5, 0.625):
         note = f"omp wins at {score}\n\n| a |\n|---|\n"
 
@@ -242,8 +244,11 @@ def test_the_summary_run_and_the_experiment_carry_the_answer(case: Case, tmp_pat
             run.data.tags.get("mlflow.note.content") == note and run.info.status == "RUNNING"
             for run in runs(case.sweep)
         ))  # fmt: skip
-        files = {"report.html": b"<p>%f" % score, "figures/a.png": b"png"}
-        tracker.report(replace(describe(case.records, ()), files=files, over=True))
+        table = b'{"columns":["method","score"],"data":[["omp",%f]]}' % score
+        files = {"report.html": b"<p>%f" % score, "figures/a.png": b"png", "t/a.json": table}
+        tracker.report(
+            replace(describe(case.records, ()), files=files, tables=("t/a.json",), over=True)
+        )
         assert tracker.close(60) == 0
     (run,) = [run for run in runs(case.sweep) if run.info.run_name == "summary of demo"]
     assert run.info.status == "FINISHED"
@@ -253,7 +258,10 @@ def test_the_summary_run_and_the_experiment_carry_the_answer(case: Case, tmp_pat
     assert experiment
     assert experiment.tags["mlflow.note.content"] == run.data.tags["mlflow.note.content"] == note
     paths = [file.path for file in mlflow.list_artifacts(run.info.run_id)]
-    assert paths == ["figures", "report.html"]
+    assert paths == ["figures", "report.html", "t"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", case.sweep.mlflow)
+    shown = mlflow.load_table(experiment.experiment_id, "t/a.json", [run.info.run_id])
+    assert shown.values.tolist() == [["omp", 0.625]], "MLflow's own reader of log_table"
     assert run.info.artifact_uri.startswith((tmp_path / "mlartifacts").as_uri())
     got = mlflow.download_artifacts(run.info.run_id, "report.html", str(tmp_path))
     assert Path(got).read_bytes() == b"<p>0.625000"
