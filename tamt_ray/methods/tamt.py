@@ -143,8 +143,8 @@ class Tamt(TrainedMethod, Scoring):
     """The loss terms whose weighted sum is minimised, such as `[mlm]` or
     `[mlm, {objective: kd, weight: 0.5}]`."""
     text: TextForm = "blocks"
-    """`blocks` packed without padding, or `documents`, padded, with two segments where a document
-    has two paragraphs."""
+    """`blocks` packed without padding; the same `shuffled`, a control without word order; or
+    `documents`, padded, with two segments where a document has two paragraphs."""
     corruption: Corruption | Literal["auto"] = "auto"
     """`mlm`: a share of the tokens is masked or replaced; `none`: clean text; `one_token`: one
     token per sequence, drawn once. `auto`: `mlm` where a loss term predicts tokens, else `none`."""
