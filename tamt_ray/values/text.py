@@ -20,8 +20,8 @@ class Text(Frozen):
     column: str = "text"
     """Column that holds the text."""
     form: TextForm = "blocks"
-    """`blocks`: strung together and cut, without padding; `shuffled`: the same blocks, the tokens of
-    each in random order; `documents`: runs of paragraphs between headings and blank lines, split
+    """`blocks`: strung together and cut, without padding; `shuffled`: the same blocks, the tokens
+    of each in random order; `documents`: runs of paragraphs between headings and blank lines, split
     into two parts and padded, as the released code's for KD."""
     block_size: int = Field(default=512, ge=8)
     """Tokens of a sequence, special ones included."""
