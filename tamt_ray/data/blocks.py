@@ -59,10 +59,10 @@ def load_blocks(text: Text, source: str) -> Blocks:
     """Return the blocks of a text for the tokenizer of the model at `source`.
 
     The rows are tokenised one by one without special tokens, empty ones skipped, strung together
-    in file order and cut into pieces of block_size − 2, whose tokens are shuffled where the text asks
-    for that; the remainder is dropped. Where the text
-    limits the number of blocks, the first ones are taken and no more is tokenised. Kept in the
-    cache. Raises SourceError where not even one block results.
+    in file order and cut into pieces of block_size − 2, whose tokens are shuffled where the text
+    asks for that; the remainder is dropped. Where the text limits the number of blocks, the first
+    ones are taken and no more is tokenised. Kept in the cache. Raises SourceError where not even
+    one block results.
     """
     checkpoint = load_checkpoint(source)
     special = special_tokens(checkpoint)
