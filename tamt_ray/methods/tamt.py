@@ -213,6 +213,10 @@ class Tamt(TrainedMethod, Scoring):
         return self.init
 
     @property
+    def control_of(self) -> Method | None:
+        return self.model_copy(update={"text": "blocks"}) if self.text == "shuffled" else None
+
+    @property
     def terms(self) -> tuple[Objective, ...]:
         return self.objective
 
