@@ -66,23 +66,24 @@ def _execute(
 ) -> int:
     if address is None:
         listen_on_loopback()
-    # Their imports take seconds.
-    talk.print("loading PyTorch and Ray")
     from tamt_ray.cli.progress import Progress
-    from tamt_ray.cli.results import report_files, write_report
-    from tamt_ray.cli.summary import describer, final_summary
-    from tamt_ray.execution.activity import LiveStatus
-    from tamt_ray.execution.cluster.connection import ClusterError
-    from tamt_ray.execution.driver import Call, run
-    from tamt_ray.execution.interruption import BrokenOffError
-    from tamt_ray.execution.preflight import PreflightError, changes, check
-    from tamt_ray.execution.proposer import Proposer
-    from tamt_ray.execution.run_loop import Ledger
-    from tamt_ray.execution.scheduler.messages import Event
-    from tamt_ray.execution.scheduler.placement import InfeasibleError
 
     sweep, plan, store = opened.grid, opened.plan, opened.store
     progress = Progress(plan, talk)
+    with progress:
+        # Their imports take seconds.
+        progress.stage("loading PyTorch and Ray")
+        from tamt_ray.cli.results import report_files, write_report
+        from tamt_ray.cli.summary import describer, final_summary
+        from tamt_ray.execution.activity import LiveStatus
+        from tamt_ray.execution.cluster.connection import ClusterError
+        from tamt_ray.execution.driver import Call, run
+        from tamt_ray.execution.interruption import BrokenOffError
+        from tamt_ray.execution.preflight import PreflightError, changes, check
+        from tamt_ray.execution.proposer import Proposer
+        from tamt_ray.execution.run_loop import Ledger
+        from tamt_ray.execution.scheduler.messages import Event
+        from tamt_ray.execution.scheduler.placement import InfeasibleError
     try:
         with progress:
             progress.stage("reading models, corpus and tasks, and fetching what is missing")

@@ -54,17 +54,15 @@ def final_summary(opened: SweepContext, files: Mapping[str, bytes]) -> Summary:
 def _as_tables(files: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return each Parquet file of a report in the form of MLflow's `log_table`, which its pages
     show and `mlflow.load_table` reads."""
-    tables = {
-        name.removesuffix(".parquet"): pl.read_parquet(io.BytesIO(data))
-        for name, data in files.items()
-        if name.endswith(".parquet")
-    }
-    return {
-        f"{name}.json": table.select(
-            column for column, kind in table.schema.items() if not kind.is_nested()
-        ).to_pandas().to_json(orient="split", index=False, double_precision=15).encode()
-        for name, table in tables.items()
-    }  # fmt: skip
+    tables: dict[str, bytes] = {}
+    for name, data in files.items():
+        if name.endswith(".parquet"):
+            table = pl.read_parquet(io.BytesIO(data))
+            flat = [column for column, kind in table.schema.items() if not kind.is_nested()]
+            text = io.StringIO()
+            table[flat].to_pandas().to_json(text, orient="split", index=False, double_precision=15)
+            tables[f"{name.removesuffix('.parquet')}.json"] = text.getvalue().encode()
+    return tables
 
 
 def _note(found: Results) -> str:
