@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tamt_ray.analysis.stats.summary import snapshot
 from tamt_ray.analysis.tuning import best_frame, snippet
+from tamt_ray.cli.live_view import print_scores
 from tamt_ray.cli.opened import SweepContext, held, put_aside
 from tamt_ray.cli.report_mark import is_current, report_folder
 from tamt_ray.cli.speech import fail, out, talk, tell, warn
@@ -193,8 +194,7 @@ def _show(opened: SweepContext, as_json: bool) -> None:
         out.print(frame_table(best_frame(opened.survey.outcomes)))
         out.print(f"\n{snippet(opened.survey.outcomes)}", end="", highlight=False)
     else:
-        out.print(frame_table(tables.summary, tables.best))
-        out.print(tables.answer.text, highlight=False)
+        print_scores(tables, out)
     for line in failure_lines(opened.failures):
         tell(line)
     if opened.failures:
