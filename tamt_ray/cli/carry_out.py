@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tamt_ray.analysis.stats.summary import snapshot
 from tamt_ray.analysis.tuning import best_frame, snippet
+from tamt_ray.cli.live_view import print_scores
 from tamt_ray.cli.opened import SweepContext, held, put_aside
 from tamt_ray.cli.report_mark import is_current, report_folder
 from tamt_ray.cli.speech import fail, out, talk, tell, warn
@@ -19,7 +20,7 @@ from tamt_ray.store.lease import Lease
 from tamt_ray.store.space import bytes_free, bytes_needed
 from tamt_ray.store.states import States
 from tamt_ray.store.trouble import HeldError, LeaseLostError, StoreError
-from tamt_ray.tracking.place import LAST_WORDS, SHORT_WORDS, ui_words
+from tamt_ray.tracking.place import LAST_WORDS, SHORT_WORDS, ui_lines
 from tamt_ray.tracking.tracker import Tracker
 
 
@@ -73,23 +74,24 @@ def _execute(
         listen_on_loopback()
         if problem := unwritable():
             fail(2, f"{opened.file}: {problem}")
-    # Their imports take seconds.
-    talk.print("loading PyTorch and Ray")
     from tamt_ray.cli.progress import Progress
-    from tamt_ray.cli.results import mark_report, report_files, write_report
-    from tamt_ray.cli.summary import describer, final_summary
-    from tamt_ray.execution.activity import LiveStatus
-    from tamt_ray.execution.cluster.connection import ClusterError
-    from tamt_ray.execution.driver import Call, run
-    from tamt_ray.execution.interruption import BrokenOffError
-    from tamt_ray.execution.preflight import PreflightError, changes, check
-    from tamt_ray.execution.proposer import Proposer
-    from tamt_ray.execution.run_loop import Ledger
-    from tamt_ray.execution.scheduler.messages import Event
-    from tamt_ray.execution.scheduler.placement import InfeasibleError
 
     sweep, plan, store = opened.grid, opened.plan, opened.store
     progress = Progress(plan, talk)
+    with progress:
+        # Their imports take seconds.
+        progress.stage("loading PyTorch and Ray")
+        from tamt_ray.cli.results import mark_report, report_files, write_report
+        from tamt_ray.cli.summary import describer, final_summary
+        from tamt_ray.execution.activity import LiveStatus
+        from tamt_ray.execution.cluster.connection import ClusterError
+        from tamt_ray.execution.driver import Call, run
+        from tamt_ray.execution.interruption import BrokenOffError
+        from tamt_ray.execution.preflight import PreflightError, changes, check
+        from tamt_ray.execution.proposer import Proposer
+        from tamt_ray.execution.run_loop import Ledger
+        from tamt_ray.execution.scheduler.messages import Event
+        from tamt_ray.execution.scheduler.placement import InfeasibleError
     try:
         with progress:
             progress.stage("reading models, corpus and tasks, and fetching what is missing")
@@ -200,8 +202,7 @@ def _show(opened: SweepContext, as_json: bool) -> None:
         out.print(frame_table(best_frame(opened.survey.outcomes)))
         out.print(f"\n{snippet(opened.survey.outcomes)}", end="", highlight=False)
     else:
-        out.print(frame_table(tables.summary, tables.best))
-        out.print(tables.answer.text, highlight=False)
+        print_scores(tables, out)
     for line in failure_lines(opened.failures):
         tell(line)
     if opened.failures:
@@ -214,7 +215,7 @@ def _show(opened: SweepContext, as_json: bool) -> None:
         link = ""
     talk.print(f"store:  {opened.store.uri}", soft_wrap=True, highlight=False)
     talk.print(f"report: {report}", soft_wrap=True, highlight=False)
-    talk.print(f"runs:   {ui_words(opened.sweep, link)}", soft_wrap=True, highlight=False)
+    talk.print(ui_lines(opened.sweep, link), soft_wrap=True, highlight=False)
 
 
 def _link_file(opened: SweepContext) -> str:

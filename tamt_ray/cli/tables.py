@@ -35,6 +35,8 @@ def plan_table(statuses: Mapping[Kind, KindStatus], known: Prices) -> Table:
         "units", "total", "done", "to run", "waiting", "failed", "blocked", "time left"
     )
     for kind, status in statuses.items():
+        if not status.total:
+            continue
         numbers = (
             status.total, status.done, status.to_run, status.waiting, status.failed, status.blocked,
         )  # fmt: skip
@@ -85,10 +87,7 @@ def score_table(
     values = [name for name in frame.columns if name not in {*_WORDS, "sparsity", "runs"}]
     filled = [n for n, row in enumerate(frame.to_dicts()) if any(row[v] != "–" for v in values)]
     shown = frame[filled[:rows]]
-    sizes = {
-        name: max(len(name), *(len(str(value)) for value in shown[name])) + 2
-        for name in frame.columns
-    }
+    sizes = {name: max(map(len, [name, *map(str, shown[name])])) + 2 for name in frame.columns}
     # Between columns there are two blanks, behind the last one none.
     while sum(sizes.values()) - 2 > width and values:
         del sizes[values.pop()]
