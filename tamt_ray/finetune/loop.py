@@ -151,13 +151,16 @@ def outputs(
     """
     found: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(data.sequences)
     lengths = data.sequences.lengths
+    pending: list[tuple[Indices, Tensor]] = []
     network.eval()
     with torch.inference_mode(), autocast(precision, device), matrix_products(precision):
         for indices in evaluation_batches(lengths, batch_size):
             batch = collate(data.sequences, indices, device)
-            rows = network(batch.inputs, padded=batch.padded).float().cpu().numpy()
-            for index, row in zip(indices.tolist(), rows, strict=True):
-                found[index] = row[: lengths[index]] if row.ndim > 1 else row
+            pending.append((indices, network(batch.inputs, padded=batch.padded).float()))
+    # A GPU computes all batches before the host reads the first one.
+    for indices, rows in pending:
+        for index, row in zip(indices.tolist(), rows.cpu().numpy(), strict=True):
+            found[index] = row[: lengths[index]] if row.ndim > 1 else row
     return found
 
 

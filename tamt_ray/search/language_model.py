@@ -11,14 +11,14 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging as transformers_logging
 
-from tamt_ray.data.device import whole_mask
+from tamt_ray.data.device import send, whole_mask
 from tamt_ray.data.tokens import Special
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import POOLER, UnsupportedModelError, prunable_matrices
 from tamt_ray.search.mlm_head import MlmHead, read_pooler
 
 Reads = Set[str]
-"""BodyOutputs of a forward pass beside the last layer's: `states`, `attentions`."""
+"""Outputs of a forward pass beside the last layer's: `states`, `attentions`."""
 
 _TRIAL = 8
 """Tokens of the trial that every model passes when it is loaded."""
@@ -26,7 +26,7 @@ _TRIAL = 8
 
 @dataclass(frozen=True)
 class BodyOutputs:
-    """BodyOutputs of the body; what was not asked for is empty.
+    """Outputs of the body; those that were not asked for are empty.
 
     `last` [batch, length, hidden]: the last layer's. `states`: every layer's, the embedding's left
     out; the last is `last`, so behind the final norm where the body has one. `attentions`: every
@@ -125,7 +125,7 @@ class LanguageModel(nn.Module):
         """Set pruned weights to zero. Raises ValueError for a mask that does not cover `dense`."""
         mask.check_covers(self.dense)
         for name, weight in self.matrices.items():
-            weight.mul_(mask[name].to(weight.device))
+            weight.mul_(send(mask[name], weight.device))
 
     def prepare(self, reads: Reads) -> None:
         """Make the body able to give these outputs: fused kernels keep no attention maps."""

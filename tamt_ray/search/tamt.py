@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tamt_ray.masks.layout import Layout, PatternPruner
-from tamt_ray.masks.mask import Mask
+from tamt_ray.masks.mask import Mask, count_true
 from tamt_ray.masks.select import CountZeros, Matrices, make_pruner, zeros_at, zeros_below
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.values.pattern import UNSTRUCTURED
@@ -198,8 +198,7 @@ class MaskedWeights:
         """`density`: the share of weights kept, over all masked matrices."""
         if self._always_exact:
             return {"density": self._density}
-        kept = sum(int(torch.count_nonzero(keep)) for keep in self._fixed.values())
-        kept += sum(int(torch.count_nonzero(self.keep(name))) for name in self.scores)
+        kept = count_true(self._fixed.values()) + count_true(map(self.keep, self.scores))
         return {"density": kept / sum(weight.numel() for weight in self._dense.values())}
 
     def state(self) -> dict[str, Tensor]:
