@@ -48,7 +48,7 @@ def in_turns(loops: Mapping[str, Callable[[], Run]], rounds: int) -> dict[str, L
     with ExitStack() as stack:
         lines: dict[str, Connection] = {}
         for name, make in loops.items():
-            lines[name], theirs = context.Pipe()
+            lines[name], theirs = multiprocessing.Pipe()
             stack.enter_context(lines[name])
             context.Process(target=_run, args=(theirs, make, rounds), daemon=True).start()
             theirs.close()
