@@ -41,6 +41,17 @@ def unstructured_twins(methods: Sequence[Method]) -> dict[str, str]:
     }
 
 
+def controlled(methods: Sequence[Method]) -> dict[str, str]:
+    """Return, by each control (`Method.control_of`), the method of the sweep that it controls."""
+    return {
+        one.name: other.name
+        for one in methods
+        for other in methods
+        if one.control_of is not None
+        and other == one.control_of.model_copy(update={"name": other.name})
+    }
+
+
 def random_starts(methods: Sequence[Method]) -> dict[str, str]:
     """Return, by each method that starts from OMP, the one that differs in a random start alone."""
     return {

@@ -360,6 +360,7 @@ def sync_mlflow(file: File, settings: Set = None) -> int:
     """Write everything the store holds to MLflow, report included; what is there already stays."""
     from tamt_ray.cli.results import report_files
     from tamt_ray.cli.summary import final_summary
+    from tamt_ray.tracking.place import ui_lines
     from tamt_ray.tracking.sync import sync
 
     opened = open_sweep(file, overrides=settings)
@@ -368,6 +369,7 @@ def sync_mlflow(file: File, settings: Set = None) -> int:
         final_summary(opened, report_files(opened)) if opened.records else None,
     )  # fmt: skip
     out.print(str(found))
+    talk.print(ui_lines(opened.sweep, found.link), soft_wrap=True, highlight=False)
     return 1 if found.refused else 0
 
 

@@ -19,7 +19,7 @@ from tamt_ray.store.lease import Lease
 from tamt_ray.store.space import bytes_free, bytes_needed
 from tamt_ray.store.states import States
 from tamt_ray.store.trouble import HeldError, LeaseLostError, StoreError
-from tamt_ray.tracking.place import LAST_WORDS, SHORT_WORDS, ui_words
+from tamt_ray.tracking.place import LAST_WORDS, SHORT_WORDS, ui_lines
 from tamt_ray.tracking.tracker import Tracker
 
 
@@ -66,23 +66,24 @@ def _execute(
 ) -> int:
     if address is None:
         listen_on_loopback()
-    # Their imports take seconds.
-    talk.print("loading PyTorch and Ray")
     from tamt_ray.cli.progress import Progress
-    from tamt_ray.cli.results import report_files, write_report
-    from tamt_ray.cli.summary import describer, final_summary
-    from tamt_ray.execution.activity import LiveStatus
-    from tamt_ray.execution.cluster.connection import ClusterError
-    from tamt_ray.execution.driver import Call, run
-    from tamt_ray.execution.interruption import BrokenOffError
-    from tamt_ray.execution.preflight import PreflightError, changes, check
-    from tamt_ray.execution.proposer import Proposer
-    from tamt_ray.execution.run_loop import Ledger
-    from tamt_ray.execution.scheduler.messages import Event
-    from tamt_ray.execution.scheduler.placement import InfeasibleError
 
     sweep, plan, store = opened.grid, opened.plan, opened.store
     progress = Progress(plan, talk)
+    with progress:
+        # Their imports take seconds.
+        progress.stage("loading PyTorch and Ray")
+        from tamt_ray.cli.results import report_files, write_report
+        from tamt_ray.cli.summary import describer, final_summary
+        from tamt_ray.execution.activity import LiveStatus
+        from tamt_ray.execution.cluster.connection import ClusterError
+        from tamt_ray.execution.driver import Call, run
+        from tamt_ray.execution.interruption import BrokenOffError
+        from tamt_ray.execution.preflight import PreflightError, changes, check
+        from tamt_ray.execution.proposer import Proposer
+        from tamt_ray.execution.run_loop import Ledger
+        from tamt_ray.execution.scheduler.messages import Event
+        from tamt_ray.execution.scheduler.placement import InfeasibleError
     try:
         with progress:
             progress.stage("reading models, corpus and tasks, and fetching what is missing")
@@ -206,7 +207,7 @@ def _show(opened: SweepContext, as_json: bool) -> None:
         link = ""
     talk.print(f"store:  {opened.store.uri}", soft_wrap=True, highlight=False)
     talk.print(f"report: {report}", soft_wrap=True, highlight=False)
-    talk.print(f"runs:   {ui_words(opened.sweep, link)}", soft_wrap=True, highlight=False)
+    talk.print(ui_lines(opened.sweep, link), soft_wrap=True, highlight=False)
 
 
 def _link_file(opened: SweepContext) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -66,7 +67,9 @@ class Progress:
         """Show an event, or the state of the run from now on."""
         match event:
             case LiveStatus():
-                self._status, self._stage = event, ""
+                # Preparations count too: the user has waited for them.
+                activity = replace(event.activity, elapsed=time.monotonic() - self._begin)
+                self._status, self._stage = replace(event, activity=activity), ""
                 self._tell_best(event)
             case messages.Started():
                 self._stage = ""

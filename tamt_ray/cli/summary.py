@@ -44,29 +44,25 @@ def final_summary(opened: SweepContext, files: Mapping[str, bytes]) -> Summary:
         if (best := outcome.best())
     }
     note = markdown(best_frame(outcomes)) if outcomes else summed.note
+    tables = _as_tables(files)
     return replace(
-        summed, note=note, metrics={**summed.metrics, **objectives}, files=_with_csv(files),
-        over=True,
+        summed, note=note, metrics={**summed.metrics, **objectives}, files={**files, **tables},
+        tables=tuple(tables), over=True,
     )  # fmt: skip
 
 
-def _with_csv(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the files of a report with a CSV file, which MLflow shows as a table, beside each
-    Parquet file."""
-    tables = {
-        name: pl.read_parquet(io.BytesIO(data))
-        for name, data in files.items()
-        if name.endswith(".parquet")
-    }
-    return {
-        **files,
-        **{
-            f"{name.removesuffix('.parquet')}.csv": table.select(
-                name for name, kind in table.schema.items() if not kind.is_nested()
-            ).write_csv().encode()
-            for name, table in tables.items()
-        },
-    }  # fmt: skip
+def _as_tables(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return each Parquet file of a report in the form of MLflow's `log_table`, which its pages
+    show and `mlflow.load_table` reads."""
+    tables: dict[str, bytes] = {}
+    for name, data in files.items():
+        if name.endswith(".parquet"):
+            table = pl.read_parquet(io.BytesIO(data))
+            flat = [column for column, kind in table.schema.items() if not kind.is_nested()]
+            text = io.StringIO()
+            table[flat].to_pandas().to_json(text, orient="split", index=False, double_precision=15)
+            tables[f"{name.removesuffix('.parquet')}.json"] = text.getvalue().encode()
+    return tables
 
 
 def _note(found: Results) -> str:
@@ -87,7 +83,9 @@ def _scores(found: Results) -> dict[str, float]:
     """Return the mean score of each method at each sparsity, as a fraction, by task."""
     several = found.downstream["model"].n_unique() > 1
     scores: dict[str, float] = {}
-    for row in means(runs(found.downstream)).drop_nulls("mean").iter_rows(named=True):
+    rows = means(runs(found.downstream)).drop_nulls("mean")
+    # The first metric stands at the top of the run's page.
+    for row in rows.sort(pl.col("task") != AVERAGE, maintain_order=True).iter_rows(named=True):
         task = "average" if row["task"] == AVERAGE else row["task"]
         model = f"{row['model']} " if several else ""
         scores[f"{task}/{model}{row['method']} {row['sparsity']:g}"] = row["mean"] / 100

@@ -35,6 +35,8 @@ def plan_table(statuses: Mapping[Kind, KindStatus], known: Prices) -> Table:
         "units", "total", "done", "to run", "waiting", "failed", "blocked", "time left"
     )
     for kind, status in statuses.items():
+        if not status.total:
+            continue
         numbers = (
             status.total, status.done, status.to_run, status.waiting, status.failed, status.blocked,
         )  # fmt: skip

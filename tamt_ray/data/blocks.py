@@ -10,6 +10,7 @@ from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.derived import Tensors, derived
 from tamt_ray.data.documents import check_document, load_documents
+from tamt_ray.data.seeds import derive
 from tamt_ray.data.table import Rows, load_rows
 from tamt_ray.data.tokens import (
     Blocks,
@@ -58,9 +59,10 @@ def load_blocks(text: Text, source: str) -> Blocks:
     """Return the blocks of a text for the tokenizer of the model at `source`.
 
     The rows are tokenised one by one without special tokens, empty ones skipped, strung together
-    in file order and cut into pieces of block_size − 2; the remainder is dropped. Where the text
-    limits the number of blocks, the first ones are taken and no more is tokenised. Kept in the
-    cache. Raises SourceError where not even one block results.
+    in file order and cut into pieces of block_size − 2, whose tokens are shuffled where the text
+    asks for that; the remainder is dropped. Where the text limits the number of blocks, the first
+    ones are taken and no more is tokenised. Kept in the cache. Raises SourceError where not even
+    one block results.
     """
     checkpoint = load_checkpoint(source)
     special = special_tokens(checkpoint)
@@ -93,6 +95,9 @@ def _pack(rows: Rows, text: Text, words: PreTrainedTokenizerBase, special: Speci
     ids = np.empty((count, text.block_size), np.int32)
     ids[:, 0], ids[:, -1] = special.cls, special.sep
     ids[:, 1:-1] = stream.reshape(count, inner)
+    if text.form == "shuffled":
+        drawn = np.random.default_rng(derive("shuffled text"))
+        ids[:, 1:-1] = drawn.permuted(ids[:, 1:-1], axis=1)
     return ids
 
 

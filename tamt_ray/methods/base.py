@@ -193,6 +193,12 @@ class Method(Frozen, ABC):
         return None
 
     @property
+    def control_of(self) -> Method | None:
+        """The method that it is a control of: the same, with something taken away. None for any
+        other."""
+        return None
+
+    @property
     def terms(self) -> tuple[Objective, ...]:
         """Loss terms that it trains on; every mask of the sweep is measured on them."""
         return ()

@@ -68,6 +68,10 @@ class Shuffled(Method):
         adapter: TypeAdapter[Method] = TypeAdapter(METHODS.entry("method"))
         return adapter.validate_python(method_entry(self.of, self.recipe))
 
+    @property
+    def control_of(self) -> Method:
+        return self.other
+
     @model_validator(mode="after")
     def _is_a_method(self) -> Shuffled:
         try:

@@ -18,6 +18,11 @@ from tamt_ray.values.text import Corruption, TextForm
 from tamt_ray.values.training import Scoring
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tamt_ray.search.language_model import LanguageModel
+    from tamt_ray.search.mlm_corruption import Corrupted
+
     Term = Objective
 else:
     Term = OBJECTIVES.entry("objective")
@@ -34,6 +39,8 @@ PAPER_STEPS: dict[float, int] = {
     0.2: 3000, 0.3: 6000, 0.4: 8000, 0.5: 11000, 0.6: 14000, 0.7: 17000, 0.8: 20000, 0.9: 22000,
 }  # fmt: skip
 """Steps by sparsity, as the paper has them. The released KD saves a step before each thousand."""
+START_STEPS = 16
+"""Steps whose text the curvature at θ0 is taken from."""
 SHORT_HEAD_LR = 1e-3
 """Rate of the MLM head where scores start graded."""
 RELEASED_KD_DECAY = 42_700
@@ -60,11 +67,15 @@ class TamtSearch(TrainedSearch):
     def operations(self, size: ModelSize) -> float:
         """Count the training steps."""
         head = needs_head(self.objective)
-        return self.step_operations(size, passes(self.objective), head=head)
+        steps = self.step_operations(size, passes(self.objective), head=head)
+        if self.scoring.init == "curved":
+            read = START_STEPS * self.training.batch_size * self.text.block_size
+            steps += 3 * size.forward(read)
+        return steps
 
     @property
     def travel(self) -> float | None:
-        if self.scoring.init == "graded":
+        if self.scoring.is_graded:
             return None
         lr, decay_steps = self.optimizer.lr, self.training.decay_steps
         return score_travel(lr, decay_steps, self.steps, self.scoring.threshold)
@@ -74,6 +85,7 @@ class TamtSearch(TrainedSearch):
         from tamt_ray.search.tamt import MaskedWeights
 
         model = bench.model(self.head)
+        sizes = self._sizes(bench, model) if self.scoring.init == "curved" else None
         weights = MaskedWeights(
             model,
             self.sparsity,
@@ -81,9 +93,36 @@ class TamtSearch(TrainedSearch):
             self.seed,
             self.pattern,
             head=needs_head(self.objective),
+            sizes=sizes,
         )
         history = bench.train(self, model, self.objective, weights)
         return Found(weights.mask(), history)
+
+    def _sizes(self, bench: Bench, model: LanguageModel) -> dict[str, Tensor]:
+        """Return W² h of every weight, by name.
+
+        The word embedding and the pooler keep W: most rows of the first are not in so little text,
+        and no loss reaches the second.
+        """
+        from tamt_ray.search.curvature import curvature
+
+        training = self.training
+        count = START_STEPS * training.batch_size // training.micro_batch
+        batches = self._alive(
+            bench, bench.batches(self.text, training.micro_batch, count, self.seed)
+        )
+        curved = curvature(model, batches, training.precision, self.seed)
+        curved.pop(model.embedding, None)
+        return {
+            name: weight.square() * curved[name] if name in curved else weight
+            for name, weight in model.dense.items()
+        }
+
+    def _alive(self, bench: Bench, batches: Iterator[Corrupted]) -> Iterator[Corrupted]:
+        """Yield the batches and show after each that the unit is not hung."""
+        for batch in batches:
+            yield batch
+            bench.progress(0, self.steps)
 
 
 class Tamt(TrainedMethod, Scoring):
@@ -104,8 +143,8 @@ class Tamt(TrainedMethod, Scoring):
     """The loss terms whose weighted sum is minimised, such as `[mlm]` or
     `[mlm, {objective: kd, weight: 0.5}]`."""
     text: TextForm = "blocks"
-    """`blocks` packed without padding, or `documents`, padded, with two segments where a document
-    has two paragraphs."""
+    """`blocks` packed without padding; the same `shuffled`, a control without word order; or
+    `documents`, padded, with two segments where a document has two paragraphs."""
     corruption: Corruption | Literal["auto"] = "auto"
     """`mlm`: a share of the tokens is masked or replaced; `none`: clean text; `one_token`: one
     token per sequence, drawn once. `auto`: `mlm` where a loss term predicts tokens, else `none`."""
@@ -174,6 +213,10 @@ class Tamt(TrainedMethod, Scoring):
         return self.init
 
     @property
+    def control_of(self) -> Method | None:
+        return self.model_copy(update={"text": "blocks"}) if self.text == "shuffled" else None
+
+    @property
     def terms(self) -> tuple[Objective, ...]:
         return self.objective
 
@@ -224,8 +267,8 @@ class Tamt(TrainedMethod, Scoring):
         sign = "≥" if self.comparison == "at_least" else ">"
         ranked = "S" if self.ranking == "signed" else "|S|"
         start = f"from {self.init}, φ {self.threshold:g}, α {self.scale:g}"
-        if self.init == "graded":
-            start = "from the ranks of |W|"
+        if self.is_graded:
+            start = f"from the ranks of {'|W|' if self.init == 'graded' else 'W² h'}"
         return self.optimiser_words(), (
             f"{start}, S {sign} φ, {ranked} ranked {when}{_READS[self._corruption]}"
             f"{'' if self.text == 'blocks' else f', {self.text}'}"

@@ -75,6 +75,8 @@ class Engine:
         self._team = team
         self._check_every = 1 if team.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
         self._parameters = list(inner.parameters())
+        # Where a GPU sums in any order, what each worker computed for itself may differ.
+        team.share(self._parameters)
         head = loss.model.head_parameters().values()
         self._optimizer = make_optimizer(self._parameters, settings.optimizer, head)
         self._recent: list[tuple[int, Tensor]] = []

@@ -49,11 +49,11 @@ def first_scores(weight: Tensor, keep: Tensor, zeros: int | None, scoring: Scori
 
     `keep` is their first mask, of the same shape, with so many `zeros`; None for several groups.
 
-    From `omp` and `random`: αφ where the first mask keeps, else 0. `graded`: the rank of |W| within
-    the matrix over its number of weights, so that the first mask is OMP's to the bit and weights
-    near the cut change first.
+    From `omp` and `random`: αφ where the first mask keeps, else 0. Graded: the rank of |W|, or of
+    what stands in for it, within the matrix over its number of weights, so that its largest make
+    the first mask to the bit and weights near the cut change first.
     """
-    if scoring.init != "graded":
+    if not scoring.is_graded:
         return keep.to(weight) * (scoring.scale * scoring.threshold)
     count = weight.numel()
     order = torch.argsort(weight.detach().abs().reshape(-1), stable=True)
@@ -96,8 +96,10 @@ class MaskedWeights:
         pattern: str = UNSTRUCTURED,
         *,
         head: bool = False,
+        sizes: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """`head`: whether the model's output head trains beside the scores."""
+        """`head`: whether the model's output head trains beside the scores. `sizes`: what the start
+        ranks in place of the weights of `model.dense`."""
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         for weight in model.matrices.values():
@@ -108,10 +110,11 @@ class MaskedWeights:
         self._weights = model.matrices
         self._dense = model.dense
         self._scoring = scoring
-        first = first_mask(model.dense, sparsity, scoring, seed, pattern)
+        ranked = model.dense if sizes is None else sizes
+        first = first_mask(ranked, sparsity, scoring, seed, pattern)
         zeros = zeros_of(scoring)
         layout = Layout({name: tuple(w.shape) for name, w in self._weights.items()}, pattern)
-        sizes = layout.pool({name: self._dense[name].abs() for name in self._weights})
+        units = layout.pool({name: ranked[name].abs() for name in self._weights})
         kept = layout.pool({name: first[name].float() for name in self._weights})
         starts = {
             name: first_scores(
@@ -120,7 +123,7 @@ class MaskedWeights:
                 zeros(sparsity, size.numel()) if len(size) == 1 else None,
                 scoring,
             )
-            for name, size in sizes.items()
+            for name, size in units.items()
         }
         self.scores = {name: nn.Parameter(scores) for name, scores in layout.spread(starts).items()}
         self._fixed = {name: keep for name, keep in first.items() if name not in self.scores}
@@ -144,7 +147,7 @@ class MaskedWeights:
         if not self._always_exact:
             self._thresholds = (
                 self._pruner.thresholds(at_least=self._at_least)
-                if scoring.init == "graded"
+                if scoring.is_graded
                 else {
                     name: score.new_tensor(scoring.threshold) for name, score in self.scores.items()
                 }

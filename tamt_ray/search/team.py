@@ -47,6 +47,12 @@ class ProcessGroup:
             distributed.all_reduce(values)
         return values
 
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Give all workers the first one's values."""
+        if self.size > 1:
+            for tensor in tensors:
+                distributed.broadcast(tensor.detach(), 0)
+
     def check_same(self, tensors: Iterable[Tensor], step: int) -> None:
         """Raises RanksDifferError, for all workers, unless all hold the same bits."""
         if self.size == 1:

@@ -14,9 +14,9 @@ from tamt_ray.tasks.scores import led_by
 from tamt_ray.tracking.outline import RunHead, task_of
 from tamt_ray.values.identity import canonical, identity
 
-AT_SPARSITY = "average at sparsity"
-"""A metric per sparsity below it, so that a chart can compare the methods at one sparsity."""
-OVER_SPARSITY = "average over sparsity/percent"
+CHARTED = "average percent"
+"""Section of the metrics that exist for charts: in percent, since MLflow prints two decimals."""
+OVER_SPARSITY = f"{CHARTED}/over sparsity"
 """A compared subnetwork has one point of it, at the step of its sparsity in percent."""
 _LONGEST_DATASET = 500
 _LONGEST_ERROR, _LONGEST_TRACEBACK = 1000, 4000
@@ -155,7 +155,8 @@ def _without_record(head: RunHead, own: Unit, facts: Facts) -> DesiredRun | None
 
 
 def scores(head: RunHead, tuned: Sequence[Record]) -> Iterator[Point]:
-    """Yield the scores of a subnetwork over its fine-tunes so far, as fractions.
+    """Yield the scores of a subnetwork over its fine-tunes so far, as fractions, charted ones in
+    percent.
 
     `score/<task>`: mean over seeds. `score/average`: mean over those seeds that have every task.
     The step is the number of seeds, so that the latest point is the fullest one.
@@ -182,9 +183,14 @@ def scores(head: RunHead, tuned: Sequence[Record]) -> Iterator[Point]:
     yield Point(len(common), "score/average", average, end)
     if head.tags["tamt.role"] == "compared":
         sparsity = float(head.tags["tamt.sparsity"])
-        yield Point(round(100 * sparsity), OVER_SPARSITY, average, end)
+        yield Point(round(100 * sparsity), OVER_SPARSITY, 100 * average, end)
         if sparsity:
-            yield Point(len(common), f"{AT_SPARSITY}/{sparsity:g}", average, end)
+            yield Point(len(common), at_sparsity(sparsity), 100 * average, end)
+
+
+def at_sparsity(sparsity: float) -> str:
+    """Return the metric that compares the methods at one sparsity."""
+    return f"{CHARTED}/at sparsity {sparsity:g}"
 
 
 def curve(kind: str, points: Sequence[Point]) -> Iterator[Point]:

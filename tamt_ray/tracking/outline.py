@@ -129,8 +129,8 @@ def _dense_key(model: Model) -> str:
 
 
 def _subnetwork(cell: Cell, more: str = "") -> str:
-    words = [cell.method, str(cell.sparsity)]
-    words += [] if cell.mask_seed is None else [f"mask-seed {cell.mask_seed}"]
+    words = [cell.method, *([str(cell.sparsity)] if cell.sparsity else [])]
+    words += [] if cell.mask_seed is None else [f"mask {cell.mask_seed}"]
     words += [] if cell.checkpoint is None else [f"after {cell.checkpoint} steps"]
     return f"{' '.join(words)} ({cell.model}{more})"
 

@@ -34,11 +34,16 @@ def ui_command(sweep: Sweep) -> str:
     return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
 
 
-def ui_words(sweep: Sweep, link: str) -> str:
-    """Return what to type and the page to open; `link` as `ui_link` gave it once, or empty."""
+def ui_lines(sweep: Sweep, link: str) -> str:
+    """Return the lines that say where the runs are: the command, if one is needed, and the page.
+
+    `link`: as `ui_link` gave it once, or empty.
+    """
     if not link.startswith(f"{_base(sweep)}/"):
-        return ui_command(sweep)
-    return link if _served(sweep) else f"{ui_command(sweep)}, then open {link}"
+        lines = [ui_command(sweep)]
+    else:
+        lines = [link] if _served(sweep) else [ui_command(sweep), link]
+    return "runs:   " + "\n        ".join(lines)
 
 
 def ui_link(sweep: Sweep, experiment: str) -> str:

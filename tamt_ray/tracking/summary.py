@@ -18,6 +18,8 @@ class Summary:
     """Seconds since the epoch."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     """Keys are paths in the run."""
+    tables: tuple[str, ...] = ()
+    """Those of `files` that are tables in the form of MLflow's `log_table`."""
     over: bool = False
     """Whether the sweep ran to its end."""
 

@@ -57,6 +57,8 @@ class SyncReport:
     present: int
     refused: Mapping[str, str]
     """Why MLflow or the store would not have it, by key."""
+    link: str = ""
+    """The page that compares the methods."""
 
     def __str__(self) -> str:
         lines = [f"{self.written} runs written to MLflow, {self.present} were there"]
@@ -207,7 +209,8 @@ class Tracker:
                 raise TrackingError(self._problem)
         others = self._outline.runs.keys() - self._written - self._refused.keys()
         present = sum(map(self._shown, others))
-        return SyncReport(len(self._written - {_SUMMARY}), present, dict(self._refused))
+        written = len(self._written - {_SUMMARY})
+        return SyncReport(written, present, dict(self._refused), self.link or "")
 
     def _shown(self, key: str) -> bool:
         """Whether there is anything to show of a run."""

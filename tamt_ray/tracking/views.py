@@ -11,15 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tamt_ray.plan.expand import Plan
-from tamt_ray.tracking.desired import AT_SPARSITY, OVER_SPARSITY
+from tamt_ray.tracking.desired import CHARTED, OVER_SPARSITY, at_sparsity
 
 METHODS = "tamt-methods"
 """The view that compares the methods."""
 _PREFIX = "mlflow.sharedViewState."
 _MADE = 1_700_000_000_000
 """Milliseconds since the epoch; fixed, so that the same plan gives the same views."""
-_FOLDED = ("pretrain", "score", "search", AT_SPARSITY, "average over sparsity", "Model metrics",
-           "System metrics")  # fmt: skip
+_FOLDED = ("pretrain", "score", "search", CHARTED, "Model metrics", "System metrics")
 """Sections of charts that MLflow makes by itself."""
 
 
@@ -30,9 +29,11 @@ def view_tags(plan: Plan) -> dict[str, str]:
     models = {unit.cell.model for unit in plan.units.values()}
     keys = ["method", *(["model.name"] if len(models) > 1 else [])]
     tasks = dict.fromkeys(unit.cell.task for unit in plan.units.values() if unit.kind == "finetune")
-    charts = [_bar(f"{AT_SPARSITY}/{sparsity:g}") for sparsity in sparsities]
+    charts = [_bar(at_sparsity(sparsity)) for sparsity in sparsities]
     if len(sparsities) > 1:
         charts.append(_line(OVER_SPARSITY))
+    # Bars stand in the order of the groups: that of the sparsity where methods differ most.
+    hardest = at_sparsity(sparsities[-1]) if sparsities else "score/average"
     columns = ["score/average", *(f"score/{task}" for task in tasks), "pretrain/mlm_loss",
                "pretrain/kd_loss"]  # fmt: skip
     subnetworks = "tags.`tamt.role` = 'compared'"
@@ -41,7 +42,8 @@ def view_tags(plan: Plan) -> dict[str, str]:
         METHODS: (
             "1 Which method wins",
             {
-                "searchFilter": subnetworks, **by_score, "runListHidden": True,
+                "searchFilter": subnetworks, "runListHidden": True, "orderByAsc": False,
+                "orderByKey": f"metrics.`{hardest}`",
                 "groupBy": {
                     "aggregateFunction": "average",
                     "groupByKeys": [{"mode": "param", "groupByData": key} for key in keys],

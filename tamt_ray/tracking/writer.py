@@ -1,5 +1,6 @@
 """Writing to MLflow the difference between its runs and the desired ones. Heavy: imports MLflow."""
 
+import json
 import math
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from tempfile import TemporaryDirectory
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from sqlalchemy.exc import SQLAlchemyError
 
 from tamt_ray import __version__
@@ -126,6 +128,9 @@ class Writer:
             ]
             tags = {_NOTE: summary.note, STATE: "done " if summary.over else "new "}
             tags |= {"tamt.files": digest} if digest else {}
+            if summary.tables:
+                tables = [{"path": name, "type": "table"} for name in summary.tables]
+                tags[MLFLOW_LOGGED_ARTIFACTS] = json.dumps(tables)
             tags |= {"tamt.complete": "true"} if summary.over else {}
             tags = {name: text for name, text in tags.items() if known.tags.get(name) != text}
             status = "FINISHED" if summary.over else "RUNNING"

@@ -7,7 +7,7 @@ from pydantic import Field
 from tamt_ray.values.base import Frozen
 from tamt_ray.values.table import Table
 
-TextForm = Literal["blocks", "documents"]
+TextForm = Literal["blocks", "shuffled", "documents"]
 Corruption = Literal["mlm", "none", "one_token"]
 """`mlm`: a share of the tokens is predicted, drawn anew every time; `none`: clean text;
 `one_token`: one token per sequence, drawn once, as in the released code's data for distillation."""
@@ -20,8 +20,9 @@ class Text(Frozen):
     column: str = "text"
     """Column that holds the text."""
     form: TextForm = "blocks"
-    """`blocks`: strung together and cut, without padding; `documents`: runs of paragraphs between
-    headings and blank lines, split into two parts and padded, as the released code's for KD."""
+    """`blocks`: strung together and cut, without padding; `shuffled`: the same blocks, the tokens
+    of each in random order; `documents`: runs of paragraphs between headings and blank lines, split
+    into two parts and padded, as the released code's for KD."""
     block_size: int = Field(default=512, ge=8)
     """Tokens of a sequence, special ones included."""
     limit: int | None = Field(default=None, ge=1)

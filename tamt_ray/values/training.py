@@ -64,13 +64,15 @@ class Scoring(Frozen):
     """Start of the scores, S = αφ where the first mask keeps, else 0 (Eq. 5), and the mask
     M = 1[S ≥ φ] (Eq. 3)."""
 
-    init: Literal["omp", "random", "graded"] = "omp"
+    init: Literal["omp", "random", "graded", "curved"] = "omp"
     """Where the scores start: αφ and 0 by the mask of OMP or a random one, as in the paper; or
     `graded`, the rank of |W| within its matrix, from 0 to 1. Then the first mask is OMP's, weights
     near the cut change first, and a learning rate counts as shares of the weights per step: for
-    searches of some hundred steps, where the paper's scores hardly leave their start."""
+    searches of some hundred steps, where the paper's scores hardly leave their start. `curved` is
+    graded by W² h instead, h the curvature of the distillation loss, for which it reads the text of
+    16 steps first."""
     threshold: Positive = 0.01
-    """φ at the start; not of `graded` scores."""
+    """φ at the start; not of `graded` and `curved` scores."""
     scale: float = Field(default=2.0, gt=1)
     """α: a kept weight starts with the score αφ, a pruned one with 0."""
     ranking: Literal["signed", "magnitude"] = "signed"
@@ -84,3 +86,8 @@ class Scoring(Frozen):
     rerank_early: bool = False
     """Choose φ anew after step 1 and then a step early: after step t where `rerank_every` divides
     t + 1."""
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether the scores start as ranks, which no threshold at the start divides."""
+        return self.init in {"graded", "curved"}

@@ -41,6 +41,22 @@ def test_rows_are_strung_together_cut_and_wrapped(model: Path, tmp_path: Path) -
     assert special.vocabulary == 15
 
 
+def test_shuffled_blocks_lose_the_order_of_their_tokens_and_nothing_else(
+    model: Path, tmp_path: Path
+) -> None:
+    plain, shuffled = (
+        ids(load_blocks(text(tmp_path, TEXTS * 20, form=form), f"dir:{model}"))
+        for form in ("blocks", "shuffled")
+    )
+    for row, mixed in zip(plain, shuffled, strict=True):
+        assert (mixed[0], mixed[-1]) == (2, 3)
+        assert sorted(mixed) == sorted(row)
+    moved = [mixed != row for row, mixed in zip(plain, shuffled, strict=True)]
+    assert sum(moved) > 0.9 * len(moved)
+    first = load_blocks(text(tmp_path, TEXTS * 20, form="shuffled", limit=7), f"dir:{model}")
+    assert ids(first) == shuffled[:7]
+
+
 def test_text_that_fills_its_blocks_exactly_loses_nothing(model: Path, tmp_path: Path) -> None:
     found = load_blocks(text(tmp_path, ["a b c d e f", "a b c d e f"]), f"dir:{model}")
     assert ids(found) == [[2, 5, 6, 7, 8, 9, 10, 3]] * 2

@@ -14,12 +14,13 @@ from tamt_ray.methods.fisher import FisherSearch
 from tamt_ray.methods.one_shot import CalibratedSearch
 from tamt_ray.methods.wanda import WandaSearch
 from tamt_ray.search import evaluate, language_model
+from tamt_ray.search.curvature import curvature
 from tamt_ray.search.engine import Engine, train
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.head import train_head
 from tamt_ray.search.language_model import LanguageModel, Reads
 from tamt_ray.search.loss import ForwardPass
-from tamt_ray.search.mlm_corruption import Corrupted, Stream
+from tamt_ray.search.mlm_corruption import Corrupted, Stream, stack
 from tamt_ray.search.movement import MovedWeights
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import ProcessGroup
@@ -193,3 +194,11 @@ def test_a_look_at_a_loss_would_be_seen(
     weights = masked_weights(model, objective, 0.7, EXACT, 1)
     with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
         train(model, objective, weights, stream, settings(3, 1e-3), ProcessGroup(meta))
+
+
+def test_the_curvature_of_the_start(
+    model: LanguageModel, noisy: Path, meta: torch.device, train_documents: LoadText
+) -> None:
+    stream = Stream(train_documents(noisy), 4, 5, 0.0)
+    with NoWaiting():
+        curvature(model, (stack(stream.batch(step)).to(meta) for step in range(2)), "float32", 1)

@@ -30,9 +30,9 @@ from .tracker_cases import T0, YAML, Case, client, finish, named, runs, scores, 
 def test_two_levels_with_names_people_can_read(undisturbed: dict[str, dict[str, object]]) -> None:
     name_of = {key: run["name"] for key, run in undisturbed.items()}
     tree = Counter((run["name"], name_of.get(run["parent"])) for run in undisturbed.values())
-    parents = {"full (bert)", "imp 0.3 mask-seed 1 (bert)", "tamt_kd 0.3 mask-seed 1 (bert)"}
-    alone = {"imp 0.2 mask-seed 1 (bert, level on the way)", "mlm-head (bert)"}
-    dense = {"full (bert)": "full 0.0 (bert)"}
+    parents = {"full (bert)", "imp 0.3 mask 1 (bert)", "tamt_kd 0.3 mask 1 (bert)"}
+    alone = {"imp 0.2 mask 1 (bert, level on the way)", "mlm-head (bert)"}
+    dense = {"full (bert)": "full (bert)"}
     expected = {(name, None) for name in parents | alone}
     expected |= {
         (f"stsb seed {seed}, {dense.get(parent, parent)}", parent)
@@ -51,7 +51,7 @@ def test_a_subnetwork_holds_its_search_its_losses_and_its_scores(case: Case) -> 
     ):  # fmt: skip
         tracker.landed(case.records[case.unit(method="tamt_kd", **chosen).id])
     assert tracker.close(60) == 0
-    run = named(case, "tamt_kd 0.3 mask-seed 1 (bert)")
+    run = named(case, "tamt_kd 0.3 mask 1 (bert)")
     tags = {key.removeprefix("tamt."): value for key, value in run.data.tags.items()}
     assert tags["unit"] == unit.id
     named_so = ("kind", "role", "model", "method", "sparsity", "mask_seed", "device", "place")
@@ -64,13 +64,14 @@ def test_a_subnetwork_holds_its_search_its_losses_and_its_scores(case: Case) -> 
     assert run.data.metrics["zeros"] == 40
     assert run.data.metrics["system/cpu_seconds"] == 40.5
     assert run.data.metrics["system/seconds"] == 50.5
-    scores = ("score/stsb", "score/average", "average at sparsity/0.3",
-              "average over sparsity/percent")  # fmt: skip
-    assert [run.data.metrics[name] for name in scores] == [0.75] * 4
+    percent = "average percent"
+    scores = ("score/stsb", "score/average", f"{percent}/at sparsity 0.3",
+              f"{percent}/over sparsity")  # fmt: skip
+    assert [run.data.metrics[name] for name in scores] == [0.75, 0.75, 75, 75]
     assert run.data.params["training.batch_size"] == "16", "defaults are shown as well"
     assert run.data.params["model.source"] == "hf:bert"
     mlflow = client(case.sweep.mlflow)
-    (over,) = mlflow.get_metric_history(run.info.run_id, "average over sparsity/percent")
+    (over,) = mlflow.get_metric_history(run.info.run_id, f"{percent}/over sparsity")
     assert over.step == 30
     record = case.records[unit.id]
     curve = mlflow.get_metric_history(run.info.run_id, "search/loss")
@@ -78,7 +79,7 @@ def test_a_subnetwork_holds_its_search_its_losses_and_its_scores(case: Case) -> 
     assert [(p.step, p.timestamp) for p in curve] == [(s, started + 1000 * s) for s in range(20)]
     assert run.info.start_time == started
     assert run.info.end_time == started + 50_500, "waiting for the evaluation is not searching"
-    child = named(case, "stsb seed 2, tamt_kd 0.3 mask-seed 1 (bert)")
+    child = named(case, "stsb seed 2, tamt_kd 0.3 mask 1 (bert)")
     labels = ("method", "sparsity", "mask_seed", "task", "seed")
     assert [child.data.params[name] for name in labels] == ["tamt_kd", "0.3", "1", "stsb", "2"]
 
@@ -86,7 +87,7 @@ def test_a_subnetwork_holds_its_search_its_losses_and_its_scores(case: Case) -> 
 def test_data_sets_have_their_part_and_the_model_is_none(case: Case) -> None:
     unit = case.unit(kind="finetune", method="full", seed=1)
     sync(case.sweep, case.plan, case.store, {unit.id: case.records[unit.id]})
-    run = named(case, "stsb seed 1, full 0.0 (bert)")
+    run = named(case, "stsb seed 1, full (bert)")
     found = {(i.dataset.name, i.tags[0].value) for i in run.inputs.dataset_inputs}
     assert found == {("glue#stsb#train", "train"), ("glue#stsb#validation", "validation")}
 
@@ -125,7 +126,7 @@ def test_a_running_unit_has_a_live_curve_and_keeps_its_run(case: Case) -> None:
     tracker.start()
     tracker.began(unit.id)
     tracker.progressed(unit.id, points[:4])
-    mlflow, name = client(case.sweep.mlflow), "tamt_kd 0.3 mask-seed 1 (bert)"
+    mlflow, name = client(case.sweep.mlflow), "tamt_kd 0.3 mask 1 (bert)"
     until(lambda: any(run.data.metrics.get("search/loss") for run in runs(case.sweep)))
     running = named(case, name)
     assert running.info.status == "RUNNING"
@@ -152,7 +153,7 @@ def test_a_lost_attempt_leaves_no_points_behind(case: Case) -> None:
     tracker.began(unit.id)
     tracker.landed(case.records[unit.id])
     assert tracker.close(60) == 0
-    run = named(case, "stsb seed 1, full 0.0 (bert)")
+    run = named(case, "stsb seed 1, full (bert)")
     curve = client(case.sweep.mlflow).get_metric_history(run.info.run_id, "finetune/loss")
     assert 99.0 not in [point.value for point in curve]
 
@@ -166,7 +167,7 @@ def test_a_dead_driver_s_running_runs_are_broken_off_by_the_next(case: Case) -> 
     second = case.tracker()
     second.start()
     assert second.close(60) == 0
-    run = named(case, "stsb seed 1, full 0.0 (bert)")
+    run = named(case, "stsb seed 1, full (bert)")
     assert run.info.status == "KILLED"
     first.close(60)
 
@@ -200,7 +201,7 @@ def test_curves_longer_than_a_request_arrive_whole(
     assert record
     tracker.landed(record)
     assert tracker.close(60) == 0
-    run = named(case, "stsb seed 1, full 0.0 (bert)")
+    run = named(case, "stsb seed 1, full (bert)")
     curve = client(case.sweep.mlflow).get_metric_history(run.info.run_id, "finetune/loss")
     assert [(point.step, point.value) for point in curve] == [(s, s / 8) for s in range(2300)]
     assert max(sizes) <= 1000
@@ -217,17 +218,19 @@ def test_a_failure_is_shown_until_the_unit_is_done(case: Case) -> None:
     tracker.start()
     tracker.failed(failure)
     until(lambda: any(run.info.status == "FAILED" for run in runs(case.sweep)))
-    run = named(case, "stsb seed 1, full 0.0 (bert)")
+    run = named(case, "stsb seed 1, full (bert)")
     assert run.data.tags["tamt.error"] == "NonFiniteLossError: the loss is nan at step 3"
     tracker.landed(case.records[unit.id])
     assert tracker.close(60) == 0
-    run = named(case, "stsb seed 1, full 0.0 (bert)")
+    run = named(case, "stsb seed 1, full (bert)")
     assert run.info.status == "FINISHED"
     assert "tamt.error" not in run.data.tags
     assert run.info.start_time == round(case.records[unit.id].started * 1000)
 
 
-def test_the_summary_run_and_the_experiment_carry_the_answer(case: Case, tmp_path: Path) -> None:
+def test_the_summary_run_and_the_experiment_carry_the_answer(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for score in (0.5, 0.625):
         note = f"omp wins at {score}\n\n| a |\n|---|\n"
 
@@ -241,8 +244,11 @@ def test_the_summary_run_and_the_experiment_carry_the_answer(case: Case, tmp_pat
             run.data.tags.get("mlflow.note.content") == note and run.info.status == "RUNNING"
             for run in runs(case.sweep)
         ))  # fmt: skip
-        files = {"report.html": b"<p>%f" % score, "figures/a.png": b"png"}
-        tracker.report(replace(describe(case.records, ()), files=files, over=True))
+        table = b'{"columns":["method","score"],"data":[["omp",%f]]}' % score
+        files = {"report.html": b"<p>%f" % score, "figures/a.png": b"png", "t/a.json": table}
+        tracker.report(
+            replace(describe(case.records, ()), files=files, tables=("t/a.json",), over=True)
+        )
         assert tracker.close(60) == 0
     (run,) = [run for run in runs(case.sweep) if run.info.run_name == "summary of demo"]
     assert run.info.status == "FINISHED"
@@ -252,7 +258,10 @@ def test_the_summary_run_and_the_experiment_carry_the_answer(case: Case, tmp_pat
     assert experiment
     assert experiment.tags["mlflow.note.content"] == run.data.tags["mlflow.note.content"] == note
     paths = [file.path for file in mlflow.list_artifacts(run.info.run_id)]
-    assert paths == ["figures", "report.html"]
+    assert paths == ["figures", "report.html", "t"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", case.sweep.mlflow)
+    shown = mlflow.load_table(experiment.experiment_id, "t/a.json", [run.info.run_id])
+    assert shown.values.tolist() == [["omp", 0.625]], "MLflow's own reader of log_table"
     assert run.info.artifact_uri.startswith((tmp_path / "mlartifacts").as_uri())
     got = mlflow.download_artifacts(run.info.run_id, "report.html", str(tmp_path))
     assert Path(got).read_bytes() == b"<p>0.625000"

@@ -207,8 +207,8 @@ def test_a_subnetwork_of_an_earlier_sweep_comes_along(case: Case) -> None:
     tracker = case.tracker()
     tracker.start(known | {unit.id: case.records[unit.id]})
     assert tracker.close(60) == 0
-    parent = named(case, "tamt_kd 0.3 mask-seed 1 (bert)")
-    child = named(case, "stsb seed 2, tamt_kd 0.3 mask-seed 1 (bert)")
+    parent = named(case, "tamt_kd 0.3 mask 1 (bert)")
+    child = named(case, "stsb seed 2, tamt_kd 0.3 mask 1 (bert)")
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert parent.data.metrics["zeros"] == 40
 

@@ -23,7 +23,7 @@ def test_one_unit_that_cannot_be_written_does_not_stop_the_others(case: Case) ->
     tracker.landed(case.records[good.id])
     assert tracker.close(60) == 1
     assert path.name in str(tracker.problem)
-    assert named(case, "stsb seed 2, full 0.0 (bert)").info.status == "FINISHED"
+    assert named(case, "stsb seed 2, full (bert)").info.status == "FINISHED"
     report = sync(case.sweep, case.plan, case.store, case.records)
     assert list(report.refused) == [bad.id]
     assert bad.id[:12] in str(report)

@@ -25,13 +25,13 @@ class Context:
 
     @cached_property
     def evidence(self) -> Mapping[str, Evidence]:
-        """Evidence on the claims, by name of the model; empty without tasks."""
-        return gather_evidence(self.data) if self.data.tasks else {}
+        """Evidence on the claims, by name of the model."""
+        return gather_evidence(self.data)
 
     @cached_property
     def judged(self) -> Judged:
-        """The statements of the paper with what the data say; without tasks none."""
-        return judge_claims(self.evidence) if self.data.tasks else []
+        """The statements of the paper with what the data say."""
+        return judge_claims(self.evidence)
 
     def named(self, model: str, words: str = "") -> str:
         """Return the words, behind the name of the model where the sweep has several."""

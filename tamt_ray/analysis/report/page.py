@@ -20,6 +20,7 @@ from tamt_ray.analysis.report.blocks import Block
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.report.sections import (
     completeness,
+    controls,
     cost,
     differences,
     losses,
@@ -46,6 +47,7 @@ SECTIONS: Mapping[str, Callable[[Context], Iterator[Block]]] = {
     "Paired differences": differences.section,
     "Losses against scores": losses.section,
     "Patterns": patterns.section,
+    "Controls": controls.section,
     "Masks": masks.section,
     "Cost": cost.section,
     "Less training data": sizes.section,

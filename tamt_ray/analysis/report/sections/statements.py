@@ -30,7 +30,7 @@ def section(context: Context) -> Iterator[Block]:
     several = len({model for _, model, _ in context.judged if model}) > 1
     tested = [found for found in context.judged if found[2].tested]
     others = [found for found in context.judged if not found[2].tested]
-    if not context.judged and context.data.tasks:
+    if not context.judged:
         yield Paragraph(_NO_ROLE)
     if tested:
         tally = Counter(finding.verdict for _, _, finding in tested)
