@@ -47,11 +47,18 @@ class ProcessGroup:
             distributed.all_reduce(values)
         return values
 
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Give all workers the values of the first one, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                distributed.broadcast(tensor.detach(), 0)
+
     def check_same(self, tensors: Iterable[Tensor], step: int) -> None:
         """Raises RanksDifferError, for all workers, unless all hold the same bits."""
         if self.size == 1:
             return
-        sums = torch.stack([_checksum(tensor) for tensor in tensors])
+        each = {id(tensor): tensor for tensor in tensors}
+        sums = torch.stack([_checksum(tensor) for tensor in each.values()])
         # The complement turns the order around, so that one maximum gives the minimum too.
         own = torch.cat([sums, ~sums])
         largest = own.clone()

@@ -19,7 +19,7 @@ class Summary:
     files: Mapping[str, bytes] = field(default_factory=dict)
     """Keys are paths in the run."""
     over: bool = False
-    """Whether the sweep ran to its end."""
+    """True once the sweep ran to its end."""
 
     @property
     def digests(self) -> dict[str, str]:

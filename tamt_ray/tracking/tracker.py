@@ -56,7 +56,7 @@ class SyncReport:
     written: int
     present: int
     refused: Mapping[str, str]
-    """Why MLflow or the store would not have it, by key."""
+    """Reasons for which MLflow or the store refused a run, by key."""
 
     def __str__(self) -> str:
         lines = [f"{self.written} runs written to MLflow, {self.present} were there"]
@@ -210,7 +210,7 @@ class Tracker:
         return SyncReport(len(self._written - {_SUMMARY}), present, dict(self._refused))
 
     def _shown(self, key: str) -> bool:
-        """Whether there is anything to show of a run."""
+        """Return whether there is anything to show of a run."""
         return key == _SUMMARY or desired(self._outline.runs[key], self._facts) is not None
 
     def _touch(self, unit_id: str) -> None:
