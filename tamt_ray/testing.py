@@ -282,7 +282,8 @@ print(json.dumps([list(units), [name for name in json.loads(sys.argv[1]) if name
 
 
 def _check_identity(sweep: Sweep, units: Sequence[Unit]) -> None:
-    """The same ids in a fresh process without heavy libraries, and from a record's own config."""
+    """Check that the ids are the same in a fresh process without heavy libraries, and from the
+    config of a record."""
     told = sweep.model_dump_json(exclude_unset=True, exclude={"parts"})
     done = subprocess.run(
         [sys.executable, "-c", _IDS, json.dumps(HEAVY)],

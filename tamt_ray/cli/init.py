@@ -38,7 +38,7 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is trained; a setting that is empty is the paper's."""
+    """Amount of training; an empty setting is the paper's."""
 
     search: str
     steps: dict[str, str]

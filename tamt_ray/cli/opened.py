@@ -40,7 +40,7 @@ class SweepContext:
     of: "SweepContext | None" = None
     """The whole sweep, if this is the part of it that `--only` chose."""
     retry_failed: bool = False
-    """Whether units that failed count as never tried."""
+    """Count failed units as never tried."""
     others: tuple[str, ...] = ()
     """Records of units that are not in the plan, by their path in the store."""
     overrides: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""How the verbs speak: results to stdout, talk to stderr, errors with their exit codes."""
+"""Output of the verbs: results to stdout, messages to stderr, errors with their exit codes."""
 
 import re
 import sys

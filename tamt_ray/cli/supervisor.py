@@ -27,7 +27,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _OWN_CODES = (0, 1, 2, 3)
 
 _to_supervisor: int | None = None
-"""Where the driver says that it ends by itself."""
+"""File descriptor on which the driver announces that it ends by itself."""
 
 
 def supervised(act: Callable[[], None], command: str) -> NoReturn:

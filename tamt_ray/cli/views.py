@@ -131,7 +131,7 @@ def print_settings(opened: SweepContext, as_json: bool) -> None:
 
 
 def print_verified(opened: SweepContext, damaged: Sequence[Damage], as_json: bool) -> None:
-    """How many results were read, and what of them is damaged."""
+    """Print the number of results that were read, and the damaged ones."""
     files = sum(len(record.artifacts) for record in opened.records.values())
     if as_json:
         each = [

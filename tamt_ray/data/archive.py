@@ -115,7 +115,7 @@ def _extract(ref: SourceRef, members: dict[str, _Member], prefix: str, target: P
 
 
 def _intact(target: Path) -> bool:
-    """Whether an extracted directory is all there and unchanged."""
+    """Return whether an extracted directory is complete and unchanged."""
     manifest = target / "digests.json"
     if not manifest.is_file():
         return False

@@ -101,7 +101,7 @@ _SPANS = tuple(
         *((rf"<{name}\b[^<>]*>", rf"</{name}\s*>") for name in _ELEMENTS),
     ]
 )
-"""How a comment or an element ends, and the whole of it."""
+"""End of a comment or an element, and the whole of it."""
 _DEPTH = 20
 """Links inside links; deeper ones are no longer text that anybody wrote."""
 _EMPTY_TAG = re.compile(r"<(?:ref|nowiki|references|section)\b[^<>]*/>", re.IGNORECASE)

@@ -97,11 +97,11 @@ class Lanes:
         self._threads.append(thread)
 
     def running(self) -> bool:
-        """Whether any lane is still at work."""
+        """Return whether any lane is still at work."""
         return any(thread.is_alive() for thread in self._threads)
 
     def failed(self) -> bool:
-        """Whether any lane ended in an error."""
+        """Return whether any lane ended in an error."""
         return bool(self._errors)
 
     def raise_first_error(self) -> None:

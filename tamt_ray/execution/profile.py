@@ -1,4 +1,4 @@
-"""Where the time of a search step and of a fine-tune goes, on this machine."""
+"""Profile of a search step and of a fine-tune on this machine."""
 
 import time
 from collections.abc import Iterable, Iterator

@@ -73,9 +73,9 @@ class RunLoop:
     pasts: dict[str, AttemptHistory] = field(default_factory=dict)
     """Histories of units that lost an attempt."""
     over: bool = False
-    """Whether the proposer has nothing more to propose."""
+    """True once the proposer has nothing more to propose."""
     stopped: bool = False
-    """Whether nothing new begins, after a failure."""
+    """True once nothing new begins, after a failure."""
     deadline: float | None = None
     """Until when units at work may finish once the run was asked to end."""
 
@@ -119,7 +119,7 @@ class RunLoop:
                 return
 
     def _proposing(self) -> bool:
-        """Whether further units may be proposed."""
+        """Return whether further units may be proposed."""
         return self.proposer is not None and not (self.over or self.stopped)
 
     def _hear(self, event: Event) -> None:

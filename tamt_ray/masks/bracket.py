@@ -87,7 +87,7 @@ class ThresholdFinder:
         return value, sum(_counts(flat, torch.le, value))
 
     def _brackets(self, flat: Tensor) -> Iterator[tuple[float, float]]:
-        """Where the value may be: near the last one; then where a sample suggests it (Floyd and
+        """Yield intervals that may hold the value: near the last one, then by a sample (Floyd and
         Rivest)."""
         if flat.numel() <= _SMALL:
             return

@@ -1,4 +1,4 @@
-"""Which matrices of an encoder can be pruned, found in its module structure."""
+"""Prunable matrices of an encoder, found in its module structure."""
 
 import re
 from collections.abc import Iterable

@@ -16,7 +16,7 @@ from torch import Tensor
 from tamt_ray.masks.bracket import Threshold, ThresholdFinder
 
 CountZeros = Callable[[float, int], int]
-"""Gives the number of zeros among so many at a sparsity."""
+"""Returns the number of zeros among so many weights at a sparsity."""
 _FEW = 16
 """Values of a row that are compared each with each other instead of sorted."""
 
@@ -125,7 +125,7 @@ def keep_by_sorting(values: Tensor, zeros: int) -> Tensor:
 
 
 def zeros_at(sparsity: float, weights: int) -> int:
-    """How many of `weights` are zero at a sparsity in [0, 1): the nearest whole number."""
+    """Return the zeros of `weights` at a sparsity in [0, 1): the nearest whole number."""
     return math.floor(sparsity * weights + 0.5)
 
 

@@ -138,7 +138,7 @@ class Tamt(TrainedMethod, Scoring):
         "tamt_mlm_kd": ("#d55e00", "diamond"),
     }
     method: Literal["tamt"] = "tamt"
-    """Which method this is."""
+    """Name of the method."""
     objective: Terms
     """The loss terms whose weighted sum is minimised, such as `[mlm]` or
     `[mlm, {objective: kd, weight: 0.5}]`."""

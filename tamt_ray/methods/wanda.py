@@ -63,7 +63,7 @@ class Wanda(CalibratedMethod):
     corruption: ClassVar[Corruption] = "none"
     unit: ClassVar[type[CalibratedSearch]] = WandaSearch  # pyright: ignore[reportIncompatibleVariableOverride]
     method: Literal["wanda"] = "wanda"
-    """Which method this is."""
+    """Name of the method."""
     per: Per = "row"
     """Weights that are ranked together: each `row` (output), as published; the `matrix`; or all
     weights of the `model`."""

@@ -34,7 +34,7 @@ class Plan:
     """Ids of the units that fill the grid; two cells may share one. A search that only leads to
     another one is a unit without a cell here."""
     select: Select = "all"
-    """How tables read the scores of a fine-tune (`report.select`)."""
+    """Choice of a fine-tune's evaluation in tables (`report.select`)."""
 
     @property
     def files(self) -> tuple[tuple[str, Search], ...]:

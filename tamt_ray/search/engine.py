@@ -75,8 +75,8 @@ class Engine:
         self._team = team
         self._check_every = 1 if team.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
         self._parameters = list(inner.parameters())
-        # Where a GPU sums in any order, what each worker computed for itself may differ.
-        team.share(self._parameters)
+        # A GPU sums in any order, so that what each worker computed for itself may differ.
+        team.share(self._held())
         head = loss.model.head_parameters().values()
         self._optimizer = make_optimizer(self._parameters, settings.optimizer, head)
         self._recent: list[tuple[int, Tensor]] = []
@@ -193,9 +193,12 @@ class Engine:
         for step, loss in self._read_recent():
             check_finite(loss, step)
         trained = [p for p in self._loss.parameters() if p.requires_grad]
-        held = [*trained, *self._parameters, *self._inner.state().values()]
-        here = {id(each): each for each in held if each.device.type == self._team.device.type}
-        self._team.check_same(here.values(), self.step)
+        self._team.check_same([*trained, *self._held()], self.step)
+
+    def _held(self) -> list[Tensor]:
+        """The tensors on the device that a state holds, but for the optimiser's."""
+        held = [*self._parameters, *self._inner.state().values()]
+        return [each for each in held if each.device.type == self._team.device.type]
 
     def _read_recent(self) -> list[tuple[int, float]]:
         """Return and forget the losses since the last check; one copy from the device."""

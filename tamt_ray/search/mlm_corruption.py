@@ -35,7 +35,7 @@ class Corrupted:
         return flags
 
     def to(self, device: torch.device) -> "Corrupted":
-        """The same on a device; the host does not wait."""
+        """Return the batch on a device; the host does not wait."""
         real, segments = self.real, self.segments
         if real is not None:
             # Attention is faster without a mask that hides nothing.

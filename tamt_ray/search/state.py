@@ -25,7 +25,7 @@ class TrainingState:
     points: tuple[Point, ...] = ()
 
     def to_bytes(self) -> bytes:
-        """As safetensors."""
+        """Return the state as safetensors."""
         told = {
             "step": self.step,
             "seconds": self.seconds,
@@ -80,7 +80,8 @@ class Checkpointer(Protocol):
         ...
 
     def due(self, *, last: bool) -> bool:
-        """Whether a state should be kept now, after the last step or an earlier one."""
+        """Return whether to save a state now, after the last step or an earlier one; asked after
+        each check of the workers' values."""
         ...
 
     def keep(self, state: TrainingState) -> None:

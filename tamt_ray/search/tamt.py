@@ -98,8 +98,8 @@ class MaskedWeights:
         head: bool = False,
         sizes: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """`head`: whether the model's output head trains beside the scores. `sizes`: what the start
-        ranks in place of the weights of `model.dense`."""
+        """`head`: train the model's output head beside the scores. `sizes`: ranked by the start in
+        place of the weights of `model.dense`."""
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         for weight in model.matrices.values():
@@ -225,14 +225,14 @@ class MaskedWeights:
 
     @property
     def _reranks(self) -> bool:
-        """Whether the last step was one after which φ is chosen."""
+        """True where φ is chosen after the last step."""
         early = self._scoring.rerank_early
         due = (self._step + early) % self._scoring.rerank_every == 0
         return self._step > 0 and (due or (early and self._step == 1))
 
     @property
     def _is_exact(self) -> bool:
-        """Whether ties at φ are resolved in the present mask."""
+        """True where ties at φ are resolved in the present mask."""
         return self._always_exact or (self._at_least and self._reranks)
 
     def _ranked(self, name: str) -> Tensor:

@@ -48,7 +48,7 @@ class ProcessGroup:
         return values
 
     def share(self, tensors: Iterable[Tensor]) -> None:
-        """Give all workers the first one's values."""
+        """Give all workers the values of the first one, in place."""
         if self.size > 1:
             for tensor in tensors:
                 distributed.broadcast(tensor.detach(), 0)
@@ -57,7 +57,8 @@ class ProcessGroup:
         """Raises RanksDifferError, for all workers, unless all hold the same bits."""
         if self.size == 1:
             return
-        sums = torch.stack([_checksum(tensor) for tensor in tensors])
+        each = {id(tensor): tensor for tensor in tensors}
+        sums = torch.stack([_checksum(tensor) for tensor in each.values()])
         # The complement turns the order around, so that one maximum gives the minimum too.
         own = torch.cat([sums, ~sums])
         largest = own.clone()

@@ -57,7 +57,7 @@ class Domain(Frozen):
         return self.choice[0] if self.choice is not None else (self.ends or (0.0,))[0]
 
     def holds(self, value: Value) -> bool:
-        """Whether `value` can be drawn."""
+        """Return whether `value` can be drawn."""
         if self.choice is not None:
             return value in self.choice
         assert self.ends is not None

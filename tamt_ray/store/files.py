@@ -92,7 +92,7 @@ class Files:
             _sync_directory(parent)
 
     def exists(self, name: str) -> bool:
-        """Whether a file is there."""
+        """Return whether a file exists."""
         return self.size(name) is not None
 
     def size(self, name: str) -> int | None:

@@ -71,6 +71,6 @@ class Failure(Frozen):
     message: str
     traceback: str
     attempts: int
-    """How often it was tried in that run."""
+    """Attempts in that run."""
     at: float
     """Seconds since the epoch, shown only."""

@@ -1,4 +1,4 @@
-"""How much room results take."""
+"""Disk space of results."""
 
 import shutil
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Where MLflow keeps a sweep, and how to look at it."""
+"""MLflow's address for a sweep, and the command that shows it."""
 
 import shlex
 from pathlib import Path
@@ -11,7 +11,7 @@ LAST_WORDS, SHORT_WORDS = 120.0, 3.0
 """Seconds a run waits for MLflow at its end, and when it is broken off."""
 _SQLITE = "sqlite:///"
 _LOCAL_UI = "http://127.0.0.1:5000"
-"""Where `mlflow ui` serves its pages by default."""
+"""Default address of `mlflow ui`."""
 
 
 def tracking_uri(sweep: Sweep) -> str:

@@ -56,7 +56,7 @@ class SyncReport:
     written: int
     present: int
     refused: Mapping[str, str]
-    """Why MLflow or the store would not have it, by key."""
+    """Reasons for which MLflow or the store refused a run, by key."""
     link: str = ""
     """The page that compares the methods."""
 
@@ -213,7 +213,7 @@ class Tracker:
         return SyncReport(written, present, dict(self._refused), self.link or "")
 
     def _shown(self, key: str) -> bool:
-        """Whether there is anything to show of a run."""
+        """Return whether there is anything to show of a run."""
         return key == _SUMMARY or desired(self._outline.runs[key], self._facts) is not None
 
     def _touch(self, unit_id: str) -> None:

@@ -100,13 +100,20 @@ def main() -> None:
     def nothing(model: LanguageModel) -> tuple[Stateful, Callable[[], Tensor]]:
         return scores(model)[0], lambda: torch.zeros(9)
 
+    def start(model: LanguageModel) -> tuple[Stateful, Callable[[], Tensor]]:
+        return scores(model)
+
     found: dict[str, tuple[str | None, list[int]]] = {}
-    for make, every in product((scores, mask, threshold, weights, hidden, nothing), (1, 4)):
+    for make, every in product((scores, mask, threshold, weights, hidden, nothing, start), (1, 4)):
         model, saved, error = LanguageModel(Path(path)), Saved(), None
         inner, find = make(model)
-        disturb(inner, find, team.rank)
+        if make is not start:
+            disturb(inner, find, team.rank)
         terms = [Mlm()] if make in (weights, hidden) else [Kd()]
         setting, stream = settings(STEPS, 1e-3), Stream(blocks, 4, 1, 0.15)
+        if make is start and team.rank == 1:
+            with torch.no_grad():
+                find().add_(torch.rand(find().shape))
         engine = Engine(SearchLoss(model, terms), inner, stream, setting, team, saved)
         engine._check_every = every
         try:

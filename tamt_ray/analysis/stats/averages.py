@@ -169,7 +169,7 @@ def baseline(downstream: pl.DataFrame) -> pl.Expr:
 
 
 def no_better(row: Mapping[str, float | str | None]) -> bool:
-    """Whether the `mean` of a row of `averages.means` is at or below its `baseline`."""
+    """Return whether the `mean` of a row of `averages.means` is at or below its `baseline`."""
     mean, least = row["mean"], row["baseline"]
     return isinstance(mean, float) and isinstance(least, float) and mean <= least + 1e-9
 

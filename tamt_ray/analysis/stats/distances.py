@@ -1,4 +1,4 @@
-"""How far apart the masks are: 1 − Jaccard between all subnetworks (Fig. 8 and 17)."""
+"""Distances between masks: 1 − Jaccard between all subnetworks (Fig. 8 and 17)."""
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations

@@ -53,7 +53,7 @@ class Effect:
 
     @property
     def positive(self) -> bool:
-        """Whether the interval lies above 0."""
+        """Return whether the interval lies above 0."""
         return self.low is not None and self.low > 0
 
 
@@ -120,7 +120,7 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 
 
 def _unknown_variance(table: Design, masks: int, runs: int) -> str:
-    """Why the variance of the mean cannot be estimated; empty where it can."""
+    """Return the reason why the mean's variance cannot be estimated; empty where it can."""
     lonely = [
         words
         for exists, seeds, words in (

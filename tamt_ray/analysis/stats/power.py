@@ -1,4 +1,4 @@
-"""How many seeds it takes to see a difference, from the variance that a pilot shows.
+"""Number of seeds needed to detect a difference, from the variance of a pilot.
 
 The model is that of `effect.py`: a difference of two methods under (mask seed, fine-tuning seed)
 is their mean difference + a mask's part + a run's part + the rest, all independent.

@@ -1,4 +1,4 @@
-"""How much sooner TAMT reaches what IMP reaches at its best (Fig. 6, 14–16)."""
+"""Search cost of TAMT until it reaches IMP's best score (Fig. 6, 14–16)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -172,7 +172,7 @@ def _curves(downstream: pl.DataFrame, tasks: int) -> tuple[dict[Cell, Curve], di
 
 
 def _counts(seeds: int, rng: np.random.Generator, draws: int) -> Array:
-    """How often each seed is drawn [draws + 1, seeds]; in the first row each once."""
+    """Return the draws of each seed [draws + 1, seeds]; one of each in the first row."""
     drawn = rng.multinomial(seeds, [1 / seeds] * seeds, draws)
     return np.vstack([np.ones(seeds), drawn]).astype(np.float64)
 
@@ -192,7 +192,7 @@ def _seconds(seconds: Array, masks: Array) -> Array:
 
 
 def _crossing(curve: Array, target: Array) -> Array:
-    """Where each curve [draws, points] first meets its target, in points from the first; or NaN."""
+    """Return the point at which each curve [draws, points] first meets its target; or NaN."""
     place = np.full(len(curve), np.nan)
     for point in range(curve.shape[1]):
         there = np.isnan(place) & (curve[:, point] >= target)

@@ -1,4 +1,4 @@
-"""Where a local Ray listens, and where another process of the same user finds a running sweep.
+"""Address of a local Ray, for another process of the same user that looks for a running sweep.
 
 A local Ray lies in a private folder that is locked while it is in use. Its address is in a file of
 that folder, under the name of the sweep's aggregator. A folder that others could have written, one

@@ -16,7 +16,7 @@ from tamt_ray.execution.scheduler.placement import GangSize, Node, Slots, room_f
 from tamt_ray.spec.execution import Execution, SearchLane
 
 _LAUNCHED = "~/ray_bootstrap_config.yaml"
-"""Where `ray up` leaves on the head what the cluster may have."""
+"""File on the head in which `ray up` leaves the limits of the cluster."""
 
 
 def nodes_to_come(execution: Execution, address: str | None) -> list[Node]:
@@ -72,7 +72,7 @@ class Autoscaler:
         self._requests: Any = None
 
     def ask(self, bundles: list[Bundle]) -> bool:
-        """Have the cluster hold these at the same time, from now on; whether that is news.
+        """Request room for all these bundles at once; return whether the request is new.
 
         To be called again and again: what a driver wants counts while it is heard of. Ray goes on
         adding what is lost, and removes what is idle and not asked for.

@@ -43,11 +43,11 @@ class NodeReport:
     free: Mapping[str, int]
     """Bytes free, by directory."""
     store: str | None = None
-    """Why the store cannot be used; None where it can, or was not asked for."""
+    """Reason for which the store cannot be used; None where it can, or was not checked."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Digests by source."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
-    """Why, by source."""
+    """Reasons by source."""
 
 
 def look(

@@ -1,4 +1,4 @@
-"""Whether a cluster is fit for a sweep: looked at before money is spent."""
+"""Check of a cluster before a sweep: its fitness is known before money is spent."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ class Respondent:
     name: str
     gpus: int
     works: bool
-    """Whether it has CPUs for units."""
+    """True where it has CPUs for units."""
 
 
 def examine(

@@ -74,7 +74,7 @@ class ReadyUnits(Searcher):
         self._running: dict[str, int] = {}
         """Trials, with the slots that each takes."""
         self.over = False
-        """Whether the board has no more units for the fleet."""
+        """True once the board has no more units for the fleet."""
 
     def suggest(self, trial_id: str) -> Any:
         """The config of a trial, or FINISHED, or None to be asked again.
@@ -174,7 +174,7 @@ class FleetWorker(tune.Trainable):
         return {"done": True}
 
     def _do(self, offer: Offer) -> bool:
-        """Whether it was this worker's to do."""
+        """Carry out the offer; return whether it was this worker's to do."""
         if record := committed(self._store, offer.unit):
             self._board.landed(self._holder, record)
             return True

@@ -1,4 +1,4 @@
-"""How fast processes of a cluster sum up numbers: the all-reduce of a search gang."""
+"""Speed of the all-reduce of a search gang, measured between the processes of a cluster."""
 
 import time
 from collections.abc import Sequence

@@ -81,7 +81,7 @@ def run_gang(
 
 
 def _never_began(error: Exception) -> bool:
-    """Whether Train waited in vain for the places of the workers, or one was lost on the way."""
+    """Return whether Train got no places for the workers, or lost one of them at the start."""
     cause = type(getattr(error, "controller_failure", None)).__name__
     return cause in {"WorkerGroupStartupTimeoutError", "WorkerGroupStartupFailedError"}
 

@@ -1,4 +1,4 @@
-"""Where the workers of a gang meet: at the first one's own address, and nowhere else.
+"""Rendezvous of the workers of a gang, at the first one's own address only.
 
 Torch's own meeting point listens on every interface and asks nobody for a token.
 """

@@ -72,7 +72,7 @@ class BoardActor:
         self._written_off: set[tuple[str, str]] = set()
         """Holders with units that they will not finish, whatever signs of life still come."""
         self._gone: Counter[str] = Counter()
-        """How often each holder was lost: a call of the one before waits for nobody."""
+        """Losses of each holder; a waiting call of the lost one ends."""
         self._places: dict[str, PlacementGroup] = {}
         self._trusted = NodeHealth()
         self._draining: frozenset[str] = frozenset()
@@ -187,8 +187,8 @@ class BoardActor:
         return order
 
     async def _brake(self, holder: str, unit_id: str, node: str) -> None:
-        """Have a worker on a node that is not trusted wait, while others may have its unit; less
-        long than the companions of a gang do."""
+        """Delay a worker on an unhealthy node, while others may take its unit; less long than the
+        other workers of a gang wait."""
         pause = min(self._trusted.pause(node), self._patience / 4)
         if pause and (hold := self._holds.get(holder)) and hold.unit == unit_id:
             del self._holds[holder]

@@ -39,8 +39,8 @@ class Assignment:
 def failure_of(
     unit: Unit, attempts: int, fault: Fault, reason: str, told: Failure | None
 ) -> Failure:
-    """Why a unit is set aside after so many `attempts`: what its worker told, or for want of that
-    the fault."""
+    """Return the failure of a unit that is set aside after so many `attempts`: the error that its
+    worker reported, or else the fault."""
     if told and fault in {Fault.ERROR, Fault.MEMORY, Fault.PLACE}:
         message = told.message if fault is Fault.ERROR else f"{told.message} ({reason})"
         return told.model_copy(update={"message": message, "attempts": attempts})

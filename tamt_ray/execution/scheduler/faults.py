@@ -9,7 +9,7 @@ NODE_LOSSES = 30
 """Losses of nodes that one unit survives: a week of spot machines, but not for ever."""
 _LONGEST_PAUSE = 60.0
 _UNITS = 3
-"""So many different ones a node has to fail: a unit that crashes wherever it runs is but one."""
+"""Different units that have to fail on a node; a unit that crashes on every node counts as one."""
 _FIRST, _LONGEST = 30.0, 600.0
 _RECENT = 3600.0
 """Seconds for which a record speaks for the node that it came from."""
@@ -70,7 +70,7 @@ class AttemptHistory:
 
     @property
     def attempts(self) -> int:
-        """How many there were."""
+        """Number of attempts."""
         return sum(self.counts.values())
 
     def met(self, fault: Fault, step: int) -> "AttemptHistory":
@@ -112,7 +112,7 @@ def after_fault(past: AttemptHistory, fault: Fault, retries: int) -> Retry | Giv
 
 
 class NodeHealth:
-    """Which units failed on each node since its last record, where other nodes do well."""
+    """Units that failed on each node since its last record, where other nodes do well."""
 
     def __init__(self) -> None:
         self._failed: dict[str, set[str]] = {}

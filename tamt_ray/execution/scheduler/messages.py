@@ -18,7 +18,7 @@ MOST_POINTS = 400
 
 
 class Idle(Enum):
-    """Why there is no unit to run."""
+    """Reason for which there is no unit to run."""
 
     WAIT = "none is ready yet"
     FINISHED = "none will be"
@@ -52,7 +52,7 @@ class Worker:
     node: str
     """Id of its node."""
     log: str
-    """Where on that node's disk its output goes."""
+    """Path of its output on that node's disk."""
     actor: bytes
     """Handle of its actor, by which it can be killed; still pickled, since the handle loads the
     actor's class, and Torch with it."""

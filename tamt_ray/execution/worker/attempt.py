@@ -105,9 +105,9 @@ class Attempt:
             self._report(error)
 
     def urgent(self) -> bool:
-        """Whether to save a training state now; asked after every step.
+        """Return whether to save a training state now: True once when the board says so.
 
-        True once when the board says so. Raises LeavingError at the step after that.
+        Raises LeavingError at the next call after that.
         """
         if self._order is WorkerCommand.DROP:
             raise LeavingError(Fault.STOP)

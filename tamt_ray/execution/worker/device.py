@@ -53,7 +53,7 @@ def worker_device(
 
 
 def keep_freed_memory() -> bool:
-    """Have this process keep, up to 2 GiB, what a step frees, for the next one; whether it does.
+    """Keep up to 2 GiB of freed memory in this process for its next step; return whether it does.
 
     Otherwise the C library gives large blocks back to the system, which clears every page anew
     for the next step. Where that library is not GNU's, nothing changes.

@@ -97,7 +97,7 @@ def _flush() -> None:
 
 
 def rescue(store: Store, logs: Iterable[LeftLog]) -> None:
-    """Have them written to the store by their own nodes; where those are gone, so are the logs.
+    """Start the copy of logs to the store on their own nodes; logs of lost nodes are lost.
 
     Nothing waits for it.
     """

@@ -70,7 +70,7 @@ class Batch:
     inputs: dict[str, Tensor]
     """`input_ids`, `attention_mask`, perhaps `token_type_ids`: each [batch, longest]."""
     padded: bool
-    """Whether `attention_mask` hides anything."""
+    """True where `attention_mask` hides a token."""
 
 
 class Examples(Protocol):

@@ -304,7 +304,7 @@ def token_span(question: Question, offsets: Offsets) -> tuple[int, int]:
 
 
 def _target(span: tuple[int, int], window: Window) -> tuple[int, int]:
-    """Where the answer lies in the sequence; the first token stands for "not in this window"."""
+    """Return the answer's first and last token in the sequence; (0, 0) if not in the window."""
     first, last = span
     if first < window.first or last >= window.first + window.length:
         return 0, 0
