@@ -84,7 +84,7 @@ def collect_searches(plan: Plan, records: Mapping[str, Record]) -> pl.DataFrame:
 
 
 def by_cell(table: pl.DataFrame, *names: str) -> Iterator[tuple[Cell, pl.DataFrame]]:
-    """Yield the rows of each cell, told apart by some of its coordinates, in table order."""
+    """Yield the rows of each cell, grouped by some of its coordinates, in table order."""
     for values, rows in table.group_by(*names, maintain_order=True):
         coordinates: dict[str, Any] = dict(zip(names, values, strict=True))
         yield Cell(**coordinates), rows

@@ -19,7 +19,7 @@ from tamt_ray.plan.status import unit_path
 from tamt_ray.store.lease import at_work
 
 Ask = Callable[[], Group | None]
-"""The view of a running sweep; None where nothing runs or nobody answers."""
+"""The view of a running sweep; None where nothing runs or answers."""
 
 
 @contextmanager

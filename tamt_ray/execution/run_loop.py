@@ -103,12 +103,12 @@ class RunLoop:
                 self.watch(Rebuilt("aggregator"))
             self.watch(LiveStatus(self.aggregation.tables, activity))
             if signals.caught:
-                # Whoever ended the run may have ended Ray's processes with it.
+                # The signal that ended the run may have ended Ray's processes too.
                 if lanes.failed():
                     raise signals.broken_off()
                 self._end(signals, grace)
             lanes.raise_first_error()
-            # Ray tells of nodes only when asked, and short units end many times a second.
+            # Nodes are polled, and short units end many times a second.
             if time.monotonic() - looked > _LOOK:
                 self._look_around()
                 looked = time.monotonic()
@@ -124,7 +124,7 @@ class RunLoop:
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Landed) and event.record.id in self.ledger.records:
-            # Found in the store before a new board told of it.
+            # Found in the store before a new board reported it.
             return
         match event:
             case Started():
@@ -213,7 +213,7 @@ class RunLoop:
             self.board.stop(save=True)
             self.deadline = time.monotonic() + grace
             self.watch(Stopping(len(self.running), grace))
-            # What began a moment ago is heard of first.
+            # Events of units that began a moment ago come first.
             return
         if not self.running or time.monotonic() > self.deadline:
             raise signals.broken_off()

@@ -14,9 +14,9 @@ Purpose = Literal["ray", "fleet", "gang"]
 LOGS = "tamt-log-"
 """Prefix of the files that hold a worker's output."""
 _ATTEMPTS = 50
-"""Processes that were told to end may still write for a moment."""
+"""Processes that are ending may still write for a moment."""
 _FETCHED = 3600.0
-"""Seconds after which nobody fetches the log of a lost worker any more."""
+"""Seconds for which the log of a lost worker is kept."""
 
 
 def base_of_ray() -> Path:

@@ -11,7 +11,7 @@ POOLER = "pooler.dense.weight"
 
 
 class UnsupportedModelError(ValueError):
-    """No prunable matrices can be told apart in this model; the message says why."""
+    """No prunable matrices are found in this model; the message has the reason."""
 
 
 def prunable_matrices(body: nn.Module, patterns: Iterable[str] = ("*",)) -> dict[str, nn.Parameter]:

@@ -85,7 +85,7 @@ class Search(Config, ABC):
 
     @property
     def iterations(self) -> int | None:
-        """Optimiser steps behind the mask, those `below` included; None where nobody knows."""
+        """Optimiser steps behind the mask, those `below` included; None if unknown."""
         return 0
 
     @property

@@ -91,7 +91,7 @@ class LanguageModel(nn.Module):
     def check_reads(self, special: Special) -> None:
         """Raises ValueError for tokens of another vocabulary.
 
-        A GPU that meets one kills its process, and says so long after.
+        On a GPU such a token kills the process, with an error long after.
         """
         known = self.decoder.weight.shape[0]
         if special.vocabulary > known:

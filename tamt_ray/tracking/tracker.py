@@ -28,7 +28,7 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 _LONGEST_PAUSE_AT_THE_END = 1.0
 _BREATH = 1.0
-"""Seconds between two looks at what is new, so that one request tells of many results."""
+"""Seconds between two reads of new results, so that one request carries many."""
 _SUMMARY_EVERY = 10.0
 """Seconds between two summaries of a running sweep."""
 _PATIENCE = 120.0
@@ -275,7 +275,7 @@ class Tracker:
         return self._stale - {_SUMMARY} if early else self._stale
 
     def _insist(self, act: Callable[[], None]) -> bool:
-        """Repeat `act` with growing pauses until it works; False once nobody waits any more."""
+        """Repeat `act` with growing pauses until it works; return False once abandoned."""
         pause = _FIRST_PAUSE
         while not self._abandoned:
             try:

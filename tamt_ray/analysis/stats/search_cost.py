@@ -61,7 +61,7 @@ class Saving:
 
 
 def saving(imp: Curve, tamt: Curve, draws: int = DRAWS, level: float = LEVEL) -> Saving:
-    """Iterations and seconds at which the mean curve of `tamt` first meets the best of `imp`.
+    """Iterations and seconds at which the mean curve of `tamt` first reaches the best of `imp`.
 
     Both curves are resampled together: mask seeds with replacement, and fine-tuning seeds. Three
     seeds give a bootstrap too little spread, so the interval is that of the logarithm of the

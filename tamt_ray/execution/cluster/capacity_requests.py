@@ -14,7 +14,7 @@ from ray.autoscaler.sdk import request_resources
 
 Bundle = dict[str, float]
 _PATIENCE = 60.0
-"""Seconds after which a driver that was not heard of is gone."""
+"""Seconds without a heartbeat after which a driver counts as gone."""
 _NAME = "autoscaler-requests"
 
 

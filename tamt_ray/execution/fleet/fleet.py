@@ -53,8 +53,8 @@ def fit(tuner: tune.Tuner) -> None:
 
 
 class _ActorManager(RayActorManager):
-    """Ray tells of a worker that its memory monitor killed by an error which Tune does not know,
-    and for which it would end the whole run."""
+    """Maps the error of a worker that Ray's memory monitor killed: Tune does not know it and would
+    end the whole run."""
 
     def _actor_task_failed(
         self, tracked_actor_task: TrackedActorTask, exception: Exception

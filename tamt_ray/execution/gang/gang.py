@@ -120,8 +120,8 @@ def _trainer(
 
 
 class _Alone(TorchConfig):
-    """No process group: one worker has nobody to talk to, and torch's meeting point would listen
-    on every interface."""
+    """No process group: one worker needs none, and Torch's rendezvous would listen on every
+    interface."""
 
     @property
     def backend_cls(self) -> Any:

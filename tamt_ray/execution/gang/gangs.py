@@ -16,7 +16,7 @@ from tamt_ray.execution.scheduler.placement import (
 from tamt_ray.spec.execution import SearchLane
 
 Start = Callable[[str, GangSize], None]
-"""Begins a gang, by its name; `Gangs.ended` is told of its end."""
+"""Starts a gang, by its name; its end is reported to `Gangs.ended`."""
 
 
 class Gangs:

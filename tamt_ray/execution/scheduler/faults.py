@@ -88,7 +88,7 @@ def after_fault(past: AttemptHistory, fault: Fault, retries: int) -> Retry | Giv
     Each class has a budget of its own. Errors: none. Memory: one, in a larger share. A place that
     did not give what it needs, a worker that died or hung: `retries`, counted anew whenever an
     attempt gets further than those before. Nodes, lost or bad, are not the unit's fault:
-    `NODE_LOSSES`. The end of the run is nobody's.
+    `NODE_LOSSES`. The end of the run counts for no unit.
     """
     count = past.counts[fault]
     match fault:

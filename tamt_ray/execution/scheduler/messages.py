@@ -11,10 +11,10 @@ from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Failure, Record
 
 BEAT = 2.0
-"""Seconds between two signs of life of a worker, by which it also hears its orders."""
+"""Seconds between two heartbeats of a worker, whose replies hold its commands."""
 
 MOST_POINTS = 400
-"""Points of a curve that one message tells of, the newest; the whole curve comes with the unit."""
+"""Newest points of a curve that one message holds; the whole curve comes with the record."""
 
 
 class Idle(Enum):

@@ -1,4 +1,4 @@
-"""One attempt of a process at a unit: heard of by the board, its output kept in the store."""
+"""One attempt of a process at a unit: reported to the board, its output kept in the store."""
 
 import sys
 import threading

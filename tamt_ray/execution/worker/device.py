@@ -38,7 +38,7 @@ def worker_device(
         # cuBLAS reads it when it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    # With a whole GPU there is nobody to share, and a fault of one client ends all of them.
+    # A whole GPU is not shared, and under the service a fault of one client ends all.
     use_mps(mps and gpus < 1)
     try:
         torch.cuda.init()
