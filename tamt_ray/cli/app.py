@@ -173,7 +173,7 @@ def report(
     settings: Set = None,
 ) -> None:
     """Write the report from what the store holds."""
-    from tamt_ray.cli.results import load_published, write_report
+    from tamt_ray.cli.results import load_published, mark_report, write_report
 
     beside = load_published(published) if published else None
     opened = open_sweep(file, overrides=settings)
@@ -184,7 +184,9 @@ def report(
             f"{opened.sweep.name!r}; `store:` is relative to the directory you type in; "
             f"run it: python -m tamt_ray.sweep {opened.words}",
         )
-    out.print(write_report(opened, published=beside))
+    page = write_report(opened, published=beside)
+    mark_report(opened)
+    out.print(page)
 
 
 @verb

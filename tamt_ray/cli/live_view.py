@@ -76,6 +76,11 @@ def scores_so_far(tables: Snapshot, width: int, rows: int = _ALL) -> RenderableT
     )
 
 
+def print_scores(tables: Snapshot, out: Console) -> None:
+    """Print the same, cut to the columns of a terminal."""
+    out.print(scores_so_far(tables, out.width), soft_wrap=not out.is_terminal)
+
+
 def time_line(activity: Activity) -> str:
     """Elapsed time, units per minute and the time left."""
     finished = sum(activity.done.values())

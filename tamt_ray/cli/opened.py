@@ -187,7 +187,7 @@ def open_sweep(
 def held(opened: SweepContext, say: Say) -> Generator[tuple[SweepContext, Lease]]:
     """The sweep under this process's lease, read anew, and what is damaged set aside.
 
-    Raises HeldError where another driver runs it; UnwritableError.
+    Raises HeldError where another driver runs it; NoLeaseError; UnwritableError.
     """
     with Lease.acquire(opened.store.files, opened.sweep.name, watching=say) as lease:
         opened = opened.again(Store(opened.sweep.store, lease.fence))

@@ -40,14 +40,22 @@ def write_report(
     files: dict[str, bytes] | None = None,
     published: pl.DataFrame | None = None,
 ) -> str:
-    """Write the report into the store, the page after what it shows and last of all what it is a
-    report of; returns where the page is."""
+    """Write the report into the store, the page after what it shows; returns where the page is.
+
+    It counts as half a report until `mark_report`.
+    """
     folder = report_folder(opened)
     files = files or report_files(opened, published)
+    # The mark of an earlier report may be that of a later one too: a sweep edited and edited back.
+    opened.store.write(f"{folder}/{OF}", b"being written\n")
     for name in sorted(files, key="report.html".__eq__):
         opened.store.write(f"{folder}/{name}", files[name])
-    opened.store.write(f"{folder}/{OF}", report_of(opened).encode())
     return f"{opened.store.uri}/{folder}/report.html"
+
+
+def mark_report(opened: SweepContext) -> None:
+    """Say in the store which results its report is of."""
+    opened.store.write(f"{report_folder(opened)}/{OF}", report_of(opened).encode())
 
 
 def publish_records(opened: SweepContext, to: Path) -> int:

@@ -11,7 +11,13 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from tamt_ray.spec.load import SpecError
-from tamt_ray.store.trouble import HeldError, LeaseLostError, StoreError, UnwritableError
+from tamt_ray.store.trouble import (
+    HeldError,
+    LeaseLostError,
+    NoLeaseError,
+    StoreError,
+    UnwritableError,
+)
 from tamt_ray.tracking.trouble import TrackingError
 
 # Paths and messages are printed as they are: `file:100:` is no emoji and `[a]` no colour.
@@ -52,6 +58,8 @@ def exit_on_error() -> Generator[None]:
         yield
     except (HeldError, LeaseLostError) as error:
         fail(3, str(error))
+    except NoLeaseError as error:
+        fail(2, str(error))
     except UnwritableError as error:
         fail(1, str(error))
     except (SpecError, StoreError, UsageError) as error:

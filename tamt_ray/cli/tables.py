@@ -87,10 +87,7 @@ def score_table(
     values = [name for name in frame.columns if name not in {*_WORDS, "sparsity", "runs"}]
     filled = [n for n, row in enumerate(frame.to_dicts()) if any(row[v] != "–" for v in values)]
     shown = frame[filled[:rows]]
-    sizes = {
-        name: max(len(name), *(len(str(value)) for value in shown[name])) + 2
-        for name in frame.columns
-    }
+    sizes = {name: max(map(len, [name, *map(str, shown[name])])) + 2 for name in frame.columns}
     # Between columns there are two blanks, behind the last one none.
     while sum(sizes.values()) - 2 > width and values:
         del sizes[values.pop()]

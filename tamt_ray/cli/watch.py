@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from tamt_ray.analysis.stats.summary import snapshot
-from tamt_ray.cli.live_view import LiveView, scores_so_far
+from tamt_ray.cli.live_view import LiveView, print_scores
 from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import warn
 from tamt_ray.cli.tables import failure_lines
@@ -78,7 +78,7 @@ def print_state(opened: SweepContext, out: Console, address: str | None) -> None
             return
     tables = snapshot(opened.plan, opened.records)
     if tables.answer.done:
-        out.print(scores_so_far(tables, out.width))
+        print_scores(tables, out)
 
 
 def follow(

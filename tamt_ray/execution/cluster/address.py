@@ -13,7 +13,7 @@ import os
 import stat
 from pathlib import Path
 
-from tamt_ray.execution.scratch import base_of_ray, lock
+from tamt_ray.store.scratch import base_of_ray, lock
 
 _FILE = "sweep.json"
 _LONGEST = 10_000
@@ -68,6 +68,22 @@ def listen_on_loopback() -> None:
     imported: call this before.
     """
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
+
+def unwritable() -> str | None:
+    """Return a message about a place that a local Ray cannot do without; None where all is well."""
+    base, token = base_of_ray(), Path.home() / ".ray" / "auth_token"
+    if not os.access(base, os.W_OK | os.X_OK):
+        return f"{base} cannot be written; set RAY_TMPDIR to a directory of yours"
+    if os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+        return None
+    place = next(path for path in (token, *token.parents) if path.exists())
+    if not os.access(place, os.R_OK if place == token else os.W_OK | os.X_OK):
+        return (
+            f"Ray keeps its token in {token}, and {place} is not yours to use; set HOME to a "
+            "directory of yours, or RAY_AUTH_TOKEN_PATH to a file with a token"
+        )
+    return None
 
 
 def visit_loopback() -> None:

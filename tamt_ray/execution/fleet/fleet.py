@@ -23,13 +23,13 @@ from tamt_ray.execution.scheduler.errors import KilledForMemoryError, fault_of
 from tamt_ray.execution.scheduler.faults import Fault, LeavingError
 from tamt_ray.execution.scheduler.messages import Idle, Offer, WorkerCommand
 from tamt_ray.execution.scheduler.placement import Slots
-from tamt_ray.execution.scratch import Scratch
 from tamt_ray.execution.worker.attempt import Attempt, committed
 from tamt_ray.execution.worker.device import worker_device
 from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.store.lease import Fence
+from tamt_ray.store.scratch import Scratch
 from tamt_ray.store.store import Store
 
 _SLICE = 10.0

@@ -20,7 +20,6 @@ from tamt_ray.execution.scheduler.errors import fault_of
 from tamt_ray.execution.scheduler.faults import Fault, LeavingError
 from tamt_ray.execution.scheduler.messages import Idle, Offer, WorkerCommand
 from tamt_ray.execution.scheduler.placement import GangSize
-from tamt_ray.execution.scratch import Scratch
 from tamt_ray.execution.worker.attempt import Attempt, committed
 from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy
 from tamt_ray.execution.worker.device import worker_device
@@ -28,6 +27,7 @@ from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.execution import Execution, SearchLane
+from tamt_ray.store.scratch import Scratch
 from tamt_ray.store.store import Store
 
 _WAIT = 20.0

@@ -12,10 +12,10 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tamt_ray.execution.scheduler.messages import LeftLog
-from tamt_ray.execution.scratch import LOGS, lock
 from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.store.lease import Fence
 from tamt_ray.store.logs import LOG_BYTES
+from tamt_ray.store.scratch import LOGS, lock
 from tamt_ray.store.store import Store
 
 

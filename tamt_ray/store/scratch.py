@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Literal, get_args
 
-Purpose = Literal["ray", "fleet", "gang"]
+Purpose = Literal["ray", "fleet", "gang", "summary", "job", "model"]
 LOGS = "tamt-log-"
 """Prefix of the files that hold a worker's output."""
 _ATTEMPTS = 50
