@@ -60,7 +60,8 @@ class Results:
 
 
 def collect(plan: Plan, records: Mapping[str, Record]) -> Results:
-    """Every cell of the plan with the values of its record; records of other units are ignored."""
+    """Return every cell of the plan with the values of its record; records of other units are
+    ignored."""
     return Results(
         downstream=_table(plan, records, "finetune", _with_others(plan, records, _DOWNSTREAM)),
         pretrain=_table(plan, records, "pretrain_eval", _with_others(plan, records, _PRETRAIN)),
@@ -79,7 +80,7 @@ def _with_others(
 
 
 def collect_searches(plan: Plan, records: Mapping[str, Record]) -> pl.DataFrame:
-    """A row for each mask the grid asks for: zeros, training steps, wall seconds, device."""
+    """Return a row for each mask the grid asks for: zeros, training steps, wall seconds, device."""
     return _table(plan, records, "search", _SEARCHES)
 
 
@@ -91,7 +92,7 @@ def by_cell(table: pl.DataFrame, *names: str) -> Iterator[tuple[Cell, pl.DataFra
 
 
 def main_rows(table: pl.DataFrame, keep: Collection[str] = ()) -> pl.DataFrame:
-    """The rows of the main results: no checkpoints, all training data.
+    """Return the rows of the main results: no checkpoints, all training data.
 
     `keep`: "checkpoint" or "train_size", to have the rows that go beyond in that one too.
     """

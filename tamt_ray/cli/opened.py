@@ -150,7 +150,7 @@ class SweepContext:
 
 
 def words_of(file: Path, overrides: Sequence[str] | None) -> str:
-    """A sweep file and its `--set` options, for a command to type."""
+    """Return a sweep file and its `--set` options, for a command to type."""
     options = (word for each in overrides or () for word in ("--set", each))
     return shlex.join([str(file), *options])
 

@@ -144,7 +144,7 @@ class Progress:
 
 
 def _took(record: Record) -> str:
-    """Seconds, and the rate of what has steps."""
+    """Return seconds, and the rate of what has steps."""
     steps = record.metrics.get("steps", 0)
     rate = f", {steps / record.seconds:.3g} steps/s" if steps and record.seconds else ""
     return f"{record.seconds:.1f} s{rate}"

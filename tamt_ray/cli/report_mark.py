@@ -23,7 +23,7 @@ def is_current(opened: SweepContext) -> bool:
 
 
 def report_of(opened: SweepContext) -> str:
-    """A digest of all that the report of the whole sweep is made from."""
+    """Return a digest of all that the report of the whole sweep is made from."""
     opened = opened.whole
     how = {"execution", "store", "mlflow"}
     return identity(

@@ -113,7 +113,7 @@ def _announce(code: int) -> None:
 
 
 def _wait(driver: int, watched: set[signal.Signals]) -> tuple[int, int]:
-    """The driver's wait status, and the last signal that ended it or was passed on, or 0."""
+    """Return the driver's wait status, and the last signal that ended it or was passed on, or 0."""
     asked, since = 0, 0.0
     while (status := _reap(driver)) is None:
         number = signal.sigwait(watched)

@@ -123,7 +123,7 @@ class Monitor:
                 pass
 
     def look(self) -> Activity:
-        """The activity now."""
+        """Return the activity now."""
         now = self.clock()
         units = self.plan.units
         at_work = tuple(

@@ -27,7 +27,7 @@ def is_gone(node: str) -> bool:
 
 
 def on_head(kind: type, name: str, *, restarts: bool = False) -> Any:
-    """A named actor class without CPU, held on the head node, where it outlives spot nodes.
+    """Return a named actor class without CPU, held on the head node, where it outlives spot nodes.
 
     `restarts`: started anew, empty, whenever it is lost; calls under way are made again.
     """

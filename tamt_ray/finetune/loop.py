@@ -31,7 +31,8 @@ EVALUATION_FACTOR = 4
 
 
 def epoch_batches(lengths: Indices, size: int, seed: int, epoch: int) -> list[Indices]:
-    """An epoch: each sequence once, in ⌈n / size⌉ batches of similar length in random order."""
+    """Return an epoch: each sequence once, in ⌈n / size⌉ batches of similar length in random
+    order."""
     generator = torch.Generator().manual_seed(derive("epoch", seed, epoch))
     order = torch.randperm(len(lengths), generator=generator).numpy()
     batches: list[Indices] = []
@@ -43,12 +44,12 @@ def epoch_batches(lengths: Indices, size: int, seed: int, epoch: int) -> list[In
 
 
 def evaluation_batches(lengths: Indices, size: int) -> list[Indices]:
-    """Each sequence once, longest first, so that memory runs out at once or never."""
+    """Return each sequence once, longest first, so that memory runs out at once or never."""
     return _cut(np.argsort(-lengths, kind="stable"), size)
 
 
 def collate(sequences: PackedSequences, indices: Indices, device: torch.device) -> Batch:
-    """The sequences padded to the longest of them, on the device."""
+    """Return the sequences padded to the longest of them, on the device."""
     lengths = sequences.lengths[indices]
     columns = np.arange(lengths.max())
     inside = columns < lengths[:, None]
@@ -145,7 +146,8 @@ def outputs(
     device: torch.device,
     precision: Precision = "float32",
 ) -> list[NDArray[np.float32]]:
-    """The network's output for every sequence, in the order of the sequences, without dropout.
+    """Return the network's output for every sequence, in the order of the sequences, without
+    dropout.
 
     Each is [classes], or [tokens, 2] for spans, without its padding.
     """
@@ -183,7 +185,7 @@ def _evaluate(
 
 
 def _mean_loss(pending: list[Tensor], last: int) -> float:
-    """The mean of the losses since the last look, the newest being that of step `last`."""
+    """Return the mean of the losses since the last look, the newest being that of step `last`."""
     values: list[float] = torch.stack(pending).tolist()
     for step, value in enumerate(values, start=last - len(values) + 1):
         check_finite(value, step)

@@ -15,7 +15,7 @@ class UnsupportedModelError(ValueError):
 
 
 def prunable_matrices(body: nn.Module, patterns: Iterable[str] = ("*",)) -> dict[str, nn.Parameter]:
-    """The weights that a mask covers, by name within `body`.
+    """Return the weights that a mask covers, by name within `body`.
 
     The word embedding [vocabulary, hidden] and every linear layer [out, in] of the Transformer
     layers, as far as a glob pattern names them; never biases, LayerNorm, position, relative or
@@ -77,7 +77,7 @@ def _matching(
 
 
 def _transformer_layers(body: nn.Module) -> nn.ModuleList:
-    """The one list of layers of one class."""
+    """Return the one list of layers of one class."""
     lists = [
         (name, module)
         for name, module in body.named_modules()

@@ -35,7 +35,7 @@ class Matrices:
     magnitude: bool
 
     def ranked(self, name: str) -> Tensor:
-        """The values that are compared."""
+        """Return the values that are compared."""
         scores = self.scores[name].detach()
         return scores.abs() if self.magnitude else scores
 
@@ -118,7 +118,7 @@ class BracketPruner(Pruner):
 
 
 def keep_by_sorting(values: Tensor, zeros: int) -> Tensor:
-    """True where a value is kept; the `zeros` smallest are not, of equal ones the first."""
+    """Return True where a value is kept; the `zeros` smallest are not, of equal ones the first."""
     order = values.reshape(-1).sort(stable=True).indices
     keep = torch.ones_like(order, dtype=torch.bool).index_fill_(0, order[:zeros], False)
     return keep.view(values.shape)
@@ -135,7 +135,7 @@ def zeros_below(sparsity: float, weights: int) -> int:
 
 
 def keep_largest(values: Tensor, zeros: int) -> Tensor:
-    """True where a value is kept; exactly `zeros` of the smallest are not.
+    """Return True where a value is kept; exactly `zeros` of the smallest are not.
 
     Among equal values at the threshold the ones with the lowest flat index are pruned first, so
     the result depends on nothing but the values. Values of any shape; the result has the same.
@@ -171,7 +171,7 @@ def keep_largest_of_rows(values: Tensor, zeros: int) -> Tensor:
 
 
 def make_pruner(matrices: Matrices) -> Pruner:
-    """The pruner for the device of the matrices."""
+    """Return the pruner for the device of the matrices."""
     device = next(iter(matrices.scores.values())).device.type
     if device == "cpu":
         return BracketPruner(matrices)

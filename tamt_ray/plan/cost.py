@@ -198,7 +198,7 @@ def _finetune_operations(task: Task, size: ModelSize, sizes: Sizes) -> float:
 
 
 def spoken(seconds: float) -> str:
-    """A duration in words: seconds, minutes, hours or days."""
+    """Return a duration in words: seconds, minutes, hours or days."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= (2 if unit == "days" else 1) * size - 0.5:
             number = seconds / size

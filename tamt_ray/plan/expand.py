@@ -83,7 +83,7 @@ class AmbiguityError(PlanError):
 
 
 def expand(sweep: Sweep) -> Plan:
-    """Every unit of the sweep. Raises AmbiguityError where parts of a union contradict, and
+    """Return every unit of the sweep. Raises AmbiguityError where parts of a union contradict, and
     PlanError where a method leaves its pattern out of its searches."""
     grid = _Grid()
     terms = measured_terms(sweep)

@@ -196,7 +196,7 @@ class Engine:
         self._team.check_same([*trained, *self._held()], self.step)
 
     def _held(self) -> list[Tensor]:
-        """The tensors on the device that a state holds, but for the optimiser's."""
+        """Return the tensors on the device that a state holds, but for the optimiser's."""
         held = [*self._parameters, *self._inner.state().values()]
         return [each for each in held if each.device.type == self._team.device.type]
 

@@ -147,7 +147,7 @@ class LanguageModel(nn.Module):
         return _outputs(self.body(**self._inputs(ids, attention_mask, reads, segments)))
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """[tokens, vocabulary] for hidden states [tokens, hidden]."""
+        """Return [tokens, vocabulary] for hidden states [tokens, hidden]."""
         return self._logits_of(hidden)
 
     @torch.no_grad()
@@ -220,7 +220,8 @@ class LanguageModel(nn.Module):
 
 
 def _load(path: Path) -> tuple[PreTrainedModel, set[str]]:
-    """The whole model in eval mode, and which weights the checkpoint lacks, none of its encoder."""
+    """Return the whole model in eval mode, and which weights the checkpoint lacks, none of its
+    encoder."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
@@ -257,7 +258,7 @@ def _outputs(output: BaseModelOutput) -> BodyOutputs:
 
 
 def _mismatch(path: Path) -> str | None:
-    """The first weight that has another shape than config.json gives it."""
+    """Return the first weight that has another shape than config.json gives it."""
     try:
         with torch.device("meta"):
             model = AutoModelForMaskedLM.from_config(
@@ -276,7 +277,8 @@ def _mismatch(path: Path) -> str | None:
 
 
 def _logits(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """[1, tokens, vocabulary]. Raises UnsupportedModelError where the model cannot compute them."""
+    """Return [1, tokens, vocabulary]. Raises UnsupportedModelError where the model cannot compute
+    them."""
     try:
         with torch.no_grad():
             return model(input_ids=ids).logits

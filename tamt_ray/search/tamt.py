@@ -187,8 +187,8 @@ class MaskedWeights:
         torch._foreach_mul_(gradients, dense)  # pyright: ignore[reportPrivateImportUsage]
 
     def mask(self) -> Mask:
-        """The subnetwork with φ chosen for the present scores; training goes on with the φ that
-        stands."""
+        """Return the subnetwork with φ chosen for the present scores; training goes on with the φ
+        that stands."""
         if self._at_least:
             found = self._pruner.keep()
         else:

@@ -67,7 +67,7 @@ class ProcessGroup:
             raise RanksDifferError(f"the workers of this search differ after step {step}")
 
     def agree(self, word: str | None) -> str | None:
-        """The first worker's `word`, known to all."""
+        """Return the first worker's `word`, known to all."""
         words = [word]
         if self.size > 1:
             distributed.broadcast_object_list(words, device=self.device)

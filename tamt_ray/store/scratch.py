@@ -20,7 +20,8 @@ _FETCHED = 3600.0
 
 
 def base_of_ray() -> Path:
-    """The directory for Ray's own files, as Ray chooses it: its sockets need a short path."""
+    """Return the directory for Ray's own files, as Ray chooses it: its sockets need a short
+    path."""
     variables = ("RAY_TMPDIR", "TMPDIR") if sys.platform == "linux" else ("RAY_TMPDIR",)
     return Path(next((os.environ[name] for name in variables if os.environ.get(name)), "/tmp"))
 

@@ -15,7 +15,8 @@ _LOCAL_UI = "http://127.0.0.1:5000"
 
 
 def tracking_uri(sweep: Sweep) -> str:
-    """The sweep's tracking URI with a relative SQLite path made absolute, now and for good."""
+    """Return the sweep's tracking URI with a relative SQLite path made absolute, now and for
+    good."""
     database = _database(sweep)
     return f"{_SQLITE}{database}" if database else sweep.mlflow
 
@@ -61,7 +62,7 @@ def _served(sweep: Sweep) -> bool:
 
 
 def _database(sweep: Sweep) -> Path | None:
-    """The SQLite file, absolute; None for servers, other databases and SQLite in memory."""
+    """Return the SQLite file, absolute; None for servers, other databases and SQLite in memory."""
     path = sweep.mlflow.removeprefix(_SQLITE)
     if path == sweep.mlflow or not path or path.startswith((":memory:", "file:")):
         return None

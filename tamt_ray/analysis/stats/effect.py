@@ -58,7 +58,7 @@ class Effect:
 
 
 def design(cells: Cells) -> Design:
-    """The values of one method as a table over its own seeds."""
+    """Return the values of one method as a table over its own seeds."""
     return paired(cells, {(None, None): 0.0})
 
 
@@ -85,7 +85,7 @@ def minus(first: Cells, second: Cells) -> Cells:
 
 
 def effect(table: Design, level: float = LEVEL) -> Effect | None:
-    """The mean over a complete block of `table` with its interval; None without a value.
+    """Return the mean over a complete block of `table` with its interval; None without a value.
 
     Where values are missing, the block is that of the most values among those with two seeds or
     more of each factor, so that no run counts more than another.
@@ -134,7 +134,8 @@ def _unknown_variance(table: Design, masks: int, runs: int) -> str:
 
 
 def complete_block(table: Design) -> Array:
-    """The largest block without gaps, among the runs that some mask has and all masks with them."""
+    """Return the largest block without gaps, among the runs that some mask has and all masks with
+    them."""
     present = ~np.isnan(table.values)
     blocks: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
     for row in present:

@@ -102,7 +102,7 @@ def search_costs(
     draws: int = DRAWS,
     level: float = LEVEL,
 ) -> pl.DataFrame:
-    """A row for each (model, sparsity) and (imp, tamt) of `pairs`: the `saving`.
+    """Return a row for each (model, sparsity) and (imp, tamt) of `pairs`: the `saving`.
 
     The score is the mean over `tasks`: those that checkpoints were fine-tuned on. `device`: of
     both searches, several joined by " / ", where seconds do not compare.
@@ -140,7 +140,8 @@ def cost_tasks(downstream: pl.DataFrame) -> list[str]:
 
 
 def _curves(downstream: pl.DataFrame, tasks: int) -> tuple[dict[Cell, Curve], dict[Cell, set[str]]]:
-    """The curve of each trained method, of runs in which every task is present; and its devices."""
+    """Return the curve of each trained method, of runs in which every task is present; and its
+    devices."""
     labels = [*_KEYS, "checkpoint", "iterations", "mask_seed", "seed"]
     found = (
         main_rows(downstream, ["checkpoint"])
@@ -217,7 +218,7 @@ def _at(values: NDArray[np.float64], place: Array) -> Array:
 
 
 def _least_seeds(*curves: Curve) -> int:
-    """The smallest number of mask or fine-tuning seeds that a curve has runs of."""
+    """Return the smallest number of mask or fine-tuning seeds that a curve has runs of."""
     there = [~np.isnan(curve.scores) for curve in curves]
     return min(int(runs.any(axis=axes).sum()) for runs in there for axes in ((0, 2), (0, 1)))
 

@@ -57,7 +57,7 @@ class Requests:
 
 
 def requests_of_cluster() -> Any:
-    """The actor of the cluster that this process is connected to, started if need be."""
+    """Return the actor of the cluster that this process is connected to, started if need be."""
     return ray.remote(Requests).options(
         name=_NAME, get_if_exists=True, lifetime="detached", num_cpus=0,
         resources={"node:__internal_head__": 0.001},

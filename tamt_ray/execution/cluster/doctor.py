@@ -54,8 +54,8 @@ class Respondent:
 def examine(
     address: str | None, sweep: Sweep | None, hear: Callable[[Checked], None]
 ) -> list[Checked]:
-    """Everything found, as told to `hear` one after the other. Store, MLflow and sources are those
-    of `sweep`. Raises ClusterError."""
+    """Return everything found, as told to `hear` one after the other. Store, MLflow and sources are
+    those of `sweep`. Raises ClusterError."""
     findings: list[Checked] = []
 
     def found(*new: Checked) -> None:

@@ -77,7 +77,7 @@ class ReadyUnits(Searcher):
         """True once the board has no more units for the fleet."""
 
     def suggest(self, trial_id: str) -> Any:
-        """The config of a trial, or FINISHED, or None to be asked again.
+        """Return the config of a trial, or FINISHED, or None to be asked again.
 
         Slots promised to gangs stay free while the gangs live. Where that is all there are, as
         after the loss of a node, the run of Tune ends: it would keep an idle worker in its place.
@@ -155,7 +155,7 @@ class FleetWorker(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
-        """The next unit."""
+        """Return the next unit."""
         offers = new_config["offer"]
         assert isinstance(offers, list)
         self._offer: Offer = offers[0]

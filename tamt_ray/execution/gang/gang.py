@@ -176,7 +176,7 @@ def _work(config: dict[str, Any]) -> None:
 
 
 def _announced(attempt: Attempt, offer: Offer) -> Offer | Idle:
-    """The offer, if the unit is to be begun. Raises LeavingError on a node that is to go."""
+    """Return the offer, if the unit is to be begun. Raises LeavingError on a node that is to go."""
     match attempt.announce():
         case WorkerCommand.GO_ON:
             return offer

@@ -17,7 +17,7 @@ _held: list[TCPStore] = []
 
 
 def listen() -> tuple[str, int]:
-    """The address at which the others find this process."""
+    """Return the address at which the others find this process."""
     host = ray.util.get_node_ip_address()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     door = socket.create_server((host, 0), family=family)

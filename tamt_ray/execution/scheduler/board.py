@@ -101,7 +101,7 @@ class Board:
             self._wake(unit.id)
 
     def take(self, lane: Lane) -> Unit | None:
-        """The next unit of a lane, now running; None while none is ready."""
+        """Return the next unit of a lane, now running; None while none is ready."""
         heap = self._queues[lane]
         while heap:
             unit_id = self._ranked[heapq.heappop(heap)]
@@ -180,7 +180,8 @@ class Board:
             heapq.heappush(self._queues[unit.lane], self._rank[unit_id])
 
     def _longest_paths(self) -> dict[str, float]:
-        """Seconds from each unit's beginning to the end of the longest chain that waits for it."""
+        """Return the seconds from each unit's beginning to the end of the longest chain that waits
+        for it."""
         paths: dict[str, float] = {}
         for unit_id in reversed(list(self._units)):
             after = max((paths[child] for child in self._children.get(unit_id, ())), default=0.0)

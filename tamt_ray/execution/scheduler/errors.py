@@ -43,7 +43,7 @@ _KERNEL = re.compile(r"Some common causes include.*", re.DOTALL)
 
 
 def fault_of(error: BaseException) -> Fault:
-    """The class of what a unit raised, or of what Ray says about its worker."""
+    """Return the class of what a unit raised, or of what Ray says about its worker."""
     match error:
         case WorkerGroupError():
             return _worst(error)

@@ -74,7 +74,7 @@ class AttemptHistory:
         return sum(self.counts.values())
 
     def met(self, fault: Fault, step: int) -> "AttemptHistory":
-        """The past once an attempt ended at `step`."""
+        """Return the past once an attempt ended at `step`."""
         counts = {**self.counts, fault: self.counts.get(fault, 0) + 1}
         stuck = self.stuck
         if fault in {Fault.PLACE, Fault.DIED, Fault.HUNG}:
@@ -134,7 +134,7 @@ class NodeHealth:
         return Fault.SHUNNED if any(map(self._excess, nodes)) else fault
 
     def pause(self, node: str) -> float:
-        """Seconds that a worker there has to wait before it begins a unit."""
+        """Return the seconds that a worker there has to wait before it begins a unit."""
         excess = self._excess(node)
         return min(_FIRST * 2 ** (excess - 1), _LONGEST) if excess else 0.0
 

@@ -66,7 +66,7 @@ class Slots:
         self.most_cpus = max((node.get("CPU", 0) for node in nodes), default=0)
 
     def free(self) -> int:
-        """Number of fine-tunes that may run now."""
+        """Return the number of fine-tunes that may run now."""
         return max(0, self.total - sum(list(self.promised.values())))
 
     def promise(self, gang: str, slots: int) -> None:
@@ -131,7 +131,7 @@ wait for it do not get faster with it."""
 
 
 def fleet_slots(execution: Execution, nodes: Sequence[Node], gpus: float) -> Slots:
-    """The fleet's places on these nodes. Raises InfeasibleError where there is none."""
+    """Return the fleet's places on these nodes. Raises InfeasibleError where there is none."""
     cpus = execution.finetune.cpus
     slots = Slots(0, cpus, gpus)
     slots.resize(nodes)
@@ -153,8 +153,8 @@ def slots_of_gang(size: GangSize, slots: Slots) -> int:
 def largest_share(
     peak_bytes: int, device_bytes: int, outside: int = 0, reserve: float = 1.25
 ) -> float:
-    """The share 1/k of a GPU that holds `peak_bytes` with some reserve and the bytes that a process
-    takes `outside` its allocator; at most a whole GPU."""
+    """Return the share 1/k of a GPU that holds `peak_bytes` with some reserve and the bytes that a
+    process takes `outside` its allocator; at most a whole GPU."""
     k = math.floor(device_bytes / (peak_bytes * reserve + outside))
     return 1.0 / k if k >= 1 else 1.0
 

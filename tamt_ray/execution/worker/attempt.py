@@ -25,8 +25,8 @@ from tamt_ray.values.base import OnProgress
 
 
 def committed(store: Store, unit: Unit) -> Record | None:
-    """The record of a unit that another sweep has finished meanwhile, or whose worker was lost
-    right after it had written it."""
+    """Return the record of a unit that another sweep has finished meanwhile, or whose worker was
+    lost right after it had written it."""
     try:
         return store.record(unit.kind, unit.id)
     except (StoreError, OSError):

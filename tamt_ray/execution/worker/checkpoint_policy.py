@@ -36,11 +36,11 @@ class StoreKeeper:
         self._warned = False
 
     def newest(self) -> str | None:
-        """Name of the newest sound state that this search passes through."""
+        """Return the name of the newest sound state that this search passes through."""
         return self._states.newest(self._last)
 
     def read(self, name: str) -> TrainingState:
-        """The state of that name."""
+        """Return the state of that name."""
         return state_from_bytes(self._states.read(name))
 
     def due(self, *, last: bool) -> bool:

@@ -25,7 +25,7 @@ def worker_device(
     deterministic: bool = False,
     mps: bool = False,
 ) -> torch.device:
-    """The device of a worker to which Ray gave `gpus`: the CPU, or the GPU that `gpu` names.
+    """Return the device of a worker to which Ray gave `gpus`: the CPU, or the GPU that `gpu` names.
 
     A worker that shares its GPU gets no more of its memory than its share, and with `mps` shares it
     by NVIDIA's service. `deterministic` has Torch use deterministic algorithms only. Raises OSError
