@@ -7,7 +7,6 @@ predicted token, KD losses cosine distances, times seconds.
 import html
 import subprocess
 import sys
-import tempfile
 from functools import cache, cached_property
 from os import PathLike
 from pathlib import Path
@@ -34,6 +33,7 @@ from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.masks.mask import Mask
 from tamt_ray.plan.expand import DENSE
 from tamt_ray.plan.unit import FinetuneConfig, Unit
+from tamt_ray.store.scratch import Scratch
 from tamt_ray.tasks.predictions import PREDICTIONS, from_parquet
 from tamt_ray.tasks.scores import counted_steps
 from tamt_ray.values.base import nearest
@@ -167,8 +167,8 @@ class SweepResults:
         """Return the pruned encoder θ0 ⊙ M. Training it as it is lets pruned weights grow again:
         `masks.mask.apply_mask` keeps them at zero. Raises LookupError as `mask` does."""
         unit = self._search(method, sparsity, seed, model)
-        with tempfile.TemporaryDirectory(prefix="tamt-model-") as folder:
-            place = Path(folder) / "subnetwork"
+        with Scratch("model") as folder:
+            place = folder / "subnetwork"
             checkpoint = load_checkpoint(unit.config.model.source)
             save_subnetwork(checkpoint, self.mask(method, sparsity, seed, model), place)
             return AutoModel.from_pretrained(place, local_files_only=True)

@@ -12,7 +12,7 @@ from tamt_ray.cli.report_mark import is_current, report_folder
 from tamt_ray.cli.speech import fail, out, talk, tell, warn
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import found_by
-from tamt_ray.execution.cluster.address import listen_on_loopback
+from tamt_ray.execution.cluster.address import listen_on_loopback, unwritable
 from tamt_ray.plan.cost import usual_prices
 from tamt_ray.spec.load import line_of
 from tamt_ray.store.damage import outdated
@@ -55,9 +55,14 @@ def _nothing_to_do(opened: SweepContext, as_json: bool) -> int:
     # Another sweep may have computed the rest, or the last run ended before its report.
     if not is_current(opened):
         # Figures and masks bring in heavy libraries, and a finished sweep has its report.
-        from tamt_ray.cli.results import write_report
+        from tamt_ray.cli.results import mark_report, write_report
 
         write_report(opened)
+        mark_report(opened)
+        warn(
+            "this call computed nothing and sent MLflow nothing: "
+            f"`tamt sync-mlflow {opened.words}` sends what it lacks"
+        )
     _show(opened, as_json)
     return 1 if opened.failures else 0
 
@@ -67,6 +72,8 @@ def _execute(
 ) -> int:
     if address is None:
         listen_on_loopback()
+        if problem := unwritable():
+            fail(2, f"{opened.file}: {problem}")
     from tamt_ray.cli.progress import Progress
 
     sweep, plan, store = opened.grid, opened.plan, opened.store
@@ -74,7 +81,7 @@ def _execute(
     with progress:
         # Their imports take seconds.
         progress.stage("loading PyTorch and Ray")
-        from tamt_ray.cli.results import report_files, write_report
+        from tamt_ray.cli.results import mark_report, report_files, write_report
         from tamt_ray.cli.summary import describer, final_summary
         from tamt_ray.execution.activity import LiveStatus
         from tamt_ray.execution.cluster.connection import ClusterError
@@ -154,6 +161,7 @@ def _execute(
         late = tracker.close(SHORT_WORDS if unreached else LAST_WORDS)
     if tracker.link:
         store.write(_link_file(opened), tracker.link.encode())
+    mark_report(opened)
     _show(opened, as_json)
     if late:
         warn(
@@ -211,5 +219,5 @@ def _show(opened: SweepContext, as_json: bool) -> None:
 
 
 def _link_file(opened: SweepContext) -> str:
-    """The file that keeps the page of the runs, whose number only MLflow knows."""
+    """Return the file that keeps the page of the runs, whose number only MLflow knows."""
     return f"{report_folder(opened)}/mlflow.txt"

@@ -8,6 +8,7 @@ from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import fail, out
 from tamt_ray.plan.expand import DENSE
 from tamt_ray.plan.unit import Unit
+from tamt_ray.store.files import Files
 
 _MASK = "mask.safetensors"
 
@@ -20,7 +21,7 @@ def write_out(opened: SweepContext, unit: Unit, to: Path, chosen: str = "") -> N
     data = opened.store.artifact(opened.records[unit.id], _MASK)
     try:
         if to.suffix == ".safetensors":
-            to.write_bytes(data)
+            Files(str(to.absolute().parent)).write(to.name, data)
         else:
             _write_model(opened, unit, data, to, chosen)
     except OSError as error:

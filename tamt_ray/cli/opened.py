@@ -40,7 +40,7 @@ class SweepContext:
     of: "SweepContext | None" = None
     """The whole sweep, if this is the part of it that `--only` chose."""
     retry_failed: bool = False
-    """Whether units that failed count as never tried."""
+    """Count failed units as never tried."""
     others: tuple[str, ...] = ()
     """Records of units that are not in the plan, by their path in the store."""
     overrides: tuple[str, ...] = ()
@@ -150,7 +150,7 @@ class SweepContext:
 
 
 def words_of(file: Path, overrides: Sequence[str] | None) -> str:
-    """A sweep file and its `--set` options, for a command to type."""
+    """Return a sweep file and its `--set` options, for a command to type."""
     options = (word for each in overrides or () for word in ("--set", each))
     return shlex.join([str(file), *options])
 
@@ -187,7 +187,7 @@ def open_sweep(
 def held(opened: SweepContext, say: Say) -> Generator[tuple[SweepContext, Lease]]:
     """The sweep under this process's lease, read anew, and what is damaged set aside.
 
-    Raises HeldError where another driver runs it; UnwritableError.
+    Raises HeldError where another driver runs it; NoLeaseError; UnwritableError.
     """
     with Lease.acquire(opened.store.files, opened.sweep.name, watching=say) as lease:
         opened = opened.again(Store(opened.sweep.store, lease.fence))

@@ -23,7 +23,7 @@ _CURVES = "history.parquet"
 
 
 def report_files(opened: SweepContext, published: pl.DataFrame | None = None) -> dict[str, bytes]:
-    """Every file of the report by relative name; always of the whole sweep."""
+    """Return every file of the report by relative name; always of the whole sweep."""
     opened = opened.whole
     files = build_report(
         opened.grid, opened.plan, opened.records, opened.failures, shelf_of(opened), published,
@@ -40,14 +40,22 @@ def write_report(
     files: dict[str, bytes] | None = None,
     published: pl.DataFrame | None = None,
 ) -> str:
-    """Write the report into the store, the page after what it shows and last of all what it is a
-    report of; returns where the page is."""
+    """Write the report into the store, the page after what it shows; returns where the page is.
+
+    It counts as half a report until `mark_report`.
+    """
     folder = report_folder(opened)
     files = files or report_files(opened, published)
+    # The mark of an earlier report may be that of a later one too: a sweep edited and edited back.
+    opened.store.write(f"{folder}/{OF}", b"being written\n")
     for name in sorted(files, key="report.html".__eq__):
         opened.store.write(f"{folder}/{name}", files[name])
-    opened.store.write(f"{folder}/{OF}", report_of(opened).encode())
     return f"{opened.store.uri}/{folder}/report.html"
+
+
+def mark_report(opened: SweepContext) -> None:
+    """Say in the store which results its report is of."""
+    opened.store.write(f"{report_folder(opened)}/{OF}", report_of(opened).encode())
 
 
 def publish_records(opened: SweepContext, to: Path) -> int:
@@ -62,7 +70,7 @@ def publish_records(opened: SweepContext, to: Path) -> int:
 
 
 def load_published(path: Path) -> pl.DataFrame:
-    """The paper's own values in a CSV file. Raises UsageError."""
+    """Return the paper's own values in a CSV file. Raises UsageError."""
     try:
         return read_published(path.read_text(encoding="utf-8"), str(path))
     except PublishedError as error:

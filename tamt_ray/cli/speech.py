@@ -1,4 +1,4 @@
-"""How the verbs speak: results to stdout, talk to stderr, errors with their exit codes."""
+"""Output of the verbs: results to stdout, messages to stderr, errors with their exit codes."""
 
 import re
 import sys
@@ -11,7 +11,13 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from tamt_ray.spec.load import SpecError
-from tamt_ray.store.trouble import HeldError, LeaseLostError, StoreError, UnwritableError
+from tamt_ray.store.trouble import (
+    HeldError,
+    LeaseLostError,
+    NoLeaseError,
+    StoreError,
+    UnwritableError,
+)
 from tamt_ray.tracking.trouble import TrackingError
 
 # Paths and messages are printed as they are: `file:100:` is no emoji and `[a]` no colour.
@@ -20,7 +26,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 
 def plain(text: str) -> str:
-    """The text without control characters: names and messages may come from anywhere."""
+    """Return the text without control characters: names and messages may come from anywhere."""
     return _CONTROL.sub("", text)
 
 
@@ -52,6 +58,8 @@ def exit_on_error() -> Generator[None]:
         yield
     except (HeldError, LeaseLostError) as error:
         fail(3, str(error))
+    except NoLeaseError as error:
+        fail(2, str(error))
     except UnwritableError as error:
         fail(1, str(error))
     except (SpecError, StoreError, UsageError) as error:

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tamt_ray.cli.opened import words_of
 from tamt_ray.cli.speech import fail, out, talk
 from tamt_ray.spec.load import SpecError, load_sweep
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.store.scratch import Scratch
 from tamt_ray.values.plugin import OURS, code_of, plugin_packages
 from tamt_ray.values.table import parse_source
 
@@ -30,14 +30,14 @@ def hand_over(file: Path, overrides: Sequence[str], address: str) -> int:
     files, words = what_travels(file), words_of(file, overrides)
     try:
         size = submission.check_size(files)
-        with tempfile.TemporaryDirectory(prefix="tamt-job-") as folder:
+        with Scratch("job") as folder:
             for name, path in files.items():
-                to = Path(folder, name)
+                to = folder / name
                 to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, to)
             there = next(name for name, path in files.items() if path == file.absolute())
             command = f"python -m tamt_ray.sweep {words_of(Path(there), overrides)} --address auto"
-            job = submission.submit(address, Path(folder), command, sweep.name)
+            job = submission.submit(address, folder, command, sweep.name)
     except (submission.TooLargeError, submission.SubmissionError) as error:
         fail(2 if isinstance(error, submission.TooLargeError) else 3, str(error))
     out.print(job)
@@ -77,7 +77,7 @@ def _local_plugins() -> dict[str, Path]:
 
 
 def _made_of(file: Path) -> set[Path]:
-    """A sweep file and those that it extends or unites."""
+    """Return a sweep file and those that it extends or unites."""
     data = yaml.safe_load(file.read_text(encoding="utf-8"))
     names = [*data.get("parts", ()), *([data["extends"]] if "extends" in data else ())]
     others = (Path(os.path.normpath(file.parent / name)) for name in names)

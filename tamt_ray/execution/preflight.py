@@ -105,7 +105,7 @@ def check(
             if search.model == model:
                 try:
                     search.find(bench)
-                except (SourceError, MaskFileError) as error:
+                except (SourceError, MaskFileError, OSError) as error:
                     number = [each.name for each in sweep.methods].index(method)
                     raise PreflightError(
                         f"methods.{method}: {error}", "methods", number, "masks"
@@ -137,7 +137,7 @@ def _at(place: str, *at: str | int) -> Generator[None]:
     """Errors in the block name the place, with its line in the file."""
     try:
         yield
-    except (SourceError, ValueError) as error:
+    except (SourceError, ValueError, OSError) as error:
         raise PreflightError(f"{place}: {error}", *at) from error
 
 

@@ -3,16 +3,24 @@
 import errno
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pyarrow import fs
 
+from tamt_ray.store.process import this_process
+
 _ATTEMPTS = 10
 """Requests to an object store before an error counts; the pauses between them grow to seconds."""
 _S3_OPTIONS = {"region", "scheme", "endpoint_override"}
+_WRITER = re.compile(r"\.([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}\.tmp")
+"""End of a temporary file's name: machine, process number and birth of its writer."""
+_LONGEST_WRITE = 3600.0
+"""Seconds after which the writer of a temporary file counts as dead where it cannot be seen."""
 _HEAD, _TAIL = b'{"sha256":"', b'",'
 
 
@@ -46,8 +54,8 @@ class Files:
         return f"{self._root}/{name}"
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file. Raises FileNotFoundError, and OSError for a pipe or a device, whose
-        reading might never end."""
+        """Return the bytes of a file. Raises FileNotFoundError, and OSError for a pipe or a device,
+        whose reading might never end."""
         path = self._path(name)
         if self.local:
             if not Path(path).is_file() and Path(path).exists():
@@ -57,7 +65,10 @@ class Files:
             return stream.read()
 
     def write(self, name: str, data: bytes, last_check: Callable[[], None] = lambda: None) -> None:
-        """Replace a file atomically and durably; what `last_check` raises just before keeps it."""
+        """Replace a file atomically and durably; what `last_check` raises just before keeps it.
+
+        Temporary files that killed processes left beside it are removed.
+        """
         path = self._path(name)
         if self.local is None:
             last_check()
@@ -66,9 +77,10 @@ class Files:
             return
         target = Path(path)
         _make_directory(target.parent)
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+        temporary = _temporary(target)
         try:
             with temporary.open("xb") as stream:
+                _remove_litter(target.parent, os.fstat(stream.fileno()).st_mtime)
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -92,11 +104,11 @@ class Files:
             _sync_directory(parent)
 
     def exists(self, name: str) -> bool:
-        """Whether a file is there."""
+        """Return whether a file exists."""
         return self.size(name) is not None
 
     def size(self, name: str) -> int | None:
-        """Bytes of a file; None where there is none."""
+        """Return the bytes of a file; None where there is none."""
         info = self._fs.get_file_info(self._path(name))
         return info.size if info.type == fs.FileType.File else None
 
@@ -105,7 +117,7 @@ class Files:
         self._fs.delete_file(self._path(name))
 
     def sizes(self, name: str) -> dict[str, int]:
-        """Bytes of every file below `name`, at any depth, by path; one bulk listing."""
+        """Return the bytes of every file below `name`, at any depth, by path; one bulk listing."""
         selector = fs.FileSelector(self._path(name), recursive=True, allow_not_found=True)
         prefix = len(self._root) + 1
         return {
@@ -115,7 +127,8 @@ class Files:
         }
 
     def names(self, name: str) -> list[str]:
-        """Names of the files directly in a directory, sorted; none where there is no directory."""
+        """Return the names of the files directly in a directory, sorted; none where there is no
+        directory."""
         selector = fs.FileSelector(self._path(name), allow_not_found=True)
         found = self._fs.get_file_info(selector)
         return sorted(info.base_name for info in found if info.type == fs.FileType.File)
@@ -139,6 +152,32 @@ def _object_store(uri: str) -> tuple[fs.FileSystem, str]:
         allow_delayed_open=True,
     )
     return filesystem, parts.netloc + unquote(parts.path)
+
+
+def _temporary(target: Path) -> Path:
+    """Return a new path beside `target` whose name tells which process writes it."""
+    me = this_process()
+    writer = f"{me.machine}-{me.pid}-{me.born}" if me else "00000000-0-0"
+    return target.with_name(f".{target.name}.{writer}-{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _remove_litter(folder: Path, now: float) -> None:
+    """Remove temporary files whose writers are gone.
+
+    A process of another machine cannot be seen; its files are removed once they are old. `now` is
+    the time by the file system's own clock.
+    """
+    me = this_process()
+    for path in folder.glob(".*.tmp"):
+        # Another process may remove it first, and in some folders only its owner may.
+        with suppress(OSError):
+            old = now - path.stat().st_mtime > _LONGEST_WRITE
+            writer = _WRITER.search(path.name)
+            if me and writer and writer[1] == me.machine:
+                process = me.model_copy(update={"pid": int(writer[2]), "born": int(writer[3])})
+                old = process.is_gone()
+            if old:
+                path.unlink()
 
 
 def _make_directory(path: Path) -> None:

@@ -1,5 +1,6 @@
 """A process identity that survives the reuse of process numbers."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -18,6 +19,11 @@ class ProcessId(Frozen):
     pid: int
     born: int
     """Clock ticks from the boot to the start of the process."""
+
+    @property
+    def machine(self) -> str:
+        """Eight characters that say where its number counts."""
+        return hashlib.sha256(f"{self.boot} {self.namespace}".encode()).hexdigest()[:8]
 
     def is_gone(self) -> bool:
         """Return whether it has certainly ended; False if this process cannot see it."""
@@ -49,7 +55,7 @@ def this_process() -> ProcessId | None:
 
 
 def _state(pid: int) -> tuple[str, int] | None:
-    """The letter of a process's state and its start; None where /proc does not show it."""
+    """Return the letter of a process's state and its start; None where /proc does not show it."""
     try:
         text = (_PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -5,8 +5,6 @@ import math
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -17,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tamt_ray import __version__
 from tamt_ray.data.history import History, Point
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.store.scratch import Scratch
 from tamt_ray.store.store import Store, StoreError
 from tamt_ray.tracking.desired import DesiredRun, Input, curve
 from tamt_ray.tracking.outline import RunHead, summary_head
@@ -98,7 +97,7 @@ class Writer:
             return True
 
     def has(self, key: str) -> bool:
-        """Whether MLflow has the run."""
+        """Return whether MLflow has the run."""
         with self._careful(key):
             return self._runs.find(key) is not None
 
@@ -222,13 +221,13 @@ class Writer:
         known.metrics.update((point.name, point.value) for point in points)
 
     def _upload(self, known: KnownRun, files: Mapping[str, bytes]) -> None:
-        with TemporaryDirectory(prefix="tamt-summary-") as scratch:
+        with Scratch("summary") as scratch:
             for name, data in files.items():
-                path = Path(scratch) / name
+                path = scratch / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
             try:
-                self._runs.client.log_artifacts(known.run_id, scratch)
+                self._runs.client.log_artifacts(known.run_id, str(scratch))
             except Exception as error:
                 # Artifact stores are plug-ins; their errors have no common base.
                 raise TrackingError(f"artifacts: {type(error).__name__}: {error}") from error
@@ -247,14 +246,14 @@ class Writer:
 
 
 def _kept(known: KnownRun, run: DesiredRun) -> bool:
-    """Whether a subnetwork that is computed anew shows its former result until it is done: others
-    hang on it."""
+    """Return whether a subnetwork that is computed anew keeps its former run until it is done:
+    other runs have it as their parent."""
     below = run.head.own is not None and not run.head.leaf
     return below and known.state[0] == "done" and not run.state.startswith("done")
 
 
 def _replaced(known: KnownRun, run: DesiredRun) -> bool:
-    """Whether the run in MLflow is of another attempt, result or version of this program."""
+    """Return whether the run in MLflow is of another attempt, result or version of this program."""
     word, mark = known.state
     if not word:
         return True

@@ -1,13 +1,17 @@
 """Mistakes of a newcomer: each is refused before anything starts, with the line and a remedy."""
 
+import ctypes
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from click.testing import Result
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from .small import call
@@ -46,6 +50,18 @@ def edit(old: str, new: str) -> Mistake:
 
 def write(name: str, content: str) -> Mistake:
     return lambda folder, _: (folder / name).write_bytes(content.encode("latin-1"))
+
+
+def no_right(name: str, mode: int = 0) -> Mistake:
+    """Give a file or a folder, which need not be there, a mode of little use to its owner."""
+
+    def change(folder: Path, _: pytest.MonkeyPatch) -> None:
+        path = folder / name
+        if not path.exists():
+            path.mkdir()
+        path.chmod(mode)
+
+    return change
 
 
 def rows(part: str = "train", **columns: Callable[[int], object]) -> Mistake:
@@ -87,6 +103,7 @@ def no_home(_folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.delenv("TAMT_CACHE")
     patch.delenv("XDG_CACHE_HOME", raising=False)
     patch.setenv("HOME", "/proc/nobody")
+    patch.setenv("RAY_AUTH_TOKEN_PATH", "token")
 
 
 def no_model_hub(folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -221,6 +238,20 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "cache in a file": (variable("TAMT_CACHE", "my.yaml/cache"),
                         "the cache cannot be written: .*; set TAMT_CACHE to a directory of your o"),
     "unwritable HOME": (no_home, "the cache cannot be written: .*; set TAMT_CACHE to a directory"),
+    "store of others": (no_right("results", 0o555),
+                        "the lease .*/results/leases/.* cannot be written: .* Permission denied"),
+    "hidden store": (both(edit("name: first", "name: first\nstore: hidden/it"), no_right("hidden")),
+                     "the store hidden/it cannot be used: .* Permission denied: .*/hidden/it"),
+    "weights of others": (no_right("model/model.safetensors"),
+                          "4: models.tiny: .* Permission denied: .*/model/model.safetensors"),
+    "model of others": (no_right("model"), "4: models.tiny: .* Permission denied: .*/model"),
+    "corpus of others": (no_right("train.txt"), "6: corpus: .* Permission denied: .*/train.txt"),
+    "data of others": (no_right("train.jsonl"),
+                       "18: tasks.words: .* Permission denied: .*/train.jsonl"),
+    "temporary directory of others": (both(variable("RAY_TMPDIR", "tmp"), no_right("tmp", 0o555)),
+                                      "tmp cannot be written; set RAY_TMPDIR to a directory of yo"),
+    "HOME of others": (both(variable("HOME", "me"), no_right("me", 0o555)),
+                       "Ray keeps its token in me/.ray/auth_token, and me is not yours to use; se"),
     "password": (edit("name: first", "name: first\nmlflow: postgres://user:word@host/runs"),
                  "2: `mlflow`: it holds credentials, .*; give it by an MLflow server"),
 }  # fmt: skip
@@ -247,13 +278,32 @@ def test_a_mistake_ends_with_two_and_says_what_helps(
     started: list[object] = []
     monkeypatch.setattr("tamt_ray.execution.driver.run", lambda *given: started.append(given))
     mistake(project, monkeypatch)
-    said = call("run", "my.yaml")
+    said = as_ordinary_user(lambda: call("run", "my.yaml"))
     assert said.exit_code == 2, said.output
     *_, line = said.stderr.splitlines()
     place = "my.yaml:" if complaint[:1].isdigit() else ""
     assert_says(f"{place}{complaint}", line)
     assert (said.stdout, started) == ("", [])
     assert not list(project.glob("results/units/*"))
+
+
+def as_ordinary_user(act: Callable[[], Result]) -> Result:
+    """Call it in a thread for which the modes of files count, even where this is root's."""
+    with ThreadPoolExecutor(1) as pool:
+        if os.geteuid() == 0:
+            pool.submit(heed_modes).result()
+        return pool.submit(act).result()
+
+
+def heed_modes() -> None:
+    """Take root's two rights to pass over the modes of files from this thread, for good."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    data = (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, data) == 0
+    for effective_or_permitted in (0, 1):
+        data[effective_or_permitted] &= ~0b110
+    assert libc.capset(header, data) == 0, os.strerror(ctypes.get_errno())
 
 
 def assert_says(parts: str, line: str) -> None:

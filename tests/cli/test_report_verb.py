@@ -1,8 +1,13 @@
 """`tamt report`: masks from the store, distances kept for the next time, published values."""
 
 import io
+import os
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +20,7 @@ from tamt_ray.analysis.figures.vega import Figure
 from tamt_ray.cli import results
 from tamt_ray.cli.app import app
 from tamt_ray.cli.opened import open_sweep
+from tamt_ray.cli.report_mark import OF, is_current
 from tamt_ray.masks.file import mask_to_bytes
 from tamt_ray.masks.mask import Mask
 from tamt_ray.plan.expand import expand
@@ -122,6 +128,52 @@ def test_half_a_report_and_an_old_one_are_written_anew(file: Path) -> None:
     # A part of the sweep has the report of the whole one.
     assert call("run", file, "--only", "search/*").exit_code == 0
     assert (folder / "report.html").read_text() == "untouched"
+
+
+def test_kills_while_a_report_is_written(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report of an edited sweep is written over the one before. After each kill, a report that
+    counts as current is whole, no file is half a file, and the next call writes the same bytes as
+    one that nothing disturbed and leaves no temporary file."""
+    crashes = tmp_path / "crashes"
+    first, text = open_sweep(file), file.read_text()
+
+    def written(root: Path) -> dict[str, bytes]:
+        folder = root / "reports" / "small"
+        paths = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".tmp"]
+        return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+    assert call("run", file).exit_code == 0
+    before = written(tmp_path / "results")
+    shutil.copytree(tmp_path / "results", crashes / "before")
+    file.write_text(text.replace("[1, 2]", "[1]"))
+    edited = open_sweep(file)
+    assert call("run", file).exit_code == 0
+    after = written(tmp_path / "results")
+    assert before["report.html"] != after["report.html"]
+    subprocess.run(
+        [sys.executable, Path(__file__).with_name("report_crasher.py"), file,
+         tmp_path / "results" / "reports" / "small", crashes],
+        check=True, timeout=200,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )  # fmt: skip
+    roots = [path for path in crashes.iterdir() if path.name != "before"]
+    assert len(roots) > len(after) / 2
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # slow, and no matter of a kill
+    for root in sorted(roots, key=lambda path: int(path.name)):
+        store, found = Store(str(root)), written(root)
+        for name, content in found.items():
+            unmarked = b"being written\n" if name == OF else None
+            assert content in {before.get(name), after.get(name), unmarked}, (root, name)
+        for sweep, whole in ((first, before), (edited, after)):
+            if is_current(replace(sweep, store=store)):
+                assert whole.items() <= found.items(), root
+        again = replace(edited, store=store)
+        results.write_report(again, {name: after[name] for name in after if name != OF})
+        results.mark_report(again)
+        assert after.items() <= written(root).items()
+        assert not list(root.rglob("*.tmp")), root
 
 
 def test_the_page_and_what_it_is_of_are_written_last(

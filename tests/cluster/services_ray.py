@@ -37,6 +37,9 @@ def started(
 
     Directories that are `hidden` are empty ones of the node's own: it has its own mounts.
     """
+    # Two of Ray's ports are fixed, and another Ray of this machine may have them.
+    ports = ["dashboard-agent-listen-port", *(["ray-client-server-port"] * ("--head" in command))]
+    command += "".join(f" --{name}={free_port()}" for name in ports)
     mounts = "".join(f"mount -t tmpfs none '{path}' && " for path in hidden)
     apart = ["unshare", "--mount", "--propagation", "private"] if hidden else []
     said = folder / f"ray-{time.monotonic_ns()}.txt"

@@ -18,12 +18,12 @@ from tamt_ray.execution.aggregator import Aggregator
 from tamt_ray.execution.cluster import address
 from tamt_ray.execution.cluster.address import known_address, live_name, write_address
 from tamt_ray.execution.scheduler.messages import Landed, Progressed, Started
-from tamt_ray.execution.scratch import Scratch
 from tamt_ray.plan.cost import Prices, operations
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.store.record import Record
+from tamt_ray.store.scratch import Scratch
 from tamt_ray.store.store import Store
 from tamt_ray.values.identity import written
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tamt_ray.execution.scratch import Scratch, sweep
 from tamt_ray.execution.worker.output import Capture
+from tamt_ray.store.scratch import Scratch, sweep
 
 KILLED = """
 import os, signal
 from tamt_ray.execution.worker.output import Capture
-from tamt_ray.execution.scratch import Scratch
+from tamt_ray.store.scratch import Scratch
 (Scratch("fleet").path / "file").write_text("x")
 Capture(), Capture()
 os.kill(os.getpid(), signal.SIGKILL)

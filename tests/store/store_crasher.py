@@ -45,9 +45,6 @@ class Halved:
             self._stream.flush()
             self._point()
 
-    def read(self) -> bytes:
-        return self._stream.read()
-
     def flush(self) -> None:
         self._stream.flush()
 
@@ -89,7 +86,9 @@ def commit_until(root: Path, last: int) -> None:
         point()
 
     os.fsync, Path.replace, Path.mkdir = fsync, rename, mkdir
-    Path.open = lambda path, mode: Halved(opened(path, mode), point)
+    Path.open = lambda path, mode="r", **more: (
+        Halved(opened(path, mode), point) if mode == "xb" else opened(path, mode, **more)
+    )
     store.commit(FIRST, {"mask.safetensors": MASK, "curve.jsonl": b"first"})
     store.commit(LATER, {"mask.safetensors": MASK, "curve.jsonl": b"later"})
 

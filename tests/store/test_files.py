@@ -1,6 +1,10 @@
 """Whole files only, inside one root, whatever file system is below."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -151,6 +155,45 @@ def test_a_torn_temporary_file_is_never_found(tmp_path: Path) -> None:
     (tmp_path / "units" / "b" / ".record.json.4567.tmp").write_bytes(b"w")
     assert "units/b/record.json" not in files.sizes("units")
     assert not files.exists("units/b/record.json")
+
+
+WRITER = """
+import os, sys
+from tamt_ray.store.files import Files
+os.fsync = lambda descriptor: os.kill(os.getpid(), int(sys.argv[2]))
+Files(sys.argv[1]).write("units/a/mask", b"half")
+"""
+
+
+def test_what_killed_writers_left_is_removed_by_the_next_write(tmp_path: Path) -> None:
+    """At once where the writer ran on this machine, after an hour otherwise; what a live one is
+    about to finish stays, however old it is."""
+    folder = tmp_path / "units" / "a"
+    folder.mkdir(parents=True)
+    files = Files(str(tmp_path))
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    stopped = subprocess.Popen([*command, f"{signal.SIGSTOP:d}"], env=environment)
+    try:
+        while not [path for path in folder.iterdir() if path.stat().st_size]:
+            assert stopped.poll() is None
+            time.sleep(0.01)
+        (live,) = folder.iterdir()
+        subprocess.run([*command, f"{signal.SIGKILL:d}"], check=False, env=environment)
+        assert len([*folder.iterdir()]) == 2
+        elsewhere = folder / ".mask.0badcafe-1-1-00000000.tmp"
+        foreign = folder / ".mask.0badcafe-2-1-00000000.tmp"
+        for path in (elsewhere, foreign):
+            path.write_bytes(b"half")
+        for path in (live, foreign):
+            os.utime(path, (0, time.time() - 4000))
+        files.write("units/a/record.json", b"whole")
+        assert {*folder.iterdir()} == {live, elsewhere, folder / "record.json"}
+    finally:
+        stopped.kill()
+        stopped.wait()
+    files.write("units/a/record.json", b"whole")
+    assert {*folder.iterdir()} == {elsewhere, folder / "record.json"}
 
 
 @pytest.mark.parametrize("uri", ["nonsense://x", "file://relative/path"])

@@ -1,4 +1,4 @@
-"""Where a local Ray listens, and where another process of the same user finds a running sweep.
+"""Address of a local Ray, for another process of the same user that looks for a running sweep.
 
 A local Ray lies in a private folder that is locked while it is in use. Its address is in a file of
 that folder, under the name of the sweep's aggregator. A folder that others could have written, one
@@ -13,7 +13,7 @@ import os
 import stat
 from pathlib import Path
 
-from tamt_ray.execution.scratch import base_of_ray, lock
+from tamt_ray.store.scratch import base_of_ray, lock
 
 _FILE = "sweep.json"
 _LONGEST = 10_000
@@ -21,7 +21,7 @@ _LONGEST = 10_000
 
 
 def live_name(sweep: str, store: str, epoch: int) -> str:
-    """Name of the aggregator of a sweep, by its store and the epoch of its lease."""
+    """Return the name of the aggregator of a sweep, by its store and the epoch of its lease."""
     place = hashlib.sha256(store.encode()).hexdigest()[:8]
     return f"tamt-{sweep}-{place}-{epoch}-aggregator"
 
@@ -32,7 +32,8 @@ def write_address(folder: Path, name: str, address: str) -> None:
 
 
 def known_address(name: str) -> str | None:
-    """The address of the local Ray in which the aggregator of that name runs, if there is one."""
+    """Return the address of the local Ray in which the aggregator of that name runs, if there is
+    one."""
     for path in base_of_ray().glob("tamt-ray-*"):
         try:
             found = json.loads(_read(path))
@@ -45,7 +46,7 @@ def known_address(name: str) -> str | None:
 
 
 def _read(path: Path) -> bytes:
-    """The file in a folder that is this user's alone and in use. Raises OSError."""
+    """Return the file in a folder that is this user's alone and in use. Raises OSError."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         status = os.fstat(folder)
@@ -68,6 +69,22 @@ def listen_on_loopback() -> None:
     imported: call this before.
     """
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
+
+def unwritable() -> str | None:
+    """Return a message about a place that a local Ray cannot do without; None where all is well."""
+    base, token = base_of_ray(), Path.home() / ".ray" / "auth_token"
+    if not os.access(base, os.W_OK | os.X_OK):
+        return f"{base} cannot be written; set RAY_TMPDIR to a directory of yours"
+    if os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+        return None
+    place = next(path for path in (token, *token.parents) if path.exists())
+    if not os.access(place, os.R_OK if place == token else os.W_OK | os.X_OK):
+        return (
+            f"Ray keeps its token in {token}, and {place} is not yours to use; set HOME to a "
+            "directory of yours, or RAY_AUTH_TOKEN_PATH to a file with a token"
+        )
+    return None
 
 
 def visit_loopback() -> None:

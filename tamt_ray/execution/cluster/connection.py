@@ -23,7 +23,7 @@ from tamt_ray.execution.actors import NAMESPACE
 from tamt_ray.execution.cluster.address import write_address
 from tamt_ray.execution.interruption import BrokenOffError
 from tamt_ray.execution.scheduler.placement import Node
-from tamt_ray.execution.scratch import Scratch, base_of_ray
+from tamt_ray.store.scratch import Scratch, base_of_ray
 from tamt_ray.store.trouble import StoreError
 
 _PASSED_ON = ("TAMT_MIRROR", "TAMT_CACHE", TYPED_IN, "HF_HUB_OFFLINE", "HF_HOME")
@@ -185,7 +185,7 @@ def _join(address: str) -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Ray itself tries for minutes before it says that nobody is there."""
+    """Check that the address answers: Ray itself tries for minutes before it fails."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         return

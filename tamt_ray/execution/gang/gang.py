@@ -20,7 +20,6 @@ from tamt_ray.execution.scheduler.errors import fault_of
 from tamt_ray.execution.scheduler.faults import Fault, LeavingError
 from tamt_ray.execution.scheduler.messages import Idle, Offer, WorkerCommand
 from tamt_ray.execution.scheduler.placement import GangSize
-from tamt_ray.execution.scratch import Scratch
 from tamt_ray.execution.worker.attempt import Attempt, committed
 from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy
 from tamt_ray.execution.worker.device import worker_device
@@ -28,6 +27,7 @@ from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.execution import Execution, SearchLane
+from tamt_ray.store.scratch import Scratch
 from tamt_ray.store.store import Store
 
 _WAIT = 20.0
@@ -81,7 +81,7 @@ def run_gang(
 
 
 def _never_began(error: Exception) -> bool:
-    """Whether Train waited in vain for the places of the workers, or one was lost on the way."""
+    """Return whether Train got no places for the workers, or lost one of them at the start."""
     cause = type(getattr(error, "controller_failure", None)).__name__
     return cause in {"WorkerGroupStartupTimeoutError", "WorkerGroupStartupFailedError"}
 
@@ -120,8 +120,8 @@ def _trainer(
 
 
 class _Alone(TorchConfig):
-    """No process group: one worker has nobody to talk to, and torch's meeting point would listen
-    on every interface."""
+    """No process group: one worker needs none, and Torch's rendezvous would listen on every
+    interface."""
 
     @property
     def backend_cls(self) -> Any:
@@ -176,7 +176,7 @@ def _work(config: dict[str, Any]) -> None:
 
 
 def _announced(attempt: Attempt, offer: Offer) -> Offer | Idle:
-    """The offer, if the unit is to be begun. Raises LeavingError on a node that is to go."""
+    """Return the offer, if the unit is to be begun. Raises LeavingError on a node that is to go."""
     match attempt.announce():
         case WorkerCommand.GO_ON:
             return offer

@@ -39,7 +39,7 @@ def section(context: Context) -> Iterator[Block]:
 
 
 def _tables(context: Context, task: str) -> Iterator[Block]:
-    """A row per pair, a column per sparsity, a table per model."""
+    """Yield a row per pair, a column per sparsity, a table per model."""
     caption = (
         f"Mean difference in points ({title_of(task)}), in brackets its 95 % interval. "
         "Pairs without a common run are left out. "

@@ -101,7 +101,8 @@ def _best(averages: pl.DataFrame) -> set[tuple[str, float, str]]:
 
 
 def _constants(averages: pl.DataFrame, tasks: list[str]) -> list[list[TableCell | str]]:
-    """The row of the best constant answers, a column per task; none where no answer is known."""
+    """Return the row of the best constant answers, a column per task; none where no answer is
+    known."""
     known = averages.group_by("task").agg(pl.col("baseline").max()).drop_nulls()
     best: Mapping[str, float] = dict(known.iter_rows())
     if not best:
