@@ -1,4 +1,4 @@
-"""Where processes begin: `tamt VERB FILE`, and `python -m tamt_ray.sweep FILE`."""
+"""Entry points: `tamt VERB FILE`, and `python -m tamt_ray.sweep FILE`."""
 
 import shlex
 import sys

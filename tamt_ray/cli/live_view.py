@@ -70,7 +70,7 @@ def at_work_table(activity: Activity, width: int) -> RenderableType:
 
 
 def scores_so_far(tables: Snapshot, width: int, rows: int = _ALL) -> RenderableType:
-    """The rows that have a score, and the answer so far."""
+    """Return the rows that have a score, and the answer so far."""
     return Group(
         score_table(tables.summary, tables.best, width=width, rows=rows), Text(tables.answer.text)
     )

@@ -40,7 +40,7 @@ class SweepContext:
     of: "SweepContext | None" = None
     """The whole sweep, if this is the part of it that `--only` chose."""
     retry_failed: bool = False
-    """Whether units that failed count as never tried."""
+    """Count failed units as never tried."""
     others: tuple[str, ...] = ()
     """Records of units that are not in the plan, by their path in the store."""
     overrides: tuple[str, ...] = ()
@@ -150,7 +150,7 @@ class SweepContext:
 
 
 def words_of(file: Path, overrides: Sequence[str] | None) -> str:
-    """A sweep file and its `--set` options, for a command to type."""
+    """Return a sweep file and its `--set` options, for a command to type."""
     options = (word for each in overrides or () for word in ("--set", each))
     return shlex.join([str(file), *options])
 

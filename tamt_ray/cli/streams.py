@@ -14,7 +14,7 @@ class _Forgiving(io.FileIO):
     for C code and child processes."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """The number of bytes taken, which is all of them."""
+        """Return the number of bytes taken, which is all of them."""
         try:
             written = super().write(data)
         except OSError:

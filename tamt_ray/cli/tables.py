@@ -21,7 +21,8 @@ _WORDS = ("model", "method")
 
 
 def plain_table(word: str, *numbers: str, title: str | None = None, head: str = "bold") -> Table:
-    """A table without lines: a column of words, then columns of numbers; `head`: its style."""
+    """Return a table without lines: a column of words, then columns of numbers; `head`: its
+    style."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style=head)
     table.add_column(word, overflow="fold")
     for column in numbers:
@@ -56,7 +57,7 @@ def profile_table(found: "Profile") -> Table:
 
 
 def frame_table(frame: pl.DataFrame, best: Sequence[Collection[str]] = ()) -> Table:
-    """A data frame whose columns are ready to print; repeated leading words are left out.
+    """Return a data frame whose columns are ready to print; repeated leading words are left out.
 
     `best`: by row, the columns that are printed in bold.
     """
@@ -83,7 +84,8 @@ def frame_table(frame: pl.DataFrame, best: Sequence[Collection[str]] = ()) -> Ta
 def score_table(
     frame: pl.DataFrame, best: Sequence[Collection[str]], width: int, rows: int
 ) -> RenderableType:
-    """The summary without rows that have no value yet, cut to a terminal; says what is left out."""
+    """Return the summary without rows that have no value yet, cut to a terminal; says what is left
+    out."""
     values = [name for name in frame.columns if name not in {*_WORDS, "sparsity", "runs"}]
     filled = [n for n, row in enumerate(frame.to_dicts()) if any(row[v] != "–" for v in values)]
     shown = frame[filled[:rows]]

@@ -67,7 +67,7 @@ def _widths(sweep: Sweep) -> str:
 
 
 def _price(hours: float, known: Prices, execution: Execution) -> str:
-    """The time left in words, of which device it is, and what it costs."""
+    """Return the time left in words, of which device it is, and what it costs."""
     if not hours:
         return "nothing left to run"
     basis = f"measured on {known.measured} units" if known.measured else "rough: none measured yet"
@@ -131,7 +131,7 @@ def print_settings(opened: SweepContext, as_json: bool) -> None:
 
 
 def print_verified(opened: SweepContext, damaged: Sequence[Damage], as_json: bool) -> None:
-    """How many results were read, and what of them is damaged."""
+    """Print the number of results that were read, and the damaged ones."""
     files = sum(len(record.artifacts) for record in opened.records.values())
     if as_json:
         each = [
@@ -175,7 +175,8 @@ def print_matrices(opened: SweepContext, as_json: bool) -> None:
 
 
 def one(opened: SweepContext, chosen: str, among: Iterable[str]) -> Unit:
-    """The one unit meant; where there are several, they are listed and the call ends with 2."""
+    """Return the one unit meant; where there are several, they are listed and the call ends with
+    2."""
     units = [opened.plan.units[unit_id] for unit_id in among]
     found = [u for u in units if u.id.startswith(chosen) or fnmatchcase(unit_path(u), chosen)]
     if len(found) == 1:

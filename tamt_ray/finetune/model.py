@@ -145,7 +145,8 @@ class Encoder:
             ) from error
 
     def masked(self, mask: Mask) -> tuple[dict[str, nn.Parameter], Mask]:
-        """The weights of the latest network that a mask covers, by name, and the mask on them.
+        """Return the weights of the latest network that a mask covers, by name, and the mask on
+        them.
 
         A mask covers all prunable matrices, or some. Of the word embedding's mask, the rows of the
         network's own words are returned. A mask on a pooler that the network does not use has no

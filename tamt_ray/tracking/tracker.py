@@ -28,7 +28,7 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 _LONGEST_PAUSE_AT_THE_END = 1.0
 _BREATH = 1.0
-"""Seconds between two looks at what is new, so that one request tells of many results."""
+"""Seconds between two reads of new results, so that one request carries many."""
 _SUMMARY_EVERY = 10.0
 """Seconds between two summaries of a running sweep."""
 _PATIENCE = 120.0
@@ -56,7 +56,7 @@ class SyncReport:
     written: int
     present: int
     refused: Mapping[str, str]
-    """Why MLflow or the store would not have it, by key."""
+    """Reasons for which MLflow or the store refused a run, by key."""
     link: str = ""
     """The page that compares the methods."""
 
@@ -213,7 +213,7 @@ class Tracker:
         return SyncReport(written, present, dict(self._refused), self.link or "")
 
     def _shown(self, key: str) -> bool:
-        """Whether there is anything to show of a run."""
+        """Return whether there is anything to show of a run."""
         return key == _SUMMARY or desired(self._outline.runs[key], self._facts) is not None
 
     def _touch(self, unit_id: str) -> None:
@@ -275,7 +275,7 @@ class Tracker:
         return self._stale - {_SUMMARY} if early else self._stale
 
     def _insist(self, act: Callable[[], None]) -> bool:
-        """Repeat `act` with growing pauses until it works; False once nobody waits any more."""
+        """Repeat `act` with growing pauses until it works; return False once abandoned."""
         pause = _FIRST_PAUSE
         while not self._abandoned:
             try:

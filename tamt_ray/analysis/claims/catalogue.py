@@ -14,7 +14,7 @@ from tamt_ray.values.model import ModelRole
 
 
 class Rule(Enum):
-    """When a statement counts as supported or contradicted; the value says it in words."""
+    """Condition for a statement to be supported or contradicted; the value says it in words."""
 
     ALL_ABOVE = (
         "“all above 0”. Supported: every 95 % interval lies above 0. Contradicted: one difference "
@@ -72,7 +72,7 @@ class Claim:
     family: ModelRole | None = None
     """The model of the paper that it is about; None: both."""
     elsewhere: bool = False
-    """Whether it is tested on the other kind of model, too."""
+    """True where it is tested on the other kind of model too."""
 
 
 _RANK = (

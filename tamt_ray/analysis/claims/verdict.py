@@ -24,11 +24,11 @@ class Finding:
     value: str = ""
     """The statistic, ready to print."""
     why: str = ""
-    """Why it is not decidable, or what the verdict leaves open."""
+    """Reason for which it is not decidable, or an open point of the verdict."""
 
     @property
     def tested(self) -> bool:
-        """Whether there is a verdict, or an interval that leaves it open."""
+        """True where there is a verdict, or an interval that leaves it open."""
         return self.verdict != "not decidable" or "[" in self.value
 
 
@@ -164,7 +164,7 @@ def _significant(effects: Mapping[str, Effect | None], sign: int) -> list[str]:
 
 
 def _unknown(effects: Mapping[str, Effect | None]) -> str:
-    """Which places have no interval, and why; empty where all have one."""
+    """Return the places without an interval and the reasons; empty where all have one."""
     reasons: dict[str, list[str]] = {}
     for place, found in effects.items():
         if found is None or found.low is None:

@@ -14,7 +14,7 @@ from ray.autoscaler.sdk import request_resources
 
 Bundle = dict[str, float]
 _PATIENCE = 60.0
-"""Seconds after which a driver that was not heard of is gone."""
+"""Seconds without a heartbeat after which a driver counts as gone."""
 _NAME = "autoscaler-requests"
 
 
@@ -57,7 +57,7 @@ class Requests:
 
 
 def requests_of_cluster() -> Any:
-    """The actor of the cluster that this process is connected to, started if need be."""
+    """Return the actor of the cluster that this process is connected to, started if need be."""
     return ray.remote(Requests).options(
         name=_NAME, get_if_exists=True, lifetime="detached", num_cpus=0,
         resources={"node:__internal_head__": 0.001},

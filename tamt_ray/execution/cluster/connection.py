@@ -185,7 +185,7 @@ def _join(address: str) -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Ray itself tries for minutes before it says that nobody is there."""
+    """Check that the address answers: Ray itself tries for minutes before it fails."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         return

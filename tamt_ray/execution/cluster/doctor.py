@@ -1,4 +1,4 @@
-"""Whether a cluster is fit for a sweep: looked at before money is spent."""
+"""Check of a cluster before a sweep: its fitness is known before money is spent."""
 
 import os
 import subprocess
@@ -48,14 +48,14 @@ class Respondent:
     name: str
     gpus: int
     works: bool
-    """Whether it has CPUs for units."""
+    """True where it has CPUs for units."""
 
 
 def examine(
     address: str | None, sweep: Sweep | None, hear: Callable[[Checked], None]
 ) -> list[Checked]:
-    """Everything found, as told to `hear` one after the other. Store, MLflow and sources are those
-    of `sweep`. Raises ClusterError."""
+    """Return everything found, as told to `hear` one after the other. Store, MLflow and sources are
+    those of `sweep`. Raises ClusterError."""
     findings: list[Checked] = []
 
     def found(*new: Checked) -> None:

@@ -199,7 +199,7 @@ def device_name(team: ProcessGroup) -> str:
 
 
 def failure_record(unit: Unit, error: BaseException, attempts: int) -> Failure:
-    """The record of a failed unit."""
+    """Return the record of a failed unit."""
     return Failure(
         id=unit.id,
         kind=unit.kind,
