@@ -89,7 +89,7 @@ def locked(target: Path) -> Generator[None, None, None]:
 
 @contextmanager
 def published(target: Path) -> Generator[Path, None, None]:
-    """Yield a free path beside `target` for files or directories, renamed to it if the body succeeds.
+    """Yield a free path beside `target`, renamed to it if the body succeeds; of a file or directory.
 
     An older file or directory at `target` is replaced. When the body raises, nothing remains.
     """
