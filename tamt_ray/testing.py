@@ -169,7 +169,7 @@ def check_task(settings: Mapping[str, object], rows: Sequence[Mapping[str, objec
 
 
 def _check_zeros(mask: Mask, search: Search) -> None:
-    """The asked number of units is pruned in each group: of weights, where there is no pattern."""
+    """Check the number of pruned units in each group: of weights, where there is no pattern."""
     assert mask.pattern == search.pattern, f"the mask is {mask.pattern}, not {search.pattern}"
     layout = Layout({name: tuple(matrix.shape) for name, matrix in mask.items()}, search.pattern)
     for name, units in layout.pool({name: keep.float() for name, keep in mask.items()}).items():
@@ -255,7 +255,7 @@ def _check_workers(
 
 
 def _work(rank: int, place: Playground, unit: Unit) -> None:
-    """One of the two workers."""
+    """Run one of the two workers."""
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     meeting: Any = f"file://{place.folder / 'meeting'}"

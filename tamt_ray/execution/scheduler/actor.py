@@ -319,7 +319,7 @@ class BoardActor:
                 await self._feed.tell(Failed(told, logs))
 
     async def _missed(self, holder: str, unit_id: str) -> None:
-        """The holder of a unit under the board before this one has sent no heartbeat."""
+        """Give up a unit whose holder, under the previous board, has sent no heartbeat."""
         hold = self._holds.get(holder)
         if hold and hold.unit == unit_id and not hold.workers:
             await self._met(holder, Fault.DIED)
