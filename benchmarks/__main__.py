@@ -7,6 +7,7 @@ import sys
 
 import torch
 
+from benchmarks.answer import HEADING
 from benchmarks.device import Device
 from tamt_ray.data.cache import SourceError
 
@@ -39,6 +40,8 @@ def main(words: list[str] | None = None) -> int:
     (name,) = asked.names
     given = (device,) if name in ON_GPU else ()
     try:
+        if not asked.json:
+            sys.stdout.write(f"{HEADING}\n")
         for answer in importlib.import_module(f"benchmarks.{name}").run(*given):
             sys.stdout.write(f"{answer.to_json() if asked.json else answer}\n")
             sys.stdout.flush()

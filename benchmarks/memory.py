@@ -48,7 +48,7 @@ def measure(name: str, path: Path, device: Device) -> dict[str, int]:
     shape = _shape(device)
     dense = DenseStep(path, "mlm") if name == "dense" else None
     if dense:
-        dense.model.to(device.torch)
+        torch.nn.Module.to(dense.model, device.torch)
         step = drawing(shape, dense, device)
     else:
         step = masked_step(path, shape, SEARCHES[name], device)

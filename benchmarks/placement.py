@@ -46,7 +46,7 @@ def _answer(question: str, found: Outcome, limited: bool, *others: str) -> Answe
     ]
     if limited:
         return at_most(question, ratio(found), 1.05, "x", "; ".join(told))
-    return Answer(question, ratio(found), "for comparison", True, "; ".join(told))
+    return Answer(question, ratio(found), detail="; ".join(told), unit="x")
 
 
 def ratio(found: Outcome) -> float:

@@ -94,7 +94,7 @@ class ReleasedStep:
             parameter.requires_grad_(True)
         embeddings = self.model.bert.embeddings
         self.masked = {"embeddings.word_embeddings": Masked(embeddings.word_embeddings, sparsity)}
-        embeddings.word_embeddings = self.masked["embeddings.word_embeddings"]
+        embeddings.set_submodule("word_embeddings", self.masked["embeddings.word_embeddings"])
         for name, module in list(self.model.bert.encoder.named_modules(prefix="encoder")):
             if isinstance(module, nn.Linear):
                 parent, own = name.rsplit(".", 1)

@@ -104,7 +104,7 @@ def masked_step(
     path: Path, shape: Shape, terms: Sequence[Objective], device: Device = CPU, **changes: object
 ) -> Callable[[], None]:
     """Our own step, exact sparsity after each, with `changes` of `Training`."""
-    weights, engine = mask_training(path, shape, terms, device=device, **changes)
+    weights, engine = mask_training(path, shape, terms, SPARSITY, device, **changes)
     spread(weights)
 
     def work() -> None:
@@ -136,7 +136,7 @@ def compare_mlm(case: Case, path: Path, device: Device) -> Times:
     """`ours`, `dense` and `released`."""
     dense, released = DenseStep(path, "mlm"), ReleasedStep(path, SPARSITY)
     for peer in (dense, released):
-        peer.model.to(device.torch)
+        torch.nn.Module.to(peer.model, device.torch)
     if case.compile:
         dense.model.bert.compile()
     contestants = {
@@ -151,7 +151,7 @@ def compare_kd(case: Case, path: Path, device: Device) -> Times:
     """`ours`, and `dense` without clipping and optimiser."""
     dense = DenseStep(path, "kd")
     for model in (dense.model, dense.teacher):
-        model.to(device.torch)
+        torch.nn.Module.to(model, device.torch)
         if case.compile:
             model.base_model.compile()
     contestants = {

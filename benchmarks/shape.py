@@ -29,8 +29,9 @@ class Shape:
         """Write a masked language model to the directory `path`, its config with `changes`."""
         config = BertConfig(
             num_hidden_layers=self.layers, hidden_size=self.hidden, num_attention_heads=12,
-            intermediate_size=4 * self.hidden, **changes,
+            intermediate_size=4 * self.hidden,
         )  # fmt: skip
+        config.update(changes)
         logging.disable_progress_bar()
         with torch.random.fork_rng():
             torch.manual_seed(0)

@@ -14,6 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from statistics import fmean, median
+from typing import cast
 
 Turn = Callable[[], None]
 """Called by a loop before each of its steps and behind the last: it returns when the others have
@@ -48,7 +49,8 @@ def in_turns(loops: Mapping[str, Callable[[], Run]], rounds: int) -> dict[str, L
     with ExitStack() as stack:
         lines: dict[str, Connection] = {}
         for name, make in loops.items():
-            lines[name], theirs = context.Pipe()
+            # The types know the pipes of Windows too.
+            lines[name], theirs = cast("tuple[Connection, Connection]", context.Pipe())
             stack.enter_context(lines[name])
             context.Process(target=_run, args=(theirs, make, rounds), daemon=True).start()
             theirs.close()

@@ -8,12 +8,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from unittest.mock import patch
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.data import Dataset
 
 from benchmarks.answer import Answer, at_least, at_most
 from benchmarks.device import Device
@@ -26,7 +28,7 @@ from tamt_ray.finetune.vocabulary import tokens_of
 from tamt_ray.masks.mask import KeptZero, Mask, pruned_nonzero
 from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.tasks.classification import Classification
-from tamt_ray.tasks.features.examples import Batch, PackedSequences
+from tamt_ray.tasks.features.examples import Batch, Examples, PackedSequences
 from tamt_ray.tasks.scores import Evaluation
 from tamt_ray.values.model import Model
 
@@ -47,9 +49,6 @@ class Words:
 
     sequences: PackedSequences
     targets: Tensor
-    count: int = 0
-    nbytes: int = 0
-    fingerprint: str = ""
 
     @classmethod
     def drawn(cls, count: int, longest: int) -> "Words":
@@ -105,11 +104,12 @@ class Finetune:
         return self._device.clock() - begin
 
     def _train(self, data: Words, pruned: KeptZero) -> None:
-        # Metrics need scikit-learn and are no part of a step.
+        # Metrics need scikit-learn and are no part of a step; steps read sequences and loss alone.
         with patch.object(loop, "_evaluate", lambda *_: Evaluation(0, {})):
             loop.fine_tune(
-                self._network, data, [], TASK, 1, self._device.torch, History(), None, pruned
-            )
+                self._network, cast("Examples", data), [], TASK, 1, self._device.torch, History(),
+                None, pruned,
+            )  # fmt: skip
 
 
 def run(device: Device) -> Iterator[Answer]:
@@ -132,7 +132,7 @@ def run(device: Device) -> Iterator[Answer]:
             gain = trainer(path, steps, device) / seconds
             yield device.judged(at_least("Trainer's time over a fine-tune's", gain, 1.3, "x"))
         else:
-            yield Answer("Trainer was left out: pip install accelerate", 0, "-", True)
+            yield Answer("Trainer was left out: pip install accelerate", None)
 
 
 def trainer(path: Path, count: int, device: Device) -> float:
@@ -159,7 +159,10 @@ def trainer(path: Path, count: int, device: Device) -> float:
     spent = 0.0
     for batches in (2, count):
         rows = list(_rows(Words.drawn(batches, _longest(device))))
-        peer = Trainer(model=model, args=given, train_dataset=rows, data_collator=collate)
+        peer = Trainer(
+            model=model, args=given, data_collator=collate,
+            train_dataset=cast("Dataset[dict[str, Tensor]]", rows),
+        )  # fmt: skip
         peer.remove_callback(PrinterCallback)
         spent = peer.train().metrics["train_runtime"]
     return spent

@@ -9,28 +9,21 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import distributed
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.table import load_rows
 from tamt_ray.execution.worker.bench import MASK
 from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy
 from tamt_ray.execution.worker.unit_runner import UnitRunner
-from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.masks.layout import Layout
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.select import zeros_at
@@ -40,16 +33,14 @@ from tamt_ray.plan.unit import FinetuneConfig, Unit, parse_config
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
-from tamt_ray.store.store import Store
 from tamt_ray.tasks.metrics.base import Metric, Predictions
 from tamt_ray.tasks.scores import led_by
+from tamt_ray.toy import Playground, playground
+from tamt_ray.toy import write_toy as write_toy
 from tamt_ray.values.identity import identity, written
 from tamt_ray.values.plugin import HEAVY
 
 Entry = str | Mapping[str, object]
-_WORDS = 43
-_SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]",
-            "mask_token": "[MASK]"}  # fmt: skip
 _SAME_BITS = 0.98
 """Share of a mask's bits that two workers and one must agree on: sums in another order may flip a
 weight at the border."""
@@ -63,7 +54,7 @@ def check_method(entry: Entry, *, sparsity: float = 0.5, exact: bool = True) -> 
     identity that needs none of the heavy libraries, and for a method that trains in a gang that an
     interrupted search goes on to the same mask and that two workers find the mask of one.
     """
-    with _playground() as place:
+    with playground() as place:
         sweep = place.sweep(methods=[entry], sparsities=[sparsity], tasks={})
         units = list(expand(sweep).units.values())
         _check_identity(sweep, units)
@@ -88,7 +79,7 @@ def check_method(entry: Entry, *, sparsity: float = 0.5, exact: bool = True) -> 
 def check_objective(entry: Entry, *, steps: int = 4) -> None:
     """Assert that a loss term keeps its contract: its loss is finite, the same each time, 0 for the
     dense model if it distils, and mask training on it alone keeps the contract of a method."""
-    with _playground() as place:
+    with playground() as place:
         method = {"method": "tamt", "name": "checked", "objective": [entry], "steps": steps}
         sweep = place.sweep(methods=[method], sparsities=[0.5], tasks={})
         units = list(expand(sweep).units.values())
@@ -148,7 +139,7 @@ def check_task(settings: Mapping[str, object], rows: Sequence[Mapping[str, objec
     of data, as dictionaries. Asserted are the refusal of rows without a column, features that
     survive the cache, equal scores from equal fine-tunes, and pruned weights that stay zero.
     """
-    with _playground() as place:
+    with playground() as place:
         file = place.folder / "rows.parquet"
         pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), file)
         table = {"source": f"dir:{file}"}
@@ -177,93 +168,8 @@ def check_task(settings: Mapping[str, object], rows: Sequence[Mapping[str, objec
             assert scores["pruned_nonzero"] == 0, f"{unit} moved pruned weights"
 
 
-def write_toy(folder: Path) -> None:
-    """Write a tiny BERT with random weights, its tokenizer and data in its words `w0` … `w42`.
-
-    `model/`; `text.txt` as a corpus; `train.jsonl` and `validation.jsonl`, rows of `text` and
-    `label`, which says whether `w0` is in the text.
-    """
-    _make_model(folder / "model")
-    draw = np.random.default_rng(0)
-    lines = [" ".join(f"w{word}" for word in draw.integers(0, _WORDS, 30)) for _ in range(60)]
-    (folder / "text.txt").write_text("\n".join(lines) + "\n")
-    for part, count in (("train", 96), ("validation", 32)):
-        rows: list[str] = []
-        for label in draw.integers(0, 2, count).tolist():
-            words = draw.integers(1, _WORDS, 8)
-            words[draw.integers(8)] *= 1 - label
-            text = " ".join(f"w{word}" for word in words)
-            rows.append(json.dumps({"text": text, "label": label}) + "\n")
-        (folder / f"{part}.jsonl").write_text("".join(rows))
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A tiny model and some text in a folder of its own."""
-
-    folder: Path
-
-    def sweep(self, **given: object) -> Sweep:
-        """Return a sweep over the tiny model."""
-        text = {"source": f"dir:{self.folder / 'text.txt'}"}
-        return Sweep.model_validate({
-            "name": "check", "store": str(self.folder / "unused"),
-            "models": {"tiny": {"source": f"dir:{self.folder / 'model'}", "parameters": 1e4}},
-            "corpus": {"train": {**text, "part": "head"}, "validation": {**text, "part": "tail"},
-                       "block_size": 16},
-            "search": {"batch_size": 4, "micro_batch": 2, "decay_steps": 20, "log_every": 1},
-            "mask_seeds": [1], "finetune_seeds": [1], **given,
-        })  # fmt: skip
-
-    def store(self, name: str) -> Store:
-        """Return the store of that name."""
-        return Store(str(self.folder / name))
-
-    def run(self, units: Iterable[Unit], store: str) -> dict[str, Record]:
-        """Carry out the units in a store of that name."""
-        bench = UnitRunner(self.store(store), ProcessGroup(), "check")
-        return {unit.id: bench.perform(unit) for unit in units}
-
-    def mask(self, record: Record, store: str = "first") -> Mask:
-        """Return the mask that a unit left."""
-        return mask_from_bytes(self.store(store).artifact(record, MASK))
-
-
-@contextmanager
-def _playground() -> Generator[_Place]:
-    """A tiny BERT, its tokenizer, a text, and a cache of their own."""
-    before = os.environ.get("TAMT_CACHE")
-    with tempfile.TemporaryDirectory(prefix="tamt-check-") as name:
-        folder = Path(name)
-        os.environ["TAMT_CACHE"] = str(folder / "cache")
-        try:
-            write_toy(folder)
-            yield _Place(folder)
-        finally:
-            if before is None:
-                del os.environ["TAMT_CACHE"]
-            else:
-                os.environ["TAMT_CACHE"] = before
-
-
-def _make_model(folder: Path) -> None:
-    words = [*_SPECIAL.values(), *(f"w{number}" for number in range(_WORDS))]
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=32, max_position_embeddings=32,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        BertForMaskedLM(config).save_pretrained(folder)
-    vocabulary = {word: number for number, word in enumerate(words)}
-    bare = Tokenizer(models.WordLevel(vocabulary, unk_token=_SPECIAL["unk_token"]))
-    bare.pre_tokenizer = pre_tokenizers.Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=bare, model_max_length=32, **_SPECIAL)
-    wrapped.save_pretrained(folder)
-
-
 def _check_zeros(mask: Mask, search: Search) -> None:
-    """The asked number of units is pruned in each group: of weights, where there is no pattern."""
+    """Check the number of pruned units in each group: of weights, where there is no pattern."""
     assert mask.pattern == search.pattern, f"the mask is {mask.pattern}, not {search.pattern}"
     layout = Layout({name: tuple(matrix.shape) for name, matrix in mask.items()}, search.pattern)
     for name, units in layout.pool({name: keep.float() for name, keep in mask.items()}).items():
@@ -282,7 +188,8 @@ print(json.dumps([list(units), [name for name in json.loads(sys.argv[1]) if name
 
 
 def _check_identity(sweep: Sweep, units: Sequence[Unit]) -> None:
-    """The same ids in a fresh process without heavy libraries, and from a record's own config."""
+    """Check that the ids are the same in a fresh process without heavy libraries, and from the
+    config of a record."""
     told = sweep.model_dump_json(exclude_unset=True, exclude={"parts"})
     done = subprocess.run(
         [sys.executable, "-c", _IDS, json.dumps(HEAVY)],
@@ -302,7 +209,7 @@ class _Cut(Exception):
 
 
 def _check_resume(
-    place: _Place, units: Sequence[Unit], last: Unit, expected: Mapping[str, Record]
+    place: Playground, units: Sequence[Unit], last: Unit, expected: Mapping[str, Record]
 ) -> None:
     """Interrupted after two steps, the search goes on to the same mask."""
     steps = 0
@@ -329,7 +236,7 @@ def _check_resume(
 
 
 def _check_workers(
-    place: _Place, units: Sequence[Unit], last: Unit, expected: Mapping[str, Record]
+    place: Playground, units: Sequence[Unit], last: Unit, expected: Mapping[str, Record]
 ) -> None:
     """Two workers find the mask of one."""
     place.run(units[: list(units).index(last)], "gang")
@@ -347,8 +254,8 @@ def _check_workers(
     assert same >= _SAME_BITS, f"two workers share only {same:.1%} of the mask of one"
 
 
-def _work(rank: int, place: _Place, unit: Unit) -> None:
-    """One of the two workers."""
+def _work(rank: int, place: Playground, unit: Unit) -> None:
+    """Run one of the two workers."""
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     meeting: Any = f"file://{place.folder / 'meeting'}"

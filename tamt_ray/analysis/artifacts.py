@@ -10,7 +10,7 @@ from tamt_ray.masks.bits import Bits
 
 @dataclass(frozen=True)
 class ArtifactReader:
-    """How to get at the artifacts of a finished search, by the id of its unit."""
+    """Access to the artifacts of finished searches, by the id of the unit."""
 
     bits: Callable[[str], Bits]
     """Its mask."""

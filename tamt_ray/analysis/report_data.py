@@ -33,7 +33,7 @@ class ReportData:
     failures: Mapping[str, Failure]
     """Failures of the units that have no record."""
     shelf: ArtifactReader | None = None
-    """How to read masks and curves; None for a report without them."""
+    """Reader of masks and curves; None for a report without them."""
     published: pl.DataFrame | None = None
     """The paper's own values (`published.read_published`), where the user gave them."""
 

@@ -60,7 +60,8 @@ class Results:
 
 
 def collect(plan: Plan, records: Mapping[str, Record]) -> Results:
-    """Every cell of the plan with the values of its record; records of other units are ignored."""
+    """Return every cell of the plan with the values of its record; records of other units are
+    ignored."""
     return Results(
         downstream=_table(plan, records, "finetune", _with_others(plan, records, _DOWNSTREAM)),
         pretrain=_table(plan, records, "pretrain_eval", _with_others(plan, records, _PRETRAIN)),
@@ -79,19 +80,19 @@ def _with_others(
 
 
 def collect_searches(plan: Plan, records: Mapping[str, Record]) -> pl.DataFrame:
-    """A row for each mask the grid asks for: zeros, training steps, wall seconds, device."""
+    """Return a row for each mask the grid asks for: zeros, training steps, wall seconds, device."""
     return _table(plan, records, "search", _SEARCHES)
 
 
 def by_cell(table: pl.DataFrame, *names: str) -> Iterator[tuple[Cell, pl.DataFrame]]:
-    """Yield the rows of each cell, told apart by some of its coordinates, in table order."""
+    """Yield the rows of each cell, grouped by some of its coordinates, in table order."""
     for values, rows in table.group_by(*names, maintain_order=True):
         coordinates: dict[str, Any] = dict(zip(names, values, strict=True))
         yield Cell(**coordinates), rows
 
 
 def main_rows(table: pl.DataFrame, keep: Collection[str] = ()) -> pl.DataFrame:
-    """The rows of the main results: no checkpoints, all training data.
+    """Return the rows of the main results: no checkpoints, all training data.
 
     `keep`: "checkpoint" or "train_size", to have the rows that go beyond in that one too.
     """

@@ -1,4 +1,4 @@
-"""Which method of a sweep stands for which of the paper's."""
+"""Methods of a sweep by the paper's method that they stand for."""
 
 from collections.abc import Sequence
 

@@ -1,58 +1,21 @@
-"""The command line: `tamt VERB FILE`."""
+"""The command line: `tamt VERB FILE`. The verbs that run a sweep and show its state."""
 
+import importlib
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated
 
 import typer
 
-from tamt_ray import __version__
 from tamt_ray.cli import views
-from tamt_ray.cli.opened import held, open_sweep, put_aside
+from tamt_ray.cli.opened import open_sweep
 from tamt_ray.cli.options import Address, AsJson, Chosen, File, Form, Only, Set
-from tamt_ray.cli.speech import exit_on_error, fail, out, plain, talk, tell, warn
+from tamt_ray.cli.speech import fail, out, plain, tell
 from tamt_ray.cli.supervisor import leave
+from tamt_ray.cli.verb import app as app
+from tamt_ray.cli.verb import verb
 from tamt_ray.cli.views import one, print_plan
-from tamt_ray.spec.schema import sweep_schema
 from tamt_ray.store.logs import read_logs
-
-P = ParamSpec("P")
-app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False,
-    help="Find transferable subnetworks of pre-trained language models, over a whole grid.",
-)  # fmt: skip
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        out.print(f"tamt_ray {__version__}")
-        raise typer.Exit
-
-
-Version = Annotated[
-    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-]
-
-
-def verb(act: Callable[P, int | None]) -> Callable[P, None]:
-    """Register a verb. It ends with the exit code that it returns, or with that of an error that
-    is meant for the user."""
-
-    @wraps(act)
-    def acted(*arguments: P.args, **options: P.kwargs) -> None:
-        with exit_on_error():
-            code = act(*arguments, **options)
-        raise typer.Exit(code or 0)
-
-    app.command(act.__name__.replace("_", "-"))(acted)
-    return acted
-
-
-@app.callback()
-def whole(version: Version = False) -> None:
-    """Find transferable subnetworks of pre-trained language models, over a whole grid."""
 
 
 @verb
@@ -247,176 +210,9 @@ def profile(
         fail(2, f"{opened.file}: {error}")
 
 
-@verb
-def export(
-    file: File,
-    unit: Annotated[
-        str, typer.Argument(help="First digits of a search's id, or its path, such as "
-                            "'search/*/omp/0.5*'; with --best a folder in its place.")
-    ],
-    to: Annotated[
-        Path | None,
-        typer.Argument(metavar="TO", help="X.safetensors for its mask, or a new folder for the "
-                       "pruned model with a model card."),
-    ] = None,
-    best: Annotated[
-        bool, typer.Option("--best", help="Write the pruned model with the best average of every "
-                           "model and sparsity into a folder.")
-    ] = False,
-    logged: Annotated[
-        bool, typer.Option("--mlflow", help="Enter each pruned model into MLflow too, as a logged "
-                           "model of the subnetwork's run.")
-    ] = False,
-    settings: Set = None,
-) -> None:  # fmt: skip
-    """Write one subnetwork out: its mask, or the pruned model for `from_pretrained`."""
-    from tamt_ray.cli.export import enter, write_best, write_out
-
-    if best == (to is not None):
-        fail(2, "tamt export FILE UNIT TO, or tamt export FILE FOLDER --best")
-    opened = open_sweep(file, overrides=settings)
-    if to is None:
-        written = write_best(opened, Path(unit))
-    else:
-        if logged and to.suffix == ".safetensors":
-            fail(2, f"--mlflow enters a model: name a folder in the place of {to}")
-        searches = [i for i, record in opened.records.items() if record.kind == "search"]
-        chosen = one(opened, unit, searches)
-        write_out(opened, chosen, to)
-        written = {to: chosen}
-    for folder, subnetwork in written.items():
-        out.print(str(folder))
-        if logged:
-            enter(opened, subnetwork, folder)
-
-
-@verb
-def publish(
-    file: File,
-    to: Annotated[Path, typer.Argument(help="A folder; it becomes a store of records alone.")],
-    settings: Set = None,
-) -> None:
-    """Write the records out without masks and curves, for a repository: their numbers stay, and
-    units that need a mask search it again, which must then come out the same."""
-    from tamt_ray.cli.results import publish_records
-
-    opened = open_sweep(file, overrides=settings)
-    out.print(f"{publish_records(opened, to)} records in {to}")
-
-
-@verb
-def verify(
-    file: File,
-    quarantine: Annotated[
-        bool, typer.Option("--quarantine", help="Set aside what is damaged; a run computes it.")
-    ] = False,
-    as_json: AsJson = False,
-    settings: Set = None,
-) -> int:
-    """Read every file of every result and compare it with its digest."""
-    opened = open_sweep(file, overrides=settings)
-    damaged = [*opened.damaged, *opened.store.verify(opened.records.values())]
-    views.print_verified(opened, damaged, as_json)
-    if not damaged:
-        return 0
-    if quarantine:
-        with held(opened, warn) as (mine, _):
-            put_aside(mine, mine.store.verify(mine.records.values()), warn)
-        talk.print(f"compute them again: python -m tamt_ray.sweep {opened.words}")
-    else:
-        talk.print(f"set them aside: tamt verify {opened.words} --quarantine")
-    return 1
-
-
-@verb
-def submit(
-    file: File,
-    address: Annotated[
-        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard.")
-    ] = "http://127.0.0.1:8265",
-    settings: Set = None,
-) -> int:
-    """Hand a sweep to a cluster, where it goes on without this machine."""
-    from tamt_ray.cli.submit import hand_over
-
-    return hand_over(file, settings or [], address)
-
-
-@verb
-def doctor(
-    file: Annotated[
-        Path | None, typer.Argument(help="A sweep, for its store, sources and MLflow.")
-    ] = None,
-    address: Address = None,
-    as_json: AsJson = False,
-    settings: Set = None,
-) -> int:
-    """Check a cluster before money is spent, and say what to do about each fault."""
-    from tamt_ray.cli.doctor import print_examination
-
-    return print_examination(file, settings or [], address, as_json)
-
-
-@verb
-def sync_mlflow(file: File, settings: Set = None) -> int:
-    """Write everything the store holds to MLflow, report included; what is there already stays."""
-    from tamt_ray.cli.results import report_files
-    from tamt_ray.cli.summary import final_summary
-    from tamt_ray.tracking.place import ui_lines
-    from tamt_ray.tracking.sync import sync
-
-    opened = open_sweep(file, overrides=settings)
-    found = sync(
-        opened.grid, opened.plan, opened.store, opened.records,
-        final_summary(opened, report_files(opened)) if opened.records else None,
-    )  # fmt: skip
-    out.print(str(found))
-    talk.print(ui_lines(opened.sweep, found.link), soft_wrap=True, highlight=False)
-    return 1 if found.refused else 0
-
-
-@verb
-def init(
-    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("my.yaml"),
-    model: Annotated[str | None, typer.Option(help="minilm, bert, hf:<repo> …")] = None,
-    tasks: Annotated[str | None, typer.Option(help="Tasks, with commas between.")] = None,
-    methods: Annotated[str | None, typer.Option(help="Methods, with commas between.")] = None,
-    budget: Annotated[str | None, typer.Option(help="minutes, hours or paper.")] = None,
-) -> None:
-    """Write a minimal sweep whose lines are explained: answer four questions, or give options."""
-    from tamt_ray.cli.init import QUESTIONS, ask, write_sweep
-
-    given = {"model": model, "tasks": tasks, "methods": methods, "budget": budget}
-    write_sweep(file, {name: ask(name, given[name], sys.stdin.isatty()) for name in QUESTIONS})
-    out.print(str(file))
-    talk.print(
-        f"look at it: {file}\nits price:  python -m tamt_ray.sweep {file} --dry-run\n"
-        f"run it:     python -m tamt_ray.sweep {file}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
-
-
-@verb
-def new_method(
-    name: Annotated[str, typer.Argument(help="What a sweep file shall call it, as in my_method.")],
-    trains: Annotated[
-        bool, typer.Option("--trains", help="A method that trains on text, in gangs.")
-    ] = False,
-    folder: Annotated[Path, typer.Option(help="Where the package's folder is made.")] = Path(),
-) -> None:
-    """Write a package with a method of your own, ready to run and to change."""
-    from tamt_ray.cli.new_method import write_method
-
-    to = write_method(name, folder, trains=trains)
-    out.print(str(to))
-    talk.print(f'try it: cd {to} && pip install -e ".[test]" && pytest')
-
-
-@verb
-def schema() -> None:
-    """Print the JSON schema of a sweep file, for editors."""
-    sys.stdout.write(sweep_schema())
-
+# The other verbs, listed behind these.
+importlib.import_module("tamt_ray.cli.store_verbs")
+importlib.import_module("tamt_ray.cli.setup_verbs")
 
 alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 """The verb `run` alone."""

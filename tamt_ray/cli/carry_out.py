@@ -219,5 +219,5 @@ def _show(opened: SweepContext, as_json: bool) -> None:
 
 
 def _link_file(opened: SweepContext) -> str:
-    """The file that keeps the page of the runs, whose number only MLflow knows."""
+    """Return the file that keeps the page of the runs, whose number only MLflow knows."""
     return f"{report_folder(opened)}/mlflow.txt"

@@ -1,4 +1,4 @@
-"""Where processes begin: `tamt VERB FILE`, and `python -m tamt_ray.sweep FILE`."""
+"""Entry points: `tamt VERB FILE`, and `python -m tamt_ray.sweep FILE`."""
 
 import shlex
 import sys
@@ -10,7 +10,7 @@ from tamt_ray.cli.supervisor import supervised
 
 
 def main() -> None:
-    """The `tamt` console script."""
+    """Run the `tamt` console script."""
     open_closed_streams()
     if sys.argv[1:2] == ["run"]:
         _supervise("tamt", _any_verb)

@@ -38,7 +38,7 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is trained; a setting that is empty is the paper's."""
+    """Amount of training; an empty setting is the paper's."""
 
     search: str
     steps: dict[str, str]
@@ -71,7 +71,7 @@ BUDGETS = {
 
 
 def check_model(answer: str) -> str:
-    """A short name, or a source. Raises UsageError."""
+    """Return a short name, or a source. Raises UsageError."""
     if answer not in MODELS and not answer.startswith(("hf:", "dir:", "pypi:")):
         raise UsageError(
             f"unknown model {answer!r}; give one of {', '.join(MODELS)}, or hf:<repo>, or "
@@ -87,7 +87,7 @@ def _known(what: str, known: Collection[str], word: str) -> str:
 
 
 def _each(what: str, known: Collection[str], answer: str) -> str:
-    """Names with commas between, each once."""
+    """Return the names with commas between, each once."""
     words = [word.strip() for word in answer.split(",") if word.strip()]
     if not words:
         raise UsageError(f"name at least one {what} of {', '.join(known)}")
@@ -107,7 +107,7 @@ QUESTIONS: dict[str, tuple[str, str, Callable[[str], str]]] = {
 
 
 def ask(name: str, given: str | None, by_person: bool) -> str:
-    """The checked answer to a question: the option's, a person's, or the usual one.
+    """Return the checked answer to a question: the option's, a person's, or the usual one.
 
     A person is asked again after a wrong answer; else raises UsageError.
     """
@@ -127,7 +127,8 @@ def ask(name: str, given: str | None, by_person: bool) -> str:
 
 
 def sweep_text(name: str, answers: dict[str, str]) -> str:
-    """The YAML file for answers that were checked. Raises UsageError where they do not fit."""
+    """Return the YAML file for answers that were checked. Raises UsageError where they do not
+    fit."""
     budget, model = BUDGETS[answers["budget"]], answers["model"]
     source, millions = MODELS.get(model, (model, 110))
     tasks = [

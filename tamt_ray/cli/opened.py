@@ -40,7 +40,7 @@ class SweepContext:
     of: "SweepContext | None" = None
     """The whole sweep, if this is the part of it that `--only` chose."""
     retry_failed: bool = False
-    """Whether units that failed count as never tried."""
+    """Count failed units as never tried."""
     others: tuple[str, ...] = ()
     """Records of units that are not in the plan, by their path in the store."""
     overrides: tuple[str, ...] = ()
@@ -150,7 +150,7 @@ class SweepContext:
 
 
 def words_of(file: Path, overrides: Sequence[str] | None) -> str:
-    """A sweep file and its `--set` options, for a command to type."""
+    """Return a sweep file and its `--set` options, for a command to type."""
     options = (word for each in overrides or () for word in ("--set", each))
     return shlex.join([str(file), *options])
 
@@ -185,7 +185,7 @@ def open_sweep(
 
 @contextmanager
 def held(opened: SweepContext, say: Say) -> Generator[tuple[SweepContext, Lease]]:
-    """The sweep under this process's lease, read anew, and what is damaged set aside.
+    """Yield the sweep under this process's lease, read anew, with damaged results set aside.
 
     Raises HeldError where another driver runs it; NoLeaseError; UnwritableError.
     """
@@ -203,8 +203,8 @@ def put_aside(opened: SweepContext, damaged: tuple[Damage, ...] | list[Damage], 
 
 
 def _sound(opened: SweepContext, say: Say) -> SweepContext:
-    """Without the results whose files another unit is about to read and could not: damaged ones,
-    and published ones that came without.
+    """Return the sweep without results whose files another unit has to read and cannot: damaged
+    ones, and published ones that came without files.
 
     Such a unit needs its own parents, which are then looked at in turn.
     """

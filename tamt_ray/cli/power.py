@@ -1,4 +1,4 @@
-"""How many seeds a sweep takes, from the variance of what is done of it."""
+"""Number of seeds that a sweep needs, from the variance of its finished units."""
 
 import sys
 

@@ -53,7 +53,7 @@ class Progress:
         self._live.stop()
 
     def closing(self) -> Self:
-        """The same for the end: no unit is at work any more."""
+        """Return the final status, with no unit at work."""
         self._status = None
         return self
 
@@ -115,7 +115,7 @@ class Progress:
         self._say(Text(words))
 
     def _tell_best(self, status: LiveStatus) -> None:
-        """Where there is no table, print the answer so far whenever it changes."""
+        """Print the best method so far whenever it changes, where there is no table."""
         if self._console.is_terminal or not status.tables or not status.tables.answer.leads:
             return
         # The count at its end changes with every unit.
@@ -144,7 +144,7 @@ class Progress:
 
 
 def _took(record: Record) -> str:
-    """Seconds, and the rate of what has steps."""
+    """Return seconds, and the rate of what has steps."""
     steps = record.metrics.get("steps", 0)
     rate = f", {steps / record.seconds:.3g} steps/s" if steps and record.seconds else ""
     return f"{record.seconds:.1f} s{rate}"

@@ -1,4 +1,4 @@
-"""Which results the report in the store is of; without what draws one, which is slow to import."""
+"""Mark of the results that the report in the store shows; imports no drawing module."""
 
 from tamt_ray import __version__
 from tamt_ray.cli.opened import SweepContext
@@ -9,12 +9,12 @@ OF = "of.txt"
 
 
 def report_folder(opened: SweepContext) -> str:
-    """Where in the store the report lies."""
+    """Return the report's folder in the store."""
     return f"reports/{opened.sweep.name}"
 
 
 def is_current(opened: SweepContext) -> bool:
-    """Whether the report in the store is whole, and of the results as they are."""
+    """Return whether the report in the store is complete and shows the present results."""
     try:
         found = opened.store.files.read(f"{report_folder(opened)}/{OF}")
     except FileNotFoundError:
@@ -23,7 +23,7 @@ def is_current(opened: SweepContext) -> bool:
 
 
 def report_of(opened: SweepContext) -> str:
-    """A digest of all that the report of the whole sweep is made from."""
+    """Return a digest of all that the report of the whole sweep is made from."""
     opened = opened.whole
     how = {"execution", "store", "mlflow"}
     return identity(

@@ -23,7 +23,7 @@ _CURVES = "history.parquet"
 
 
 def report_files(opened: SweepContext, published: pl.DataFrame | None = None) -> dict[str, bytes]:
-    """Every file of the report by relative name; always of the whole sweep."""
+    """Return every file of the report by relative name; always of the whole sweep."""
     opened = opened.whole
     files = build_report(
         opened.grid, opened.plan, opened.records, opened.failures, shelf_of(opened), published,
@@ -70,7 +70,7 @@ def publish_records(opened: SweepContext, to: Path) -> int:
 
 
 def load_published(path: Path) -> pl.DataFrame:
-    """The paper's own values in a CSV file. Raises UsageError."""
+    """Return the paper's own values in a CSV file. Raises UsageError."""
     try:
         return read_published(path.read_text(encoding="utf-8"), str(path))
     except PublishedError as error:

@@ -1,4 +1,4 @@
-"""How the verbs speak: results to stdout, talk to stderr, errors with their exit codes."""
+"""Output of the verbs: results to stdout, messages to stderr, errors with their exit codes."""
 
 import re
 import sys
@@ -26,7 +26,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 
 def plain(text: str) -> str:
-    """The text without control characters: names and messages may come from anywhere."""
+    """Return the text without control characters: names and messages may come from anywhere."""
     return _CONTROL.sub("", text)
 
 

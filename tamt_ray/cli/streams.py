@@ -14,7 +14,7 @@ class _Forgiving(io.FileIO):
     for C code and child processes."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """The number of bytes taken, which is all of them."""
+        """Return the number of bytes taken, which is all of them."""
         try:
             written = super().write(data)
         except OSError:
@@ -40,8 +40,8 @@ def open_closed_streams() -> None:
 
 
 def forgive_output() -> None:
-    """From now on drop output that cannot be written: the reader is gone, the disk is full, the
-    terminal is closed."""
+    """Drop output from now on that cannot be written: the reader is gone, the disk is full, or
+    the terminal is closed."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         before = getattr(sys, name)
         stream = io.BufferedWriter(_Forgiving(number, "w", closefd=False))

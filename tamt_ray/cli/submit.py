@@ -77,7 +77,7 @@ def _local_plugins() -> dict[str, Path]:
 
 
 def _made_of(file: Path) -> set[Path]:
-    """A sweep file and those that it extends or unites."""
+    """Return a sweep file and those that it extends or unites."""
     data = yaml.safe_load(file.read_text(encoding="utf-8"))
     names = [*data.get("parts", ()), *([data["extends"]] if "extends" in data else ())]
     others = (Path(os.path.normpath(file.parent / name)) for name in names)

@@ -27,7 +27,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _OWN_CODES = (0, 1, 2, 3)
 
 _to_supervisor: int | None = None
-"""Where the driver says that it ends by itself."""
+"""File descriptor on which the driver announces that it ends by itself."""
 
 
 def supervised(act: Callable[[], None], command: str) -> NoReturn:
@@ -113,7 +113,7 @@ def _announce(code: int) -> None:
 
 
 def _wait(driver: int, watched: set[signal.Signals]) -> tuple[int, int]:
-    """The driver's wait status, and the last signal that ended it or was passed on, or 0."""
+    """Return the driver's wait status, and the last signal that ended it or was passed on, or 0."""
     asked, since = 0, 0.0
     while (status := _reap(driver)) is None:
         number = signal.sigwait(watched)

@@ -21,7 +21,8 @@ _WORDS = ("model", "method")
 
 
 def plain_table(word: str, *numbers: str, title: str | None = None, head: str = "bold") -> Table:
-    """A table without lines: a column of words, then columns of numbers; `head`: its style."""
+    """Return a table without lines: a column of words, then columns of numbers; `head`: its
+    style."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style=head)
     table.add_column(word, overflow="fold")
     for column in numbers:
@@ -30,7 +31,7 @@ def plain_table(word: str, *numbers: str, title: str | None = None, head: str = 
 
 
 def plan_table(statuses: Mapping[Kind, KindStatus], known: Prices) -> Table:
-    """One row per kind of unit: what is there and what is left, and how long that takes."""
+    """Return one row per kind of unit: done, left, and the time that the rest takes."""
     table = plain_table(
         "units", "total", "done", "to run", "waiting", "failed", "blocked", "time left"
     )
@@ -47,7 +48,7 @@ def plan_table(statuses: Mapping[Kind, KindStatus], known: Prices) -> Table:
 
 
 def profile_table(found: "Profile") -> Table:
-    """One row per phase of a step."""
+    """Return one row per phase of a step."""
     whole = f"{1000 * found.seconds / found.steps:,.1f} ms a step"
     table = plain_table(f"{found.unit.kind} {found.unit.cell}: {whole}", "ms", "%")
     for name, milliseconds, share in found.rows():
@@ -56,7 +57,7 @@ def profile_table(found: "Profile") -> Table:
 
 
 def frame_table(frame: pl.DataFrame, best: Sequence[Collection[str]] = ()) -> Table:
-    """A data frame whose columns are ready to print; repeated leading words are left out.
+    """Return a data frame whose columns are ready to print; repeated leading words are left out.
 
     `best`: by row, the columns that are printed in bold.
     """
@@ -83,7 +84,8 @@ def frame_table(frame: pl.DataFrame, best: Sequence[Collection[str]] = ()) -> Ta
 def score_table(
     frame: pl.DataFrame, best: Sequence[Collection[str]], width: int, rows: int
 ) -> RenderableType:
-    """The summary without rows that have no value yet, cut to a terminal; says what is left out."""
+    """Return the summary without rows that have no value yet, cut to a terminal; says what is left
+    out."""
     values = [name for name in frame.columns if name not in {*_WORDS, "sparsity", "runs"}]
     filled = [n for n, row in enumerate(frame.to_dicts()) if any(row[v] != "–" for v in values)]
     shown = frame[filled[:rows]]
@@ -99,7 +101,7 @@ def score_table(
 
 
 def failure_lines(failures: Mapping[str, Failure], shown: int = 3) -> list[str]:
-    """One line per kind of unit and error, with the first units that met it."""
+    """Return one line per kind of unit and error, with the first units that raised it."""
     groups: dict[tuple[str, str, str], list[Failure]] = {}
     for failure in failures.values():
         groups.setdefault((failure.kind, failure.error, failure.message), []).append(failure)

@@ -57,7 +57,7 @@ def print_plan(opened: SweepContext, as_json: bool) -> None:
 
 
 def _widths(sweep: Sweep) -> str:
-    """For how many workers of a gang a search step has work."""
+    """Return a line on the number of workers of a gang that a search step has work for."""
     training, workers = sweep.search, sweep.execution.search.workers
     pieces = -(-training.batch_size // training.micro_batch)
     return (
@@ -67,7 +67,7 @@ def _widths(sweep: Sweep) -> str:
 
 
 def _price(hours: float, known: Prices, execution: Execution) -> str:
-    """The time left in words, of which device it is, and what it costs."""
+    """Return the time left in words, of which device it is, and what it costs."""
     if not hours:
         return "nothing left to run"
     basis = f"measured on {known.measured} units" if known.measured else "rough: none measured yet"
@@ -91,7 +91,7 @@ def print_troubles(opened: SweepContext) -> None:
 
 
 def print_unit(opened: SweepContext, chosen: str) -> None:
-    """All that decides one result."""
+    """Print all that decides one result."""
     found = one(opened, chosen, opened.plan.units)
     decision = decide(opened.plan, opened.records, opened.failures)[found.id]
     body = {
@@ -131,7 +131,7 @@ def print_settings(opened: SweepContext, as_json: bool) -> None:
 
 
 def print_verified(opened: SweepContext, damaged: Sequence[Damage], as_json: bool) -> None:
-    """How many results were read, and what of them is damaged."""
+    """Print the number of results that were read, and the damaged ones."""
     files = sum(len(record.artifacts) for record in opened.records.values())
     if as_json:
         each = [
@@ -175,7 +175,8 @@ def print_matrices(opened: SweepContext, as_json: bool) -> None:
 
 
 def one(opened: SweepContext, chosen: str, among: Iterable[str]) -> Unit:
-    """The one unit meant; where there are several, they are listed and the call ends with 2."""
+    """Return the one unit meant; where there are several, they are listed and the call ends with
+    2."""
     units = [opened.plan.units[unit_id] for unit_id in among]
     found = [u for u in units if u.id.startswith(chosen) or fnmatchcase(unit_path(u), chosen)]
     if len(found) == 1:
@@ -185,5 +186,5 @@ def one(opened: SweepContext, chosen: str, among: Iterable[str]) -> Unit:
 
 
 def damage_line(opened: SweepContext, damage: Damage) -> str:
-    """One line for people."""
+    """Return one line for people."""
     return f"damaged: {opened.plan.units[damage.id]}: {damage}; the next run computes it again"

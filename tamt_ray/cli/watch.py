@@ -19,13 +19,14 @@ from tamt_ray.plan.status import unit_path
 from tamt_ray.store.lease import at_work
 
 Ask = Callable[[], Group | None]
-"""The view of a running sweep; None where nothing runs or nobody answers."""
+"""The view of a running sweep; None where nothing runs or answers."""
 
 
 @contextmanager
 def asking(opened: SweepContext, address: str | None, *, fitted: bool) -> Generator[Ask]:
-    """How to ask the driver of the sweep, if one is at work; where it cannot be asked, says so
-    once. Ray is imported only where one is. `fitted`: the view keeps to the terminal's height."""
+    """Yield a function that asks the running driver of the sweep, if there is one; print once where
+    it cannot be reached. Ray is imported only where there is one. `fitted`: the view keeps to the
+    terminal's height."""
     found = at_work(opened.store.files, opened.sweep.name)
     if found is None:
         yield lambda: None
@@ -114,7 +115,7 @@ def follow(
 
 
 def _later(opened: SweepContext) -> SweepContext:
-    """The same a while later: what was done stays done."""
+    """Return the context with the results of now; those that were done stay done."""
     if opened.survey:
         return opened.again(opened.store)
     open_units = {i: u for i, u in opened.plan.units.items() if i not in opened.records}

@@ -47,12 +47,12 @@ class _Member:
 
 
 def _name_of(ref: SourceRef) -> str:
-    """The source as it is written in a sweep file, without its digest."""
+    """Return the source as it is written in a sweep file, without its digest."""
     return f"pypi:{ref.name}=={ref.version}/{ref.path}"
 
 
 def fetch_archive(ref: SourceRef) -> Path:
-    """The cached wheel or sdist of a `pypi` source; its content has the digest of `ref`.
+    """Return the cached wheel or sdist of a `pypi` source; its content has the digest of `ref`.
 
     Downloaded where it is missing or no longer has that digest. Raises SourceError.
     """
@@ -67,7 +67,7 @@ def fetch_archive(ref: SourceRef) -> Path:
 
 
 def read_member(ref: SourceRef) -> bytes:
-    """The content of one file inside a `pypi` source.
+    """Return the content of one file inside a `pypi` source.
 
     The path may lead through archives inside the archive (`a/b.tar.gz/c.txt`). In an sdist it is
     written without the top-level directory `<name>-<version>/`. Raises SourceError where the file
@@ -80,7 +80,7 @@ def read_member(ref: SourceRef) -> bytes:
 
 
 def extract_directory(ref: SourceRef) -> Path:
-    """A directory inside a `pypi` source, extracted into the cache.
+    """Return a directory inside a `pypi` source, extracted into the cache.
 
     Every file is checked against the digests taken when it was extracted, and all are extracted
     again where one differs. Paths and exceptions as for `read_member`.
@@ -115,7 +115,7 @@ def _extract(ref: SourceRef, members: dict[str, _Member], prefix: str, target: P
 
 
 def _intact(target: Path) -> bool:
-    """Whether an extracted directory is all there and unchanged."""
+    """Return whether an extracted directory is complete and unchanged."""
     manifest = target / "digests.json"
     if not manifest.is_file():
         return False
@@ -140,7 +140,7 @@ def _members(ref: SourceRef) -> Generator[tuple[dict[str, _Member], str], None, 
 
 
 def _archive_on(path: str, members: dict[str, _Member]) -> str | None:
-    """The nested archive that `path` goes through, if any."""
+    """Return the nested archive that `path` goes through, if any."""
     parents = (str(parent) for parent in PurePosixPath(path).parents)
     return next((p for p in parents if p.endswith(_ZIPS + _TARS) and p in members), None)
 
@@ -218,7 +218,7 @@ def _missing(ref: SourceRef, path: str, members: dict[str, _Member]) -> str:
 
 
 def read_file(source: str) -> bytes:
-    """The content of the file that a `dir:` or `pypi:` source names. Raises SourceError."""
+    """Return the content of the file that a `dir:` or `pypi:` source names. Raises SourceError."""
     ref = parse_source(source)
     if ref.scheme == "pypi":
         return read_member(ref)

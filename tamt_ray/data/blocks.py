@@ -79,7 +79,7 @@ def load_blocks(text: Text, source: str) -> Blocks:
 
 
 def _pack(rows: Rows, text: Text, words: PreTrainedTokenizerBase, special: Special) -> np.ndarray:
-    """[blocks, block_size] int32."""
+    """Return [blocks, block_size] int32."""
     inner = text.block_size - 2
     wanted = None if text.limit is None else text.limit * inner
     pieces: list[np.ndarray] = []

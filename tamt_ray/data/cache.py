@@ -48,7 +48,7 @@ def cache_dir() -> Path:
 
 
 def file_digest(path: Path) -> str:
-    """The sha256 of a file, in hex; computed once a process while the file is unchanged."""
+    """Return the sha256 of a file, in hex; computed once a process while the file is unchanged."""
     status = path.stat()
     return _file_digest(path, (status.st_ino, status.st_size, status.st_mtime_ns))
 
@@ -60,7 +60,7 @@ def _file_digest(path: Path, _stamp: tuple[int, int, int]) -> str:
 
 
 def text_digest(*parts: str) -> str:
-    """A sha256 in hex over several strings; ("a", "bc") and ("ab", "c") differ."""
+    """Return a sha256 in hex over several strings; ("a", "bc") and ("ab", "c") differ."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
@@ -89,7 +89,7 @@ def locked(target: Path) -> Generator[None, None, None]:
 
 @contextmanager
 def published(target: Path) -> Generator[Path, None, None]:
-    """A free path beside `target` for a file or directory, renamed to it when the body succeeds.
+    """Yield a free path beside `target` for a file or directory; if the body succeeds, rename it.
 
     An older file or directory at `target` is replaced. When the body raises, nothing remains.
     """

@@ -29,7 +29,7 @@ class Checkpoint:
 
 
 def load_checkpoint(source: str) -> Checkpoint:
-    """The model that a source names, downloaded where it has to be.
+    """Return the model that a source names, downloaded where it has to be.
 
     Raises SourceError where it cannot be had, or lacks config.json, safetensors or a tokenizer, or
     where one of the first two is not what its name says.
@@ -63,7 +63,8 @@ def load_checkpoint(source: str) -> Checkpoint:
 
 
 def tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    """The model's own tokenizer. Raises SourceError where its files are missing or broken."""
+    """Return the model's own tokenizer. Raises SourceError where its files are missing or
+    broken."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     try:

@@ -19,7 +19,7 @@ Tensors = Mapping[str, Tensor]
 
 
 def derived(room: str, key: tuple[str, ...], make: Callable[[], Tensors]) -> Tensors:
-    """The tensors kept in `room` under `key`, else what `make` returns, kept from now on.
+    """Return the tensors kept in `room` under `key`, else what `make` returns, kept from now on.
 
     They share memory among processes and must not be written to. What was damaged is made again.
     Raises SourceError where the cache cannot be written, and whatever `make` raises.

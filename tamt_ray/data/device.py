@@ -25,7 +25,7 @@ def send(values: Tensor, device: torch.device) -> Tensor:
 
 
 def whole_mask(real: Tensor, config: PreTrainedConfig) -> Tensor:
-    """The mask for a model that hides the tokens where `real` [batch, length] is 0.
+    """Return the mask for a model that hides the tokens where `real` [batch, length] is 0.
 
     Given flat masks, transformers reads from the device whether they hide anything. A whole one it
     takes as it is. Of other architectures than those known here, layers may build masks of their

@@ -21,7 +21,7 @@ SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".txt", ".xml", ".bz2")
 
 
 def parse(table: Table, name: str, data: bytes) -> pa.Table:
-    """The rows of a file called `name`, in file order.
+    """Return the rows of a file called `name`, in file order.
 
     A `delimiter` makes a table of any text file. Only where it is a comma does a double quote
     quote: tab-separated data sets hold bare quotes. In a delimited file a column becomes int64 or
@@ -151,7 +151,7 @@ def _json_lines(text: str, where: str) -> pa.Table:
 
 
 def _first_misfit(values: list[object]) -> int:
-    """The number of the first value that makes no column with those before it."""
+    """Return the number of the first value that makes no column with those before it."""
 
     def fails(count: int) -> bool:
         try:

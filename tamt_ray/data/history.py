@@ -82,7 +82,7 @@ class History:
 
     @staticmethod
     def from_parquet(data: bytes) -> list[Point]:
-        """The points written by `to_parquet`."""
+        """Return the points written by `to_parquet`."""
         import pyarrow.parquet as pq
 
         rows = pq.read_table(io.BytesIO(data)).to_pylist()

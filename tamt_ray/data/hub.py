@@ -40,7 +40,7 @@ class Mirror:
         return sorted(info.base_name for info in infos if info.type == kind)
 
     def fetch(self, folder: str, names: list[str]) -> Path:
-        """A local directory with those files of `folder`.
+        """Return a local directory with those files of `folder`.
 
         A mirror on a local disk is used in place; another is copied into the cache, again only
         where a size or a modification time has changed. Raises SourceError.
@@ -83,7 +83,8 @@ class Mirror:
 
 
 def mirror() -> Mirror | None:
-    """The mirror that `$TAMT_MIRROR` names, if it is set. Raises SourceError for credentials."""
+    """Return the mirror that `$TAMT_MIRROR` names, if it is set. Raises SourceError for
+    credentials."""
     uri = os.environ.get("TAMT_MIRROR")
     if uri and (instead := instead_of_secret(uri)):
         raise SourceError(f"TAMT_MIRROR: it holds credentials, and it is logged; {instead}")
@@ -98,14 +99,15 @@ def why_not(error: Exception) -> str:
 
 
 def repository(name: str) -> str:
-    """The name of a hub repository. Raises SourceError where it would lead out of the mirror."""
+    """Return the name of a hub repository. Raises SourceError where it would lead out of the
+    mirror."""
     if any(part in {"", ".", ".."} for part in name.split("/")):
         raise SourceError(f"hf:{name}: not the name of a repository")
     return name
 
 
 def split_file(mirror: Mirror, ref: SourceRef, split: str) -> Path:
-    """The local parquet file of one split on a mirror.
+    """Return the local parquet file of one split on a mirror.
 
     Without a `#config` it is `default`, or the only one there is. Raises SourceError naming the
     configurations or splits that exist.
@@ -134,7 +136,7 @@ def split_file(mirror: Mirror, ref: SourceRef, split: str) -> Path:
 
 
 def read_split(ref: SourceRef, split: str) -> pa.Table:
-    """One split from the hub itself, through the cache of `datasets`. Raises SourceError."""
+    """Return one split from the hub itself, through the cache of `datasets`. Raises SourceError."""
     # Importing it takes seconds, which only those who read from the hub should pay.
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
@@ -153,7 +155,7 @@ def read_split(ref: SourceRef, split: str) -> pa.Table:
 
 
 def glimpse(table: Table) -> str:
-    """A short digest of what a table is read from, to be compared between machines.
+    """Return a short digest of what a table is read from, to be compared between machines.
 
     Of a file, its length and both ends; of an archive, its sha256, which a sweep file states and
     which is checked; of the hub, the commit. An archive is left in the cache. Raises SourceError.

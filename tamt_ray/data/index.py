@@ -38,7 +38,7 @@ class _Unavailable(Exception):
 
 
 def download(ref: SourceRef, folder: Path) -> Path:
-    """The path in `folder` of the archive that `ref` names, written whole or not at all.
+    """Return the path in `folder` of the archive that `ref` names, written whole or not at all.
 
     Raises SourceError where the index does not have it, cannot be reached in three tries, or
     sends other content than the digest says.
@@ -57,7 +57,7 @@ def download(ref: SourceRef, folder: Path) -> Path:
 
 
 def index_url() -> str:
-    """The simple index that pip is configured for, or the default of the library."""
+    """Return the simple index that pip is configured for, or the default of the library."""
     if url := os.environ.get("PIP_INDEX_URL"):
         return url
     # `list` merges all of pip's files, where `get` reads the user's own only. A Python without pip
@@ -141,5 +141,5 @@ def _shown(ref: SourceRef) -> str:
 
 
 def _redacted(error: Exception) -> str:
-    """The message without the credentials that an index URL may carry."""
+    """Return the message without the credentials that an index URL may carry."""
     return re.sub(r"//[^/@\s]+@", "//", str(error))

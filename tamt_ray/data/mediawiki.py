@@ -13,7 +13,8 @@ _CHUNK = 1 << 20
 
 
 def articles(data: bytes) -> list[str]:
-    """The text of each article of a dump, in its order: one paragraph a line, no empty lines.
+    """Return the text of each article of a dump, in its order: one paragraph a line, no empty
+    lines.
 
     `data` is the XML, or the XML compressed by bzip2. Articles are the pages of namespace 0 that
     redirect nowhere, are not lists of what a word may mean, and have text left. Raises ValueError
@@ -44,7 +45,7 @@ class _Page:
 
 
 def _pages(stream: IO[bytes]) -> Iterator[str]:
-    """The markup of each article."""
+    """Yield the markup of each article."""
     found: list[str] = []
     page = _Page()
     roots: list[str] = []
@@ -101,7 +102,7 @@ _SPANS = tuple(
         *((rf"<{name}\b[^<>]*>", rf"</{name}\s*>") for name in _ELEMENTS),
     ]
 )
-"""How a comment or an element ends, and the whole of it."""
+"""End of a comment or an element, and the whole of it."""
 _DEPTH = 20
 """Links inside links; deeper ones are no longer text that anybody wrote."""
 _EMPTY_TAG = re.compile(r"<(?:ref|nowiki|references|section)\b[^<>]*/>", re.IGNORECASE)
@@ -159,7 +160,7 @@ def clean(markup: str) -> str:
 
 
 def _without_spans(text: str) -> str:
-    """The text outside comments and elements that hold no prose."""
+    """Return the text outside comments and elements that hold no prose."""
     for end, whole in _SPANS:
         # Behind the last end nothing closes, and looking for it would take quadratic time.
         last = max((match.end() for match in end.finditer(text)), default=0)
@@ -168,7 +169,7 @@ def _without_spans(text: str) -> str:
 
 
 def _without_braces(text: str) -> str:
-    """The text outside templates and tables, nested ones included."""
+    """Return the text outside templates and tables, nested ones included."""
     kept: list[str] = []
     opened: list[int] = []
     last = 0
@@ -185,7 +186,7 @@ def _without_braces(text: str) -> str:
 
 
 def _shown(link: re.Match[str]) -> str:
-    """The words a reader sees of `[[target|words]]`."""
+    """Return the words a reader sees of `[[target|words]]`."""
     target, bar, words = link[1].partition("|")
     if _NO_TEXT.match(target) or (not bar and _LANGUAGE.match(target)):
         return ""
@@ -193,7 +194,7 @@ def _shown(link: re.Match[str]) -> str:
 
 
 def _line(line: str) -> str:
-    """One paragraph without list marks and remains; empty where it is not prose."""
+    """Return one paragraph without list marks and remains; empty where it is not prose."""
     line = _REMAINS.sub("", line.strip())
     item = _MARK.sub("", line)
     if (item != line and len(item.split()) < _ITEM) or _NO_PROSE.match(item):

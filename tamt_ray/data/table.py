@@ -30,7 +30,7 @@ class Rows:
 
 
 def load_rows(table: Table) -> Rows:
-    """The rows that a sweep file describes.
+    """Return the rows that a sweep file describes.
 
     Kept in memory for the next call while the file is unchanged. Raises SourceError where the
     source cannot be had, lacks the split, or has a line that does not fit.
@@ -48,7 +48,7 @@ def load_rows(table: Table) -> Rows:
 
 
 def name_of(table: Table) -> str:
-    """The source with what chooses rows of it, as records and messages name it."""
+    """Return the source with what chooses rows of it, as records and messages name it."""
     part = None if table.part == "all" else table.part
     return "#".join(filter(None, (table.source, table.split, part)))
 
@@ -95,7 +95,7 @@ def _content(
 
 
 def _in_part(content: pa.Table, table: Table) -> pa.Array:
-    """[rows] of booleans; equal rows fall on the same side, whatever their order."""
+    """Return [rows] of booleans; equal rows fall on the same side, whatever their order."""
     border = int(table.tail * 2**64)
     tail = [
         int.from_bytes(hashlib.sha256(_canonical(row)).digest()[:8]) < border
@@ -111,7 +111,7 @@ def _canonical(value: object) -> bytes:
 
 
 def fingerprint(content: pa.Table) -> str:
-    """The sha256 over names, types and values of a table, in hex."""
+    """Return the sha256 over names, types and values of a table, in hex."""
     digest = hashlib.sha256(str(content.num_rows).encode())
     for name in sorted(content.column_names):
         kind, buffers = _plain(content.column(name))
@@ -122,7 +122,7 @@ def fingerprint(content: pa.Table) -> str:
 
 
 def _plain(values: pa.ChunkedArray) -> tuple[str, list[memoryview | bytes]]:
-    """The kind of a column and its content in bytes that depend on the values only."""
+    """Return the kind of a column and its content in bytes that depend on the values only."""
     kind = values.type
     if pa.types.is_dictionary(kind):
         return _plain(values.cast(kind.value_type))
@@ -141,12 +141,12 @@ def _plain(values: pa.ChunkedArray) -> tuple[str, list[memoryview | bytes]]:
 
 
 def _numbers(values: pa.ChunkedArray) -> bytes:
-    """The bytes of a column of numbers without nulls."""
+    """Return the bytes of a column of numbers without nulls."""
     return values.to_numpy().tobytes()
 
 
 def _text(values: pa.Array) -> memoryview:
-    """The bytes of an array of large binaries without nulls, one after the other."""
+    """Return the bytes of an array of large binaries without nulls, one after the other."""
     _, offsets, content = values.buffers()
     borders = memoryview(offsets or b"").cast("q")[values.offset : values.offset + len(values) + 1]
     return memoryview(content or b"")[borders[0] : borders[-1]] if len(values) else memoryview(b"")

@@ -84,7 +84,7 @@ class Monitor:
     failed: Collection[str]
     usual: Prices
     places: Callable[[], int]
-    """How many units may be at work at once."""
+    """Number of units that may be at work at once."""
     clock: Callable[[], float] = time.monotonic
     _work: dict[str, _Work] = field(default_factory=dict)
     _busy: float = 0.0
@@ -123,7 +123,7 @@ class Monitor:
                 pass
 
     def look(self) -> Activity:
-        """The activity now."""
+        """Return the activity now."""
         now = self.clock()
         units = self.plan.units
         at_work = tuple(

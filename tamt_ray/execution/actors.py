@@ -13,8 +13,8 @@ _PROBE = 3.0
 
 
 def is_gone(node: str) -> bool:
-    """Whether a node, by its id, has died, also where Ray has not noticed yet: it takes Ray half a
-    minute, and the processes of the node are gone before that."""
+    """Return whether a node, by its id, has died, also before Ray notices: Ray takes half a minute,
+    and the processes of the node are gone before that."""
     for known in ray.nodes():
         if known["NodeID"] == node and known["Alive"]:
             try:
@@ -27,7 +27,7 @@ def is_gone(node: str) -> bool:
 
 
 def on_head(kind: type, name: str, *, restarts: bool = False) -> Any:
-    """A named actor class without CPU, held on the head node, where it outlives spot nodes.
+    """Return a named actor class without CPU, held on the head node, where it outlives spot nodes.
 
     `restarts`: started anew, empty, whenever it is lost; calls under way are made again.
     """

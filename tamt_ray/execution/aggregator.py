@@ -60,7 +60,7 @@ class Aggregator:
         return True, tables
 
     def status(self) -> LiveStatus | None:
-        """All that is known; None until the driver has opened it."""
+        """Return all that is known; None until the driver has opened it."""
         if self._plan is None or self._activity is None:
             return None
         return LiveStatus(self._current(self._plan), self._activity)
@@ -90,7 +90,7 @@ class Aggregation:
         self._opened = self._answered = False
 
     def add(self, record: Record) -> None:
-        """A record landed."""
+        """Take a record that landed."""
         self._new.append(record)
 
     def extend(self, plan: Plan) -> None:

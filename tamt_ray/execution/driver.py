@@ -137,6 +137,6 @@ def run(
         except RayError as error:
             raise gave_up(error) from error
         finally:
-            # What ended the run may have ended Ray too; then nobody adds nodes any more.
+            # The signal that ended the run may have ended Ray too; then no nodes are added.
             with contextlib.suppress(RayError, RuntimeError):
                 autoscaler.ask([])

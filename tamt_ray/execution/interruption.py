@@ -21,7 +21,8 @@ class BrokenOffError(RuntimeError):
 
 
 def gave_up(error: Exception) -> BrokenOffError:
-    """The end of a run that Ray cannot go on with; the beginning of its words says enough."""
+    """Return the end of a run that Ray cannot go on with; the beginning of its words says
+    enough."""
     words = " ".join(str(error).split()) or type(error).__name__
     return BrokenOffError(
         1, f"Ray gave up: {words[:300]}; what is done is kept, the same command goes on"
@@ -51,7 +52,7 @@ class Signals:
             raise self.broken_off()
 
     def broken_off(self) -> BrokenOffError:
-        """The end of the run, with the shell's code for the signal."""
+        """Return the end of the run, with the shell's code for the signal."""
         return BrokenOffError(
             128 + self._number, "interrupted; what is done is kept, the same command goes on"
         )
@@ -97,11 +98,11 @@ class Lanes:
         self._threads.append(thread)
 
     def running(self) -> bool:
-        """Whether any lane is still at work."""
+        """Return whether any lane is still at work."""
         return any(thread.is_alive() for thread in self._threads)
 
     def failed(self) -> bool:
-        """Whether any lane ended in an error."""
+        """Return whether any lane ended in an error."""
         return bool(self._errors)
 
     def raise_first_error(self) -> None:

@@ -13,7 +13,7 @@ from tamt_ray.spec.execution import SearchLane
 
 @dataclass
 class Places:
-    """Where units run: the nodes there are, and those that can come."""
+    """Places of units: the present nodes, and those that an autoscaler can add."""
 
     lane: SearchLane
     size: GangSize
@@ -22,7 +22,7 @@ class Places:
     gangs: Gangs
     autoscaler: Autoscaler
     waiting: bool = False
-    """Whether a search is ready, in a gang or not."""
+    """True where a search is ready, in a gang or not."""
 
     @property
     def room(self) -> int:

@@ -1,4 +1,4 @@
-"""Where the time of a search step and of a fine-tune goes, on this machine."""
+"""Profile of a search step and of a fine-tune on this machine."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -41,7 +41,7 @@ class Profile:
 
 
 def first_units(units: Iterable[Unit]) -> list[Unit]:
-    """The first search that trains and the first fine-tune, as far as there are any."""
+    """Return the first search that trains and the first fine-tune, as far as there are any."""
     found: dict[Kind, Unit] = {}
     for unit in units:
         if isinstance(unit.config, TrainedSearch | FinetuneConfig):
@@ -93,7 +93,7 @@ def _mask(model: Model) -> Mask:
 
 
 def _finetune(finetuner: Finetuner, config: FinetuneConfig, mask: Mask | None, steps: int) -> float:
-    """Seconds of so many steps and one evaluation."""
+    """Return the seconds of so many steps and one evaluation."""
     task = config.task.model_copy(
         update={
             "max_train": steps * config.task.batch_size, "max_validation": VALIDATION, "epochs": 1,

@@ -73,9 +73,9 @@ class RunLoop:
     pasts: dict[str, AttemptHistory] = field(default_factory=dict)
     """Histories of units that lost an attempt."""
     over: bool = False
-    """Whether the proposer has nothing more to propose."""
+    """True once the proposer has nothing more to propose."""
     stopped: bool = False
-    """Whether nothing new begins, after a failure."""
+    """True once nothing new begins, after a failure."""
     deadline: float | None = None
     """Until when units at work may finish once the run was asked to end."""
 
@@ -103,12 +103,12 @@ class RunLoop:
                 self.watch(Rebuilt("aggregator"))
             self.watch(LiveStatus(self.aggregation.tables, activity))
             if signals.caught:
-                # Whoever ended the run may have ended Ray's processes with it.
+                # The signal that ended the run may have ended Ray's processes too.
                 if lanes.failed():
                     raise signals.broken_off()
                 self._end(signals, grace)
             lanes.raise_first_error()
-            # Ray tells of nodes only when asked, and short units end many times a second.
+            # Nodes are polled, and short units end many times a second.
             if time.monotonic() - looked > _LOOK:
                 self._look_around()
                 looked = time.monotonic()
@@ -119,12 +119,12 @@ class RunLoop:
                 return
 
     def _proposing(self) -> bool:
-        """Whether further units may be proposed."""
+        """Return whether further units may be proposed."""
         return self.proposer is not None and not (self.over or self.stopped)
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Landed) and event.record.id in self.ledger.records:
-            # Found in the store before a new board told of it.
+            # Found in the store before a new board reported it.
             return
         match event:
             case Started():
@@ -186,8 +186,8 @@ class RunLoop:
             self._hear(Landed(record))
 
     def _reopen(self) -> None:
-        """The board was lost and stands again, empty: tell it what is true. What landed unheard is
-        in the store; what began unheard, the workers tell with their next sign of life."""
+        """Open a board that was restarted empty. Records that it did not report are in the store;
+        workers report the units that they began with their next heartbeat."""
         records, failures = self.ledger.records, self.ledger.failures
         missing = {i: u for i, u in self.plan.units.items() if i not in records}
         try:
@@ -213,7 +213,7 @@ class RunLoop:
             self.board.stop(save=True)
             self.deadline = time.monotonic() + grace
             self.watch(Stopping(len(self.running), grace))
-            # What began a moment ago is heard of first.
+            # Events of units that began a moment ago come first.
             return
         if not self.running or time.monotonic() > self.deadline:
             raise signals.broken_off()

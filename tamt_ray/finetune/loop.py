@@ -31,7 +31,8 @@ EVALUATION_FACTOR = 4
 
 
 def epoch_batches(lengths: Indices, size: int, seed: int, epoch: int) -> list[Indices]:
-    """An epoch: each sequence once, in ⌈n / size⌉ batches of similar length in random order."""
+    """Return an epoch: each sequence once, in ⌈n / size⌉ batches of similar length in random
+    order."""
     generator = torch.Generator().manual_seed(derive("epoch", seed, epoch))
     order = torch.randperm(len(lengths), generator=generator).numpy()
     batches: list[Indices] = []
@@ -43,12 +44,12 @@ def epoch_batches(lengths: Indices, size: int, seed: int, epoch: int) -> list[In
 
 
 def evaluation_batches(lengths: Indices, size: int) -> list[Indices]:
-    """Each sequence once, longest first, so that memory runs out at once or never."""
+    """Return each sequence once, longest first, so that memory runs out at once or never."""
     return _cut(np.argsort(-lengths, kind="stable"), size)
 
 
 def collate(sequences: PackedSequences, indices: Indices, device: torch.device) -> Batch:
-    """The sequences padded to the longest of them, on the device."""
+    """Return the sequences padded to the longest of them, on the device."""
     lengths = sequences.lengths[indices]
     columns = np.arange(lengths.max())
     inside = columns < lengths[:, None]
@@ -145,19 +146,23 @@ def outputs(
     device: torch.device,
     precision: Precision = "float32",
 ) -> list[NDArray[np.float32]]:
-    """The network's output for every sequence, in the order of the sequences, without dropout.
+    """Return the network's output for every sequence, in the order of the sequences, without
+    dropout.
 
     Each is [classes], or [tokens, 2] for spans, without its padding.
     """
     found: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(data.sequences)
     lengths = data.sequences.lengths
+    pending: list[tuple[Indices, Tensor]] = []
     network.eval()
     with torch.inference_mode(), autocast(precision, device), matrix_products(precision):
         for indices in evaluation_batches(lengths, batch_size):
             batch = collate(data.sequences, indices, device)
-            rows = network(batch.inputs, padded=batch.padded).float().cpu().numpy()
-            for index, row in zip(indices.tolist(), rows, strict=True):
-                found[index] = row[: lengths[index]] if row.ndim > 1 else row
+            pending.append((indices, network(batch.inputs, padded=batch.padded).float()))
+    # A GPU computes all batches before the host reads the first one.
+    for indices, rows in pending:
+        for index, row in zip(indices.tolist(), rows.cpu().numpy(), strict=True):
+            found[index] = row[: lengths[index]] if row.ndim > 1 else row
     return found
 
 
@@ -180,7 +185,7 @@ def _evaluate(
 
 
 def _mean_loss(pending: list[Tensor], last: int) -> float:
-    """The mean of the losses since the last look, the newest being that of step `last`."""
+    """Return the mean of the losses since the last look, the newest being that of step `last`."""
     values: list[float] = torch.stack(pending).tolist()
     for step, value in enumerate(values, start=last - len(values) + 1):
         check_finite(value, step)

@@ -145,7 +145,8 @@ class Encoder:
             ) from error
 
     def masked(self, mask: Mask) -> tuple[dict[str, nn.Parameter], Mask]:
-        """The weights of the latest network that a mask covers, by name, and the mask on them.
+        """Return the weights of the latest network that a mask covers, by name, and the mask on
+        them.
 
         A mask covers all prunable matrices, or some. Of the word embedding's mask, the rows of the
         network's own words are returned. A mask on a pooler that the network does not use has no
@@ -223,7 +224,7 @@ def _initialise(modules: list[nn.Module], generator: torch.Generator) -> None:
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Without the report on heads that were left out, which is what we ask for."""
+    """Silence the report on heads that are left out, as they should be."""
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -15,7 +15,7 @@ from tamt_ray.tasks.features.examples import Indices, PackedSequences
 
 
 def tokens_of(data: Iterable[PackedSequences]) -> Indices:
-    """The tokens that batches of these data hold, padding included, in ascending order."""
+    """Return the tokens that batches of these data hold, padding included, in ascending order."""
     data = list(data)
     held = np.zeros(1 + max(max(s.pad_id, int(s.ids.max())) for s in data), dtype=bool)
     for sequences in data:
@@ -73,7 +73,7 @@ class Vocabulary:
         self._tokens = None if tokens is None else chosen
 
     def rows(self, mask: Mask) -> Mask:
-        """The mask, of the rows that the encoder has."""
+        """Return the mask, of the rows that the encoder has."""
         if self._tokens is None or self.parameter not in mask:
             return mask
         return Mask({**mask, self.parameter: mask[self.parameter][self._tokens]})

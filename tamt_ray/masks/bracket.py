@@ -28,7 +28,7 @@ class Threshold:
     start: int
 
     def keep(self, values: Tensor) -> Tensor:
-        """True where a value is kept, in the shape of `values`."""
+        """Return True where a value is kept, in the shape of `values`."""
         flat = values.reshape(-1)
         pruned = flat <= self.value  # False for NaN, which ranks above all numbers.
         if self.start < flat.numel():
@@ -59,7 +59,7 @@ class ThresholdFinder:
         or that it lies where there are none."""
 
     def cut(self, values: Tensor) -> Threshold:
-        """The cut of `values`, at least `zeros` of any shape."""
+        """Return the cut of `values`, at least `zeros` of any shape."""
         if self._zeros == 0:
             return Threshold(-math.inf, 0)
         flat = values.reshape(-1)
@@ -67,8 +67,8 @@ class ThresholdFinder:
         return Threshold(value, _start_of_last(flat, value, up_to - self._zeros))
 
     def _border(self, flat: Tensor) -> tuple[float, int]:
-        """The `zeros`-th smallest value, or a number between it and the next one; and how many
-        values are at most that."""
+        """Return the `zeros`-th smallest value, or a number between it and the next one; and how
+        many values are at most that."""
         n = self._zeros
         for low, high in self._brackets(flat):
             if low == high:
@@ -87,7 +87,7 @@ class ThresholdFinder:
         return value, sum(_counts(flat, torch.le, value))
 
     def _brackets(self, flat: Tensor) -> Iterator[tuple[float, float]]:
-        """Where the value may be: near the last one; then where a sample suggests it (Floyd and
+        """Yield intervals that may hold the value: near the last one, then by a sample (Floyd and
         Rivest)."""
         if flat.numel() <= _SMALL:
             return
@@ -109,7 +109,8 @@ class ThresholdFinder:
     def _around(
         self, value: float, inside: Tensor, place: int, bracket: tuple[float, float], size: int
     ) -> tuple[float, float]:
-        """The next bracket: so many values on both sides of the `place`-th smallest `inside`.
+        """Return the next bracket: so many values on both sides of the `place`-th smallest
+        `inside`.
 
         Where `bracket` has too few on a side, it keeps its width there. Where it would be mostly a
         gap above that value, as between scores that begin as one of two values, it is the gap's
@@ -134,14 +135,14 @@ class ThresholdFinder:
 
 
 def _narrowed(inside: Tensor, place: int, size: int) -> float:
-    """The `place`-th smallest of those `inside` a bracket around some of `size` values."""
+    """Return the `place`-th smallest of those `inside` a bracket around some of `size` values."""
     if len(inside) > _SMALL and 2 * len(inside) < size:
         return ThresholdFinder(place).cut(inside).value
     return float(inside.kthvalue(place).values)
 
 
 def _before(value: Tensor) -> Tensor:
-    """The next smaller number."""
+    """Return the next smaller number."""
     return torch.nextafter(value, value.new_tensor(-math.inf))
 
 
@@ -172,7 +173,7 @@ def _counts(flat: Tensor, compare: Callable[..., Tensor], value: float) -> list[
 
 
 def _start_of_last(flat: Tensor, value: float, ties: int) -> int:
-    """The flat index from which on just `ties` values are equal to `value`."""
+    """Return the flat index from which on just `ties` values are equal to `value`."""
     if ties <= 0:
         return flat.numel()
     counts = _counts(flat, torch.eq, value)

@@ -26,7 +26,7 @@ class MaskFileError(ValueError):
 
 
 def mask_to_bytes(mask: Mask, origin: Mapping[str, str] | None = None) -> bytes:
-    """A safetensors file of packed bits (most significant first, row-major)."""
+    """Return a safetensors file of packed bits (most significant first, row-major)."""
     packed = {name: np.packbits(mask[name].numpy().reshape(-1)).tobytes() for name in sorted(mask)}
     shapes = {name: list(matrix.shape) for name, matrix in mask.items()}
     metadata = {**(origin or {}), "format": FORMAT, "shapes": json.dumps(shapes, sort_keys=True)}
@@ -55,7 +55,7 @@ def mask_from_bytes(data: bytes) -> Mask:
 
 
 def bits_from_bytes(data: bytes) -> Bits:
-    """The mask in a file, still packed. Raises MaskFileError."""
+    """Return the mask in a file, still packed. Raises MaskFileError."""
     packed, shapes, _ = _parts(data)
     return Bits.of(packed, shapes)
 
@@ -88,7 +88,7 @@ def _parts(data: bytes) -> tuple[dict[str, bytes], dict[str, tuple[int, int]], s
 
 
 def _shape(sides: list[int]) -> tuple[int, int]:
-    """The two sides of a matrix. Raises TypeError or ValueError."""
+    """Return the two sides of a matrix. Raises TypeError or ValueError."""
     rows, columns = map(operator.index, sides)
     if min(rows, columns) < 1:
         raise ValueError(f"a mask has no matrix of {rows} × {columns} weights")
@@ -96,7 +96,7 @@ def _shape(sides: list[int]) -> tuple[int, int]:
 
 
 def _unpacked(data: bytes, shape: tuple[int, int]) -> Tensor:
-    """The matrix [out, in] behind packed bits."""
+    """Return the matrix [out, in] behind packed bits."""
     rows, columns = shape
     bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=rows * columns)
     return torch.from_numpy(bits.astype(bool).reshape(rows, columns))

@@ -1,4 +1,4 @@
-"""How a pattern divides matrices: scores in, a mask under the pattern out."""
+"""Division of matrices by a pattern: scores in, a mask under the pattern out."""
 
 import math
 import re

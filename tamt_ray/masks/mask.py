@@ -1,6 +1,6 @@
 """The mask of one subnetwork."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Self
 
@@ -103,7 +103,7 @@ class Mask(Mapping[str, Tensor]):
     @property
     def zeros(self) -> int:
         """Number of weights removed."""
-        return sum(matrix.numel() - int(torch.count_nonzero(matrix)) for matrix in self.values())
+        return self.weights - count_true(self.values())
 
     @property
     def sparsity(self) -> float:
@@ -121,6 +121,12 @@ class Mask(Mapping[str, Tensor]):
 
 def _layout(matrices: Mapping[str, Tensor], pattern: str, per: Per = "matrix") -> Layout:
     return Layout({name: tuple(matrix.shape) for name, matrix in matrices.items()}, pattern, per)
+
+
+def count_true(flags: Iterable[Tensor]) -> int:
+    """Return the number of True values in tensors of one device, in one read from it."""
+    counts = [torch.count_nonzero(each) for each in flags]
+    return int(torch.stack(counts).sum()) if counts else 0
 
 
 @torch.no_grad()
@@ -183,9 +189,6 @@ def apply_mask(matrices: Mapping[str, nn.Parameter], mask: Mask) -> list[Removab
 
 
 def pruned_nonzero(matrices: Mapping[str, Tensor], mask: Mask) -> int:
-    """How many pruned weights are not exactly zero: 0 for a sound subnetwork."""
-    moved = 0
-    for name, keep in mask.items():
-        values = matrices[name].detach()
-        moved += int(torch.count_nonzero((values != 0) & ~keep.to(values.device)))
-    return moved
+    """Return how many pruned weights are not exactly zero: 0 for a sound subnetwork."""
+    values = {name: matrices[name].detach() for name in mask}
+    return count_true((v != 0) & ~mask[name].to(v.device) for name, v in values.items())

@@ -1,4 +1,4 @@
-"""Which matrices of an encoder can be pruned, found in its module structure."""
+"""Prunable matrices of an encoder, found in its module structure."""
 
 import re
 from collections.abc import Iterable
@@ -11,11 +11,11 @@ POOLER = "pooler.dense.weight"
 
 
 class UnsupportedModelError(ValueError):
-    """No prunable matrices can be told apart in this model; the message says why."""
+    """No prunable matrices are found in this model; the message has the reason."""
 
 
 def prunable_matrices(body: nn.Module, patterns: Iterable[str] = ("*",)) -> dict[str, nn.Parameter]:
-    """The weights that a mask covers, by name within `body`.
+    """Return the weights that a mask covers, by name within `body`.
 
     The word embedding [vocabulary, hidden] and every linear layer [out, in] of the Transformer
     layers, as far as a glob pattern names them; never biases, LayerNorm, position, relative or
@@ -77,7 +77,7 @@ def _matching(
 
 
 def _transformer_layers(body: nn.Module) -> nn.ModuleList:
-    """The one list of layers of one class."""
+    """Return the one list of layers of one class."""
     lists = [
         (name, module)
         for name, module in body.named_modules()

@@ -28,7 +28,7 @@ WARPS = 8
 
 @triton.jit
 def _begin(table, matrix):
-    """Where a matrix begins, from a table of addresses."""
+    """Return the address of a matrix, from a table of addresses."""
     start = tl.load(table + matrix).to(tl.pointer_type(tl.float32))
     return tl.multiple_of(start, 16)
 
@@ -247,7 +247,7 @@ class RadixPruner(Pruner):
         return torch.tensor(numbers, dtype=torch.int32, device=self._device)
 
     def _read_addresses(self) -> list[list[int]]:
-        """Where scores, dense and masked weights begin."""
+        """Return the addresses of scores, dense and masked weights."""
         given = self.matrices
         return [
             [tensors[name].data_ptr() for name in given.scores]

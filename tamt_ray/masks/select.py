@@ -16,7 +16,7 @@ from torch import Tensor
 from tamt_ray.masks.bracket import Threshold, ThresholdFinder
 
 CountZeros = Callable[[float, int], int]
-"""Gives the number of zeros among so many at a sparsity."""
+"""Returns the number of zeros among so many weights at a sparsity."""
 _FEW = 16
 """Values of a row that are compared each with each other instead of sorted."""
 
@@ -35,7 +35,7 @@ class Matrices:
     magnitude: bool
 
     def ranked(self, name: str) -> Tensor:
-        """The values that are compared."""
+        """Return the values that are compared."""
         scores = self.scores[name].detach()
         return scores.abs() if self.magnitude else scores
 
@@ -118,14 +118,14 @@ class BracketPruner(Pruner):
 
 
 def keep_by_sorting(values: Tensor, zeros: int) -> Tensor:
-    """True where a value is kept; the `zeros` smallest are not, of equal ones the first."""
+    """Return True where a value is kept; the `zeros` smallest are not, of equal ones the first."""
     order = values.reshape(-1).sort(stable=True).indices
     keep = torch.ones_like(order, dtype=torch.bool).index_fill_(0, order[:zeros], False)
     return keep.view(values.shape)
 
 
 def zeros_at(sparsity: float, weights: int) -> int:
-    """How many of `weights` are zero at a sparsity in [0, 1): the nearest whole number."""
+    """Return the zeros of `weights` at a sparsity in [0, 1): the nearest whole number."""
     return math.floor(sparsity * weights + 0.5)
 
 
@@ -135,7 +135,7 @@ def zeros_below(sparsity: float, weights: int) -> int:
 
 
 def keep_largest(values: Tensor, zeros: int) -> Tensor:
-    """True where a value is kept; exactly `zeros` of the smallest are not.
+    """Return True where a value is kept; exactly `zeros` of the smallest are not.
 
     Among equal values at the threshold the ones with the lowest flat index are pruned first, so
     the result depends on nothing but the values. Values of any shape; the result has the same.
@@ -171,7 +171,7 @@ def keep_largest_of_rows(values: Tensor, zeros: int) -> Tensor:
 
 
 def make_pruner(matrices: Matrices) -> Pruner:
-    """The pruner for the device of the matrices."""
+    """Return the pruner for the device of the matrices."""
     device = next(iter(matrices.scores.values())).device.type
     if device == "cpu":
         return BracketPruner(matrices)

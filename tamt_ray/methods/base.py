@@ -85,7 +85,7 @@ class Search(Config, ABC):
 
     @property
     def iterations(self) -> int | None:
-        """Optimiser steps behind the mask, those `below` included; None where nobody knows."""
+        """Optimiser steps behind the mask, those `below` included; None if unknown."""
         return 0
 
     @property
@@ -150,7 +150,7 @@ class Method(Frozen, ABC):
     recipe: Recipe = "paper"
     """Recipe whose defaults fill in missing settings; the sweep's `recipe` by default."""
     pattern: Pattern = UNSTRUCTURED
-    """Which weights are kept or pruned together: `unstructured`; `2:4`, two of four consecutive
+    """Weights that are kept or pruned together: `unstructured`; `2:4`, two of four consecutive
     weights of a row are kept; blocks such as `4x1` or `32x32`, rows x columns; `heads:12`, whole
     attention heads, 12 per layer, and whole neurons of the feed-forward layers."""
 
@@ -184,7 +184,7 @@ class Method(Frozen, ABC):
 
     @property
     def paper_role(self) -> str | None:
-        """Which method of the paper it is; only these enter the claims on the paper."""
+        """Name of the paper's method that it is; only these enter the claims on the paper."""
         return None
 
     @property

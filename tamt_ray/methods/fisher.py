@@ -51,7 +51,7 @@ class Fisher(CalibratedMethod):
 
     unit: ClassVar[type[CalibratedSearch]] = FisherSearch  # pyright: ignore[reportIncompatibleVariableOverride]
     method: Literal["fisher"] = "fisher"
-    """Which method this is."""
+    """Name of the method."""
     batches: Count = 256
     """Backward passes; the gradient of each is squared."""
     batch_size: Count = 1

@@ -87,7 +87,7 @@ class Imp(TrainedMethod):
     only_choices: ClassVar[frozenset[str]] = frozenset({"step"})
     starts_anew: ClassVar[bool] = True
     method: Literal["imp"] = "imp"
-    """Which method this is."""
+    """Name of the method."""
     step: float = Field(default=0.1, gt=0, lt=1)
     """Sparsity added by one level."""
     steps: Count = 2792

@@ -53,7 +53,7 @@ class Imported(Method):
 
     unit: ClassVar[type[Search]] = ImportedSearch
     method: Literal["imported"] = "imported"
-    """Which method this is."""
+    """Name of the method."""
     masks: Annotated[Source, AfterValidator(_mask_files)]
     """The file of each mask, where `{model}`, `{sparsity}` and `{seed}` stand for their values, as
     in `dir:masks/{model}-{sparsity}-{seed}.safetensors`; without `{seed}` there is one per

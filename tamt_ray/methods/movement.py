@@ -45,7 +45,7 @@ class Movement(TrainedMethod):
     unit: ClassVar[type[Search]] = MovementSearch
     starts_anew: ClassVar[bool] = True
     method: Literal["movement"] = "movement"
-    """Which method this is."""
+    """Name of the method."""
     steps: Count = 11000
     """Optimiser steps."""
     settle: Fraction = 0.25

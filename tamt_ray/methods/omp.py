@@ -28,7 +28,7 @@ class Omp(OneShotMethod):
     looks: ClassVar[Mapping[str, Look]] = {"omp": ("#e69f00", "square")}
     unit: ClassVar[type[Search]] = OmpSearch
     method: Literal["omp"] = "omp"
-    """Which method this is."""
+    """Name of the method."""
 
     @property
     def paper_role(self) -> str | None:

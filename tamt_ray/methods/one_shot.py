@@ -99,6 +99,7 @@ class CalibratedMethod(OneShotMethod):
         """The score of a weight in symbols, for the settings table."""
 
     def settings(self) -> tuple[str, str]:
-        """Name the score, the text that is read, and the weights that are ranked together."""
+        """Name the score, the text that is read, and the weights that are ranked
+        together."""
         text = f"{self.score} over {self.batches} batches of {self.batch_size}"
         return "", ", ".join(filter(None, (text, super().settings()[1])))

@@ -30,7 +30,7 @@ class Random(Method):
     looks: ClassVar[Mapping[str, Look]] = {"random": ("#7a7a7a", "cross")}
     unit: ClassVar[type[Search]] = RandomSearch
     method: Literal["random"] = "random"
-    """Which method this is."""
+    """Name of the method."""
 
     @property
     def paper_role(self) -> str:

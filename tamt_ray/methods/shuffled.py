@@ -53,12 +53,12 @@ class Shuffled(Method):
 
     unit: ClassVar[type[Search]] = ShuffledSearch
     method: Literal["shuffled"] = "shuffled"
-    """Which method this is."""
+    """Name of the method."""
     of: str | dict[str, JsonValue]
     """The other method: a name such as `omp`, or an entry of its own as under `methods`."""
     within: Within = "matrix"
-    """Where a kept place may go: anywhere in its `matrix`, or within its `row` (the weights of one
-    output) or `column` (those of one input)."""
+    """Range in which a kept weight's place is drawn anew: its `matrix`, its `row` (the weights of
+    one output) or its `column` (those of one input)."""
 
     @cached_property
     def other(self) -> Method:

@@ -138,7 +138,7 @@ class Tamt(TrainedMethod, Scoring):
         "tamt_mlm_kd": ("#d55e00", "diamond"),
     }
     method: Literal["tamt"] = "tamt"
-    """Which method this is."""
+    """Name of the method."""
     objective: Terms
     """The loss terms whose weighted sum is minimised, such as `[mlm]` or
     `[mlm, {objective: kd, weight: 0.5}]`."""
@@ -262,7 +262,8 @@ class Tamt(TrainedMethod, Scoring):
                 yield Asked(search, seed, None if steps == last else steps)
 
     def settings(self) -> tuple[str, str]:
-        """Name start, threshold and ranking, and the text where it is not corrupted blocks."""
+        """Name start, threshold and ranking, and the text where it is not corrupted
+        blocks."""
         when = "every step" if self.rerank_every == 1 else f"every {self.rerank_every} steps"
         sign = "≥" if self.comparison == "at_least" else ">"
         ranked = "S" if self.ranking == "signed" else "|S|"

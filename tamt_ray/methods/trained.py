@@ -24,7 +24,7 @@ class TrainedMethod(Method, Optimizer):
     only_choices: ClassVar[frozenset[str]] = frozenset()
     """Settings without values between two others."""
     starts_anew: ClassVar[bool] = False
-    """Whether a longer trial has nothing in common with a shorter one."""
+    """True where a longer trial has no step in common with a shorter one."""
     decay_steps: Count | None = None
     """Steps over which the learning rate falls linearly to zero; default `search.decay_steps`."""
 
@@ -75,7 +75,7 @@ class TrainedSearch(Search):
     head: str | None = None
     """Unit that trained the output head; None where the model has its own or none is read."""
     workers: int | None = None
-    """Where it decides the result: of a gang that sends rounded gradients."""
+    """Workers of a gang that sends rounded gradients: there they decide the result; else None."""
 
     @property
     def parents(self) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ class WandaSearch(CalibratedSearch):
 
         def watch(name: str) -> object:
             def add(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-                squares[name] = squares[name] + inputs[0].flatten(0, -2).square().mean(0).cpu()
+                squares[name] = squares[name] + inputs[0].flatten(0, -2).square().mean(0)
 
             return add
 
@@ -50,7 +50,7 @@ class WandaSearch(CalibratedSearch):
                 bench.progress(number, self.batches)
         for hook in hooks:
             hook.remove()
-        norms = {name: (total / self.batches).sqrt() for name, total in squares.items()}
+        norms = {name: (total.cpu() / self.batches).sqrt() for name, total in squares.items()}
         return {
             name: weight.abs().cpu() * (norms[name] if norms[name].ndim else 1.0)
             for name, weight in model.dense.items()
@@ -63,7 +63,7 @@ class Wanda(CalibratedMethod):
     corruption: ClassVar[Corruption] = "none"
     unit: ClassVar[type[CalibratedSearch]] = WandaSearch  # pyright: ignore[reportIncompatibleVariableOverride]
     method: Literal["wanda"] = "wanda"
-    """Which method this is."""
+    """Name of the method."""
     per: Per = "row"
     """Weights that are ranked together: each `row` (output), as published; the `matrix`; or all
     weights of the `model`."""

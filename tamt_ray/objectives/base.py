@@ -46,7 +46,7 @@ class Sequences(Protocol):
 
     @property
     def chosen(self) -> Tensor:
-        """Whether a token is to be predicted, bool [batch, length]."""
+        """True where a token is to be predicted, bool [batch, length]."""
         ...
 
     @property
@@ -97,15 +97,16 @@ class Objective(Frozen, ABC):
     version: ClassVar[int] = 1
     """Raised by hand whenever the code changes a loss; part of the identity where it is not 1."""
     needs_head: ClassVar[bool] = False
-    """Whether it reads logits. A model published without a head then has one trained first, and
-    text is corrupted; terms that predict nothing are trained and evaluated on clean text."""
+    """True for a term that reads logits. A model published without a head then has one trained
+    first, and text is corrupted; terms that predict nothing are trained and evaluated on clean
+    text."""
     reads: ClassVar[frozenset[Reading]] = frozenset()
     """Outputs of the forward pass that it reads beside the last layer's."""
     distils: ClassVar[bool] = False
-    """Whether it compares with the dense model, which costs a forward pass; 0 for that model."""
+    """True for a term that compares with the dense model: one more forward pass; 0 for θ0."""
     reaches_all: ClassVar[bool] = True
-    """Whether every prunable weight gets a gradient; else those without keep their first scores,
-    unless another term reaches them."""
+    """True for a term that gives every prunable weight a gradient; weights without one keep their
+    first scores, unless another term reaches them."""
 
     weight: Positive = 1.0
     """Factor of this term in the sum that is minimised; logged losses are without it."""

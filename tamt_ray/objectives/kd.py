@@ -21,7 +21,7 @@ class Kd(Objective):
     reads: ClassVar[frozenset[Reading]] = frozenset({"states"})
     distils: ClassVar[bool] = True
     objective: Literal["kd"] = "kd"
-    """Which loss term this is."""
+    """Name of the loss term."""
     pads: bool = False
     """Average over padding as well as over real tokens."""
     teacher_dropout: bool = False

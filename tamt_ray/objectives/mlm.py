@@ -15,7 +15,7 @@ class Mlm(Objective):
 
     needs_head: ClassVar[bool] = True
     objective: Literal["mlm"] = "mlm"
-    """Which loss term this is."""
+    """Name of the loss term."""
 
     def count(self, batch: Sequences) -> int:
         """Return the number of chosen tokens."""

@@ -43,7 +43,7 @@ class Timing(Protocol):
 
     @property
     def device(self) -> str:
-        """How many of which device, as in `4 x A100`."""
+        """Return number and type of the devices, as in `4 x A100`."""
         ...
 
 
@@ -72,7 +72,7 @@ class Prices:
         return operations(unit, self.sizes) / self.speed + _START
 
     def is_rough(self, kind: Kind) -> bool:
-        """Whether no unit of that kind with operations was measured on the device."""
+        """Return whether the device has no measured unit of that kind with operations."""
         return (kind,) not in self.ratios
 
 
@@ -163,7 +163,7 @@ def _taken_apart(device: str) -> tuple[int, str]:
 
 
 def _classes(unit: Unit) -> Iterable[Class]:
-    """From the closest to the widest."""
+    """Return a unit's classes from the closest to the widest."""
     config = unit.config
     name = config.label if isinstance(config, Search) else ""
     if isinstance(config, FinetuneConfig):
@@ -198,7 +198,7 @@ def _finetune_operations(task: Task, size: ModelSize, sizes: Sizes) -> float:
 
 
 def spoken(seconds: float) -> str:
-    """A duration in words: seconds, minutes, hours or days."""
+    """Return a duration in words: seconds, minutes, hours or days."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= (2 if unit == "days" else 1) * size - 0.5:
             number = seconds / size

@@ -34,7 +34,7 @@ class Plan:
     """Ids of the units that fill the grid; two cells may share one. A search that only leads to
     another one is a unit without a cell here."""
     select: Select = "all"
-    """How tables read the scores of a fine-tune (`report.select`)."""
+    """Choice of a fine-tune's evaluation in tables (`report.select`)."""
 
     @property
     def files(self) -> tuple[tuple[str, Search], ...]:
@@ -83,7 +83,7 @@ class AmbiguityError(PlanError):
 
 
 def expand(sweep: Sweep) -> Plan:
-    """Every unit of the sweep. Raises AmbiguityError where parts of a union contradict, and
+    """Return every unit of the sweep. Raises AmbiguityError where parts of a union contradict, and
     PlanError where a method leaves its pattern out of its searches."""
     grid = _Grid()
     terms = measured_terms(sweep)

@@ -22,7 +22,7 @@ class Decision(Enum):
 
 
 def decide(plan: Plan, done: Collection[str], failed: Collection[str]) -> dict[str, Decision]:
-    """A decision for every unit, in plan order."""
+    """Return a decision for every unit, in plan order."""
     decisions: dict[str, Decision] = {}
     for unit in plan.units.values():
         needs = {decisions[need] for need in unit.needs}

@@ -72,7 +72,7 @@ class Outcome:
     omp: Mapping[str, float]
     """The losses of OMP at the same sparsity; empty while they are not known."""
     blocked: bool = False
-    """Whether a unit failed that every trial needs."""
+    """True where a unit failed that every trial needs."""
 
     @property
     def to_propose(self) -> int:
@@ -135,7 +135,7 @@ class Survey:
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to run or to propose."""
+        """Return whether nothing is left to run or to propose."""
         return not (self.running or self.to_propose)
 
 

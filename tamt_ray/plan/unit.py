@@ -194,7 +194,7 @@ class Unit:
     begin: int = 0
     """Optimiser steps that `after` has done."""
     goes_on: bool = False
-    """Whether another unit continues this one's training."""
+    """True where another unit continues this one's training."""
     runs_in: Lane | None = None
     """Lane, where it is not that of its kind."""
     id: str = ""
@@ -206,13 +206,13 @@ class Unit:
 
     @property
     def kind(self) -> Kind:
-        """Which of the four kinds."""
+        """One of the four kinds."""
         return self.config.kind
 
     @property
     def lane(self) -> Lane:
-        """Where it runs: trained searches in gangs, everything else in the fleet, unless the plan
-        says otherwise."""
+        """Lane that runs it: gangs for trained searches and the fleet for all else, unless the plan
+        sets another."""
         return self.runs_in or self.config.lane
 
     @property

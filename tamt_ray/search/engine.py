@@ -1,7 +1,6 @@
 """The training loop that every trained search shares."""
 
 import contextlib
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +23,8 @@ from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.base import OnProgress
 from tamt_ray.values.training import Optimizer, Training
 
-_CHECK_EVERY = 10
-"""Steps between two looks at the loss; each look makes a GPU wait."""
+_STEPS_BETWEEN_CHECKS = 10
+"""Each check makes a GPU wait for the host. A CPU has nothing to wait for: it checks every step."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,7 @@ class Engine:
         team: ProcessGroup,
         keeper: Checkpointer | None = None,
     ) -> None:
-        """`inner` is what trains; `keeper` holds the states of a training that may be cut off and
-        go on."""
+        """`inner` trains; `keeper` saves the states from which an interrupted training resumes."""
         self.step = 0
         loss.model.check_reads(stream.text.special)
         self.history = History()
@@ -75,9 +73,10 @@ class Engine:
         self._stream = stream
         self._settings = settings
         self._team = team
+        self._check_every = 1 if team.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
         self._parameters = list(inner.parameters())
-        # Where a GPU sums in any order, what each worker computed for itself may differ.
-        team.share(self._parameters)
+        # A GPU sums in any order, so that what each worker computed for itself may differ.
+        team.share(self._held())
         head = loss.model.head_parameters().values()
         self._optimizer = make_optimizer(self._parameters, settings.optimizer, head)
         self._recent: list[tuple[int, Tensor]] = []
@@ -85,7 +84,9 @@ class Engine:
     def run(self, progress: OnProgress | None = None, *, until: int | None = None) -> None:
         """Train to the last step or to `until`, from where a kept state left off.
 
-        Raises NonFiniteLossError with the step.
+        A state is saved only right after a check, so that every saved state was checked.
+
+        Raises NonFiniteLossError with the step, and RanksDifferError.
         """
         training, optimizer = self._settings.training, self._settings.optimizer
         steps = until or self._settings.steps
@@ -110,18 +111,17 @@ class Engine:
             self.step += 1
             loss = torch.stack([v * self._weights[name] for name, v in terms.items()]).sum()
             self._recent.append((self.step, loss))
-            if self.step == 1 or self.step % training.log_every == 0 or self.step == steps:
+            last = self.step == steps
+            if last or self.step == 1 or self.step % training.log_every == 0:
                 self._log(optimizer.lr * share, {"loss": loss, **terms})
-            if self.step % _CHECK_EVERY == 0 or self.step == steps:
-                self._check_recent()
-                self._team.check_same([*self._loss.parameters(), *self._parameters], self.step)
+            if last or self.step % self._check_every == 0:
+                self._check()
                 if progress:
                     progress(self.step, steps)
-            self.history.seconds = time.perf_counter() - begun
-            keeper = self._keeper if self._team.rank == 0 else None
-            # Whether to raise all workers find out together, at the next look.
-            if keeper and keeper.due(last=self.step == steps) and self._recent_are_finite():
-                keeper.keep(self.state())
+                self.history.seconds = time.perf_counter() - begun
+                keeper = self._keeper if self._team.rank == 0 else None
+                if keeper and keeper.due(last=last):
+                    keeper.keep(self.state())
 
     def state(self) -> TrainingState:
         """Return the training state; its tensors are copies."""
@@ -188,17 +188,23 @@ class Engine:
         read = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
         self.history.log(self.step, lr=rate, **read, **self._inner.figures())
 
-    def _recent_are_finite(self) -> bool:
-        return all(math.isfinite(loss) for loss in self._read_recent())
-
-    def _check_recent(self) -> None:
-        for (step, _), loss in zip(self._recent, self._read_recent(), strict=True):
+    def _check(self) -> None:
+        """Check the losses since the last check, and that all workers hold the same values."""
+        for step, loss in self._read_recent():
             check_finite(loss, step)
-        self._recent.clear()
+        trained = [p for p in self._loss.parameters() if p.requires_grad]
+        self._team.check_same([*trained, *self._held()], self.step)
 
-    def _read_recent(self) -> list[float]:
-        """The losses since the last check; one copy from the device."""
-        return torch.stack([loss for _, loss in self._recent]).tolist() if self._recent else []
+    def _held(self) -> list[Tensor]:
+        """Return the tensors on the device that a state holds, but for the optimiser's."""
+        held = [*self._parameters, *self._inner.state().values()]
+        return [each for each in held if each.device.type == self._team.device.type]
+
+    def _read_recent(self) -> list[tuple[int, float]]:
+        """Return and forget the losses since the last check; one copy from the device."""
+        steps, losses = zip(*self._recent, strict=True)
+        self._recent.clear()
+        return list(zip(steps, torch.stack(losses).tolist(), strict=True))
 
 
 def train(
@@ -214,7 +220,7 @@ def train(
 ) -> History:
     """Train `inner` on the sum of `terms` to its last step; return the curves.
 
-    Raises NonFiniteLossError with the step.
+    Raises NonFiniteLossError with the step, and RanksDifferError.
     """
     engine = Engine(SearchLoss(model, terms), inner, stream, settings, team, keeper)
     engine.run(progress)
@@ -222,7 +228,7 @@ def train(
 
 
 def _unsynchronised(module: nn.Module) -> contextlib.AbstractContextManager[object]:
-    """No all-reduce for all but the last micro-batch."""
+    """Return the context without an all-reduce, for all but the last micro-batch."""
     if isinstance(module, DistributedDataParallel):
         return module.no_sync()
     return contextlib.nullcontext()

@@ -1,8 +1,10 @@
 """The pre-training evaluation of a subnetwork."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
+from torch import Tensor
 
 from tamt_ray.data.device import autocast, matrix_products
 from tamt_ray.data.history import check_finite
@@ -51,7 +53,9 @@ def pretraining_losses(
         measured = [term for term in some if mask is not None or not term.distils]
         if not measured:
             continue
-        totals, counts, reads = [0.0] * len(measured), [0] * len(measured), reads_of(measured)
+        counts, reads = [0] * len(measured), reads_of(measured)
+        sums: list[Tensor] = []
+        """Per batch, on the device; read once, so that a GPU does not wait between batches."""
         for start in range(0, len(text), batch_size):
             rows = list(range(start, min(start + batch_size, len(text))))
             seeds = [derive(seed, "evaluation", row) for row in rows]
@@ -59,11 +63,12 @@ def pretraining_losses(
             chosen += len(whole.labels)
             with autocast(precision, device), matrix_products(precision):
                 step = ForwardPass(model, whole.to(device), reads)
-                for number, term in enumerate(measured):
-                    counts[number] += term.count(whole)
-                    totals[number] += float(term.loss(step))
+                sums.append(torch.stack([term.loss(step).double() for term in measured]))
+            for number, term in enumerate(measured):
+                counts[number] += term.count(whole)
         if share and not chosen:
             raise ValueError("no validation token was chosen; evaluate on more or longer blocks")
+        totals = reduce(torch.add, sums).tolist()
         for term, total, count in zip(measured, totals, counts, strict=True):
             found[term.curve] = check_finite(total / max(count, 1), 0)
     return {**found, "predicted_tokens": float(chosen)}

@@ -14,7 +14,7 @@ from tamt_ray.values.pattern import UNSTRUCTURED
 def prune_trained(
     model: LanguageModel, below: Mask, sparsity: float, pattern: str = UNSTRUCTURED
 ) -> Mask:
-    """The mask at `sparsity`: the smallest trained weights that `below` still keeps go too.
+    """Return the mask at `sparsity`: the smallest trained weights that `below` still keeps go too.
 
     The pooler's matrix, which nothing trains, is ranked by θ0.
     """

@@ -11,14 +11,14 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging as transformers_logging
 
-from tamt_ray.data.device import whole_mask
+from tamt_ray.data.device import send, whole_mask
 from tamt_ray.data.tokens import Special
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import POOLER, UnsupportedModelError, prunable_matrices
 from tamt_ray.search.mlm_head import MlmHead, read_pooler
 
 Reads = Set[str]
-"""BodyOutputs of a forward pass beside the last layer's: `states`, `attentions`."""
+"""Outputs of a forward pass beside the last layer's: `states`, `attentions`."""
 
 _TRIAL = 8
 """Tokens of the trial that every model passes when it is loaded."""
@@ -26,7 +26,7 @@ _TRIAL = 8
 
 @dataclass(frozen=True)
 class BodyOutputs:
-    """BodyOutputs of the body; what was not asked for is empty.
+    """Outputs of the body; those that were not asked for are empty.
 
     `last` [batch, length, hidden]: the last layer's. `states`: every layer's, the embedding's left
     out; the last is `last`, so behind the final norm where the body has one. `attentions`: every
@@ -91,7 +91,7 @@ class LanguageModel(nn.Module):
     def check_reads(self, special: Special) -> None:
         """Raises ValueError for tokens of another vocabulary.
 
-        A GPU that meets one kills its process, and says so long after.
+        On a GPU such a token kills the process, with an error long after.
         """
         known = self.decoder.weight.shape[0]
         if special.vocabulary > known:
@@ -125,7 +125,7 @@ class LanguageModel(nn.Module):
         """Set pruned weights to zero. Raises ValueError for a mask that does not cover `dense`."""
         mask.check_covers(self.dense)
         for name, weight in self.matrices.items():
-            weight.mul_(mask[name].to(weight.device))
+            weight.mul_(send(mask[name], weight.device))
 
     def prepare(self, reads: Reads) -> None:
         """Make the body able to give these outputs: fused kernels keep no attention maps."""
@@ -147,7 +147,7 @@ class LanguageModel(nn.Module):
         return _outputs(self.body(**self._inputs(ids, attention_mask, reads, segments)))
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """[tokens, vocabulary] for hidden states [tokens, hidden]."""
+        """Return [tokens, vocabulary] for hidden states [tokens, hidden]."""
         return self._logits_of(hidden)
 
     @torch.no_grad()
@@ -220,7 +220,8 @@ class LanguageModel(nn.Module):
 
 
 def _load(path: Path) -> tuple[PreTrainedModel, set[str]]:
-    """The whole model in eval mode, and which weights the checkpoint lacks, none of its encoder."""
+    """Return the whole model in eval mode, and which weights the checkpoint lacks, none of its
+    encoder."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
@@ -257,7 +258,7 @@ def _outputs(output: BaseModelOutput) -> BodyOutputs:
 
 
 def _mismatch(path: Path) -> str | None:
-    """The first weight that has another shape than config.json gives it."""
+    """Return the first weight that has another shape than config.json gives it."""
     try:
         with torch.device("meta"):
             model = AutoModelForMaskedLM.from_config(
@@ -276,7 +277,8 @@ def _mismatch(path: Path) -> str | None:
 
 
 def _logits(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """[1, tokens, vocabulary]. Raises UnsupportedModelError where the model cannot compute them."""
+    """Return [1, tokens, vocabulary]. Raises UnsupportedModelError where the model cannot compute
+    them."""
     try:
         with torch.no_grad():
             return model(input_ids=ids).logits

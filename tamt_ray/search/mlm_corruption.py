@@ -35,7 +35,7 @@ class Corrupted:
         return flags
 
     def to(self, device: torch.device) -> "Corrupted":
-        """The same on a device; the host does not wait."""
+        """Return the batch on a device; the host does not wait."""
         real, segments = self.real, self.segments
         if real is not None:
             # Attention is faster without a mask that hides nothing.
@@ -49,7 +49,7 @@ class Corrupted:
 def corrupt(
     text: Tokens, rows: list[int], seeds: list[int], probability: float, *, one_token: bool = False
 ) -> list[Corrupted]:
-    """One corrupted block [1, length] for each row, drawn from that row's own seed.
+    """Return one corrupted block [1, length] per row, drawn from that row's own seed.
 
     Each token is predicted with `probability`, at 0 none is; with `one_token` just one is.
 
@@ -108,7 +108,7 @@ class Stream:
     """One token of each block is predicted, the same in every epoch and for every seed."""
 
     def batch(self, step: int) -> list[Corrupted]:
-        """The blocks of one global batch. Epochs are permutations of all blocks."""
+        """Return the blocks of one global batch. Epochs are permutations of all blocks."""
         step += self.first
         total = len(self.text)
         places = range(step * self.batch_size, (step + 1) * self.batch_size)
@@ -122,6 +122,7 @@ class Stream:
 
 @functools.lru_cache(maxsize=4)
 def _order(seed: int, epoch: int, total: int) -> Tensor:
-    """The blocks of an epoch. The same for all its steps, and 7 ms of work for 230,000 blocks."""
+    """Return the blocks of an epoch. The same for all its steps, and 7 ms of work for 230,000
+    blocks."""
     generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
     return torch.randperm(total, generator=generator)

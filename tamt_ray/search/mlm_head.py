@@ -63,7 +63,7 @@ class MlmHead:
         self._forward: Callable[..., MaskedLMOutput] = model.forward
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        """[tokens, vocabulary] for hidden states [tokens, hidden]."""
+        """Return [tokens, vocabulary] for hidden states [tokens, hidden]."""
         logits = self._forward(inputs_embeds=hidden[None], return_dict=True).logits
         assert logits is not None
         return logits[0]
@@ -73,7 +73,7 @@ class _HandOn(nn.Module):
     """Stands where the body was and gives on what it is given."""
 
     def forward(self, *_others: object, inputs_embeds: Tensor, **_named: object) -> BaseModelOutput:
-        """The hidden states that came in as embeddings."""
+        """Return the hidden states that came in as embeddings."""
         return BaseModelOutput(last_hidden_state=inputs_embeds)  # pyright: ignore
 
     def place(self, path: str, module: nn.Module) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tamt_ray.masks.layout import Layout
-from tamt_ray.masks.mask import Mask
+from tamt_ray.masks.mask import Mask, count_true
 from tamt_ray.search.imp import Subnetwork
 from tamt_ray.search.language_model import LanguageModel
 
@@ -83,7 +83,7 @@ class MovedWeights(Subnetwork):
 
     def figures(self) -> dict[str, float]:
         """`density`: the share of weights kept, over all trained matrices."""
-        kept = sum(int(torch.count_nonzero(keep)) for keep in self._keep.values())
+        kept = count_true(self._keep.values())
         return {"density": kept / sum(keep.numel() for keep in self._keep.values())}
 
     def state(self) -> Mapping[str, Tensor]:

@@ -43,8 +43,11 @@ def clip_gradients(parameters: Sequence[nn.Parameter], optimizer: Optimizer) -> 
     if optimizer.clip_per == "all":
         torch.nn.utils.clip_grad_norm_(parameters, optimizer.clip)
         return
-    for parameter in parameters:
-        torch.nn.utils.clip_grad_norm_(parameter, optimizer.clip)
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    # `clip_grad_norm_` for each tensor, in fewer kernels; the same to the bit.
+    norms = torch.stack(torch._foreach_norm(gradients))  # pyright: ignore[reportPrivateImportUsage]
+    scales = (optimizer.clip / (norms + 1e-6)).clamp(max=1.0)
+    torch._foreach_mul_(gradients, scales.unbind())  # pyright: ignore[reportPrivateImportUsage]
 
 
 class EarlyEps(torch.optim.AdamW):

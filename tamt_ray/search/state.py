@@ -25,7 +25,7 @@ class TrainingState:
     points: tuple[Point, ...] = ()
 
     def to_bytes(self) -> bytes:
-        """As safetensors."""
+        """Return the state as safetensors."""
         told = {
             "step": self.step,
             "seconds": self.seconds,
@@ -35,7 +35,7 @@ class TrainingState:
 
 
 def state_from_bytes(data: bytes) -> TrainingState:
-    """The state written by `to_bytes`; the caller vouches for the bytes."""
+    """Return the state written by `to_bytes`; the caller vouches for the bytes."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     told = json.loads(header["__metadata__"]["state"])
     points = tuple(Point(*point) for point in told["points"])
@@ -46,7 +46,7 @@ class Stateful(Protocol):
     """The trained part of a search: its parameters, and the work around each optimiser step."""
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """The tensors that the optimiser moves, always in the same order."""
+        """Return the tensors that the optimiser moves, always in the same order."""
         ...
 
     def before_step(self) -> None:
@@ -72,15 +72,16 @@ class Checkpointer(Protocol):
     """Saves the states of a running search and finds those of an interrupted one."""
 
     def newest(self) -> str | None:
-        """Name of the newest sound state at or before the last step asked for, if any."""
+        """Return the name of the newest sound state up to the last step asked for, if any."""
         ...
 
     def read(self, name: str) -> TrainingState:
-        """The state of that name."""
+        """Return the state of that name."""
         ...
 
     def due(self, *, last: bool) -> bool:
-        """Whether a state should be kept now, after the last step or an earlier one."""
+        """Return whether to save a state now, after the last step or an earlier one; asked after
+        each check of the workers' values."""
         ...
 
     def keep(self, state: TrainingState) -> None:

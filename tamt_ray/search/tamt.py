@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tamt_ray.masks.layout import Layout, PatternPruner
-from tamt_ray.masks.mask import Mask
+from tamt_ray.masks.mask import Mask, count_true
 from tamt_ray.masks.select import CountZeros, Matrices, make_pruner, zeros_at, zeros_below
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.values.pattern import UNSTRUCTURED
@@ -98,8 +98,8 @@ class MaskedWeights:
         head: bool = False,
         sizes: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """`head`: whether the model's output head trains beside the scores. `sizes`: what the start
-        ranks in place of the weights of `model.dense`."""
+        """`head`: train the model's output head beside the scores. `sizes`: ranked by the start in
+        place of the weights of `model.dense`."""
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         for weight in model.matrices.values():
@@ -187,8 +187,8 @@ class MaskedWeights:
         torch._foreach_mul_(gradients, dense)  # pyright: ignore[reportPrivateImportUsage]
 
     def mask(self) -> Mask:
-        """The subnetwork with φ chosen for the present scores; training goes on with the φ that
-        stands."""
+        """Return the subnetwork with φ chosen for the present scores; training goes on with the φ
+        that stands."""
         if self._at_least:
             found = self._pruner.keep()
         else:
@@ -201,8 +201,7 @@ class MaskedWeights:
         """`density`: the share of weights kept, over all masked matrices."""
         if self._always_exact:
             return {"density": self._density}
-        kept = sum(int(torch.count_nonzero(keep)) for keep in self._fixed.values())
-        kept += sum(int(torch.count_nonzero(self.keep(name))) for name in self.scores)
+        kept = count_true(self._fixed.values()) + count_true(map(self.keep, self.scores))
         return {"density": kept / sum(weight.numel() for weight in self._dense.values())}
 
     def state(self) -> dict[str, Tensor]:
@@ -226,14 +225,14 @@ class MaskedWeights:
 
     @property
     def _reranks(self) -> bool:
-        """Whether the last step was one after which φ is chosen."""
+        """True where φ is chosen after the last step."""
         early = self._scoring.rerank_early
         due = (self._step + early) % self._scoring.rerank_every == 0
         return self._step > 0 and (due or (early and self._step == 1))
 
     @property
     def _is_exact(self) -> bool:
-        """Whether ties at φ are resolved in the present mask."""
+        """True where ties at φ are resolved in the present mask."""
         return self._always_exact or (self._at_least and self._reranks)
 
     def _ranked(self, name: str) -> Tensor:

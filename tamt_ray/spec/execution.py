@@ -38,9 +38,10 @@ class FinetuneLane(Resources):
     """The fine-tune fleet."""
 
     share: Literal["time", "mps"] = "time"
-    """How fine-tunes with a fraction of a GPU share it: in turns, or at the same time by NVIDIA's
-    Multi-Process Service, whose daemon has to run on every node. Under it a CUDA error of one fine-
-    tune ends its neighbours too; they are tried again. Part of no identity."""
+    """Sharing of a GPU among fine-tunes that have a fraction of it each: in turns (`time`), or at
+    the same time by NVIDIA's Multi-Process Service (`mps`), whose daemon has to run on every
+    node. Under it a CUDA error of one fine-tune ends its neighbours too; they are tried again.
+    Part of no identity."""
 
 
 class SearchLane(Resources):
@@ -74,7 +75,7 @@ class Growth(Frozen):
     """Nodes of one kind that an autoscaler adds when asked."""
 
     nodes: Count
-    """How many at most."""
+    """Largest number of nodes."""
     cpus: Positive
     """CPUs of one."""
     gpus: Annotated[float, Field(ge=0)] = 0.0
@@ -82,7 +83,7 @@ class Growth(Frozen):
 
 
 class Execution(Frozen):
-    """How the sweep is carried out."""
+    """Execution of the sweep: lanes, nodes, retries and waiting times."""
 
     search: SearchLane = SearchLane()
     """The processes that train searches and MLM heads."""

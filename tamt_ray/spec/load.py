@@ -20,7 +20,7 @@ _MOST_FILES = 100
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
-    """The sweep in a YAML file. Raises SpecError with one `file:line: complaint` per line.
+    """Return the sweep in a YAML file. Raises SpecError with one `file:line: complaint` per line.
 
     `extends: other.yaml` lays this file over another one as a JSON merge patch (RFC 7386): mappings
     are merged, null removes a key, everything else replaces. `parts: [a.yaml, b.yaml]` is the union
@@ -41,7 +41,7 @@ def line_of(path: Path, at: Location, overrides: Sequence[str] = ()) -> str:
 
 
 def parse_sweep(text: str, name: str = "<sweep>", overrides: Sequence[str] = ()) -> Sweep:
-    """The sweep in YAML `text`; `name` stands for the file in complaints."""
+    """Return the sweep in YAML `text`; `name` stands for the file in complaints."""
     return _sweep(text, Chain((Path(name),), []), overrides)
 
 
@@ -61,8 +61,8 @@ class Chain:
         return self.above[-1]
 
     def to(self, name: str, where: str, verb: str) -> "Chain":
-        """The chain to a file that is named at `where`. Raises SpecError for a missing file, for a
-        ring and for too many files."""
+        """Return the chain to a file that is named at `where`. Raises SpecError for a missing file,
+        for a ring and for too many files."""
         path = self.file.parent / name
         if path.resolve() in {place.resolve() for place in self.above}:
             raise SpecError(f"{where}: {name} {verb}s this file in turn")
@@ -107,7 +107,7 @@ def _text(path: Path) -> str:
 
 
 def _extended(text: str, lines: Lines, chain: Chain) -> dict[str, object]:
-    """The plain values of a file laid over those of the file it extends."""
+    """Return the plain values of a file laid over those of the file it extends."""
     own: Lines = {}
     name = str(chain.file)
     node, data = parsed(text, name, own)

@@ -22,7 +22,7 @@ class Setting:
 
 
 def method_settings(method: Method) -> list[Setting]:
-    """Every setting of a method."""
+    """Return every setting of a method."""
     told = method.model_dump(mode="json")
     named = method.defaults(method.recipe, told)
     filled = type(method).model_validate({**told, **named}).model_dump(mode="json")
@@ -32,7 +32,7 @@ def method_settings(method: Method) -> list[Setting]:
 
 
 def model_settings(sweep: Sweep, model: Model) -> list[Setting]:
-    """Every setting of a model."""
+    """Return every setting of a model."""
     return _settings(model, MODEL_DEFAULTS[sweep.recipe], sweep.recipe, set())
 
 

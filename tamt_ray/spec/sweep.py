@@ -36,7 +36,7 @@ DENSE = "full"
 
 
 class ReportSettings(Frozen):
-    """How scores are read from the records."""
+    """Rules for reading scores from the records."""
 
     select: Select = "all"
     """Examples that choose the best evaluation of a fine-tune: `all` that it is measured on, as in
@@ -84,7 +84,7 @@ class Sweep(Frozen):
     search: Training = Training()
     """Batch, schedule and precision that all trained searches share."""
     methods: Annotated[tuple[MethodEntry, ...], Field(min_length=1)]
-    """How masks are found: a name such as `omp`, or a mapping with `method` and its settings."""
+    """Methods that find masks: names such as `omp`, or mappings with `method` and its settings."""
     sparsities: Sparsities
     """Shares of the weights of each matrix that are pruned, in [0, 1)."""
     mask_seeds: Seeds = (1, 2, 3)
@@ -96,12 +96,12 @@ class Sweep(Frozen):
     finetune_seeds: Seeds = (1, 2, 3)
     """One fine-tune each: head initialisation, order of the data, dropout, `max_train` subset."""
     pretrain_eval: PretrainEval = PretrainEval()
-    """How MLM and KD loss of each mask are measured on the validation blocks."""
+    """Settings of the evaluation of each mask: MLM and KD loss on the validation blocks."""
     report: ReportSettings = ReportSettings()
-    """How scores are read from the records; a union has its own."""
+    """Rules for reading scores from the records; a union has its own."""
     execution: Execution = Execution()
-    """Where, how wide and how often units run; no part of what they are, but for the workers with
-    `gradients: bfloat16`."""
+    """Places, widths and retries of units; no part of their identity, except the number of workers
+    with `gradients: bfloat16`."""
     tune: Tuning | None = None
     """If set, the sweep tunes its methods' settings instead of running the grid."""
     parts: SkipJsonSchema[tuple["Sweep", ...]] = ()

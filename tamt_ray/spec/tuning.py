@@ -57,7 +57,7 @@ class Domain(Frozen):
         return self.choice[0] if self.choice is not None else (self.ends or (0.0,))[0]
 
     def holds(self, value: Value) -> bool:
-        """Whether `value` can be drawn."""
+        """Return whether `value` can be drawn."""
         if self.choice is not None:
             return value in self.choice
         assert self.ends is not None
@@ -115,7 +115,7 @@ class Tuning(Frozen):
 
 
 def tunable(method: TrainedMethod, search: Training) -> dict[str, Value]:
-    """Every setting that a study may vary, with the sweep's own value."""
+    """Return every setting that a study may vary, with the sweep's own value."""
     fields = {name: getattr(method, name) for name in type(method).model_fields}
     shared = {f"{_IN_SEARCH}{name}": getattr(search, name) for name in _OF_SEARCH}
     if method.decay_steps is not None:
@@ -130,7 +130,7 @@ def tunable(method: TrainedMethod, search: Training) -> dict[str, Value]:
 def with_values(
     method: TrainedMethod, search: Training, values: Mapping[str, Value]
 ) -> tuple[TrainedMethod, Training]:
-    """The method and the shared settings with `values` in place. Raises ValidationError."""
+    """Return the method and the shared settings with `values` in place. Raises ValidationError."""
     own = {name: value for name, value in values.items() if not name.startswith(_IN_SEARCH)}
     shared = {
         name.removeprefix(_IN_SEARCH): value

@@ -13,7 +13,7 @@ class DisagreementError(ValueError):
 
 
 def unite(own: Mapping[str, object], parts: Sequence[Sweep]) -> Sweep:
-    """The union of `parts` under the name, store, tracking and execution given in `own`.
+    """Return the union of `parts` under the name, store, tracking and execution given in `own`.
 
     Raises DisagreementError, and pydantic.ValidationError for `own`.
     """

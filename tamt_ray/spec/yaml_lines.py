@@ -24,7 +24,8 @@ class _NumberLoader(yaml.SafeLoader):
     """YAML 1.1 reads 5e-5 as a string; everyone who writes it means a number. Dates are words."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
-        """The value of a node. Raises ConstructorError where it does not fit its tag: `!!int x`."""
+        """Return the value of a node. Raises ConstructorError where it does not fit its tag: `!!int
+        x`."""
         try:
             return super().construct_object(node, deep)
         except (ValueError, LookupError, AttributeError) as error:

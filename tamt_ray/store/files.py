@@ -54,8 +54,8 @@ class Files:
         return f"{self._root}/{name}"
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file. Raises FileNotFoundError, and OSError for a pipe or a device, whose
-        reading might never end."""
+        """Return the bytes of a file. Raises FileNotFoundError, and OSError for a pipe or a device,
+        whose reading might never end."""
         path = self._path(name)
         if self.local:
             if not Path(path).is_file() and Path(path).exists():
@@ -104,11 +104,11 @@ class Files:
             _sync_directory(parent)
 
     def exists(self, name: str) -> bool:
-        """Whether a file is there."""
+        """Return whether a file exists."""
         return self.size(name) is not None
 
     def size(self, name: str) -> int | None:
-        """Bytes of a file; None where there is none."""
+        """Return the bytes of a file; None where there is none."""
         info = self._fs.get_file_info(self._path(name))
         return info.size if info.type == fs.FileType.File else None
 
@@ -117,7 +117,7 @@ class Files:
         self._fs.delete_file(self._path(name))
 
     def sizes(self, name: str) -> dict[str, int]:
-        """Bytes of every file below `name`, at any depth, by path; one bulk listing."""
+        """Return the bytes of every file below `name`, at any depth, by path; one bulk listing."""
         selector = fs.FileSelector(self._path(name), recursive=True, allow_not_found=True)
         prefix = len(self._root) + 1
         return {
@@ -127,7 +127,8 @@ class Files:
         }
 
     def names(self, name: str) -> list[str]:
-        """Names of the files directly in a directory, sorted; none where there is no directory."""
+        """Return the names of the files directly in a directory, sorted; none where there is no
+        directory."""
         selector = fs.FileSelector(self._path(name), allow_not_found=True)
         found = self._fs.get_file_info(selector)
         return sorted(info.base_name for info in found if info.type == fs.FileType.File)
@@ -154,7 +155,7 @@ def _object_store(uri: str) -> tuple[fs.FileSystem, str]:
 
 
 def _temporary(target: Path) -> Path:
-    """A new path beside `target` whose name tells which process writes it."""
+    """Return a new path beside `target` whose name tells which process writes it."""
     me = this_process()
     writer = f"{me.machine}-{me.pid}-{me.born}" if me else "00000000-0-0"
     return target.with_name(f".{target.name}.{writer}-{uuid.uuid4().hex[:8]}.tmp")

@@ -13,7 +13,8 @@ def log_path(kind: Kind, unit_id: str, attempt: int, rank: int) -> str:
 
 
 def read_logs(store: Store, kind: Kind, unit_id: str) -> list[str]:
-    """The logs of a unit, the earliest attempt first; their first lines say when and where."""
+    """Return the logs of a unit, the earliest attempt first; their first lines say when and
+    where."""
     texts = [
         store.files.read(path).decode(errors="replace")
         for path in sorted(store.files.sizes(f"logs/{kind}/{unit_id}"))

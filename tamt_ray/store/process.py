@@ -55,7 +55,7 @@ def this_process() -> ProcessId | None:
 
 
 def _state(pid: int) -> tuple[str, int] | None:
-    """The letter of a process's state and its start; None where /proc does not show it."""
+    """Return the letter of a process's state and its start; None where /proc does not show it."""
     try:
         text = (_PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -19,8 +19,8 @@ class Artifact(Frozen):
     bytes: int
 
     def file(self, name: str) -> str:
-        """The file's own name: with its digest in it, so that two workers that compute one unit
-        at once never write over what the other's record vouches for."""
+        """Return the file's own name: with its digest in it, so that two workers that compute one
+        unit at once never write over what the other's record vouches for."""
         folder, slash, last = name.rpartition("/")
         stem, dot, suffix = last.partition(".")
         return f"{folder}{slash}{stem}.{self.sha256[:16]}{dot}{suffix}"
@@ -71,6 +71,6 @@ class Failure(Frozen):
     message: str
     traceback: str
     attempts: int
-    """How often it was tried in that run."""
+    """Attempts in that run."""
     at: float
     """Seconds since the epoch, shown only."""

@@ -14,13 +14,14 @@ Purpose = Literal["ray", "fleet", "gang", "summary", "job", "model"]
 LOGS = "tamt-log-"
 """Prefix of the files that hold a worker's output."""
 _ATTEMPTS = 50
-"""Processes that were told to end may still write for a moment."""
+"""Processes that are ending may still write for a moment."""
 _FETCHED = 3600.0
-"""Seconds after which nobody fetches the log of a lost worker any more."""
+"""Seconds for which the log of a lost worker is kept."""
 
 
 def base_of_ray() -> Path:
-    """The directory for Ray's own files, as Ray chooses it: its sockets need a short path."""
+    """Return the directory for Ray's own files, as Ray chooses it: its sockets need a short
+    path."""
     variables = ("RAY_TMPDIR", "TMPDIR") if sys.platform == "linux" else ("RAY_TMPDIR",)
     return Path(next((os.environ[name] for name in variables if os.environ.get(name)), "/tmp"))
 

@@ -1,4 +1,4 @@
-"""How much room results take."""
+"""Disk space of results."""
 
 import shutil
 from collections.abc import Iterable
@@ -14,7 +14,8 @@ _STATE = 12
 
 
 def bytes_needed(units: Iterable[Unit], *, keep_states: bool) -> float:
-    """Bytes that the results of these units take, from the size each model is said to have."""
+    """Return the bytes that the results of these units take, from the size each model is said to
+    have."""
     total = 0.0
     trajectories: dict[str, float] = {}
     for unit in units:
@@ -28,7 +29,7 @@ def bytes_needed(units: Iterable[Unit], *, keep_states: bool) -> float:
 
 
 def bytes_free(place: Path) -> int:
-    """Bytes free on the disk of a directory that need not exist yet."""
+    """Return the bytes free on the disk of a directory that need not exist yet."""
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free

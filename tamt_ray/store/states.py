@@ -21,7 +21,8 @@ class States:
         self._folder = f"states/{trajectory}"
 
     def newest(self, last: int) -> str | None:
-        """Name of the newest sound state of at most `last` steps. Damaged ones are removed."""
+        """Return the name of the newest sound state of at most `last` steps. Damaged ones are
+        removed."""
         for name, step in reversed(self._steps()):
             if step > last:
                 continue
@@ -31,7 +32,7 @@ class States:
         return None
 
     def read(self, name: str) -> bytes:
-        """A state that `newest` named. Raises FileNotFoundError."""
+        """Return a state that `newest` named. Raises FileNotFoundError."""
         return self._files.read(f"{self._folder}/{name}")
 
     def keep(self, step: int, data: bytes) -> None:
@@ -49,7 +50,7 @@ class States:
                 self._files.remove(f"{self._folder}/{name}")
 
     def _steps(self) -> list[tuple[str, int]]:
-        """Names with their steps, in the order of steps."""
+        """Return the names with their steps, in the order of steps."""
         found = [(name, _NAME.fullmatch(name)) for name in self._files.names(self._folder)]
         return [(name, int(match[1])) for name, match in found if match]
 

@@ -42,7 +42,7 @@ class Store:
     """The results under one URI. Opening writes nothing."""
 
     def __init__(self, uri: str, fence: Fence | None = None) -> None:
-        """With a `fence` nothing is written once that lease is lost.
+        """`fence`: write nothing once that lease is lost.
 
         Raises StoreError for an unusable place or another major version.
         """
@@ -119,13 +119,13 @@ class Store:
         self._write(name, data)
 
     def folder(self, name: str) -> dict[str, bytes]:
-        """Every file directly in a folder, by its name, in order. Raises StoreError."""
+        """Return every file directly in a folder, by its name, in order. Raises StoreError."""
         with self._reading(name):
             names = self.files.names(name)
         return dict(self._each(lambda file: self._read(f"{name}/{file}"), names))
 
     def record(self, kind: Kind, unit_id: str) -> Record | None:
-        """The record of a unit, or None. Raises DamagedError where it cannot be trusted."""
+        """Return the record of a unit, or None. Raises DamagedError where it cannot be trusted."""
         path = _at(kind, unit_id, "record.json")
         record = self._unseal(path, Record)
         if record and (record.id, record.kind) != (unit_id, kind):
@@ -182,7 +182,7 @@ class Store:
         return Holdings(records, failures, tuple(damaged), tuple(others))
 
     def others(self, paths: Sequence[str], most: int = 100) -> list[Record]:
-        """Some records of other plans, by their path, evenly drawn; damaged ones are left out."""
+        """Return some records of other plans, by path, evenly drawn, without damaged ones."""
         chosen = sorted(paths)[:: max(1, -(-len(paths) // most))]
 
         def read(path: str) -> Record | None:
@@ -227,7 +227,8 @@ class Store:
             raise self._unwritable(damage.path, error) from error
 
     def artifact(self, record: Record, name: str) -> bytes:
-        """A verified artifact. Raises DamagedError if it is missing or its content changed."""
+        """Return a verified artifact. Raises DamagedError if it is missing or its content
+        changed."""
         path = _artifact_at(record, name)
         try:
             data = self._read(path)

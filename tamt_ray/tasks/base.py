@@ -44,7 +44,7 @@ class Task(Frozen, ABC):
     """Class of transformers that builds an architecture's own head for it, such as
     `AutoModelForSequenceClassification`."""
     pooled: ClassVar[bool] = True
-    """Whether its head reads one vector per sequence, so that `pooling: mean` can give it."""
+    """True for a head that reads one vector per sequence, so that `pooling: mean` applies."""
     features: ClassVar[frozenset[str]] = frozenset()
     """Fields that its features depend on, beside data and tokenizer."""
 

@@ -30,7 +30,7 @@ class Classification(SentenceTask):
     answers: ClassVar[Answers] = "classes"
     words: ClassVar[str] = "classification"
     kind: Literal["classification"]
-    """Which kind of task this is."""
+    """Name of the kind of task."""
     classes: Classes = 2
     """Number of classes of labels 0, 1, …; or their names as the label column has them, in the
     order in which they count as classes 0, 1, …."""

@@ -59,7 +59,7 @@ def from_parquet(data: bytes) -> "pl.DataFrame":
 
 
 def _by_example(evaluations: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
-    """All answers to the first example, then to the second, …: they seldom change."""
+    """Return all answers to the first example, then to the second, …: they seldom change."""
     return np.stack(evaluations, axis=1).reshape(-1)
 
 

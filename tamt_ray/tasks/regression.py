@@ -13,7 +13,7 @@ class Regression(SentenceTask):
     answers: ClassVar[Answers] = "numbers"
     words: ClassVar[str] = "regression"
     kind: Literal["regression"]
-    """Which kind of task this is."""
+    """Name of the kind of task."""
     metric: Annotated[str, INCIDENTAL] = "pearson"
     """The reported score, Pearson's r or Spearman's ρ; both are recorded."""
 

@@ -23,7 +23,7 @@ from tamt_ray.data.seeds import derive
 from tamt_ray.tasks.metrics.base import Metric, Predictions
 
 Select = Literal["all", "half"]
-"""Which examples choose the best evaluation: all that it is measured on, or the other half."""
+"""Examples that choose the best evaluation: all that it is measured on, or the other half."""
 
 
 @dataclass(frozen=True)

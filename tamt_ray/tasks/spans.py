@@ -33,7 +33,7 @@ class Spans(Task):
         {"kind", "max_length", "doc_stride", "max_query", "n_best", "max_answer"}
     )
     kind: Literal["spans"]
-    """Which kind of task this is."""
+    """Name of the kind of task."""
     metric: Annotated[str, INCIDENTAL] = "f1"
     """The reported score, mean over questions; both are recorded."""
     lr: Positive = 3e-5

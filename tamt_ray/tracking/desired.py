@@ -25,7 +25,7 @@ Status = Literal["RUNNING", "FINISHED", "FAILED"]
 
 @dataclass(frozen=True)
 class Begun:
-    """The last attempt at a unit that this process heard of; `at` in seconds since the epoch."""
+    """The last attempt that was reported to this process; `at` in seconds since the epoch."""
 
     at: float
     over: bool = False
@@ -75,7 +75,7 @@ class DesiredRun:
     started: float
     ended: float
     mark: str = ""
-    """The attempt behind the run; empty if this process did not hear of it."""
+    """The attempt behind the run; empty if none was reported to this process."""
     metrics: tuple[Point, ...] = ()
     """The final value of each metric."""
     curve: Record | None = None

@@ -34,7 +34,7 @@ class RunHead:
 
     @property
     def leaf(self) -> bool:
-        """Whether no other run can have this one as its parent."""
+        """True for a run that is never a parent."""
         return self.own is not None and self.own.kind in {"finetune", "head"}
 
 

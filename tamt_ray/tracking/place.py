@@ -1,4 +1,4 @@
-"""Where MLflow keeps a sweep, and how to look at it."""
+"""MLflow's address for a sweep, and the command that shows it."""
 
 import shlex
 from pathlib import Path
@@ -11,11 +11,12 @@ LAST_WORDS, SHORT_WORDS = 120.0, 3.0
 """Seconds a run waits for MLflow at its end, and when it is broken off."""
 _SQLITE = "sqlite:///"
 _LOCAL_UI = "http://127.0.0.1:5000"
-"""Where `mlflow ui` serves its pages by default."""
+"""Default address of `mlflow ui`."""
 
 
 def tracking_uri(sweep: Sweep) -> str:
-    """The sweep's tracking URI with a relative SQLite path made absolute, now and for good."""
+    """Return the sweep's tracking URI with a relative SQLite path made absolute, now and for
+    good."""
     database = _database(sweep)
     return f"{_SQLITE}{database}" if database else sweep.mlflow
 
@@ -61,7 +62,7 @@ def _served(sweep: Sweep) -> bool:
 
 
 def _database(sweep: Sweep) -> Path | None:
-    """The SQLite file, absolute; None for servers, other databases and SQLite in memory."""
+    """Return the SQLite file, absolute; None for servers, other databases and SQLite in memory."""
     path = sweep.mlflow.removeprefix(_SQLITE)
     if path == sweep.mlflow or not path or path.startswith((":memory:", "file:")):
         return None

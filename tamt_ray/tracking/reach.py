@@ -31,7 +31,7 @@ def prepare_mlflow() -> None:
 
 
 def reach(sweep: Sweep) -> str:
-    """Where the sweep's runs will be; a server is asked, with the credentials of the environment.
+    """Return the address of the sweep's runs. A server is asked with the environment's credentials.
 
     Nothing is made: a SQLite file that is not there yet only needs a directory. Raises
     TrackingError.

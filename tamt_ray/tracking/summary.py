@@ -21,7 +21,7 @@ class Summary:
     tables: tuple[str, ...] = ()
     """Those of `files` that are tables in the form of MLflow's `log_table`."""
     over: bool = False
-    """Whether the sweep ran to its end."""
+    """True once the sweep ran to its end."""
 
     @property
     def digests(self) -> dict[str, str]:

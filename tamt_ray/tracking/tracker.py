@@ -28,7 +28,7 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 _LONGEST_PAUSE_AT_THE_END = 1.0
 _BREATH = 1.0
-"""Seconds between two looks at what is new, so that one request tells of many results."""
+"""Seconds between two reads of new results, so that one request carries many."""
 _SUMMARY_EVERY = 10.0
 """Seconds between two summaries of a running sweep."""
 _PATIENCE = 120.0
@@ -56,7 +56,7 @@ class SyncReport:
     written: int
     present: int
     refused: Mapping[str, str]
-    """Why MLflow or the store would not have it, by key."""
+    """Reasons for which MLflow or the store refused a run, by key."""
     link: str = ""
     """The page that compares the methods."""
 
@@ -107,13 +107,13 @@ class Tracker:
         self._thread.start()
 
     def began(self, unit_id: str) -> None:
-        """A worker began a unit."""
+        """Note that a worker began a unit."""
         with self._changed:
             self._facts.begun[unit_id] = Begun(time.time())
             self._touch(unit_id)
 
     def progressed(self, unit_id: str, points: Sequence[Point]) -> None:
-        """A running unit logged these points of its curve."""
+        """Take points of the curve of a running unit."""
         with self._changed:
             begun = self._facts.running(unit_id)
             if begun and points:
@@ -122,13 +122,13 @@ class Tracker:
                 self._touch(unit_id)
 
     def left(self, unit_id: str) -> None:
-        """An attempt ended without a result."""
+        """Note that an attempt ended without a result."""
         with self._changed:
             self._end_attempt(unit_id)
             self._touch(unit_id)
 
     def landed(self, *records: Record) -> None:
-        """Units are done; those that MLflow has already cost nothing."""
+        """Take units that are done; those that MLflow has already cost nothing."""
         with self._changed:
             for record in records:
                 self._end_attempt(record.id)
@@ -137,7 +137,7 @@ class Tracker:
                 self._touch(record.id)
 
     def failed(self, failure: Failure) -> None:
-        """A unit did not finish."""
+        """Note that a unit did not finish."""
         with self._changed:
             self._end_attempt(failure.id)
             self._facts.failures[failure.id] = failure
@@ -152,7 +152,7 @@ class Tracker:
             self._changed.notify_all()
 
     def report(self, summary: Summary) -> None:
-        """The sweep is over: the last words, tables and figures."""
+        """Write the final summary, tables and figures."""
         with self._changed:
             self._final = summary
             self._stale.add(_SUMMARY)
@@ -213,7 +213,7 @@ class Tracker:
         return SyncReport(written, present, dict(self._refused), self.link or "")
 
     def _shown(self, key: str) -> bool:
-        """Whether there is anything to show of a run."""
+        """Return whether there is anything to show of a run."""
         return key == _SUMMARY or desired(self._outline.runs[key], self._facts) is not None
 
     def _touch(self, unit_id: str) -> None:
@@ -275,7 +275,7 @@ class Tracker:
         return self._stale - {_SUMMARY} if early else self._stale
 
     def _insist(self, act: Callable[[], None]) -> bool:
-        """Repeat `act` with growing pauses until it works; False once nobody waits any more."""
+        """Repeat `act` with growing pauses until it works; return False once abandoned."""
         pause = _FIRST_PAUSE
         while not self._abandoned:
             try:

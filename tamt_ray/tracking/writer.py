@@ -97,7 +97,7 @@ class Writer:
             return True
 
     def has(self, key: str) -> bool:
-        """Whether MLflow has the run."""
+        """Return whether MLflow has the run."""
         with self._careful(key):
             return self._runs.find(key) is not None
 
@@ -246,14 +246,14 @@ class Writer:
 
 
 def _kept(known: KnownRun, run: DesiredRun) -> bool:
-    """Whether a subnetwork that is computed anew shows its former result until it is done: others
-    hang on it."""
+    """Return whether a subnetwork that is computed anew keeps its former run until it is done:
+    other runs have it as their parent."""
     below = run.head.own is not None and not run.head.leaf
     return below and known.state[0] == "done" and not run.state.startswith("done")
 
 
 def _replaced(known: KnownRun, run: DesiredRun) -> bool:
-    """Whether the run in MLflow is of another attempt, result or version of this program."""
+    """Return whether the run in MLflow is of another attempt, result or version of this program."""
     word, mark = known.state
     if not word:
         return True

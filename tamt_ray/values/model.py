@@ -21,7 +21,7 @@ MODEL_DEFAULTS: Mapping[str, Defaults] = {
 
 
 class HeadTraining(Frozen):
-    """How to train an MLM head for an encoder that was published without one.
+    """Settings of the training of an MLM head, for an encoder that was published without one.
 
     The encoder and the tied decoder matrix stay frozen; transform, LayerNorm and bias train.
     """

@@ -36,7 +36,7 @@ class SourceRef:
 
 
 def parse_source(text: str) -> SourceRef:
-    """The parts of a source string. Raises ValueError naming the accepted forms."""
+    """Return the parts of a source string. Raises ValueError naming the accepted forms."""
     if match := _HF.match(text):
         return SourceRef("hf", name=match["name"], config=match["config"])
     if _WINDOWS.match(text):

@@ -50,7 +50,7 @@ class Optimizer(Frozen):
     weight_decay: float = Field(default=0.0, ge=0)
     """Acts on whatever trains: a TAMT search decays its scores."""
     bias_correction: bool = True
-    """Whether Adam corrects the bias of its moments; without it this is BertAdam."""
+    """Bias correction of Adam's moments; without it this is BertAdam."""
     early_eps: bool = False
     """Add ε before the bias correction, as the released code's AdamW does: at step t it counts as
     ε / √(1 − β₂ᵗ), at first thirty times ε."""
@@ -65,7 +65,7 @@ class Scoring(Frozen):
     M = 1[S ≥ φ] (Eq. 3)."""
 
     init: Literal["omp", "random", "graded", "curved"] = "omp"
-    """Where the scores start: αφ and 0 by the mask of OMP or a random one, as in the paper; or
+    """Start of the scores: αφ and 0 by the mask of OMP or a random one, as in the paper; or
     `graded`, the rank of |W| within its matrix, from 0 to 1. Then the first mask is OMP's, weights
     near the cut change first, and a learning rate counts as shares of the weights per step: for
     searches of some hundred steps, where the paper's scores hardly leave their start. `curved` is

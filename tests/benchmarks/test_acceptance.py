@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import acceptance
-from benchmarks.answer import at_most
+from benchmarks.answer import Answer, at_most
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 NEEDS = """
@@ -54,11 +54,13 @@ def test_a_section_that_breaks_is_a_line_that_does_not_hold(
     monkeypatch.setattr(sys, "argv", ["acceptance", "--only", "selection", "searches"])
     said = {
         "selection": [at_most("wrong bits", 3, 0, "bits"), at_most("speed", 1, 2, "ms")],
-        "searches": [acceptance.fact("so much", 7)],
+        "searches": [Answer("so much", 7)],
     }
     monkeypatch.setattr(acceptance, "_apart", lambda name, limit: said[name])
     assert acceptance.main() == 1
-    assert "1 targets hold; 1 lines do not" in capsys.readouterr().out
+    last = capsys.readouterr().out.splitlines()[-2:]
+    assert last[0] == "1 lines meet their target, 1 miss it, 1 have none"
+    assert last[1].split(maxsplit=4) == ["3", "bits", "<=", "0", "bits  MISSES   wrong bits"]
     monkeypatch.undo()
     (line,) = acceptance._apart("selection", 0.01)
     assert not line.meets

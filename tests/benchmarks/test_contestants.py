@@ -113,5 +113,6 @@ def test_an_answer_is_one_json_line(
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert first == {
         "question": "a / b", "measured": 1.1, "target": "<= 1.2 x", "meets": True, "detail": "",
+        "unit": "x",
     }  # fmt: skip
     assert (second["meets"], second["detail"]) == (False, "why")

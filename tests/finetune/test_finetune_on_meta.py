@@ -70,6 +70,26 @@ def _padded(data: Examples, batch: np.ndarray) -> bool:
     return collate(data.sequences, batch, torch.device("cpu")).padded
 
 
+@pytest.mark.parametrize("kind", ["classification", "spans"])
+def test_an_evaluation_computes_all_before_it_reads(
+    meta: torch.device, model_dir: Path, write_task: WriteTask, sentiment: Rows, lookup: Rows,
+    kind: str,
+) -> None:  # fmt: skip
+    model = Model(source=f"dir:{model_dir}")
+    rows = lookup if kind == "spans" else sentiment
+    more = {"max_length": 64, "doc_stride": 16, "max_query": 8} if kind == "spans" else {}
+    task = write_task(kind, rows(20, 1), rows(6, 2), batch_size=4, epochs=1, **more)
+    checkpoint = load_checkpoint(model.source)
+    data = task.examples(load_rows(task.train), tokenizer(checkpoint), None, 1)
+    network = Encoder(checkpoint, meta).network(model, task, 1)
+    seen: list[int] = []
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0]["input_ids"])))
+    with NoWaiting(), pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        loop.outputs(network, data, 4, meta)
+    assert sum(seen) == len(data.sequences)
+    assert len(seen) > 1
+
+
 def test_a_look_at_a_loss_would_be_seen(
     meta: torch.device, model_dir: Path, write_task: WriteTask, sentiment: Rows
 ) -> None:

@@ -168,7 +168,7 @@ def at_home(library: str, path: Path, late: bool) -> bool:
     place = path.relative_to(PACKAGE)
     # What people import into notebooks and tests of their own is no part of a run.
     homes = LIVES_IN[library] | (COMPUTES_WITH.get(library, set()) if late else set())
-    return str(place) in {"api.py", "testing.py"} or any(
+    return str(place) in {"api.py", "testing.py", "toy.py"} or any(
         place.is_relative_to(home) for home in homes
     )
 

@@ -1,21 +1,31 @@
 """No step of a search has the host wait for a GPU: steps run on Torch's meta device."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 
 from tamt_ray.data.tokens import Tokens
+from tamt_ray.execution.worker.bench import UnitBench
 from tamt_ray.masks.mask import Mask
-from tamt_ray.search import language_model
+from tamt_ray.methods.fisher import FisherSearch
+from tamt_ray.methods.one_shot import CalibratedSearch
+from tamt_ray.methods.wanda import WandaSearch
+from tamt_ray.search import evaluate, language_model
 from tamt_ray.search.curvature import curvature
 from tamt_ray.search.engine import Engine, train
+from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.head import train_head
-from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.mlm_corruption import Stream, stack
+from tamt_ray.search.language_model import LanguageModel, Reads
+from tamt_ray.search.loss import ForwardPass
+from tamt_ray.search.mlm_corruption import Corrupted, Stream, stack
+from tamt_ray.search.movement import MovedWeights
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.search.team import ProcessGroup
+from tamt_ray.values.model import Model
+from tamt_ray.values.text import Corpus
 from tamt_ray.values.training import Scoring
 from tests.conftest import NoWaiting
 
@@ -36,7 +46,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The steps that were done, where a training would look at its losses."""
     found: list[int] = []
     monkeypatch.setattr(Engine, "_log", lambda engine, *words: found.append(engine.step))
-    monkeypatch.setattr(Engine, "_check_recent", lambda engine: engine._recent.clear())
+    monkeypatch.setattr(Engine, "_read_recent", lambda _: [])
     return found
 
 
@@ -74,11 +84,22 @@ def test_mask_training(
     assert steps == [1, 2, 3]
 
 
-@pytest.mark.parametrize("pattern", ["2:4", "4x4"])
+@pytest.fixture
+def random_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks that need no value of a weight, where a search begins with one by magnitude."""
+    monkeypatch.setattr(
+        Mask, "by_magnitude", lambda weights, sparsity: Mask.at_random(weights, sparsity, 1)
+    )
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "4x4", "heads:2"])
 def test_mask_training_under_a_pattern(
     model: LanguageModel, steps: list[int], noisy: Path, meta: torch.device, train_blocks: LoadText,
     pattern: str,
 ) -> None:  # fmt: skip
+    if pattern == "heads:2":
+        for name in [name for name in model.matrices if "layer" not in name]:
+            del model.matrices[name], model.dense[name]
     weights = MaskedWeights(model, 0.5, EXACT, 1, pattern)
     stream = Stream(train_blocks(noisy), 4, 5, 0.15)
     with NoWaiting():
@@ -105,6 +126,65 @@ def test_training_of_a_level(
             model, below, 0.6, stream, settings(3, 1e-3), ProcessGroup(meta)
         )  # Its weights.
     assert steps == [1, 2, 3]
+
+
+@pytest.mark.parametrize("pattern", ["unstructured", "2:4"])
+def test_movement(
+    model: LanguageModel, steps: list[int], noisy: Path, meta: torch.device, train_blocks: LoadText,
+    random_starts: None, pattern: str,
+) -> None:  # fmt: skip
+    weights = MovedWeights(model, 0.5, 2, pattern)
+    stream = Stream(train_blocks(noisy), 4, 5, 0.15)
+    with NoWaiting():
+        train(model, terms_of("mlm"), weights, stream, settings(3, 1e-3), ProcessGroup(meta))
+    assert steps == [1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", [FisherSearch, WandaSearch])
+def test_calibration(
+    model: LanguageModel, noisy: Path, corpus: Corpus, meta: torch.device,
+    monkeypatch: pytest.MonkeyPatch, kind: type[CalibratedSearch],
+) -> None:  # fmt: skip
+    """All batches are computed before a value is read."""
+    batches: list[int] = []
+    bench = UnitBench(
+        Model(source=f"dir:{noisy}"), ProcessGroup(meta), lambda *_: b"",
+        lambda number, _: batches.append(number),
+    )  # fmt: skip
+    monkeypatch.setattr(UnitBench, "model", lambda *_: model)
+    search = kind(
+        model=bench._model, sparsity=0.5, text=corpus.training(), batches=3, batch_size=2, seed=4
+    )
+    reads = pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor")
+    with NoWaiting(), reads if kind is WandaSearch else nullcontext():
+        search.scores(bench)
+    assert batches == [1, 2, 3]
+
+
+@pytest.mark.parametrize("documents", [False, True])
+def test_evaluation(
+    model: LanguageModel, noisy: Path, meta: torch.device, monkeypatch: pytest.MonkeyPatch,
+    validation_blocks: LoadText, train_documents: LoadText, *, documents: bool,
+) -> None:  # fmt: skip
+    """All batches of corrupted text are computed before a loss is read; so are those of clean."""
+    text = (train_documents if documents else validation_blocks)(noisy)
+    drawn: list[int] = []
+
+    class Watched(ForwardPass):
+        def __init__(self, model: LanguageModel, batch: Corrupted, reads: Reads) -> None:
+            drawn.append(len(batch.ids))
+            super().__init__(model, batch, reads)
+
+    monkeypatch.setattr(evaluate, "ForwardPass", Watched)
+    for terms in ("mlm", "kd"):
+        drawn.clear()
+        reads = pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor")
+        with NoWaiting(), reads:
+            pretraining_losses(
+                model, Mask.at_random(model.dense, 0.5, 1), text, terms_of(terms),
+                probability=0.15, seed=1, batch_size=4, device=meta,
+            )  # fmt: skip
+        assert sum(drawn) == len(text)
 
 
 def test_a_look_at_a_loss_would_be_seen(

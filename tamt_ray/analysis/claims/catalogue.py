@@ -14,7 +14,7 @@ from tamt_ray.values.model import ModelRole
 
 
 class Rule(Enum):
-    """When a statement counts as supported or contradicted; the value says it in words."""
+    """Condition for a statement to be supported or contradicted; the value says it in words."""
 
     ALL_ABOVE = (
         "“all above 0”. Supported: every 95 % interval lies above 0. Contradicted: one difference "
@@ -72,7 +72,7 @@ class Claim:
     family: ModelRole | None = None
     """The model of the paper that it is about; None: both."""
     elsewhere: bool = False
-    """Whether it is tested on the other kind of model, too."""
+    """True where it is tested on the other kind of model too."""
 
 
 _RANK = (
@@ -217,7 +217,7 @@ def judge_claims(evidence: Mapping[str, Evidence]) -> Judged:
 
 
 def _judge(claim: Claim, evidence: Evidence) -> Finding:
-    """The finding; only the model that a statement is about can contradict it."""
+    """Return the finding; only the model that a statement is about can contradict it."""
     finding = claim.test(evidence)
     about = evidence.of_paper and claim.family in (None, evidence.family)
     if finding.verdict == "contradicted" and not about:
@@ -226,7 +226,7 @@ def _judge(claim: Claim, evidence: Evidence) -> Finding:
 
 
 def claims_frame(judged: Judged) -> pl.DataFrame:
-    """One row a verdict, in the order of `judged`, all text."""
+    """Return one row per verdict, in the order of `judged`, all text."""
     return pl.DataFrame(
         {
             "statement": [claim.statement for claim, _, _ in judged],

@@ -37,7 +37,7 @@ class Evidence:
     runs: pl.DataFrame
     """(method, sparsity, mask_seed, checkpoint, seed, task, score), percent; all training data."""
     reduced: pl.DataFrame
-    """The same on less data too: train_size in place of checkpoint, null on all of it."""
+    """Scores on reduced data: train_size in place of checkpoint, null on all data."""
     losses: pl.DataFrame
     """(method, sparsity, mask_seed, checkpoint, mlm_loss, kd_loss) of each subnetwork."""
     points: pl.DataFrame
@@ -47,17 +47,17 @@ class Evidence:
     costs: pl.DataFrame
     """Cost at which TAMT reaches IMP's best score (`search_cost.search_costs`)."""
     stsb_costs: pl.DataFrame
-    """The same by the scores of STS-B alone."""
+    """Search costs by the scores of STS-B alone."""
     leading: str = ""
     """Task or average that `points` use for all tasks where the paper looks into the search, if not
     `task`; in a union of sweeps some methods have no other average."""
     of_paper: bool = True
-    """Whether the model is one of the paper's; only then can its statements be contradicted."""
+    """True for one of the paper's models; only for these can a statement be contradicted."""
     bert: "Evidence | None" = None
     """For RoBERTa: the evidence of the sweep's BERT."""
 
     def lacks(self, *roles: str) -> str:
-        """Which of these methods the sweep lacks, in words; empty if none."""
+        """Return the methods that the sweep lacks, in words; empty if none."""
         absent = [role for role in roles if role not in self.roles]
         return f"the sweep has no {' and no '.join(absent)}" if absent else ""
 
@@ -67,7 +67,7 @@ class Evidence:
         return sorted(set.intersection(*(set(r.drop_nulls("score")["sparsity"]) for r in each)))
 
     def losses_at(self, loss: str, a: str, b: str, least: float = 0.0) -> list[float]:
-        """The sparsities from `least` on at which both methods have this loss."""
+        """Return the sparsities from `least` on at which both methods have this loss."""
         rows = self.losses.drop_nulls(loss)
         at = [set(rows.filter(method=self.roles[role])["sparsity"]) for role in (a, b)]
         return sorted(s for s in set.intersection(*at) if s >= least)
@@ -106,7 +106,7 @@ class Evidence:
 
 
 def gather_evidence(material: ReportData) -> dict[str, Evidence]:
-    """The evidence of each model of the sweep."""
+    """Return the evidence of each model of the sweep."""
     sweep, downstream = material.sweep, material.results.downstream
     found = roles(sweep)
     imp = found.get("imp")

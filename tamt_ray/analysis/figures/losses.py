@@ -122,7 +122,7 @@ def _columns(points: pl.DataFrame) -> int:
 
 
 def _beside(sparsity: float) -> pl.Expr:
-    """The subnetworks of one sparsity, and the dense model for comparison."""
+    """Return the subnetworks of one sparsity, and the dense model for comparison."""
     return (pl.col("sparsity") == sparsity) | (pl.col("method") == DENSE)
 
 

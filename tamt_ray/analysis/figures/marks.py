@@ -24,7 +24,7 @@ _SCORE = tooltip(
     beside="",
 )  # fmt: skip
 _FAR = 2.5
-"""How many times wider a panel may become for the sake of one method."""
+"""Largest factor by which one method may widen a panel."""
 
 
 def line_panel(

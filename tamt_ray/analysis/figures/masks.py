@@ -1,4 +1,4 @@
-"""How far masks are from each other (Fig. 8, 17), and what happens while they are searched."""
+"""Figures of distances between masks (Fig. 8, 17), and of the course of searches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

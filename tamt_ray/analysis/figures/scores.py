@@ -81,7 +81,7 @@ def pruning_alone(data: ReportData) -> Iterator[Figure]:
 
 
 def models_compared(data: ReportData) -> Iterator[Figure]:
-    """Yield one-shot pruning of every model, told apart by dashes."""
+    """Yield one-shot pruning of every model, distinguished by dashes."""
     omp, over = roles(data.sweep).get("omp"), len(data.sweep.sparsities) > 1
     if not omp or not over or len(data.sweep.models) < 2 or not data.tasks:
         return

@@ -56,11 +56,11 @@ class Figure:
     spec: Spec
     """A Vega-Lite specification that holds its data."""
     weak: str = ""
-    """Why it shows little, such as "6 points"; empty where it does not."""
+    """Reason for which it shows little, such as "6 points"; empty where it shows enough."""
 
     @property
     def panels(self) -> int:
-        """How many panels it has."""
+        """Number of panels."""
         blocks = self.spec.get("vconcat", [self.spec])
         assert isinstance(blocks, list)
         return sum(len(block["concat"]) for block in blocks)

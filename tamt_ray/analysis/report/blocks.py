@@ -20,7 +20,7 @@ class TableCell:
     hint: str = ""
     """Shown to a pointer that rests on the cell."""
     warning: str = ""
-    """As `note`, in the colour of warnings."""
+    """Note in the colour of warnings."""
 
 
 MISSING = TableCell("–", mark="missing", note="missing")
@@ -85,7 +85,7 @@ class ReportTable:
     caption: str = ""
     title: str = ""
     words: bool = False
-    """Whether its cells are sentences rather than numbers."""
+    """True where the cells are sentences rather than numbers."""
 
     def shortened(self, title: str) -> "ReportTable | Fold":
         """Return the table, behind a line where it is long."""

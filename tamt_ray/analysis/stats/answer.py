@@ -25,16 +25,16 @@ class Lead:
     method: str
     score: float
     constant: bool
-    """Whether the score is no better than the best constant answer."""
+    """True where the score is no better than the best constant answer."""
     second: str | None = None
     """The runner-up; None where no other method has a score."""
     margin: float | None = None
     """Mean of the paired differences to the runner-up, where there are pairs; else that of the
     two means."""
     noise: Noise = "unknown"
-    """Whether Holm's corrected p value of that difference is below `ALPHA`."""
+    """Verdict on noise, by Holm's corrected p value of that difference and `ALPHA`."""
     reason: str = ""
-    """Why the noise is unknown."""
+    """Reason for which the noise is unknown."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def leading_task(tasks: Mapping[str, Task]) -> str | None:
 
 
 def runs(downstream: pl.DataFrame, by: str | None = None) -> pl.DataFrame:
-    """The score of each run in percent: (model, method, sparsity, mask_seed, seed, task).
+    """Return the score of each run in percent: (model, method, sparsity, mask_seed, seed, task).
 
     A run of task `AVERAGE` is the mean over all tasks of its model under one (mask_seed, seed);
     it is null unless every task has a record, and there is none where the plan leaves a task out.
@@ -153,7 +153,8 @@ def losses(pretrain: pl.DataFrame) -> pl.DataFrame:
 
 
 def baseline(downstream: pl.DataFrame) -> pl.Expr:
-    """The score of the best constant answer on the headline metric of each row, as a fraction.
+    """Return the score of the best constant answer on the headline metric of each row, as a
+    fraction.
 
     From the column `baseline/<metric>`, which a fine-tune records; correlations have 0 without
     it. Null where it is not known.
@@ -169,7 +170,7 @@ def baseline(downstream: pl.DataFrame) -> pl.Expr:
 
 
 def no_better(row: Mapping[str, float | str | None]) -> bool:
-    """Whether the `mean` of a row of `averages.means` is at or below its `baseline`."""
+    """Return whether the `mean` of a row of `averages.means` is at or below its `baseline`."""
     mean, least = row["mean"], row["baseline"]
     return isinstance(mean, float) and isinstance(least, float) and mean <= least + 1e-9
 

@@ -17,7 +17,7 @@ _SCHEMA = {
 
 
 def comparisons(runs: pl.DataFrame) -> pl.DataFrame:
-    """A row for each two methods of one (model, sparsity, task), the later one first.
+    """Return a row for each two methods of one (model, sparsity, task), the later one first.
 
     `effect`: mean of a − b in points (percent), `low` to `high` its 95 % interval, `p` two-sided
     (`effect.effect`), from `masks` × `runs` pairs of `n_expected`; null where there are too few.
@@ -49,7 +49,7 @@ def comparisons(runs: pl.DataFrame) -> pl.DataFrame:
 
 
 def cells(runs: pl.DataFrame, value: str = "score") -> dict[tuple[int | None, int | None], float]:
-    """The value of each (mask seed, fine-tuning seed); a missing run is not there."""
+    """Return the value of each (mask seed, fine-tuning seed); a missing run is not there."""
     columns = ["mask_seed", "seed" if "seed" in runs.columns else pl.lit(None).alias("seed"), value]
     found = runs.drop_nulls(value).select(columns)
     return {(mask, seed): score for mask, seed, score in found.iter_rows()}

@@ -81,7 +81,7 @@ def correlate(
 
 
 def points(results: Results) -> pl.DataFrame:
-    """A row for each subnetwork and task (and their average): score in percent, both losses.
+    """Return a row for each subnetwork and task (and their average): score in percent, both losses.
 
     The score is the mean over the fine-tuning seeds present, `runs` of `runs_expected`. A
     subnetwork that two methods share (the first IMP level is OMP) is one point, not two.
@@ -108,7 +108,7 @@ def correlations(
     draws: int = DRAWS,
     random: Collection[str] = (),
 ) -> pl.DataFrame:
-    """A row for each (model, task, loss, scope, statistic) with value, low, high, n, reason.
+    """Return a row for each (model, task, loss, scope, statistic) with value, low, high, n, reason.
 
     Scopes: "all" (every sparsity and the dense model, as in the paper's figure), "subnetworks"
     (every sparsity), "sparsity" (each alone, in the column `sparsity`) and "chosen" (the same
@@ -155,7 +155,7 @@ def correlations(
 
 
 def alike(points: pl.DataFrame) -> NDArray[np.intp]:
-    """The group of each point [n], numbered from 0: its method at its sparsity."""
+    """Return the group of each point [n], numbered from 0: its method at its sparsity."""
     names = points.select(pl.format("{} {}", "method", "sparsity")).to_series()
     return np.unique(names.to_numpy(), return_inverse=True)[1]
 

@@ -1,4 +1,4 @@
-"""How far apart the masks are: 1 − Jaccard between all subnetworks (Fig. 8 and 17)."""
+"""Distances between masks: 1 − Jaccard between all subnetworks (Fig. 8 and 17)."""
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations
@@ -26,7 +26,8 @@ _SCHEMA = {
 def distances(
     searches: pl.DataFrame, records: Mapping[str, Record], shelf: ArtifactReader | None
 ) -> pl.DataFrame:
-    """A row for each two subnetworks of one (model, sparsity), each pair once, in plan order.
+    """Return a row for each two subnetworks of one (model, sparsity), each pair once, in plan
+    order.
 
     `a`, `b`: "method", "method·seed", or "method·seed·steps" for a checkpoint; `method_a`,
     `seed_a`, `checkpoint_a` and `_b`: the same apart; `mask_a`, `mask_b`: sha256 of the mask files.

@@ -53,12 +53,12 @@ class Effect:
 
     @property
     def positive(self) -> bool:
-        """Whether the interval lies above 0."""
+        """Return whether the interval lies above 0."""
         return self.low is not None and self.low > 0
 
 
 def design(cells: Cells) -> Design:
-    """The values of one method as a table over its own seeds."""
+    """Return the values of one method as a table over its own seeds."""
     return paired(cells, {(None, None): 0.0})
 
 
@@ -85,7 +85,7 @@ def minus(first: Cells, second: Cells) -> Cells:
 
 
 def effect(table: Design, level: float = LEVEL) -> Effect | None:
-    """The mean over a complete block of `table` with its interval; None without a value.
+    """Return the mean over a complete block of `table` with its interval; None without a value.
 
     Where values are missing, the block is that of the most values among those with two seeds or
     more of each factor, so that no run counts more than another.
@@ -120,7 +120,7 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 
 
 def _unknown_variance(table: Design, masks: int, runs: int) -> str:
-    """Why the variance of the mean cannot be estimated; empty where it can."""
+    """Return the reason why the mean's variance cannot be estimated; empty where it can."""
     lonely = [
         words
         for exists, seeds, words in (
@@ -134,7 +134,8 @@ def _unknown_variance(table: Design, masks: int, runs: int) -> str:
 
 
 def complete_block(table: Design) -> Array:
-    """The largest block without gaps, among the runs that some mask has and all masks with them."""
+    """Return the largest block without gaps, among the runs that some mask has and all masks with
+    them."""
     present = ~np.isnan(table.values)
     blocks: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
     for row in present:

@@ -1,4 +1,4 @@
-"""How many seeds it takes to see a difference, from the variance that a pilot shows.
+"""Number of seeds needed to detect a difference, from the variance of a pilot.
 
 The model is that of `effect.py`: a difference of two methods under (mask seed, fine-tuning seed)
 is their mean difference + a mask's part + a run's part + the rest, all independent.
@@ -52,13 +52,14 @@ def components(tables: Iterable[Design]) -> Components | None:
 
 
 def masks_needed(found: Components, runs: int, points: float, most: int = 99) -> int | None:
-    """The fewest mask seeds that see a difference of so many points; None above `most`."""
+    """Return the fewest mask seeds that see a difference of so many points; None above `most`."""
     enough = (masks for masks in range(2, most + 1) if detectable(found, masks, runs) <= points)
     return next(enough, None)
 
 
 def detectable(found: Components, masks: int, runs: int, power: float = 0.8) -> float:
-    """The difference in points that is seen with p < 0.05, two-sided, with this probability."""
+    """Return the difference in points that is seen with p < 0.05, two-sided, with this
+    probability."""
     squares = (
         found.rest + runs * found.masks,
         found.rest + masks * found.runs,
@@ -70,7 +71,8 @@ def detectable(found: Components, masks: int, runs: int, power: float = 0.8) -> 
 
 
 def power(runs: pl.DataFrame, masks: int, seeds: int, points: float = 1.0) -> pl.DataFrame:
-    """A row for each (model, sparsity, task) of `averages.runs` with two seeds of both kinds.
+    """Return a row for each (model, sparsity, task) of `averages.runs` with two seeds of both
+    kinds.
 
     `masks`, `runs`, `rest`: standard deviations of a difference of two methods, in points, pooled
     over all two that have mask seeds. `sees`: the difference that `masks` × `seeds` runs see with

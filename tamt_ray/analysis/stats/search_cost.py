@@ -1,4 +1,4 @@
-"""How much sooner TAMT reaches what IMP reaches at its best (Fig. 6, 14–16)."""
+"""Search cost of TAMT until it reaches IMP's best score (Fig. 6, 14–16)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -61,7 +61,7 @@ class Saving:
 
 
 def saving(imp: Curve, tamt: Curve, draws: int = DRAWS, level: float = LEVEL) -> Saving:
-    """Iterations and seconds at which the mean curve of `tamt` first meets the best of `imp`.
+    """Iterations and seconds at which the mean curve of `tamt` first reaches the best of `imp`.
 
     Both curves are resampled together: mask seeds with replacement, and fine-tuning seeds. Three
     seeds give a bootstrap too little spread, so the interval is that of the logarithm of the
@@ -102,7 +102,7 @@ def search_costs(
     draws: int = DRAWS,
     level: float = LEVEL,
 ) -> pl.DataFrame:
-    """A row for each (model, sparsity) and (imp, tamt) of `pairs`: the `saving`.
+    """Return a row for each (model, sparsity) and (imp, tamt) of `pairs`: the `saving`.
 
     The score is the mean over `tasks`: those that checkpoints were fine-tuned on. `device`: of
     both searches, several joined by " / ", where seconds do not compare.
@@ -140,7 +140,8 @@ def cost_tasks(downstream: pl.DataFrame) -> list[str]:
 
 
 def _curves(downstream: pl.DataFrame, tasks: int) -> tuple[dict[Cell, Curve], dict[Cell, set[str]]]:
-    """The curve of each trained method, of runs in which every task is present; and its devices."""
+    """Return the curve of each trained method, of runs in which every task is present; and its
+    devices."""
     labels = [*_KEYS, "checkpoint", "iterations", "mask_seed", "seed"]
     found = (
         main_rows(downstream, ["checkpoint"])
@@ -172,7 +173,7 @@ def _curves(downstream: pl.DataFrame, tasks: int) -> tuple[dict[Cell, Curve], di
 
 
 def _counts(seeds: int, rng: np.random.Generator, draws: int) -> Array:
-    """How often each seed is drawn [draws + 1, seeds]; in the first row each once."""
+    """Return the draws of each seed [draws + 1, seeds]; one of each in the first row."""
     drawn = rng.multinomial(seeds, [1 / seeds] * seeds, draws)
     return np.vstack([np.ones(seeds), drawn]).astype(np.float64)
 
@@ -192,7 +193,7 @@ def _seconds(seconds: Array, masks: Array) -> Array:
 
 
 def _crossing(curve: Array, target: Array) -> Array:
-    """Where each curve [draws, points] first meets its target, in points from the first; or NaN."""
+    """Return the point at which each curve [draws, points] first meets its target; or NaN."""
     place = np.full(len(curve), np.nan)
     for point in range(curve.shape[1]):
         there = np.isnan(place) & (curve[:, point] >= target)
@@ -217,7 +218,7 @@ def _at(values: NDArray[np.float64], place: Array) -> Array:
 
 
 def _least_seeds(*curves: Curve) -> int:
-    """The smallest number of mask or fine-tuning seeds that a curve has runs of."""
+    """Return the smallest number of mask or fine-tuning seeds that a curve has runs of."""
     there = [~np.isnan(curve.scores) for curve in curves]
     return min(int(runs.any(axis=axes).sum()) for runs in there for axes in ((0, 2), (0, 1)))
 

@@ -40,7 +40,8 @@ def best_columns(results: Results) -> tuple[frozenset[str], ...]:
 
 
 def summary(results: Results) -> pl.DataFrame:
-    """A row for each (model, method, sparsity), in plan order, every other column ready to print.
+    """Return a row for each (model, method, sparsity), in plan order, every other column ready to
+    print.
 
     `average %` over tasks and `<task> %`: mean ± standard deviation over runs, "(n/expected)"
     where some are missing, "≤ constant" where a constant answer is as good; `mlm_loss` (nats),
@@ -95,7 +96,7 @@ class Snapshot:
 
 
 def snapshot(plan: Plan, records: Mapping[str, Record]) -> Snapshot:
-    """The tables of these records; those of units of other plans are ignored."""
+    """Return the tables of these records; those of units of other plans are ignored."""
     results = collect(plan, records)
     total = Counter(unit.kind for unit in plan.units.values())
     done = Counter(unit.kind for unit in plan.units.values() if unit.id in records)

@@ -59,7 +59,7 @@ def searched_lengths(trajectories: pl.DataFrame) -> pl.DataFrame:
 
 
 def per_doubling(curves: Mapping[int, Cells]) -> Cells:
-    """The change of a value whenever the steps double, for each pair of seeds.
+    """Return the change of a value whenever the steps double, for each pair of seeds.
 
     The slope of the least-squares line over log2 of the steps, of seeds that have a value at all
     of them; empty with fewer than two lengths.
@@ -75,7 +75,7 @@ def per_doubling(curves: Mapping[int, Cells]) -> Cells:
 
 
 def drift(distances: pl.DataFrame, searches: pl.DataFrame, omp: str) -> pl.DataFrame:
-    """A row for each (model, sparsity, method, iterations) of trained masks, rising.
+    """Return a row for each (model, sparsity, method, iterations) of trained masks, rising.
 
     `mean`: 1 − Jaccard to the mask of the method called `omp`, mean over mask seeds; `low` to
     `high`: its 95 % interval, null with one mask. `missing`: always 0.
@@ -105,7 +105,7 @@ def drift(distances: pl.DataFrame, searches: pl.DataFrame, omp: str) -> pl.DataF
 
 
 def search_curves(plan: Plan, histories: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """A row for each point: (model, method, sparsity, mask_seed, step, name, value).
+    """Return a row for each point: (model, method, sparsity, mask_seed, step, name, value).
 
     `histories`: by unit, the columns step, name, value of its `history.parquet`. The main results
     only: a checkpoint's curve is the beginning of theirs. Of an IMP mask it is the last level.

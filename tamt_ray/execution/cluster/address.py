@@ -1,4 +1,4 @@
-"""Where a local Ray listens, and where another process of the same user finds a running sweep.
+"""Address of a local Ray, for another process of the same user that looks for a running sweep.
 
 A local Ray lies in a private folder that is locked while it is in use. Its address is in a file of
 that folder, under the name of the sweep's aggregator. A folder that others could have written, one
@@ -21,7 +21,7 @@ _LONGEST = 10_000
 
 
 def live_name(sweep: str, store: str, epoch: int) -> str:
-    """Name of the aggregator of a sweep, by its store and the epoch of its lease."""
+    """Return the name of the aggregator of a sweep, by its store and the epoch of its lease."""
     place = hashlib.sha256(store.encode()).hexdigest()[:8]
     return f"tamt-{sweep}-{place}-{epoch}-aggregator"
 
@@ -32,7 +32,8 @@ def write_address(folder: Path, name: str, address: str) -> None:
 
 
 def known_address(name: str) -> str | None:
-    """The address of the local Ray in which the aggregator of that name runs, if there is one."""
+    """Return the address of the local Ray in which the aggregator of that name runs, if there is
+    one."""
     for path in base_of_ray().glob("tamt-ray-*"):
         try:
             found = json.loads(_read(path))
@@ -45,7 +46,7 @@ def known_address(name: str) -> str | None:
 
 
 def _read(path: Path) -> bytes:
-    """The file in a folder that is this user's alone and in use. Raises OSError."""
+    """Return the file in a folder that is this user's alone and in use. Raises OSError."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         status = os.fstat(folder)

@@ -16,11 +16,11 @@ from tamt_ray.execution.scheduler.placement import GangSize, Node, Slots, room_f
 from tamt_ray.spec.execution import Execution, SearchLane
 
 _LAUNCHED = "~/ray_bootstrap_config.yaml"
-"""Where `ray up` leaves on the head what the cluster may have."""
+"""File on the head in which `ray up` leaves the limits of the cluster."""
 
 
 def nodes_to_come(execution: Execution, address: str | None) -> list[Node]:
-    """Every node that an autoscaler may add, as the sweep says, else as `ray up` was told."""
+    """Return every node that an autoscaler may add, by the sweep, else by the file of `ray up`."""
     if execution.growth:
         return [
             {"CPU": kind.cpus, "GPU": kind.gpus}
@@ -52,7 +52,7 @@ def wanted(
 
 
 def describe_bundles(bundles: Sequence[Bundle]) -> str:
-    """For people: how many processes with what."""
+    """Return number and resources of the processes, in words."""
     kinds = Counter(tuple(bundle.items()) for bundle in bundles)
     return ", ".join(
         f"{count} × {' and '.join(f'{amount:g} {name}' for name, amount in kind)}"
@@ -72,10 +72,10 @@ class Autoscaler:
         self._requests: Any = None
 
     def ask(self, bundles: list[Bundle]) -> bool:
-        """Have the cluster hold these at the same time, from now on; whether that is news.
+        """Request room for all these bundles at once; return whether the request is new.
 
-        To be called again and again: what a driver wants counts while it is heard of. Ray goes on
-        adding what is lost, and removes what is idle and not asked for.
+        To be called periodically: a request lapses without heartbeats of its driver. Ray replaces
+        lost nodes, and removes idle ones that are not requested.
         """
         if not self.to_come:
             return False
@@ -83,7 +83,7 @@ class Autoscaler:
             self._requests = self._requests or requests_of_cluster()
             ray.get(self._requests.ask.remote(self._driver, bundles))
         except RayActorError:
-            # Its node went, or nobody had asked for long: the next call starts it anew.
+            # Its node is lost, or it ended after long without requests: the next call restarts it.
             self._requests = None
         news, self._asked = bundles != self._asked, bundles
         return news
@@ -101,7 +101,7 @@ def _launcher_s(path: Path) -> list[Node]:
             for _ in range(int(kind.get("max_workers", config.get("max_workers", 0))))
         ]
     except (OSError, KeyError, TypeError, AttributeError, ValueError, yaml.YAMLError):
-        # Nobody's file of ours; what is up is then all that counts.
+        # Not a file of ours: then only present nodes count.
         return []
 
 

@@ -14,7 +14,7 @@ from ray.autoscaler.sdk import request_resources
 
 Bundle = dict[str, float]
 _PATIENCE = 60.0
-"""Seconds after which a driver that was not heard of is gone."""
+"""Seconds without a heartbeat after which a driver counts as gone."""
 _NAME = "autoscaler-requests"
 
 
@@ -31,7 +31,7 @@ class Requests:
         threading.Thread(target=self._mind, name="tamt-requests", daemon=True).start()
 
     def ask(self, driver: str, bundles: list[Bundle]) -> None:
-        """From now on this driver wants these, until it says otherwise or falls silent."""
+        """Replace this driver's request, which lapses without heartbeats."""
         with self._lock:
             self._heard = time.monotonic()
             self._wants[driver] = bundles, self._heard
@@ -57,7 +57,7 @@ class Requests:
 
 
 def requests_of_cluster() -> Any:
-    """The actor of the cluster that this process is connected to, started if need be."""
+    """Return the actor of the cluster that this process is connected to, started if need be."""
     return ray.remote(Requests).options(
         name=_NAME, get_if_exists=True, lifetime="detached", num_cpus=0,
         resources={"node:__internal_head__": 0.001},

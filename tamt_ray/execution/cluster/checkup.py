@@ -43,18 +43,18 @@ class NodeReport:
     free: Mapping[str, int]
     """Bytes free, by directory."""
     store: str | None = None
-    """Why the store cannot be used; None where it can, or was not asked for."""
+    """Reason for which the store cannot be used; None where it can, or was not checked."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Digests by source."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
-    """Why, by source."""
+    """Reasons by source."""
 
 
 def look(
     who: str, probe: Probe | None, sweep: Sweep | None, inherited: Inherited | None = None
 ) -> NodeReport:
-    """Everything but GPUs. `who` becomes part of a file name; sources are read where there is a
-    `sweep`, on another node with `inherited`."""
+    """Return everything but GPUs. `who` becomes part of a file name; sources are read where there
+    is a `sweep`, on another node with `inherited`."""
     if inherited:
         inherited.take()
     sources, unreadable = _sources(sweep) if sweep else ({}, {})
@@ -80,7 +80,7 @@ def versions() -> dict[str, str]:
 
 
 def devices() -> list[str]:
-    """The GPUs that torch sees in this process, by name; none where it cannot use them."""
+    """Return the GPUs that torch sees in this process, by name; none where it cannot use them."""
     if not torch.cuda.is_available():
         return []
     return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]

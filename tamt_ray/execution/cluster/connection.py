@@ -79,7 +79,7 @@ class Nodes:
 
 @contextmanager
 def connected(address: str | None, name: str | None = None) -> Generator[Nodes]:
-    """The nodes of the cluster while connected; a local Ray is shut down at the end.
+    """Yield the nodes of the cluster while connected; shut down a local Ray at the end.
 
     Other processes of this user find a local Ray by `name` (`address.known_address`).
 
@@ -185,7 +185,7 @@ def _join(address: str) -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Ray itself tries for minutes before it says that nobody is there."""
+    """Check that the address answers: Ray itself tries for minutes before it fails."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         return

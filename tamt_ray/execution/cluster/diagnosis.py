@@ -30,7 +30,7 @@ def fine(check: str, said: str, advice: str = "") -> Checked:
 
 
 def about_nodes(works: Mapping[str, bool], *, local: bool) -> Checked:
-    """Whether each node has CPUs for units."""
+    """Check that each node has CPUs for units."""
     if local:
         return fine("nodes", "this machine only, no --address was given")
     said = f"{len(works)} node{'s' * (len(works) > 1)}: {', '.join(works)}"
@@ -53,7 +53,7 @@ def silent(missing: Mapping[str, str], patience: float) -> list[Checked]:
 
 
 def about_versions(versions: Mapping[str, Mapping[str, str]]) -> Checked:
-    """Whether all nodes and the driver have the same."""
+    """Check that all nodes and the driver have the same versions."""
     names = list(dict.fromkeys(name for found in versions.values() for name in found))
     unlike = _differing({n: {w: found.get(n, "-") for w, found in versions.items()} for n in names})
     if not unlike:
@@ -66,7 +66,7 @@ def about_versions(versions: Mapping[str, Mapping[str, str]]) -> Checked:
 
 
 def about_store(uri: str, troubles: Mapping[str, str | None]) -> list[Checked]:
-    """Whether each node can write, list, read back and delete, and all see the same files."""
+    """Check that each node can write, list, read and delete, and that all see the same files."""
     advice = "set `store:` to s3://… or to a file system that all nodes mount"
     if "://" in uri:
         advice = "give this node the same credentials as the others"
@@ -79,7 +79,7 @@ def about_store(uri: str, troubles: Mapping[str, str | None]) -> list[Checked]:
 
 
 def about_sources(answers: Mapping[str, NodeReport]) -> list[Checked]:
-    """Whether every node that reads sources can, and finds the same content."""
+    """Check that every node that reads sources can do so and finds the same content."""
     read = {name: one for name, one in answers.items() if one.sources or one.unreadable}
     by_fault: defaultdict[str, list[str]] = defaultdict(list)
     for name, one in read.items():
@@ -102,7 +102,7 @@ def about_sources(answers: Mapping[str, NodeReport]) -> list[Checked]:
 
 
 def about_disks(free: Mapping[str, Mapping[str, int]]) -> list[Checked]:
-    """Whether caches and temporary directories have room."""
+    """Check that caches and temporary directories have room."""
     advice = (
         "free some space, or set TAMT_CACHE (TMPDIR) to a larger disk; above 95 % Ray itself stops"
     )
@@ -119,7 +119,7 @@ def about_disks(free: Mapping[str, Mapping[str, int]]) -> list[Checked]:
 def about_devices(
     expected: Mapping[str, int], seen: Mapping[str, Sequence[str]], missing: Mapping[str, str]
 ) -> list[Checked]:
-    """Whether torch sees the GPUs that Ray gives away."""
+    """Check that Torch sees the GPUs that Ray assigns."""
     later = "look again when the sweep that has them is done"
     mend = (
         "look at `nvidia-smi` there, install a torch for its driver, or correct --num-gpus and "
@@ -145,7 +145,7 @@ def about_devices(
 
 
 def about_mps(troubles: Mapping[str, str | None]) -> list[Checked]:
-    """Whether the nodes with GPUs offer the Multi-Process Service that the sweep asks for."""
+    """Check that the nodes with GPUs offer the Multi-Process Service that the sweep asks for."""
     advice = (
         "start it there by `nvidia-cuda-mps-control -d` as the user that runs Ray, or set "
         "`execution.finetune.share: time`"
@@ -159,7 +159,7 @@ def about_mps(troubles: Mapping[str, str | None]) -> list[Checked]:
 
 
 def about_exchange(found: Exchange | Exception, *, gpus: bool = False) -> Checked:
-    """How fast gradients would travel, or why they would not."""
+    """Report the speed of the gradient exchange, or the error that prevents it."""
     if isinstance(found, Exchange):
         over = f"{found.processes} processes on {found.nodes} node{'s' * (found.nodes > 1)}"
         gloo = "" if gpus or found.backend == "nccl" else " (gloo, since there are no GPUs)"
@@ -179,7 +179,7 @@ def about_exchange(found: Exchange | Exception, *, gpus: bool = False) -> Checke
 
 
 def _differing(values: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """One line for each thing that is not the same everywhere: who has what, most common first."""
+    """Return one line per value that differs between nodes, the most common value first."""
     lines: list[str] = []
     for name, by_place in sorted(values.items()):
         counts = Counter(by_place.values()).most_common()

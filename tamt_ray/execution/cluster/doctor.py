@@ -1,4 +1,4 @@
-"""Whether a cluster is fit for a sweep: looked at before money is spent."""
+"""Check of a cluster before a sweep: its fitness is known before money is spent."""
 
 import os
 import subprocess
@@ -48,14 +48,14 @@ class Respondent:
     name: str
     gpus: int
     works: bool
-    """Whether it has CPUs for units."""
+    """True where it has CPUs for units."""
 
 
 def examine(
     address: str | None, sweep: Sweep | None, hear: Callable[[Checked], None]
 ) -> list[Checked]:
-    """Everything found, as told to `hear` one after the other. Store, MLflow and sources are those
-    of `sweep`. Raises ClusterError."""
+    """Return everything found, as told to `hear` one after the other. Store, MLflow and sources are
+    those of `sweep`. Raises ClusterError."""
     findings: list[Checked] = []
 
     def found(*new: Checked) -> None:
@@ -142,7 +142,7 @@ def _token() -> Checked:
 
 @contextmanager
 def _beacon(sweep: Sweep | None, found: Callable[[Checked], None]) -> Generator[Probe | None]:
-    """A file in the store for every node to find; None where the driver itself cannot write."""
+    """Yield a file in the store for every node to find; None where the driver cannot write."""
     if sweep is None:
         yield None
         return

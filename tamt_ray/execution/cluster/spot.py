@@ -59,7 +59,7 @@ class Metadata:
 
 
 def await_notice(metadata: Metadata, every: float = EVERY) -> datetime:
-    """When this instance will be gone, once AWS has said so."""
+    """Wait for AWS's notice; return the time at which this instance will be gone."""
     while (notice := metadata.read("spot/instance-action")) is None:
         time.sleep(every)
     LOG.warning("AWS takes this instance away: %s", notice)
@@ -67,7 +67,7 @@ def await_notice(metadata: Metadata, every: float = EVERY) -> datetime:
 
 
 def drain(address: str, host: str, until: datetime) -> None:
-    """Have Ray drain its nodes on this host, by its IP address; they are gone at `until`.
+    """Drain Ray's nodes on this host, by its IP address; they are gone at `until`.
     `address` is that of the head. Raises DrainError."""
     gcs = _RAY.GcsClient(address=address)
     alive = _GCS.GcsNodeInfo.GcsNodeState.ALIVE

@@ -23,7 +23,7 @@ class TooLargeError(ValueError):
 
 
 def check_size(files: Mapping[str, Path]) -> int:
-    """The bytes of what would travel. Raises TooLargeError naming the largest files."""
+    """Return the bytes of what would travel. Raises TooLargeError naming the largest files."""
     sizes = {name: path.stat().st_size for name, path in files.items()}
     total = sum(sizes.values())
     if total > _LARGEST:
@@ -37,7 +37,7 @@ def check_size(files: Mapping[str, Path]) -> int:
 
 
 def submit(address: str, folder: Path, entrypoint: str, name: str) -> str:
-    """The id of a job that runs on the head node with a copy of `folder` as its directory.
+    """Return the id of a job that runs on the head node with a copy of `folder` as its directory.
 
     `address` is that of the dashboard, `http://…`. Raises SubmissionError.
     """

@@ -53,8 +53,8 @@ def fit(tuner: tune.Tuner) -> None:
 
 
 class _ActorManager(RayActorManager):
-    """Ray tells of a worker that its memory monitor killed by an error which Tune does not know,
-    and for which it would end the whole run."""
+    """Maps the error of a worker that Ray's memory monitor killed: Tune does not know it and would
+    end the whole run."""
 
     def _actor_task_failed(
         self, tracked_actor_task: TrackedActorTask, exception: Exception
@@ -74,10 +74,10 @@ class ReadyUnits(Searcher):
         self._running: dict[str, int] = {}
         """Trials, with the slots that each takes."""
         self.over = False
-        """Whether the board has no more units for the fleet."""
+        """True once the board has no more units for the fleet."""
 
     def suggest(self, trial_id: str) -> Any:
-        """The config of a trial, or FINISHED, or None to be asked again.
+        """Return the config of a trial, or FINISHED, or None to be asked again.
 
         Slots promised to gangs stay free while the gangs live. Where that is all there are, as
         after the loss of a node, the run of Tune ends: it would keep an idle worker in its place.
@@ -134,7 +134,7 @@ class FleetWorker(tune.Trainable):
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
-        """One bundle; only trials with the same one share a process."""
+        """Return one bundle; only trials with equal bundles share a process."""
         gpus = {"GPU": config["gpus"]} if config["gpus"] else {}
         return PlacementGroupFactory([{"CPU": config["cpus"], **gpus}])
 
@@ -155,7 +155,7 @@ class FleetWorker(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
-        """The next unit."""
+        """Return the next unit."""
         offers = new_config["offer"]
         assert isinstance(offers, list)
         self._offer: Offer = offers[0]
@@ -174,7 +174,7 @@ class FleetWorker(tune.Trainable):
         return {"done": True}
 
     def _do(self, offer: Offer) -> bool:
-        """Whether it was this worker's to do."""
+        """Carry out the offer; return whether it was this worker's to do."""
         if record := committed(self._store, offer.unit):
             self._board.landed(self._holder, record)
             return True
@@ -199,7 +199,7 @@ class FleetWorker(tune.Trainable):
         return {}
 
     def load_checkpoint(self, checkpoint: dict[str, object] | None) -> None:
-        """Nothing was kept."""
+        """Do nothing: no checkpoint is kept."""
 
 
 def run_fleet(

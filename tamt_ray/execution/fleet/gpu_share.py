@@ -71,8 +71,8 @@ def _share_by_cpus(nodes: Sequence[Node], cpus: float) -> float:
 
 
 def gpu_types(nodes: Sequence[Node]) -> list[str | None]:
-    """The types of the nodes' GPUs as Ray names them, each once; None for those it does not know.
-    Empty where there are no GPUs."""
+    """Return the types of the nodes' GPUs as Ray names them, each once; None for those it does not
+    know. Empty where there are no GPUs."""
     prefix = "accelerator_type:"
     found = {
         next((name.removeprefix(prefix) for name in node if name.startswith(prefix)), None)
@@ -83,7 +83,8 @@ def gpu_types(nodes: Sequence[Node]) -> list[str | None]:
 
 
 def _peak_share(model: Model, task: Task, inherited: Inherited, mps: bool) -> float:
-    """The share that the peak memory of a short fine-tune asks for; a whole GPU if none is seen.
+    """Return the share that the peak memory of a short fine-tune asks for; a whole GPU if none is
+    seen.
 
     It trains on the longest rows, evaluates the largest batch of them, and has every word of the
     model. The flags of a mask, a byte per weight, are left to the reserve.

@@ -1,4 +1,4 @@
-"""How fast processes of a cluster sum up numbers: the all-reduce of a search gang."""
+"""Speed of the all-reduce of a search gang, measured between the processes of a cluster."""
 
 import time
 from collections.abc import Sequence
@@ -41,8 +41,8 @@ class Exchange:
 
 
 def exchange(places: Sequence[str], gpus: bool, patience: float) -> Exchange:
-    """One all-reduce among a process on each of `places`, node ids, one of them as often as it has
-    GPUs; NCCL with `gpus`, else gloo.
+    """Run one all-reduce between processes, one on each of `places` (node ids, repeated for each
+    GPU of a node); NCCL with `gpus`, else gloo.
 
     Raises ExchangeError; TimeoutError where there is no room for the processes within `patience`
     seconds.
@@ -77,13 +77,14 @@ class Member:
         """Returns once the process runs."""
 
     def listen(self) -> tuple[str, int]:
-        """The address at which the others find this one."""
+        """Return the address at which the others find this one."""
         return listen()
 
     def sum_up(
         self, rank: int, size: int, host: str, port: int, backend: str, patience: float
     ) -> float:
-        """Seconds of one all-reduce. Raises what torch raises where the others are not found."""
+        """Return the seconds of one all-reduce. Raises what torch raises where the others are not
+        found."""
         meet(backend, rank, size, host, port, patience)
         device = torch.device("cuda" if backend == "nccl" else "cpu")
         numbers = torch.ones(_BYTES[backend] // 4, device=device)

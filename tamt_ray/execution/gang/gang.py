@@ -82,7 +82,7 @@ def run_gang(
 
 
 def _never_began(error: Exception) -> bool:
-    """Whether Train waited in vain for the places of the workers, or one was lost on the way."""
+    """Return whether Train got no places for the workers, or lost one of them at the start."""
     cause = type(getattr(error, "controller_failure", None)).__name__
     return cause in {"WorkerGroupStartupTimeoutError", "WorkerGroupStartupFailedError"}
 
@@ -123,8 +123,8 @@ def _trainer(
 
 
 class _Alone(TorchConfig):
-    """No process group: one worker has nobody to talk to, and torch's meeting point would listen
-    on every interface."""
+    """No process group: one worker needs none, and Torch's rendezvous would listen on every
+    interface."""
 
     @property
     def backend_cls(self) -> Any:
@@ -179,7 +179,7 @@ def _work(config: dict[str, Any]) -> None:
 
 
 def _announced(attempt: Attempt, offer: Offer) -> Offer | Idle:
-    """The offer, if the unit is to be begun. Raises LeavingError on a node that is to go."""
+    """Return the offer, if the unit is to be begun. Raises LeavingError on a node that is to go."""
     match attempt.announce():
         case WorkerCommand.GO_ON:
             return offer

@@ -1,4 +1,4 @@
-"""Which search gangs there are: started as searches get ready; they end by themselves."""
+"""Search gangs: started as searches get ready; they end by themselves."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from tamt_ray.execution.scheduler.placement import (
 from tamt_ray.spec.execution import SearchLane
 
 Start = Callable[[str, GangSize], None]
-"""Begins a gang, by its name; `Gangs.ended` is told of its end."""
+"""Starts a gang, by its name; its end is reported to `Gangs.ended`."""
 
 
 class Gangs:
@@ -64,12 +64,12 @@ class Gangs:
             self._start(gang, size)
 
     def fit(self) -> bool:
-        """Whether the cluster has room for all gangs there are, were there no fine-tunes."""
+        """Return whether the cluster has room for all gangs, fine-tunes left aside."""
         return sum(self._alive.values()) <= self._places
 
     def _hasten(self, demand: Demand) -> None:
-        """Have more promised every minute that a gang waits: the shares of GPUs that fine-tunes
-        give back lie anywhere, and a gang needs whole ones."""
+        """Reserve more for each minute that a gang waits: fine-tunes give back shares of many GPUs,
+        and a gang needs whole ones."""
         waiting = len(self._alive) > demand.at_work and bool(demand.paths)
         if not waiting or demand.at_work > self._at_work:
             self._since = time.monotonic()
@@ -79,6 +79,6 @@ class Gangs:
         self._slots.promise("more", more if waiting and self.fit() else 0)
 
     def ended(self, gang: str) -> None:
-        """A gang is gone; its places are the fleet's again."""
+        """Give the places of a gang that is gone back to the fleet."""
         self._alive.pop(gang, None)
         self._slots.give_back(gang)

@@ -1,4 +1,4 @@
-"""Where the workers of a gang meet: at the first one's own address, and nowhere else.
+"""Rendezvous of the workers of a gang, at the first one's own address only.
 
 Torch's own meeting point listens on every interface and asks nobody for a token.
 """
@@ -17,7 +17,7 @@ _held: list[TCPStore] = []
 
 
 def listen() -> tuple[str, int]:
-    """The address at which the others find this process."""
+    """Return the address at which the others find this process."""
     host = ray.util.get_node_ip_address()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     door = socket.create_server((host, 0), family=family)

@@ -1,7 +1,6 @@
 """The board inside one actor: gangs and fleet take from it, the driver follows its events."""
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
@@ -23,9 +22,9 @@ from tamt_ray.execution.scheduler.faults import (
     Retry,
     after_fault,
 )
+from tamt_ray.execution.scheduler.feed import EventFeed
 from tamt_ray.execution.scheduler.messages import (
     BEAT,
-    MOST_POINTS,
     Event,
     Failed,
     Idle,
@@ -33,7 +32,6 @@ from tamt_ray.execution.scheduler.messages import (
     Landed,
     Lost,
     Offer,
-    Progressed,
     Started,
     Worker,
     WorkerCommand,
@@ -50,24 +48,21 @@ _SILENT = 60.0
 class BoardActor:
     """Serialises every decision; waits are events, never sleeps.
 
-    Should it die, Ray starts it anew and empty; the driver opens it again with what is in the
-    store and what it heard, and workers tell what they hold with their next sign of life.
+    If it dies, Ray restarts it empty. The driver then opens it again from the store and from the
+    events that it received, and workers report their units with their next heartbeat.
     """
 
     def __init__(self, retries: int, patience: float) -> None:
         """`patience`: seconds without progress after which a worker counts as hung.
 
-        The plan is no argument: Ray might have lost a large one when it starts the actor anew.
+        The plan is no argument: Ray may have lost a large one when it restarts the actor.
         """
         self._plan = Plan({}, {})
         self._retries = retries
         self._patience = patience
         self._board = Board(self._plan)
         self._opened = asyncio.Event()
-        self._changed = asyncio.Condition()
-        self._events: list[Event] = []
-        self._first = 0
-        self._steps: dict[str, Progressed] = {}
+        self._feed = EventFeed()
         self._holds: dict[str, Assignment] = {}
         self._taken: Counter[str] = Counter()
         self._pasts: dict[str, AttemptHistory] = {}
@@ -75,7 +70,7 @@ class BoardActor:
         self._written_off: set[tuple[str, str]] = set()
         """Holders with units that they will not finish, whatever signs of life still come."""
         self._gone: Counter[str] = Counter()
-        """How often each holder was lost: a call of the one before waits for nobody."""
+        """Losses of each holder; a waiting call of the lost one ends."""
         self._places: dict[str, PlacementGroup] = {}
         self._steering: dict[str, tuple[bytes, float]] = {}
         """Handle of each gang's controller, and for how long it has been silent."""
@@ -113,16 +108,16 @@ class BoardActor:
         self._opened.set()
         for unit in known.running:
             self._later(pause, partial(self._missed, unit.holder, unit.unit))
-        self._later(pause, self._wake)
+        self._later(pause, self._feed.wake)
         self._later(0.0, self._watch)
 
     async def extend(self, plan: Plan, done: Collection[str], more: bool) -> None:
         """Take in the units of `plan` that are new. Not `more`: they are the last ones."""
-        # A board that was lost meanwhile is opened with the whole plan by the driver that calls.
+        # A board that was restarted meanwhile is opened with the whole plan by the driver.
         if self._opened.is_set():
             self._plan, self._more = plan, more
             self._board.extend(plan, done)
-            await self._wake()
+            await self._feed.wake()
 
     async def take(
         self,
@@ -132,13 +127,13 @@ class BoardActor:
         alike: bool = False,
         places: PlacementGroup | None = None,
     ) -> Offer | Idle:
-        """The next unit for a worker, waiting for one up to `wait` seconds.
+        """Return the next unit for a worker; wait up to `wait` seconds for one.
 
-        `alike`: only while none is ready that needs a larger share than such a worker has. A worker
-        that asks again has lost what it still held. A gang that waited in vain is told that it is
-        FINISHED where others are at work: its places are of use elsewhere, and for what the others
-        make ready they are there themselves, or new ones are started. `places`: given back to the
-        cluster once the holder is lost.
+        `alike`: no unit while one is ready that needs a larger share than such a worker has. A
+        worker that asks again has lost the unit that it held. A gang that waited in vain gets
+        FINISHED where other gangs are at work: its places are needed elsewhere, and the others, or
+        new gangs, take what gets ready. `places`: given back to the cluster once the holder is
+        lost.
         """
         if places:
             self._places[holder] = places
@@ -161,11 +156,7 @@ class BoardActor:
                 return Offer(unit, attempt, unit.id in self._wider)
             if now >= deadline:
                 return Idle.FINISHED if lane == "gang" and self._searching() else Idle.WAIT
-            async with self._changed:
-                try:
-                    await asyncio.wait_for(self._changed.wait(), deadline - now)
-                except TimeoutError:
-                    continue
+            await self._feed.changed(deadline - now)
 
     async def demand(self) -> Demand:
         """Return the searches that wait for a gang."""
@@ -176,7 +167,7 @@ class BoardActor:
         return Demand(self._board.ready("gang"), searching, self._board.left, tunes)
 
     async def started(self, holder: str, unit_id: str, rank: int, worker: Worker) -> WorkerCommand:
-        """A worker begins, or one of its companions."""
+        """Note that a worker of a holder begins; return its command."""
         await self._opened.wait()
         if rank == 0:
             await self._brake(holder, unit_id, worker.node)
@@ -186,14 +177,14 @@ class BoardActor:
             hold.workers[rank] = worker
             hold.silent = 0.0
             if rank == 0:
-                await self._tell(Started(unit_id, hold.attempt, worker.place, holder))
+                await self._feed.tell(Started(unit_id, hold.attempt, worker.place, holder))
         elif order is WorkerCommand.SAVE:
             await self._met(holder, Fault.NODE)
         return order
 
     async def _brake(self, holder: str, unit_id: str, node: str) -> None:
-        """Have a worker on a node that is not trusted wait, while others may have its unit; less
-        long than the companions of a gang do."""
+        """Delay a worker on an unhealthy node, while others may take its unit; less long than the
+        other workers of a gang wait."""
         pause = min(self._trusted.pause(node), self._patience / 4)
         if pause and (hold := self._holds.get(holder)) and hold.unit == unit_id:
             del self._holds[holder]
@@ -203,8 +194,7 @@ class BoardActor:
             await asyncio.sleep(BEAT)
 
     async def arrived(self, holder: str, worker: Worker) -> None:
-        """The process that is to do a holder's unit is there: from now on it is watched, and its
-        end held against its node."""
+        """Watch the process that will do a holder's unit; its failure counts against its node."""
         await self._opened.wait()
         if hold := self._holds.get(holder):
             hold.workers.setdefault(0, worker)
@@ -220,8 +210,8 @@ class BoardActor:
         worker: Worker,
         points: tuple[Point, ...] = (),
     ) -> WorkerCommand:
-        """A worker is alive and, as the first of its gang, at `step`, with new points of its curve;
-        returns what it is to do."""
+        """Take a worker's heartbeat; return its command. The first worker of a gang brings its step
+        and new points of its curve."""
         await self._opened.wait()
         order = self._order(holder, unit_id, worker)
         hold = self._holds.get(holder)
@@ -233,37 +223,35 @@ class BoardActor:
             if further:
                 hold.step, hold.silent = step, 0.0
             if further or points:
-                before = self._steps.get(unit_id)
-                points = (*(before.points if before else ()), *points)[-MOST_POINTS:]
-                self._steps[unit_id] = Progressed(unit_id, step, steps, points)
+                self._feed.reached(unit_id, step, steps, points)
         return order
 
     async def landed(self, holder: str, record: Record) -> None:
-        """A record was committed."""
+        """Note that a record was committed."""
         await self._opened.wait()
-        self._steps.pop(record.id, None)
+        self._feed.forget(record.id)
         if hold := self._holds.get(holder):
             self._trusted.landed(hold.nodes)
             if hold.unit == record.id:
                 del self._holds[holder]
         self._board.finish(record.id)
-        await self._tell(Landed(record))
+        await self._feed.tell(Landed(record))
 
     async def failed(self, holder: str, rank: int, failure: Failure, fault: Fault) -> None:
-        """A worker raised."""
+        """Note that a worker raised."""
         await self._opened.wait()
         if (hold := self._holds.get(holder)) and hold.unit == failure.id:
             await self._met(holder, fault, failure, rank)
 
     async def lost(self, holder: str, fault: Fault) -> int | None:
-        """A worker is gone. Returns the number of units that it was handed in all, or None once no
-        more are handed out."""
+        """Note that a holder is gone; return the number of units that it was handed in all, or None
+        once no more are handed out."""
         await self._opened.wait()
         self._gone[holder] += 1
-        # Those of a gang outlive its controller; without a dashboard Ray's own cleaner is blind.
+        # A gang's places outlive its controller; without a dashboard Ray does not free them.
         if places := self._places.pop(holder, None):
             await asyncio.to_thread(remove_placement_group, places)
-        # Its own errors it would have reported.
+        # It would have reported an error of its own.
         await self._met(holder, Fault.DIED if fault is Fault.ERROR else fault)
         return None if self._stopped else self._taken[holder]
 
@@ -272,39 +260,26 @@ class BoardActor:
         self._steering[holder] = controller, 0.0
 
     async def drain(self, nodes: frozenset[str]) -> None:
-        """These nodes, by id, will be taken away."""
+        """Note that these nodes, by id, will be taken away."""
         self._draining = nodes
 
     async def stop(self, save: bool) -> None:
-        """Hand out nothing more; `save`: what runs shall save its state and leave."""
+        """Hand out nothing more; `save`: running units save their states and leave."""
         self._stopped, self._saving = True, save or self._saving
-        await self._wake()
+        await self._feed.wake()
 
     async def events(self, after: int, wait: float) -> tuple[int, list[Event]] | None:
-        """Events from number `after` on and the number to ask for next; waits for the first.
-
-        What was handed over is forgotten: there is one driver. None where the board is new and has
-        to be opened.
-        """
+        """Return `EventFeed.since`; None where the board is new and has to be opened."""
         if not self._opened.is_set():
             return None
-        del self._events[: after - self._first]
-        self._first = after
-        if not self._events:
-            # In time or not, there may be steps to tell of.
-            with contextlib.suppress(TimeoutError):
-                async with self._changed:
-                    await asyncio.wait_for(self._changed.wait(), wait)
-        steps, self._steps = list(self._steps.values()), {}
-        return after + len(self._events), [*self._events, *steps]
+        return await self._feed.since(after, wait)
 
     def _order(self, holder: str, unit_id: str, worker: Worker) -> WorkerCommand:
         hold = self._holds.get(holder)
         mine = (holder, unit_id) not in self._written_off
         if (hold is None or hold.unit != unit_id) and mine and self._board.claim(unit_id):
-            # The board that handed it out is gone.
+            # A board before this one handed it out.
             if hold:
-                # It was heard to hold that one before.
                 self._later(0.0, partial(self._release, hold.unit))
             hold = self._holds[holder] = Assignment(unit_id, self._board.attempts(unit_id))
         if hold is None or hold.unit != unit_id:
@@ -320,9 +295,9 @@ class BoardActor:
     async def _met(
         self, holder: str, fault: Fault, failure: Failure | None = None, rank: int | None = None
     ) -> None:
-        """An attempt is over without a record: the policy decides whether there is another.
+        """End an attempt without a record; the policy decides whether there is another.
 
-        The worker of `rank`, if any, told of it and keeps its log itself.
+        The worker of `rank`, if any, reported it and keeps its log itself.
         """
         hold = self._holds.pop(holder, None)
         if hold and fault is Fault.DIED:
@@ -331,12 +306,12 @@ class BoardActor:
         if hold is None or self._board.state(hold.unit).terminal:
             return
         self._written_off.add((holder, hold.unit))
-        # A full disk that all share is told of and ends the run, wherever it is met first.
+        # A full disk that all share ends the run, whichever node reports it first.
         if failure is None or failure.error != UnwritableError.__name__:
             fault = self._trusted.met(hold.nodes, hold.unit, fault)
         past = self._pasts.get(hold.unit, AttemptHistory()).met(fault, hold.step)
         self._pasts[hold.unit] = past
-        # An error of its own each worker meets alive, and keeps its log.
+        # A worker that raised an error is alive and keeps its log.
         lost = fault in {Fault.DIED, Fault.HUNG, Fault.NODE}
         unit = self._plan.units[hold.unit]
         logs = left_logs(hold, unit, rank) if lost else ()
@@ -345,22 +320,22 @@ class BoardActor:
                 if wider:
                     self._wider.add(hold.unit)
                 self._later(after, partial(self._release, hold.unit))
-                await self._tell(Lost(hold.unit, hold.attempt, fault, after, past, logs))
+                await self._feed.tell(Lost(hold.unit, hold.attempt, fault, after, past, logs))
             case GiveUp(reason):
                 self._board.fail(hold.unit)
                 attempts = self._board.attempts(hold.unit)
                 told = failure_of(unit, attempts, fault, reason, failure)
-                await self._tell(Failed(told, logs))
+                await self._feed.tell(Failed(told, logs))
 
     async def _missed(self, holder: str, unit_id: str) -> None:
-        """The holder of a unit under the board before this one has sent no heartbeat."""
+        """Give up a unit whose holder, under the previous board, has sent no heartbeat."""
         hold = self._holds.get(holder)
         if hold and hold.unit == unit_id and not hold.workers:
             await self._met(holder, Fault.DIED)
 
     async def _release(self, unit_id: str) -> None:
         self._board.release(unit_id)
-        await self._wake()
+        await self._feed.wake()
 
     async def _watch(self) -> None:
         """Kill workers that got no further for longer than the patience lasts, and controllers of
@@ -370,7 +345,7 @@ class BoardActor:
         while True:
             await asyncio.sleep(pause)
             now = time.monotonic()
-            # Where this process itself was stopped, nobody could be heard.
+            # Time for which this process itself was stopped does not count.
             passed, before = min(now - before, 2 * pause), now
             for holder, hold in list(self._holds.items()):
                 if hold.silent is None:
@@ -390,14 +365,6 @@ class BoardActor:
     def _searching(self) -> int:
         units = (self._plan.units[hold.unit] for hold in self._holds.values())
         return sum(unit.lane == "gang" for unit in units)
-
-    async def _tell(self, event: Event) -> None:
-        self._events.append(event)
-        await self._wake()
-
-    async def _wake(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
 
     def _later(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         async def wait() -> None:

@@ -1,4 +1,4 @@
-"""A unit in a worker's hands, and what is told of it when it is lost there."""
+"""The assignment of a unit to a worker, and the report of its loss."""
 
 import time
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ _ERRORS = {
 
 @dataclass
 class Assignment:
-    """A unit in somebody's hands."""
+    """A unit that a holder works on."""
 
     unit: str
     attempt: int
@@ -39,8 +39,8 @@ class Assignment:
 def failure_of(
     unit: Unit, attempts: int, fault: Fault, reason: str, told: Failure | None
 ) -> Failure:
-    """Why a unit is set aside after so many `attempts`: what its worker told, or for want of that
-    the fault."""
+    """Return the failure of a unit that is set aside after so many `attempts`: the error that its
+    worker reported, or else the fault."""
     if told and fault in {Fault.ERROR, Fault.MEMORY, Fault.PLACE}:
         message = told.message if fault is Fault.ERROR else f"{told.message} ({reason})"
         return told.model_copy(update={"message": message, "attempts": attempts})
@@ -54,7 +54,7 @@ def failure_of(
 
 
 def left_logs(hold: Assignment, unit: Unit, told: int | None) -> tuple[LeftLog, ...]:
-    """The logs of all its workers but the one of the rank that `told` and keeps its own."""
+    """Return the logs of all its workers, except the rank that reported and keeps its own."""
     return tuple(
         LeftLog(worker.node, worker.log, log_path(unit.kind, unit.id, hold.attempt, rank))
         for rank, worker in hold.workers.items()

@@ -13,7 +13,7 @@ from tamt_ray.values.config import Lane
 
 
 class State(Enum):
-    """Where a unit stands."""
+    """State of a unit."""
 
     WAITING = "waiting"
     """A parent is not finished."""
@@ -26,7 +26,7 @@ class State(Enum):
 
     @property
     def terminal(self) -> bool:
-        """Whether the unit will not change any more."""
+        """True for a state that does not change any more."""
         return self is State.DONE or self is State.FAILED or self is State.BLOCKED
 
 
@@ -101,7 +101,7 @@ class Board:
             self._wake(unit.id)
 
     def take(self, lane: Lane) -> Unit | None:
-        """The next unit of a lane, now running; None while none is ready."""
+        """Return the next unit of a lane, now running; None while none is ready."""
         heap = self._queues[lane]
         while heap:
             unit_id = self._ranked[heapq.heappop(heap)]
@@ -110,7 +110,7 @@ class Board:
         return None
 
     def claim(self, unit_id: str) -> bool:
-        """Whether a unit was ready; it counts as running now."""
+        """Return whether a unit was ready; if so, count it as running."""
         if self._state[unit_id] is not State.READY:
             return False
         self._state[unit_id] = State.RUNNING
@@ -118,7 +118,7 @@ class Board:
         return True
 
     def finish(self, unit_id: str) -> None:
-        """A unit's record is in the store; its children may become ready."""
+        """Note that a unit's record is in the store; its children may become ready."""
         if self._state[unit_id].terminal:
             return
         self._close(unit_id, State.DONE)
@@ -126,7 +126,7 @@ class Board:
             self._wake(child)
 
     def fail(self, unit_id: str) -> None:
-        """A unit will not finish; nothing that needs it can run."""
+        """Note that a unit will not finish; nothing that needs it can run."""
         if self._state[unit_id].terminal:
             return
         self._close(unit_id, State.FAILED)
@@ -144,8 +144,8 @@ class Board:
             self._wake(unit_id)
 
     def ready(self, lane: Lane) -> tuple[float, ...]:
-        """For each unit that could be taken, in that order: the seconds from its beginning to the
-        end of the longest chain that waits for it."""
+        """Return the seconds from each ready unit's beginning to the end of the longest chain that
+        waits for it, in the order in which units are taken."""
         ids = [self._ranked[rank] for rank in sorted(set(self._queues[lane]))]
         return tuple(self._paths[each] for each in ids if self._state[each] is State.READY)
 
@@ -154,15 +154,15 @@ class Board:
         return len(self._queues[lane])
 
     def attempts(self, unit_id: str) -> int:
-        """How often a unit was handed out."""
+        """Return the number of times that a unit was handed out."""
         return self._attempts[unit_id]
 
     def state(self, unit_id: str) -> State:
-        """Where a unit stands."""
+        """Return the state of a unit."""
         return self._state[unit_id]
 
     def finished(self, lane: Lane | None = None) -> bool:
-        """Whether every unit of a lane, or of the sweep, is in a terminal state."""
+        """Return whether every unit of a lane, or of the sweep, is in a terminal state."""
         return sum(self._open.values()) == 0 if lane is None else self._open[lane] == 0
 
     def _close(self, unit_id: str, state: State) -> None:
@@ -180,7 +180,8 @@ class Board:
             heapq.heappush(self._queues[unit.lane], self._rank[unit_id])
 
     def _longest_paths(self) -> dict[str, float]:
-        """Seconds from each unit's beginning to the end of the longest chain that waits for it."""
+        """Return the seconds from each unit's beginning to the end of the longest chain that waits
+        for it."""
         paths: dict[str, float] = {}
         for unit_id in reversed(list(self._units)):
             after = max((paths[child] for child in self._children.get(unit_id, ())), default=0.0)

@@ -50,7 +50,7 @@ class BoardClient:
 
     @staticmethod
     def named(name: str) -> "BoardClient":
-        """The board of a running sweep."""
+        """Return the board of a running sweep."""
         return BoardClient(ray.get_actor(name, NAMESPACE))
 
     open = _remote(BoardActor.open)
@@ -76,7 +76,7 @@ def this_place() -> str:
 
 
 def this_worker(log: str = "") -> Worker:
-    """The calling worker; `log`: where its output is kept, if it is yet."""
+    """Return the calling worker; `log`: where its output is kept, if it is yet."""
     context = ray.get_runtime_context()
     actor = cloudpickle.dumps(context.current_actor)  # pyright: ignore[reportPrivateImportUsage]
     return Worker(this_place(), context.get_node_id(), log, actor)

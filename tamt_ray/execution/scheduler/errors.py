@@ -1,4 +1,4 @@
-"""Which fault an error stands for."""
+"""Classification of errors as faults."""
 
 import re
 
@@ -43,7 +43,7 @@ _KERNEL = re.compile(r"Some common causes include.*", re.DOTALL)
 
 
 def fault_of(error: BaseException) -> Fault:
-    """The class of what a unit raised, or of what Ray says about its worker."""
+    """Return the class of what a unit raised, or of what Ray says about its worker."""
     match error:
         case WorkerGroupError():
             return _worst(error)
@@ -77,8 +77,8 @@ def fault_of(error: BaseException) -> Fault:
 
 
 def _by_words(error: BaseException) -> Fault:
-    """Where no type tells: allocators, libraries of GPUs and process groups raise plain
-    RuntimeErrors, Torch without CUDA an AssertionError, and Train wraps what Ray says of a lost
+    """Classify an error by its text: allocators, GPU libraries and process groups raise plain
+    RuntimeErrors, Torch without CUDA an AssertionError, and Train wraps Ray's words on a lost
     worker."""
     words = _KERNEL.sub("", f"{type(error).__name__}: {error}")
     if _NODE.search(words):
@@ -95,7 +95,7 @@ def _by_words(error: BaseException) -> Fault:
 
 
 def _worst(error: WorkerGroupError) -> Fault:
-    """When one worker goes the others fail with it: what only the environment does comes first."""
+    """Return the fault that caused the others: when one worker is lost, its companions fail too."""
     met = {fault_of(each) for each in error.worker_failures.values()}
     order = (Fault.STOP, Fault.NODE, Fault.MEMORY, Fault.PLACE, Fault.DIED, Fault.ERROR)
     return next((fault for fault in order if fault in met), Fault.DIED)

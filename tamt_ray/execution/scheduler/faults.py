@@ -9,7 +9,7 @@ NODE_LOSSES = 30
 """Losses of nodes that one unit survives: a week of spot machines, but not for ever."""
 _LONGEST_PAUSE = 60.0
 _UNITS = 3
-"""So many different ones a node has to fail: a unit that crashes wherever it runs is but one."""
+"""Different units that have to fail on a node; a unit that crashes on every node counts as one."""
 _FIRST, _LONGEST = 30.0, 600.0
 _RECENT = 3600.0
 """Seconds for which a record speaks for the node that it came from."""
@@ -70,11 +70,11 @@ class AttemptHistory:
 
     @property
     def attempts(self) -> int:
-        """How many there were."""
+        """Number of attempts."""
         return sum(self.counts.values())
 
     def met(self, fault: Fault, step: int) -> "AttemptHistory":
-        """The past once an attempt ended at `step`."""
+        """Return the past once an attempt ended at `step`."""
         counts = {**self.counts, fault: self.counts.get(fault, 0) + 1}
         stuck = self.stuck
         if fault in {Fault.PLACE, Fault.DIED, Fault.HUNG}:
@@ -88,7 +88,7 @@ def after_fault(past: AttemptHistory, fault: Fault, retries: int) -> Retry | Giv
     Each class has a budget of its own. Errors: none. Memory: one, in a larger share. A place that
     did not give what it needs, a worker that died or hung: `retries`, counted anew whenever an
     attempt gets further than those before. Nodes, lost or bad, are not the unit's fault:
-    `NODE_LOSSES`. The end of the run is nobody's.
+    `NODE_LOSSES`. The end of the run counts for no unit.
     """
     count = past.counts[fault]
     match fault:
@@ -112,14 +112,14 @@ def after_fault(past: AttemptHistory, fault: Fault, retries: int) -> Retry | Giv
 
 
 class NodeHealth:
-    """Which units failed on each node since its last record, where other nodes do well."""
+    """Units that failed on each node since its last record, where other nodes do well."""
 
     def __init__(self) -> None:
         self._failed: dict[str, set[str]] = {}
         self._landed: dict[str, float] = {}
 
     def landed(self, nodes: Collection[str]) -> None:
-        """A record came from these."""
+        """Note that a record came from these nodes."""
         for node in nodes:
             self._landed[node] = time.monotonic()
             self._failed.pop(node, None)
@@ -134,7 +134,7 @@ class NodeHealth:
         return Fault.SHUNNED if any(map(self._excess, nodes)) else fault
 
     def pause(self, node: str) -> float:
-        """Seconds that a worker there has to wait before it begins a unit."""
+        """Return the seconds that a worker there has to wait before it begins a unit."""
         excess = self._excess(node)
         return min(_FIRST * 2 ** (excess - 1), _LONGEST) if excess else 0.0
 

@@ -11,14 +11,14 @@ from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Failure, Record
 
 BEAT = 2.0
-"""Seconds between two signs of life of a worker, by which it also hears its orders."""
+"""Seconds between two heartbeats of a worker, whose replies hold its commands."""
 
 MOST_POINTS = 400
-"""Points of a curve that one message tells of, the newest; the whole curve comes with the unit."""
+"""Newest points of a curve that one message holds; the whole curve comes with the record."""
 
 
 class Idle(Enum):
-    """Why there is no unit to run."""
+    """Reason for which there is no unit to run."""
 
     WAIT = "none is ready yet"
     FINISHED = "none will be"
@@ -52,7 +52,7 @@ class Worker:
     node: str
     """Id of its node."""
     log: str
-    """Where on that node's disk its output goes."""
+    """Path of its output on that node's disk."""
     actor: bytes
     """Handle of its actor, by which it can be killed; still pickled, since the handle loads the
     actor's class, and Torch with it."""

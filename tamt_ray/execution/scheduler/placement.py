@@ -66,7 +66,7 @@ class Slots:
         self.most_cpus = max((node.get("CPU", 0) for node in nodes), default=0)
 
     def free(self) -> int:
-        """How many fine-tunes may run now."""
+        """Return the number of fine-tunes that may run now."""
         return max(0, self.total - sum(list(self.promised.values())))
 
     def promise(self, gang: str, slots: int) -> None:
@@ -74,7 +74,7 @@ class Slots:
         self.promised[gang] = slots
 
     def give_back(self, gang: str) -> None:
-        """A gang has ended."""
+        """Note that a gang has ended."""
         self.promised.pop(gang, None)
 
 
@@ -101,7 +101,7 @@ def gang_size(execution: Execution, nodes: Sequence[Node]) -> GangSize:
 
 
 def room_for(size: GangSize, nodes: Sequence[Node]) -> int:
-    """How many search workers these nodes hold."""
+    """Return the number of search workers that fit on these nodes."""
     return sum(_places(node, size.cpus, size.gpus) for node in nodes)
 
 
@@ -126,12 +126,12 @@ def width(lane: SearchLane, haste: float, others: int, gangs: int, room: int) ->
 
 
 _AHEAD = 2.0
-"""How much sooner than the rest a search and what waits for it shall end: the fine-tunes behind it
-do not get faster with it."""
+"""Factor by which a search and its dependants have to end sooner than the rest: fine-tunes that
+wait for it do not get faster with it."""
 
 
 def fleet_slots(execution: Execution, nodes: Sequence[Node], gpus: float) -> Slots:
-    """The fleet's places on these nodes. Raises InfeasibleError where there is none."""
+    """Return the fleet's places on these nodes. Raises InfeasibleError where there is none."""
     cpus = execution.finetune.cpus
     slots = Slots(0, cpus, gpus)
     slots.resize(nodes)
@@ -144,7 +144,7 @@ def fleet_slots(execution: Execution, nodes: Sequence[Node], gpus: float) -> Slo
 
 
 def slots_of_gang(size: GangSize, slots: Slots) -> int:
-    """How many of the fleet's places a gang takes away."""
+    """Return the number of the fleet's places that a gang takes."""
     by_cpu = size.cpus / slots.cpus
     by_gpu = size.gpus / slots.gpus if slots.gpus else 0.0
     return math.ceil(size.workers * max(by_cpu, by_gpu) - 1e-9)
@@ -153,14 +153,14 @@ def slots_of_gang(size: GangSize, slots: Slots) -> int:
 def largest_share(
     peak_bytes: int, device_bytes: int, outside: int = 0, reserve: float = 1.25
 ) -> float:
-    """The share 1/k of a GPU that holds `peak_bytes` with some reserve and the bytes that a process
-    takes `outside` its allocator; at most a whole GPU."""
+    """Return the share 1/k of a GPU that holds `peak_bytes` with some reserve and the bytes that a
+    process takes `outside` its allocator; at most a whole GPU."""
     k = math.floor(device_bytes / (peak_bytes * reserve + outside))
     return 1.0 / k if k >= 1 else 1.0
 
 
 def describe(nodes: Sequence[Node]) -> str:
-    """One line for people."""
+    """Return one line for people."""
     if not nodes:
         return "no node is alive"
     return "; ".join(f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes)

@@ -1,4 +1,4 @@
-"""One attempt of a process at a unit: heard of by the board, its output kept in the store."""
+"""One attempt of a process at a unit: reported to the board, its output kept in the store."""
 
 import sys
 import threading
@@ -25,8 +25,8 @@ from tamt_ray.values.base import OnProgress
 
 
 def committed(store: Store, unit: Unit) -> Record | None:
-    """The record of a unit that another sweep has finished meanwhile, or whose worker was lost
-    right after it had written it."""
+    """Return the record of a unit that another sweep has finished meanwhile, or whose worker was
+    lost right after it had written it."""
     try:
         return store.record(unit.kind, unit.id)
     except (StoreError, OSError):
@@ -105,9 +105,9 @@ class Attempt:
             self._report(error)
 
     def urgent(self) -> bool:
-        """Whether to save a training state now; asked after every step.
+        """Return whether to save a training state now: True once when the board says so.
 
-        True once when the board says so. Raises LeavingError at the step after that.
+        Raises LeavingError at the next call after that.
         """
         if self._order is WorkerCommand.DROP:
             raise LeavingError(Fault.STOP)
@@ -131,8 +131,8 @@ class Attempt:
         self._step, self._steps = step, steps
 
     def _beat(self) -> None:
-        """Until it is over: keep the log short and show it, say that this worker is there, and as
-        the first one hear the orders."""
+        """Send heartbeats until the attempt is over; keep the log short and show it. The first
+        worker of a gang takes the board's commands."""
         shown, last = time.monotonic(), b""
         pause = BEAT / 8
         while not self._over.wait(pause):

@@ -1,4 +1,4 @@
-"""When the state of a running search is kept, and where."""
+"""Saving of the states of running searches in the store."""
 
 import time
 from collections.abc import Callable
@@ -10,14 +10,15 @@ from tamt_ray.store.states import States
 
 @dataclass(frozen=True)
 class CheckpointPolicy:
-    """How often a search keeps its state, and what is left of it afterwards."""
+    """Rules for saving the states of a search, and for keeping the last one."""
 
     every: float = 300.0
     """Seconds between two states."""
     urgent: Callable[[], bool] = lambda: False
-    """Whether the process is about to be stopped; asked after every step."""
+    """True where the process is about to be stopped; asked after each check of the workers' values:
+    every step on CPUs, every ten on GPUs."""
     leave_last: bool = True
-    """Whether the state of a finished search stays, so that a longer one can go on from it."""
+    """Keep the state of a finished search, so that a longer one can go on from it."""
 
 
 class StoreKeeper:
@@ -35,15 +36,15 @@ class StoreKeeper:
         self._warned = False
 
     def newest(self) -> str | None:
-        """Name of the newest sound state that this search passes through."""
+        """Return the name of the newest sound state that this search passes through."""
         return self._states.newest(self._last)
 
     def read(self, name: str) -> TrainingState:
-        """The state of that name."""
+        """Return the state of that name."""
         return state_from_bytes(self._states.read(name))
 
     def due(self, *, last: bool) -> bool:
-        """Whether enough time has passed, or the process was told to stop."""
+        """Return whether enough time has passed, or the process is about to be stopped."""
         if last:
             return self._leave_last
         if self._saving.urgent():
@@ -62,8 +63,8 @@ class StoreKeeper:
         self._kept = time.monotonic()
 
     def finish(self) -> None:
-        """The result is committed: drop the states it makes superfluous. Where that fails they
-        take room, no more."""
+        """Drop the states that the committed result makes superfluous. Where that fails they only
+        take room."""
         if self._leave_last:
             return
         try:

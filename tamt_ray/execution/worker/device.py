@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -25,7 +26,7 @@ def worker_device(
     deterministic: bool = False,
     mps: bool = False,
 ) -> torch.device:
-    """The device of a worker to which Ray gave `gpus`: the CPU, or the GPU that `gpu` names.
+    """Return the device of a worker to which Ray gave `gpus`: the CPU, or the GPU that `gpu` names.
 
     A worker that shares its GPU gets no more of its memory than its share, and with `mps` shares it
     by NVIDIA's service. `deterministic` has Torch use deterministic algorithms only. Raises OSError
@@ -38,7 +39,7 @@ def worker_device(
         # cuBLAS reads it when it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    # With a whole GPU there is nobody to share, and a fault of one client ends all of them.
+    # A whole GPU is not shared, and under the service a fault of one client ends all.
     use_mps(mps and gpus < 1)
     try:
         torch.cuda.init()
@@ -53,15 +54,30 @@ def worker_device(
 
 
 def keep_freed_memory() -> bool:
-    """Have this process keep, up to 2 GiB, what a step frees, for the next one; whether it does.
+    """Keep freed memory in this process for its next step; return whether it does.
 
     Otherwise the C library gives large blocks back to the system, which clears every page anew
     for the next step. Where that library is not GNU's, nothing changes.
     """
-    if sys.platform != "linux":
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _allocator("mallopt")
     if mallopt is None:
         return False
     large = mallopt(_MMAP_THRESHOLD, _MOST) or mallopt(_MMAP_THRESHOLD, _OLD_MOST)
     return bool(large and mallopt(_TRIM_THRESHOLD, _MOST))
+
+
+def give_back_memory(most: int = _MOST) -> bool:
+    """Return free memory to the system if this process holds more than `most` bytes; return whether
+    it did. Units of different shapes leave holes, which add up over hours."""
+    trim = _allocator("malloc_trim")
+    if trim is None:
+        return False
+    resident, shared = Path("/proc/self/statm").read_text().split()[1:3]
+    if (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE") <= most:
+        return False
+    return bool(trim(0))
+
+
+def _allocator(name: str) -> Callable[..., int] | None:
+    """Return a function of the GNU C library; None elsewhere."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

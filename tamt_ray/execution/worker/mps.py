@@ -10,7 +10,7 @@ _CONTROL = "nvidia-cuda-mps-control"
 
 
 def mps_trouble() -> str | None:
-    """Why the service of this node cannot be used; None where its daemon answers."""
+    """Return the reason why this node's service cannot be used; None where its daemon answers."""
     pipe = Path(os.environ.get(_PIPES, "/tmp/nvidia-mps"), "control")
     if not pipe.exists():
         return f"no MPS daemon runs here: there is no {pipe}"
@@ -28,7 +28,7 @@ def mps_trouble() -> str | None:
 
 
 def use_mps(wanted: bool) -> None:
-    """Have CUDA, which has not started in this process, compute by the node's service or without.
+    """Set whether CUDA, not yet started in this process, uses the node's service.
 
     Raises OSError where it is wanted and does not run: CUDA would go on without a word.
     """

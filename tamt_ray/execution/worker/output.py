@@ -64,11 +64,11 @@ class Capture:
                 stream.write(end)
 
     def so_far(self) -> bytes:
-        """The end of what was written until now."""
+        """Return the end of what was written until now."""
         return tail(self.path)
 
     def take(self) -> bytes:
-        """The end of what was written; the file is gone then."""
+        """Return the end of what was written; the file is gone then."""
         _flush()
         found = tail(self.path)
         self.drop()
@@ -81,7 +81,8 @@ class Capture:
 
 
 def tail(path: Path) -> bytes:
-    """The last `LOG_BYTES` of a file, from the beginning of a line where something is left out."""
+    """Return the last `LOG_BYTES` of a file, from the beginning of a line where something is left
+    out."""
     with path.open("rb") as stream:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, size - LOG_BYTES))
@@ -97,7 +98,7 @@ def _flush() -> None:
 
 
 def rescue(store: Store, logs: Iterable[LeftLog]) -> None:
-    """Have them written to the store by their own nodes; where those are gone, so are the logs.
+    """Start the copy of logs to the store on their own nodes; logs of lost nodes are lost.
 
     Nothing waits for it.
     """

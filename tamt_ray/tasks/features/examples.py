@@ -70,7 +70,7 @@ class Batch:
     inputs: dict[str, Tensor]
     """`input_ids`, `attention_mask`, perhaps `token_type_ids`: each [batch, longest]."""
     padded: bool
-    """Whether `attention_mask` hides anything."""
+    """True where `attention_mask` hides a token."""
 
 
 class Examples(Protocol):
@@ -97,11 +97,11 @@ class Examples(Protocol):
         ...
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """The mean loss of a batch, a scalar."""
+        """Return the mean loss of a batch, a scalar."""
         ...
 
     def predictions(self, outputs: Sequence[NDArray[np.float32]]) -> Predictions:
-        """The answers to all examples, from the output for each sequence in order."""
+        """Return the answers to all examples, from the output for each sequence in order."""
         ...
 
     def constants(self) -> Iterator[Predictions]:
@@ -114,7 +114,8 @@ class Examples(Protocol):
 
 
 def subset(count: int, limit: int | None, *seed: int | str) -> Indices:
-    """At most `limit` of `count` indices, a random subset; a smaller limit gives a part of it."""
+    """Return a random subset of at most `limit` of `count` indices; a smaller limit gives a part
+    of it."""
     if limit is None or limit >= count:
         return np.arange(count)
     generator = torch.Generator().manual_seed(derive("subset", *seed))

@@ -39,7 +39,7 @@ class Question:
 
 
 def questions(rows: Rows) -> list[Question]:
-    """One for each row. Raises ValueError naming the first row that has no usable answer."""
+    """Return one question per row. Raises ValueError naming the first row without usable answer."""
     columns = [column(rows, name) for name in ("id", "question", "context", "answers")]
     found = [_question(*values) for values in zip(*columns, strict=True)]
     if not found:
@@ -102,11 +102,11 @@ class Template:
         return len(self.before) + len(self.between) + len(self.after)
 
     def join(self, first: Ids, second: Ids) -> Ids:
-        """The sequence of a pair."""
+        """Return the sequence of a pair."""
         return np.concatenate([self.before, first, self.between, second, self.after])
 
     def types(self, first: int, second: int) -> NDArray[np.uint8] | None:
-        """The segments of a pair of these lengths in tokens."""
+        """Return the segments of a pair of these lengths in tokens."""
         if self.segments is None:
             return None
         counts = (len(self.before), first, len(self.between), second, len(self.after))
@@ -204,7 +204,7 @@ class Passages:
         )
 
     def predictions(self, outputs: Sequence[NDArray[np.float32]]) -> Predictions:
-        """The best answer to each question."""
+        """Return the best answer to each question."""
         gold = [question.answers for question in self.questions]
         return Predictions(gold, self.answers(outputs))
 
@@ -214,7 +214,8 @@ class Passages:
         yield Predictions(gold, [""] * len(gold))
 
     def answers(self, outputs: Sequence[NDArray[np.float32]]) -> list[str]:
-        """The best answer to each question over all its windows; empty where there is none."""
+        """Return the best answer to each question over all its windows; empty where there is
+        none."""
         best: list[tuple[float, str]] = [(-np.inf, "")] * len(self.questions)
         for window, output in zip(self.windows, outputs, strict=True):
             inside = output[window.offset : window.offset + window.length]
@@ -231,7 +232,8 @@ class Passages:
 def passages(
     task: Spans, rows: Rows, tokenizer: PreTrainedTokenizerBase, limit: int | None, seed: int | str
 ) -> Passages:
-    """The windows of at most `limit` questions. Raises ValueError for rows that do not fit."""
+    """Return the windows of at most `limit` questions. Raises ValueError for rows that do not
+    fit."""
     everything = questions(rows)
     chosen = [everything[i] for i in subset(len(everything), limit, seed)]
     template = Template.of(tokenizer)
@@ -304,7 +306,7 @@ def token_span(question: Question, offsets: Offsets) -> tuple[int, int]:
 
 
 def _target(span: tuple[int, int], window: Window) -> tuple[int, int]:
-    """Where the answer lies in the sequence; the first token stands for "not in this window"."""
+    """Return the answer's first and last token in the sequence; (0, 0) if not in the window."""
     first, last = span
     if first < window.first or last >= window.first + window.length:
         return 0, 0

@@ -142,7 +142,7 @@ class Sentences:
         return F.cross_entropy(outputs, targets)
 
     def predictions(self, outputs: Sequence[NDArray[np.float32]]) -> Predictions:
-        """The class with the largest output, or the outputs as numbers."""
+        """Return the class with the largest output, or the outputs as numbers."""
         stacked = np.stack(outputs)
         if self.classes == 1:
             return Predictions(self.targets.numpy(), stacked[:, 0])
@@ -184,7 +184,7 @@ def sentences(
 def tokenise(
     tokenizer: PreTrainedTokenizerBase, texts: list[list[str]], max_length: int
 ) -> PackedSequences:
-    """Each sentence or pair with its special tokens, the longer part of a pair cut first."""
+    """Return each sentence or pair with its special tokens, the longer part of a pair cut first."""
     ids: list[NDArray[np.int32]] = []
     types: list[NDArray[np.uint8]] = []
     lengths: list[int] = [0]

@@ -23,7 +23,7 @@ class Span:
 
 
 def best_span(outputs: NDArray[np.float32], n_best: int, max_answer: int) -> Span | None:
-    """The best span of at most `max_answer` tokens among the `n_best` starts and ends.
+    """Return the best span of at most `max_answer` tokens among the `n_best` starts and ends.
 
     Outputs are [tokens, 2] of the passage's tokens only. None where no start lies before an end.
     """
@@ -49,7 +49,8 @@ def exact_match(prediction: str, golds: Sequence[str]) -> float:
 
 
 def f1(prediction: str, golds: Sequence[str]) -> float:
-    """The largest word overlap (F1 of bags of normalised words) with one of the gold answers."""
+    """Return the largest word overlap (F1 of bags of normalised words) with one of the gold
+    answers."""
     return max(_overlap(normalise(prediction).split(), normalise(gold).split()) for gold in golds)
 
 

@@ -65,9 +65,9 @@ class Metric(ABC):
     """
 
     name: ClassVar[str]
-    """As in a sweep file; unique among the metrics of its `answers`."""
+    """Name in a sweep file; unique among the metrics of its `answers`."""
     answers: ClassVar[Answers]
-    """Which predictions it measures."""
+    """Kind of predictions that it measures."""
     higher_is_better: ClassVar[bool] = True
     version: ClassVar[int] = 1
     """Raised by hand whenever the code changes a value."""

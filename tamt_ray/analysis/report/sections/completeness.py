@@ -1,4 +1,4 @@
-"""How complete the sweep is, and why units failed."""
+"""Section on missing and failed units."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping

@@ -55,7 +55,8 @@ def _cell(value: float | None) -> TableCell:
 
 
 def _part(whole: float | None, least: float | None, own: float | None) -> TableCell:
-    """A value of a control, and the part of the gain from `least` to `whole` that it keeps."""
+    """Return a value of a control, and the part of the gain from `least` to `whole` that it
+    keeps."""
     if own is None or whole is None or least is None or whole == least:
         return _cell(own)
     return TableCell(f"{own:.4g} ({(own - least) / (whole - least):.0%})")

@@ -39,15 +39,18 @@ def section(context: Context) -> Iterator[Block]:
 
 
 def _tables(context: Context, task: str) -> Iterator[Block]:
-    """A row per pair, a column per sparsity, a table per model."""
+    """Yield a row per pair, a column per sparsity, a table per model."""
     caption = (
         f"Mean difference in points ({title_of(task)}), in brackets its 95 % interval. "
+        "Pairs without a common run are left out. "
         "Bold: p < 0.05 after Holm's correction over all pairs of one model and sparsity."
     )
     for cell, each in by_cell(context.data.comparisons.filter(task=task), "model"):
         sparsities = each["sparsity"].unique().sort().to_list()
         rows: list[list[TableCell | str]] = []
         for (a, b), pair in each.group_by("a", "b", maintain_order=True):
+            if pair["effect"].null_count() == len(pair):
+                continue
             at = {row["sparsity"]: row for row in pair.iter_rows(named=True)}
             rows.append([f"{a} − {b}", *(_difference(at.get(s)) for s in sparsities)])
         yield ReportTable(["", *map(percent, sparsities)], rows, caption, context.named(cell.model))

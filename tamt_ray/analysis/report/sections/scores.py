@@ -54,7 +54,7 @@ def _by_task(context: Context, model: str) -> ReportTable:
             here = {task: found.get((method, sparsity, task)) for task in tasks}
             # A cell that no part of a union asks for is not missing.
             cells = [
-                _score(row, (method, sparsity, task) in best, long=True) if row else NONE
+                _score(row, (method, sparsity, task) in best, tasks, long=True) if row else NONE
                 for task, row in here.items()
             ]
             n, expected = next((row["n"], row["n_expected"]) for row in here.values() if row)
@@ -78,7 +78,10 @@ def _by_sparsity(context: Context, model: str) -> ReportTable:
     rows: list[list[TableCell | str]] = []
     for method in each["method"].unique(maintain_order=True):
         at = {s: found.get((method, 0.0 if method == DENSE else s)) for s in sparsities}
-        cells = [_score(row, (method, s, task) in best) if row else NONE for s, row in at.items()]
+        cells = [
+            _score(row, (method, s, task) in best, context.data.tasks) if row else NONE
+            for s, row in at.items()
+        ]
         n, expected = each.filter(method=method).select(pl.sum("n", "n_expected")).row(0)
         rows.append([method, *cells, of_expected(n, expected)])
     rows += _constants(each, [task] * len(sparsities))
@@ -98,7 +101,8 @@ def _best(averages: pl.DataFrame) -> set[tuple[str, float, str]]:
 
 
 def _constants(averages: pl.DataFrame, tasks: list[str]) -> list[list[TableCell | str]]:
-    """The row of the best constant answers, a column per task; none where no answer is known."""
+    """Return the row of the best constant answers, a column per task; none where no answer is
+    known."""
     known = averages.group_by("task").agg(pl.col("baseline").max()).drop_nulls()
     best: Mapping[str, float] = dict(known.iter_rows())
     if not best:
@@ -107,10 +111,11 @@ def _constants(averages: pl.DataFrame, tasks: list[str]) -> list[list[TableCell 
     return [[TableCell("best constant answer", mark="soft"), *cells, NONE]]
 
 
-def _score(row: dict[str, Any], best: bool, *, long: bool = False) -> TableCell:
+def _score(row: dict[str, Any], best: bool, tasks: list[str], *, long: bool = False) -> TableCell:
     if row["mean"] is None:
-        gone = f"missing: {row['missing_tasks']}" if row["task"] == AVERAGE else "missing"
-        return TableCell("–", gone, "missing")
+        names = row["missing_tasks"] if row["task"] == AVERAGE else ""
+        partly = names and not {*tasks} <= {AVERAGE, *names.split(", ")}
+        return TableCell("–", f"missing: {names}" if partly else "missing", "missing")
     reach = interval(row["low"], row["high"])
     warnings = [CONSTANT] if no_better(row) else []
     if row["missing"]:

@@ -10,9 +10,9 @@ from tamt_ray.analysis.words import MISSING, signed
 
 _HOW = {
     "all": "Scores of this report are the best evaluation on the whole validation set, as in the "
-    "paper, and too high by this much. `report: {select: half}` in the sweep file reports the "
+    "paper, and too high by this much. “report: {select: half}” in the sweep file reports the "
     "other score instead and needs no new run.",
-    "half": "Scores of this report are those chosen on the other half (`report.select: half`). A "
+    "half": "Scores of this report are those chosen on the other half (“report.select: half”). A "
     "fine-tune from before predictions were kept has none and counts as missing.",
 }
 

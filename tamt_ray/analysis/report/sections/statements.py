@@ -21,7 +21,7 @@ _ABOUT = (
 
 _NO_ROLE = (
     "The paper's statements are tested on models that stand for one of the paper's: a model with "
-    "`role: bert` or `role: roberta` in the sweep file. This sweep has none."
+    "“role: bert” or “role: roberta” in the sweep file. This sweep has none."
 )
 
 
@@ -34,8 +34,8 @@ def section(context: Context) -> Iterator[Block]:
         yield Paragraph(_NO_ROLE)
     if tested:
         tally = Counter(finding.verdict for _, _, finding in tested)
-        words = ", ".join(f"{tally[verdict]} {verdict}" for verdict in _MARKS if tally[verdict])
-        yield Paragraph(f"{words}. {_ABOUT}")
+        words = ", ".join(f"{verdict}: {tally[verdict]}" for verdict in _MARKS if tally[verdict])
+        yield Paragraph(f"{words.capitalize()}. {_ABOUT}")
         yield _table(tested, several)
         yield Fold("The rules", [blocks.Bullets([rule.value for rule in Rule])])
     if others:
