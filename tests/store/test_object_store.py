@@ -3,7 +3,11 @@
 The server is moto's, a process of this machine that speaks the protocol over real sockets.
 """
 
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -84,6 +88,30 @@ def test_one_driver_a_sweep_on_s3_too(s3: S3) -> None:
         with pytest.raises(LeaseLostError):
             late.commit(record_of(unit(1)), {"mask.safetensors": MASK})
         assert late.record("search", unit(1).id) is None
+
+
+def test_a_driver_that_died_is_followed_at_once_on_s3_too(s3: S3) -> None:
+    """As a process of its own: while it lives the second one is refused and says which it is; what
+    it committed is there for the one that follows it."""
+    first = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("store_driver.py"), s3.uri], text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )  # fmt: skip
+    with first:
+        assert first.stdin
+        assert first.stdout
+        assert first.stdout.readline() == "held 1\n"
+        with pytest.raises(HeldError, match=f"host {os.uname().nodename}, pid {first.pid}, since"):
+            Lease.acquire(Files(s3.uri), "toy", Pace(beat=0.4, patience=60))
+        first.stdin.write("record\n")
+        first.stdin.flush()
+        assert first.stdout.readline() == "written\n"
+        first.kill()
+    said: list[str] = []
+    with Lease.acquire(Files(s3.uri), "toy", Pace(beat=0.4, patience=60), said.append) as lease:
+        assert (lease.fence.epoch, said) == (2, [])
+        assert Store(s3.uri, lease.fence).done({unit().id: unit()}).keys() == {unit().id}
 
 
 def test_training_states_live_on_s3_too(s3: S3) -> None:
