@@ -36,7 +36,6 @@ from tamt_ray.store.record import Record
 from tamt_ray.tasks.metrics.base import Metric, Predictions
 from tamt_ray.tasks.scores import led_by
 from tamt_ray.toy import Playground, playground
-from tamt_ray.toy import write_toy as write_toy
 from tamt_ray.values.identity import identity, written
 from tamt_ray.values.plugin import HEAVY
 
@@ -169,7 +168,7 @@ def check_task(settings: Mapping[str, object], rows: Sequence[Mapping[str, objec
 
 
 def _check_zeros(mask: Mask, search: Search) -> None:
-    """The asked number of units is pruned in each group: of weights, where there is no pattern."""
+    """Check the number of pruned units in each group: of weights, where there is no pattern."""
     assert mask.pattern == search.pattern, f"the mask is {mask.pattern}, not {search.pattern}"
     layout = Layout({name: tuple(matrix.shape) for name, matrix in mask.items()}, search.pattern)
     for name, units in layout.pool({name: keep.float() for name, keep in mask.items()}).items():
@@ -255,7 +254,7 @@ def _check_workers(
 
 
 def _work(rank: int, place: Playground, unit: Unit) -> None:
-    """One of the two workers."""
+    """Run one of the two workers."""
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     meeting: Any = f"file://{place.folder / 'meeting'}"

@@ -82,7 +82,7 @@ class Playground:
 
 @contextmanager
 def playground() -> Generator[Playground]:
-    """A tiny BERT, its tokenizer, a text, and a cache of their own."""
+    """Yield a tiny BERT, its tokenizer, a text, and a cache of their own."""
     before = os.environ.get("TAMT_CACHE")
     with tempfile.TemporaryDirectory(prefix="tamt-check-") as name:
         folder = Path(name)

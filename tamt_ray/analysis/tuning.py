@@ -13,8 +13,8 @@ from tamt_ray.spec.tuning import Value, with_values
 
 
 def best_frame(outcomes: Sequence[Outcome]) -> pl.DataFrame:
-    """One row a study, ready to print: the objective of the best trial, of the one with the
-    sweep's own values, and of OMP at the same sparsity; "–" where one is not known."""
+    """Return one row per study, ready to print: the objective of the best trial, of the one with
+    the sweep's own values, and of OMP at the same sparsity; "–" where one is not known."""
     return pl.DataFrame(
         [
             {
@@ -34,8 +34,8 @@ def best_frame(outcomes: Sequence[Outcome]) -> pl.DataFrame:
 
 
 def trials_frame(outcomes: Sequence[Outcome]) -> pl.DataFrame:
-    """One row a rung of every trial: study, trial, how it ended, values as a YAML mapping on one
-    line, step, losses and objective; a trial that reached no rung has one row without them."""
+    """Return one row per rung of every trial: study, trial, its end, values as a YAML mapping on
+    one line, step, losses and objective; a trial that reached no rung has one row without them."""
     rows: list[dict[str, object]] = []
     for outcome in outcomes:
         for trial in outcome.trials:

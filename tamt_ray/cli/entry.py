@@ -10,7 +10,7 @@ from tamt_ray.cli.supervisor import supervised
 
 
 def main() -> None:
-    """The `tamt` console script."""
+    """Run the `tamt` console script."""
     open_closed_streams()
     if sys.argv[1:2] == ["run"]:
         _supervise("tamt", _any_verb)

@@ -42,7 +42,7 @@ class LiveView:
 
 
 def counts_table(activity: Activity) -> Table:
-    """One row per kind of unit."""
+    """Return one row per kind of unit."""
     table = plain_table("units", "done", "running", "failed", "total", head="dim")
     for kind in KINDS:
         if activity.total.get(kind):
@@ -52,7 +52,7 @@ def counts_table(activity: Activity) -> Table:
 
 
 def at_work_table(activity: Activity, width: int) -> RenderableType:
-    """One line per unit at work: step, rate, time and place."""
+    """Return one line per unit at work: step, rate, time and place."""
     if not activity.at_work:
         return Text("no unit is at work yet: workers are starting")
     table = Table(box=None, pad_edge=False, header_style="dim")

@@ -185,7 +185,7 @@ def open_sweep(
 
 @contextmanager
 def held(opened: SweepContext, say: Say) -> Generator[tuple[SweepContext, Lease]]:
-    """The sweep under this process's lease, read anew, and what is damaged set aside.
+    """Yield the sweep under this process's lease, read anew, with damaged results set aside.
 
     Raises HeldError where another driver runs it; NoLeaseError; UnwritableError.
     """
@@ -203,8 +203,8 @@ def put_aside(opened: SweepContext, damaged: tuple[Damage, ...] | list[Damage], 
 
 
 def _sound(opened: SweepContext, say: Say) -> SweepContext:
-    """Without the results whose files another unit is about to read and could not: damaged ones,
-    and published ones that came without.
+    """Return the sweep without results whose files another unit has to read and cannot: damaged
+    ones, and published ones that came without files.
 
     Such a unit needs its own parents, which are then looked at in turn.
     """

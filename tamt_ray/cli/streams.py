@@ -40,8 +40,8 @@ def open_closed_streams() -> None:
 
 
 def forgive_output() -> None:
-    """From now on drop output that cannot be written: the reader is gone, the disk is full, the
-    terminal is closed."""
+    """Drop output from now on that cannot be written: the reader is gone, the disk is full, or
+    the terminal is closed."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         before = getattr(sys, name)
         stream = io.BufferedWriter(_Forgiving(number, "w", closefd=False))

@@ -31,7 +31,7 @@ def plain_table(word: str, *numbers: str, title: str | None = None, head: str = 
 
 
 def plan_table(statuses: Mapping[Kind, KindStatus], known: Prices) -> Table:
-    """One row per kind of unit: what is there and what is left, and how long that takes."""
+    """Return one row per kind of unit: done, left, and the time that the rest takes."""
     table = plain_table(
         "units", "total", "done", "to run", "waiting", "failed", "blocked", "time left"
     )
@@ -48,7 +48,7 @@ def plan_table(statuses: Mapping[Kind, KindStatus], known: Prices) -> Table:
 
 
 def profile_table(found: "Profile") -> Table:
-    """One row per phase of a step."""
+    """Return one row per phase of a step."""
     whole = f"{1000 * found.seconds / found.steps:,.1f} ms a step"
     table = plain_table(f"{found.unit.kind} {found.unit.cell}: {whole}", "ms", "%")
     for name, milliseconds, share in found.rows():
@@ -101,7 +101,7 @@ def score_table(
 
 
 def failure_lines(failures: Mapping[str, Failure], shown: int = 3) -> list[str]:
-    """One line per kind of unit and error, with the first units that met it."""
+    """Return one line per kind of unit and error, with the first units that raised it."""
     groups: dict[tuple[str, str, str], list[Failure]] = {}
     for failure in failures.values():
         groups.setdefault((failure.kind, failure.error, failure.message), []).append(failure)

@@ -57,7 +57,7 @@ def print_plan(opened: SweepContext, as_json: bool) -> None:
 
 
 def _widths(sweep: Sweep) -> str:
-    """For how many workers of a gang a search step has work."""
+    """Return a line on the number of workers of a gang that a search step has work for."""
     training, workers = sweep.search, sweep.execution.search.workers
     pieces = -(-training.batch_size // training.micro_batch)
     return (
@@ -91,7 +91,7 @@ def print_troubles(opened: SweepContext) -> None:
 
 
 def print_unit(opened: SweepContext, chosen: str) -> None:
-    """All that decides one result."""
+    """Print all that decides one result."""
     found = one(opened, chosen, opened.plan.units)
     decision = decide(opened.plan, opened.records, opened.failures)[found.id]
     body = {
@@ -186,5 +186,5 @@ def one(opened: SweepContext, chosen: str, among: Iterable[str]) -> Unit:
 
 
 def damage_line(opened: SweepContext, damage: Damage) -> str:
-    """One line for people."""
+    """Return one line for people."""
     return f"damaged: {opened.plan.units[damage.id]}: {damage}; the next run computes it again"

@@ -89,7 +89,7 @@ def locked(target: Path) -> Generator[None, None, None]:
 
 @contextmanager
 def published(target: Path) -> Generator[Path, None, None]:
-    """A free path beside `target` for a file or directory, renamed to it when the body succeeds.
+    """Yield a free path beside `target` for a file or directory; if the body succeeds, rename it.
 
     An older file or directory at `target` is replaced. When the body raises, nothing remains.
     """

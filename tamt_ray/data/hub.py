@@ -136,7 +136,7 @@ def split_file(mirror: Mirror, ref: SourceRef, split: str) -> Path:
 
 
 def read_split(ref: SourceRef, split: str) -> pa.Table:
-    """One split from the hub itself, through the cache of `datasets`. Raises SourceError."""
+    """Return one split from the hub itself, through the cache of `datasets`. Raises SourceError."""
     # Importing it takes seconds, which only those who read from the hub should pay.
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError

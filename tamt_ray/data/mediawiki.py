@@ -194,7 +194,7 @@ def _shown(link: re.Match[str]) -> str:
 
 
 def _line(line: str) -> str:
-    """One paragraph without list marks and remains; empty where it is not prose."""
+    """Return one paragraph without list marks and remains; empty where it is not prose."""
     line = _REMAINS.sub("", line.strip())
     item = _MARK.sub("", line)
     if (item != line and len(item.split()) < _ITEM) or _NO_PROSE.match(item):

@@ -90,7 +90,7 @@ class Aggregation:
         self._opened = self._answered = False
 
     def add(self, record: Record) -> None:
-        """A record landed."""
+        """Take a record that landed."""
         self._new.append(record)
 
     def extend(self, plan: Plan) -> None:

@@ -22,7 +22,7 @@ class UnreachableError(RuntimeError):
 
 @contextmanager
 def observed(name: str, address: str | None) -> Generator[Callable[[], LiveStatus | None]]:
-    """A function that asks the aggregator of that name; it returns None until that is open.
+    """Return a function that asks the aggregator of that name, and returns None until it is open.
 
     Without an `address` the Ray of this machine that has the aggregator is looked for. Both raise
     UnreachableError.

@@ -186,8 +186,8 @@ class RunLoop:
             self._hear(Landed(record))
 
     def _reopen(self) -> None:
-        """The board was lost and stands again, empty: tell it what is true. What landed unheard is
-        in the store; what began unheard, the workers tell with their next sign of life."""
+        """Open a board that was restarted empty. Records that it did not report are in the store;
+        workers report the units that they began with their next heartbeat."""
         records, failures = self.ledger.records, self.ledger.failures
         missing = {i: u for i, u in self.plan.units.items() if i not in records}
         try:

@@ -145,7 +145,7 @@ class Finetuner:
         )
 
     def _encoder(self, source: str) -> tuple[Encoder, PreTrainedTokenizerBase]:
-        """One encoder at a time: a second one would cost the device's memory for little."""
+        """Return encoder and tokenizer; only one is kept, to save the device's memory."""
         if self._loaded is None or self._loaded[0] != source:
             self._loaded = None
             checkpoint = load_checkpoint(source)

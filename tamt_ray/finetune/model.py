@@ -224,7 +224,7 @@ def _initialise(modules: list[nn.Module], generator: torch.Generator) -> None:
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Without the report on heads that were left out, which is what we ask for."""
+    """Silence the report on heads that are left out, as they should be."""
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

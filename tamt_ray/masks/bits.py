@@ -26,7 +26,7 @@ class Bits:
 
     @classmethod
     def of(cls, packed: Mapping[str, bytes], shapes: Mapping[str, tuple[int, ...]]) -> Self:
-        """From the bits of each matrix as `numpy.packbits` gives them, zeros behind the last."""
+        """Return the masks with the bits that `numpy.packbits` gives, zeros behind the last."""
         ordered = {name: shapes[name] for name in sorted(shapes)}
         sizes = np.array([-(-len(packed[name]) // _WORD) for name in ordered])
         starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)

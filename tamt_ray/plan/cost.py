@@ -163,7 +163,7 @@ def _taken_apart(device: str) -> tuple[int, str]:
 
 
 def _classes(unit: Unit) -> Iterable[Class]:
-    """From the closest to the widest."""
+    """Return a unit's classes from the closest to the widest."""
     config = unit.config
     name = config.label if isinstance(config, Search) else ""
     if isinstance(config, FinetuneConfig):

@@ -228,7 +228,7 @@ def train(
 
 
 def _unsynchronised(module: nn.Module) -> contextlib.AbstractContextManager[object]:
-    """No all-reduce for all but the last micro-batch."""
+    """Return the context without an all-reduce, for all but the last micro-batch."""
     if isinstance(module, DistributedDataParallel):
         return module.no_sync()
     return contextlib.nullcontext()

@@ -49,7 +49,7 @@ class Corrupted:
 def corrupt(
     text: Tokens, rows: list[int], seeds: list[int], probability: float, *, one_token: bool = False
 ) -> list[Corrupted]:
-    """One corrupted block [1, length] for each row, drawn from that row's own seed.
+    """Return one corrupted block [1, length] per row, drawn from that row's own seed.
 
     Each token is predicted with `probability`, at 0 none is; with `one_token` just one is.
 

@@ -42,7 +42,7 @@ class Store:
     """The results under one URI. Opening writes nothing."""
 
     def __init__(self, uri: str, fence: Fence | None = None) -> None:
-        """With a `fence` nothing is written once that lease is lost.
+        """`fence`: write nothing once that lease is lost.
 
         Raises StoreError for an unusable place or another major version.
         """
@@ -182,7 +182,7 @@ class Store:
         return Holdings(records, failures, tuple(damaged), tuple(others))
 
     def others(self, paths: Sequence[str], most: int = 100) -> list[Record]:
-        """Some records of other plans, by their path, evenly drawn; damaged ones are left out."""
+        """Return some records of other plans, by path, evenly drawn, without damaged ones."""
         chosen = sorted(paths)[:: max(1, -(-len(paths) // most))]
 
         def read(path: str) -> Record | None:

@@ -107,13 +107,13 @@ class Tracker:
         self._thread.start()
 
     def began(self, unit_id: str) -> None:
-        """A worker began a unit."""
+        """Note that a worker began a unit."""
         with self._changed:
             self._facts.begun[unit_id] = Begun(time.time())
             self._touch(unit_id)
 
     def progressed(self, unit_id: str, points: Sequence[Point]) -> None:
-        """A running unit logged these points of its curve."""
+        """Take points of the curve of a running unit."""
         with self._changed:
             begun = self._facts.running(unit_id)
             if begun and points:
@@ -122,13 +122,13 @@ class Tracker:
                 self._touch(unit_id)
 
     def left(self, unit_id: str) -> None:
-        """An attempt ended without a result."""
+        """Note that an attempt ended without a result."""
         with self._changed:
             self._end_attempt(unit_id)
             self._touch(unit_id)
 
     def landed(self, *records: Record) -> None:
-        """Units are done; those that MLflow has already cost nothing."""
+        """Take units that are done; those that MLflow has already cost nothing."""
         with self._changed:
             for record in records:
                 self._end_attempt(record.id)
@@ -137,7 +137,7 @@ class Tracker:
                 self._touch(record.id)
 
     def failed(self, failure: Failure) -> None:
-        """A unit did not finish."""
+        """Note that a unit did not finish."""
         with self._changed:
             self._end_attempt(failure.id)
             self._facts.failures[failure.id] = failure
@@ -152,7 +152,7 @@ class Tracker:
             self._changed.notify_all()
 
     def report(self, summary: Summary) -> None:
-        """The sweep is over: the last words, tables and figures."""
+        """Write the final summary, tables and figures."""
         with self._changed:
             self._final = summary
             self._stale.add(_SUMMARY)

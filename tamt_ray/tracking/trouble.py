@@ -17,7 +17,7 @@ class RefusedError(TrackingError):
 
 
 def one_line(what: object) -> str:
-    """At most 200 characters that fit into a progress table; passwords in URLs masked."""
+    """Return at most 200 characters for a progress table, passwords in URLs masked."""
     name = type(what).__name__ if isinstance(what, BaseException) else ""
     text = " ".join(str(what).split()) or name
     text = re.sub(r"(?<=://)[^/@\s]+@", "***@", text)

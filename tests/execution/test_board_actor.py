@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from ray import cloudpickle
 
 from tamt_ray.execution.scheduler import actor as board_actor
 from tamt_ray.execution.scheduler.actor import BoardActor
@@ -124,6 +125,23 @@ def test_a_worker_lost_with_its_node_is_not_charged(gone: set[str]) -> None:
         await actor.failed("b", 0, failure(TWO), Fault.DIED)
         lost = [event.fault for event in await heard(actor) if isinstance(event, Lost)]
         assert lost == [Fault.NODE, Fault.NODE]
+
+    play(scene)
+
+
+def test_a_controller_that_stands_still_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two gangs at work; the controller of one beats on, the other one's is silent."""
+    killed: list[object] = []
+    monkeypatch.setattr(board_actor.ray, "kill", killed.append)
+    monkeypatch.setattr(board_actor, "_SILENT", 0.0)
+
+    async def scene() -> None:
+        actor = await opened(ONE, TWO, patience=0.4)
+        await actor.steered("gang-0", cloudpickle.dumps("controller 0"))
+        for _ in range(12):
+            await actor.steered("gang-1", cloudpickle.dumps("controller 1"))
+            await asyncio.sleep(0.1)
+        assert killed == ["controller 0"]
 
     play(scene)
 

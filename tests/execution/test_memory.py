@@ -28,3 +28,29 @@ def test_pages_are_not_cleared_anew_for_every_step() -> None:
     # Five steps of 180 MB, in pages of at most 64 KiB.
     assert faults["given back"] > 5 * 1_000
     assert 10 * faults["kept"] < faults["given back"]
+
+
+HOLES = """
+import ctypes, sys
+from pathlib import Path
+from tamt_ray.execution.worker.device import give_back_memory, keep_freed_memory
+
+def held():
+    resident, shared = Path("/proc/self/statm").read_text().split()[1:3]
+    return (int(resident) - int(shared)) * 4096 >> 20
+
+keep_freed_memory()
+before = held()
+blocks = [bytearray(1 << 20) for _ in range(400)]
+del blocks[:-1]  # The last one stands above the hole.
+assert held() > before + 350, held()
+assert not give_back_memory()
+assert held() > before + 350, held()
+assert give_back_memory(1 << 28)
+assert held() < before + 50, held()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="an allocator of its own")
+def test_holes_are_given_back_beyond_a_bound() -> None:
+    subprocess.run([sys.executable, "-c", HOLES], check=True)

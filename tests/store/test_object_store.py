@@ -12,9 +12,11 @@ from tamt_ray.store.lease import Lease, Pace, ensure_held
 from tamt_ray.store.states import States
 from tamt_ray.store.store import Store
 from tamt_ray.store.trouble import DamagedError, HeldError, LeaseLostError, StoreError
+from tests.s3_server import S3, s3
 
-from .conftest import S3
 from .store_cases import MASK, failure_of, record_of, unit
+
+__all__ = ["s3"]
 
 
 def test_a_store_that_fails_now_and_then_loses_nothing(s3: S3) -> None:

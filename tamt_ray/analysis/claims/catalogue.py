@@ -217,7 +217,7 @@ def judge_claims(evidence: Mapping[str, Evidence]) -> Judged:
 
 
 def _judge(claim: Claim, evidence: Evidence) -> Finding:
-    """The finding; only the model that a statement is about can contradict it."""
+    """Return the finding; only the model that a statement is about can contradict it."""
     finding = claim.test(evidence)
     about = evidence.of_paper and claim.family in (None, evidence.family)
     if finding.verdict == "contradicted" and not about:
@@ -226,7 +226,7 @@ def _judge(claim: Claim, evidence: Evidence) -> Finding:
 
 
 def claims_frame(judged: Judged) -> pl.DataFrame:
-    """One row a verdict, in the order of `judged`, all text."""
+    """Return one row per verdict, in the order of `judged`, all text."""
     return pl.DataFrame(
         {
             "statement": [claim.statement for claim, _, _ in judged],

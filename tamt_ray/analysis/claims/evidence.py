@@ -67,7 +67,7 @@ class Evidence:
         return sorted(set.intersection(*(set(r.drop_nulls("score")["sparsity"]) for r in each)))
 
     def losses_at(self, loss: str, a: str, b: str, least: float = 0.0) -> list[float]:
-        """The sparsities from `least` on at which both methods have this loss."""
+        """Return the sparsities from `least` on at which both methods have this loss."""
         rows = self.losses.drop_nulls(loss)
         at = [set(rows.filter(method=self.roles[role])["sparsity"]) for role in (a, b)]
         return sorted(s for s in set.intersection(*at) if s >= least)
@@ -106,7 +106,7 @@ class Evidence:
 
 
 def gather_evidence(material: ReportData) -> dict[str, Evidence]:
-    """The evidence of each model of the sweep."""
+    """Return the evidence of each model of the sweep."""
     sweep, downstream = material.sweep, material.results.downstream
     found = roles(sweep)
     imp = found.get("imp")

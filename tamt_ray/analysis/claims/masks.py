@@ -179,7 +179,7 @@ def _distances(evidence: Evidence, a: str, b: str, sparsity: float) -> Cells:
 
 
 def _costs(evidence: Evidence, cost: Cost, sparsity: float) -> tuple[pl.DataFrame, str]:
-    """The rows of one sparsity, the most saving first, and why they cannot tell, if so."""
+    """Return the rows of one sparsity, the most saving first, and the reason if undecided."""
     rows = evidence.costs.filter(sparsity=sparsity)
     why = ""
     if rows.is_empty():

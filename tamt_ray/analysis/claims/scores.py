@@ -266,7 +266,7 @@ def _searched(evidence: Evidence) -> list[str]:
 
 
 def _over_checkpoints(rows: pl.DataFrame, checkpoints: set[int | None]) -> Cells:
-    """The mean score over these checkpoints, for each run that has them all."""
+    """Return the mean score over these checkpoints, for each run that has them all."""
     kept = rows.filter(pl.col("checkpoint").is_in(list(checkpoints), nulls_equal=True))
     whole = kept.group_by("mask_seed", "seed", maintain_order=True).agg(
         score=pl.when(pl.col("score").count() == len(checkpoints)).then(pl.col("score").mean())

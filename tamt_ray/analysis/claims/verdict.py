@@ -40,7 +40,7 @@ def undecidable(why: str) -> Finding:
 def everywhere(
     effects: Mapping[str, Effect | None], lacking: Sequence[str] = (), digits: int = 1
 ) -> Finding:
-    """A statement that all effects are above 0.
+    """Return a statement that all effects are above 0.
 
     Supported where every 95 % interval lies above 0: a claim about all places at once needs no
     correction. Contradicted where an effect is below 0 with p < 0.05 after Holm's correction over
@@ -59,7 +59,7 @@ def everywhere(
 
 
 def somewhere(effects: Mapping[str, Effect | None], digits: int = 1) -> Finding:
-    """A statement that one of the effects is above 0.
+    """Return a statement that one of the effects is above 0.
 
     Supported where one is, with p < 0.05 after Holm's correction over the places. Contradicted
     where every 95 % interval lies below 0.
@@ -75,7 +75,7 @@ def somewhere(effects: Mapping[str, Effect | None], digits: int = 1) -> Finding:
 
 
 def equivalent(tables: Mapping[str, Design], lacking: Sequence[str] = ()) -> Finding:
-    """A statement that all differences of scores are small.
+    """Return a statement that all differences of scores are small.
 
     Supported where every 95 % interval lies within ±1 point. Contradicted where a difference is
     larger than 1 point with p < 0.05 after Holm's correction. Equivalence within ±2 points is no
@@ -102,7 +102,7 @@ def equivalent(tables: Mapping[str, Design], lacking: Sequence[str] = ()) -> Fin
 
 
 def within(found: Effect | None, low: float, high: float, digits: int = 2) -> Finding:
-    """A statement that a mean lies between `low` and `high`.
+    """Return a statement that a mean lies between `low` and `high`.
 
     Supported where its 95 % interval lies inside, contradicted where it lies wholly outside.
     """
@@ -131,18 +131,18 @@ def shown(found: Effect | None, place: str, digits: int = 1, *, sign: bool = Tru
 
 
 def percent(sparsity: float) -> str:
-    """A sparsity as a place."""
+    """Return the name of a sparsity as a place."""
     return f"{sparsity * 100:.4g}\N{NO-BREAK SPACE}%"
 
 
 def times(ratio: float | str) -> str:
-    """A ratio, with two decimals below 1."""
+    """Return a ratio in words, with two decimals below 1."""
     value = float(ratio)
     return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
 def _listed(effects: Mapping[str, Effect | None], digits: int = 1, *, largest: bool = False) -> str:
-    """All effects; of many the least one, or the one that is `largest` in size."""
+    """Return all effects; of many the least one, or the one that is `largest` in size."""
     known = {place: found for place, found in effects.items() if found}
     if len(effects) <= _MANY or not known:
         return "; ".join(shown(effects[place], place, digits) for place in effects)

@@ -52,7 +52,7 @@ def wanted(
 
 
 def describe_bundles(bundles: Sequence[Bundle]) -> str:
-    """For people: how many processes with what."""
+    """Return number and resources of the processes, in words."""
     kinds = Counter(tuple(bundle.items()) for bundle in bundles)
     return ", ".join(
         f"{count} × {' and '.join(f'{amount:g} {name}' for name, amount in kind)}"

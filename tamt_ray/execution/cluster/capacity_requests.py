@@ -31,7 +31,7 @@ class Requests:
         threading.Thread(target=self._mind, name="tamt-requests", daemon=True).start()
 
     def ask(self, driver: str, bundles: list[Bundle]) -> None:
-        """From now on this driver wants these, until it says otherwise or falls silent."""
+        """Replace this driver's request, which lapses without heartbeats."""
         with self._lock:
             self._heard = time.monotonic()
             self._wants[driver] = bundles, self._heard

@@ -79,7 +79,7 @@ class Nodes:
 
 @contextmanager
 def connected(address: str | None, name: str | None = None) -> Generator[Nodes]:
-    """The nodes of the cluster while connected; a local Ray is shut down at the end.
+    """Yield the nodes of the cluster while connected; shut down a local Ray at the end.
 
     Other processes of this user find a local Ray by `name` (`address.known_address`).
 

@@ -179,7 +179,7 @@ def about_exchange(found: Exchange | Exception, *, gpus: bool = False) -> Checke
 
 
 def _differing(values: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """One line for each thing that is not the same everywhere: who has what, most common first."""
+    """Return one line per value that differs between nodes, the most common value first."""
     lines: list[str] = []
     for name, by_place in sorted(values.items()):
         counts = Counter(by_place.values()).most_common()

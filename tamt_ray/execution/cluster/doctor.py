@@ -142,7 +142,7 @@ def _token() -> Checked:
 
 @contextmanager
 def _beacon(sweep: Sweep | None, found: Callable[[Checked], None]) -> Generator[Probe | None]:
-    """A file in the store for every node to find; None where the driver itself cannot write."""
+    """Yield a file in the store for every node to find; None where the driver cannot write."""
     if sweep is None:
         yield None
         return

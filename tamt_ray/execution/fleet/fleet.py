@@ -134,7 +134,7 @@ class FleetWorker(tune.Trainable):
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
-        """One bundle; only trials with the same one share a process."""
+        """Return one bundle; only trials with equal bundles share a process."""
         gpus = {"GPU": config["gpus"]} if config["gpus"] else {}
         return PlacementGroupFactory([{"CPU": config["cpus"], **gpus}])
 
@@ -199,7 +199,7 @@ class FleetWorker(tune.Trainable):
         return {}
 
     def load_checkpoint(self, checkpoint: dict[str, object] | None) -> None:
-        """Nothing was kept."""
+        """Do nothing: no checkpoint is kept."""
 
 
 def run_fleet(

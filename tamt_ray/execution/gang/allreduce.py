@@ -41,8 +41,8 @@ class Exchange:
 
 
 def exchange(places: Sequence[str], gpus: bool, patience: float) -> Exchange:
-    """One all-reduce among a process on each of `places`, node ids, one of them as often as it has
-    GPUs; NCCL with `gpus`, else gloo.
+    """Run one all-reduce between processes, one on each of `places` (node ids, repeated for each
+    GPU of a node); NCCL with `gpus`, else gloo.
 
     Raises ExchangeError; TimeoutError where there is no room for the processes within `patience`
     seconds.

@@ -14,6 +14,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.placement_group import get_current_placement_group
 from torch import distributed
 
+from tamt_ray.execution.gang.heartbeat import Heartbeat
 from tamt_ray.execution.gang.rendezvous import OwnAddress
 from tamt_ray.execution.scheduler.client import BoardClient, this_place
 from tamt_ray.execution.scheduler.errors import fault_of
@@ -110,6 +111,8 @@ def _trainer(
         run_config=RunConfig(
             # Train goes on with what it finds under the name of an earlier run.
             name=f"{name}-{uuid.uuid4().hex[:8]}",
+            # Ray takes callbacks of its controller here too.
+            callbacks=[Heartbeat(board, name)],  # pyright: ignore[reportArgumentType]
             storage_path=store.uri if "://" in store.uri else str(scratch),
             # Each loss is classed and counted here.
             failure_config=FailureConfig(

@@ -79,6 +79,6 @@ class Gangs:
         self._slots.promise("more", more if waiting and self.fit() else 0)
 
     def ended(self, gang: str) -> None:
-        """A gang is gone; its places are the fleet's again."""
+        """Give the places of a gang that is gone back to the fleet."""
         self._alive.pop(gang, None)
         self._slots.give_back(gang)

@@ -41,6 +41,9 @@ from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.trouble import UnwritableError
 
+_SILENT = 60.0
+"""Seconds that a controller may be silent at least: a busy machine may stop it for a while."""
+
 
 class BoardActor:
     """Serialises every decision; waits are events, never sleeps.
@@ -69,6 +72,8 @@ class BoardActor:
         self._gone: Counter[str] = Counter()
         """Losses of each holder; a waiting call of the lost one ends."""
         self._places: dict[str, PlacementGroup] = {}
+        self._steering: dict[str, tuple[bytes, float]] = {}
+        """Handle of each gang's controller, and for how long it has been silent."""
         self._trusted = NodeHealth()
         self._draining: frozenset[str] = frozenset()
         self._stopped = self._saving = self._more = False
@@ -250,6 +255,10 @@ class BoardActor:
         await self._met(holder, Fault.DIED if fault is Fault.ERROR else fault)
         return None if self._stopped else self._taken[holder]
 
+    async def steered(self, holder: str, controller: bytes) -> None:
+        """The controller of a gang, by its handle, is alive."""
+        self._steering[holder] = controller, 0.0
+
     async def drain(self, nodes: frozenset[str]) -> None:
         """Note that these nodes, by id, will be taken away."""
         self._draining = nodes
@@ -319,7 +328,7 @@ class BoardActor:
                 await self._feed.tell(Failed(told, logs))
 
     async def _missed(self, holder: str, unit_id: str) -> None:
-        """The holder of a unit under the board before this one has sent no heartbeat."""
+        """Give up a unit whose holder, under the previous board, has sent no heartbeat."""
         hold = self._holds.get(holder)
         if hold and hold.unit == unit_id and not hold.workers:
             await self._met(holder, Fault.DIED)
@@ -329,7 +338,8 @@ class BoardActor:
         await self._feed.wake()
 
     async def _watch(self) -> None:
-        """Kill workers that got no further for longer than the patience lasts."""
+        """Kill workers that got no further for longer than the patience lasts, and controllers of
+        gangs that were silent for so long."""
         pause = min(BEAT, self._patience / 4)
         before = time.monotonic()
         while True:
@@ -345,6 +355,12 @@ class BoardActor:
                     for worker in hold.workers.values():
                         ray.kill(cloudpickle.loads(worker.actor))
                     await self._met(holder, Fault.HUNG)
+            for holder, (controller, silent) in list(self._steering.items()):
+                self._steering[holder] = controller, silent + passed
+                if silent > max(_SILENT, self._patience):
+                    # One that ended is silent too; to kill it again changes nothing.
+                    ray.kill(cloudpickle.loads(controller))
+                    del self._steering[holder]
 
     def _searching(self) -> int:
         units = (self._plan.units[hold.unit] for hold in self._holds.values())

@@ -118,7 +118,7 @@ class Board:
         return True
 
     def finish(self, unit_id: str) -> None:
-        """A unit's record is in the store; its children may become ready."""
+        """Note that a unit's record is in the store; its children may become ready."""
         if self._state[unit_id].terminal:
             return
         self._close(unit_id, State.DONE)
@@ -126,7 +126,7 @@ class Board:
             self._wake(child)
 
     def fail(self, unit_id: str) -> None:
-        """A unit will not finish; nothing that needs it can run."""
+        """Note that a unit will not finish; nothing that needs it can run."""
         if self._state[unit_id].terminal:
             return
         self._close(unit_id, State.FAILED)
@@ -144,8 +144,8 @@ class Board:
             self._wake(unit_id)
 
     def ready(self, lane: Lane) -> tuple[float, ...]:
-        """For each unit that could be taken, in that order: the seconds from its beginning to the
-        end of the longest chain that waits for it."""
+        """Return the seconds from each ready unit's beginning to the end of the longest chain that
+        waits for it, in the order in which units are taken."""
         ids = [self._ranked[rank] for rank in sorted(set(self._queues[lane]))]
         return tuple(self._paths[each] for each in ids if self._state[each] is State.READY)
 

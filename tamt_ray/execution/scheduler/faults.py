@@ -119,7 +119,7 @@ class NodeHealth:
         self._landed: dict[str, float] = {}
 
     def landed(self, nodes: Collection[str]) -> None:
-        """A record came from these."""
+        """Note that a record came from these nodes."""
         for node in nodes:
             self._landed[node] = time.monotonic()
             self._failed.pop(node, None)

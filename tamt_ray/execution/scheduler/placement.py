@@ -74,7 +74,7 @@ class Slots:
         self.promised[gang] = slots
 
     def give_back(self, gang: str) -> None:
-        """A gang has ended."""
+        """Note that a gang has ended."""
         self.promised.pop(gang, None)
 
 
@@ -160,7 +160,7 @@ def largest_share(
 
 
 def describe(nodes: Sequence[Node]) -> str:
-    """One line for people."""
+    """Return one line for people."""
     if not nodes:
         return "no node is alive"
     return "; ".join(f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes)

@@ -131,8 +131,8 @@ class Attempt:
         self._step, self._steps = step, steps
 
     def _beat(self) -> None:
-        """Until it is over: keep the log short and show it, say that this worker is there, and as
-        the first one hear the orders."""
+        """Send heartbeats until the attempt is over; keep the log short and show it. The first
+        worker of a gang takes the board's commands."""
         shown, last = time.monotonic(), b""
         pause = BEAT / 8
         while not self._over.wait(pause):

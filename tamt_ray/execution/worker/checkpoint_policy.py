@@ -63,8 +63,8 @@ class StoreKeeper:
         self._kept = time.monotonic()
 
     def finish(self) -> None:
-        """The result is committed: drop the states it makes superfluous. Where that fails they
-        take room, no more."""
+        """Drop the states that the committed result makes superfluous. Where that fails they only
+        take room."""
         if self._leave_last:
             return
         try:

@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -53,15 +54,30 @@ def worker_device(
 
 
 def keep_freed_memory() -> bool:
-    """Keep up to 2 GiB of freed memory in this process for its next step; return whether it does.
+    """Keep freed memory in this process for its next step; return whether it does.
 
     Otherwise the C library gives large blocks back to the system, which clears every page anew
     for the next step. Where that library is not GNU's, nothing changes.
     """
-    if sys.platform != "linux":
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _allocator("mallopt")
     if mallopt is None:
         return False
     large = mallopt(_MMAP_THRESHOLD, _MOST) or mallopt(_MMAP_THRESHOLD, _OLD_MOST)
     return bool(large and mallopt(_TRIM_THRESHOLD, _MOST))
+
+
+def give_back_memory(most: int = _MOST) -> bool:
+    """Return free memory to the system if this process holds more than `most` bytes; return whether
+    it did. Units of different shapes leave holes, which add up over hours."""
+    trim = _allocator("malloc_trim")
+    if trim is None:
+        return False
+    resident, shared = Path("/proc/self/statm").read_text().split()[1:3]
+    if (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE") <= most:
+        return False
+    return bool(trim(0))
+
+
+def _allocator(name: str) -> Callable[..., int] | None:
+    """Return a function of the GNU C library; None elsewhere."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

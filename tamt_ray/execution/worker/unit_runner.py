@@ -13,7 +13,7 @@ from safetensors.torch import save
 from tamt_ray import __version__
 from tamt_ray.execution.worker.bench import HEAD, MASK, UnitBench
 from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy, StoreKeeper
-from tamt_ray.execution.worker.device import keep_freed_memory
+from tamt_ray.execution.worker.device import give_back_memory, keep_freed_memory
 from tamt_ray.execution.worker.usage import Usage
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.masks.file import mask_from_bytes, mask_to_bytes
@@ -63,6 +63,7 @@ class UnitRunner:
     def perform(self, unit: Unit, progress: OnProgress | None = None) -> Record:
         """Compute a unit and commit its record. All workers of a team call it together; the first
         one writes. Raises whatever the computation raises, and then nothing is written."""
+        give_back_memory()
         started, begin = time.time(), time.perf_counter()
         self._inputs.clear()
         usage = Usage(self._team.device)

@@ -114,7 +114,8 @@ class Examples(Protocol):
 
 
 def subset(count: int, limit: int | None, *seed: int | str) -> Indices:
-    """At most `limit` of `count` indices, a random subset; a smaller limit gives a part of it."""
+    """Return a random subset of at most `limit` of `count` indices; a smaller limit gives a part
+    of it."""
     if limit is None or limit >= count:
         return np.arange(count)
     generator = torch.Generator().manual_seed(derive("subset", *seed))

@@ -39,7 +39,7 @@ class Question:
 
 
 def questions(rows: Rows) -> list[Question]:
-    """One for each row. Raises ValueError naming the first row that has no usable answer."""
+    """Return one question per row. Raises ValueError naming the first row without usable answer."""
     columns = [column(rows, name) for name in ("id", "question", "context", "answers")]
     found = [_question(*values) for values in zip(*columns, strict=True)]
     if not found:
