@@ -36,7 +36,6 @@ from tamt_ray.store.record import Record
 from tamt_ray.tasks.metrics.base import Metric, Predictions
 from tamt_ray.tasks.scores import led_by
 from tamt_ray.toy import Playground, playground
-from tamt_ray.toy import write_toy as write_toy
 from tamt_ray.values.identity import identity, written
 from tamt_ray.values.plugin import HEAVY
 

@@ -110,6 +110,8 @@ def _execute(
             f"computed anew in a store of its own: set `store:` in {opened.file} to another place",
         )
     _warn_of_little_space(opened)
+    # Measures this machine's CPU, so before the tracker's thread imports MLflow.
+    known = opened.prices(usual_prices(sweep.execution, sizes=found.sizes))
     ledger = Ledger(opened.records, opened.failures)
     everything = opened.whole
     # The rest of the sweep and what other sweeps computed belong into the experiment too.
@@ -118,7 +120,6 @@ def _execute(
     progress.tracker = tracker
     try:
         with progress:
-            known = opened.prices(usual_prices(sweep.execution, sizes=found.sizes))
             call = Call(
                 address, fail_fast, known if known.measured else None,
                 opened.whole.plan if opened.of else None, found.sizes,
