@@ -21,7 +21,7 @@ def write_out(opened: SweepContext, unit: Unit, to: Path, chosen: str = "") -> N
     data = opened.store.artifact(opened.records[unit.id], _MASK)
     try:
         if to.suffix == ".safetensors":
-            Files(str(to.absolute().parent)).write(to.name, data)
+            Files(str(to.parent.resolve(strict=True))).write(to.name, data)
         else:
             _write_model(opened, unit, data, to, chosen)
     except OSError as error:

@@ -1,5 +1,6 @@
 """One of two workers that come to differ: `RANK RENDEZVOUS MODEL CORPUS`."""
 
+import gc
 import json
 import sys
 from collections.abc import Callable
@@ -68,13 +69,23 @@ def disturb(inner: Stateful, find: Callable[[], Tensor], rank: int) -> None:
 
 
 def main() -> None:
-    """Search, and print for each case the error and the steps whose states were saved."""
+    """Print for each case the error and the steps whose states were saved."""
     rank, rendezvous, path, corpus = sys.argv[1:]
     torch.set_num_threads(1)
-    team = ProcessGroup(rank=int(rank), size=2)
     distributed.init_process_group(
-        "gloo", init_method=f"file://{rendezvous}", rank=team.rank, world_size=2
+        "gloo", init_method=f"file://{rendezvous}", rank=int(rank), world_size=2
     )
+    found = search_all(ProcessGroup(rank=int(rank), size=2), path, corpus)
+    sys.stdout.write(json.dumps(found))
+    # A model that outlives its group waits for the other worker for ever.
+    gc.collect()
+    distributed.destroy_process_group()
+
+
+def search_all(
+    team: ProcessGroup, path: str, corpus: str
+) -> dict[str, tuple[str | None, list[int]]]:
+    """Return for each case the error and the steps whose states were saved."""
     blocks = load_blocks(Corpus.model_validate_json(corpus).training(), f"dir:{path}")
 
     def scores(model: LanguageModel) -> tuple[Stateful, Callable[[], Tensor]]:
@@ -121,8 +132,7 @@ def main() -> None:
         except RanksDifferError as differing:
             error = str(differing)
         found[f"{make.__name__} {every}"] = error, saved.steps
-    sys.stdout.write(json.dumps(found))
-    distributed.destroy_process_group()
+    return found
 
 
 if __name__ == "__main__":

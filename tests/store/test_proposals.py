@@ -8,8 +8,9 @@ from tamt_ray.store.lease import Lease, Pace
 from tamt_ray.store.proposals import keep_proposal, read_proposals
 from tamt_ray.store.store import Store
 from tamt_ray.store.trouble import LeaseLostError, StoreError
+from tests.s3_server import S3, s3
 
-from .conftest import S3
+__all__ = ["s3"]
 
 
 @pytest.fixture
