@@ -1,7 +1,7 @@
 """One of two workers that come to differ: `RANK RENDEZVOUS MODEL CORPUS`."""
 
-import gc
 import json
+import os
 import sys
 from collections.abc import Callable
 from itertools import product
@@ -76,10 +76,10 @@ def main() -> None:
         "gloo", init_method=f"file://{rendezvous}", rank=int(rank), world_size=2
     )
     found = search_all(ProcessGroup(rank=int(rank), size=2), path, corpus)
-    sys.stdout.write(json.dumps(found))
-    # A model that outlives its group waits for the other worker for ever.
-    gc.collect()
+    print(json.dumps(found), flush=True)
     distributed.destroy_process_group()
+    # What is taken down behind the group may wait for the other worker for ever.
+    os._exit(0)
 
 
 def search_all(
