@@ -1,4 +1,4 @@
-"""Words, numbers and files about a whole sweep."""
+"""Words, numbers and files about a whole sweep, and the result of writing it to MLflow."""
 
 import hashlib
 from collections.abc import Mapping
@@ -27,3 +27,19 @@ class Summary:
     def digests(self) -> dict[str, str]:
         """Return sha256 by path."""
         return {name: hashlib.sha256(data).hexdigest() for name, data in self.files.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """The difference that was found between store and MLflow, in runs."""
+
+    written: int
+    present: int
+    refused: Mapping[str, str]
+    """Reasons for which MLflow or the store refused a run, by key."""
+    link: str = ""
+    """The page that compares the methods."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.written} runs written to MLflow, {self.present} were there"]
+        return "\n".join(lines + [f"  {key[:12]}: {why}" for key, why in self.refused.items()])

@@ -6,8 +6,8 @@ from tamt_ray.plan.expand import Plan
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
-from tamt_ray.tracking.summary import Summary
-from tamt_ray.tracking.tracker import SyncReport, Tracker
+from tamt_ray.tracking.summary import Summary, SyncReport
+from tamt_ray.tracking.tracker import Tracker
 
 
 def sync(

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from tamt_ray.tracking.desired import Begun, Facts, desired
 from tamt_ray.tracking.outline import outline
 from tamt_ray.tracking.place import ui_link
 from tamt_ray.tracking.reach import prepare_mlflow
-from tamt_ray.tracking.summary import Summary
+from tamt_ray.tracking.summary import Summary, SyncReport
 from tamt_ray.tracking.trouble import RefusedError, TrackingError, one_line
 from tamt_ray.tracking.views import view_tags
 
@@ -47,22 +47,6 @@ def load_writer(sweep: Sweep, store: Store) -> "Writer":
     from tamt_ray.tracking.writer import Writer
 
     return Writer(sweep, store)
-
-
-@dataclass(frozen=True, slots=True)
-class SyncReport:
-    """The difference that was found between store and MLflow, in runs."""
-
-    written: int
-    present: int
-    refused: Mapping[str, str]
-    """Reasons for which MLflow or the store refused a run, by key."""
-    link: str = ""
-    """The page that compares the methods."""
-
-    def __str__(self) -> str:
-        lines = [f"{self.written} runs written to MLflow, {self.present} were there"]
-        return "\n".join(lines + [f"  {key[:12]}: {why}" for key, why in self.refused.items()])
 
 
 class Tracker:

@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from ray import cloudpickle
 
 from tamt_ray.execution.scheduler import actor as board_actor
+from tamt_ray.execution.scheduler import controllers
 from tamt_ray.execution.scheduler.actor import BoardActor
 from tamt_ray.execution.scheduler.board import State
 from tamt_ray.execution.scheduler.faults import Fault
@@ -129,17 +131,35 @@ def test_a_worker_lost_with_its_node_is_not_charged(gone: set[str]) -> None:
     play(scene)
 
 
+def test_the_places_of_a_lost_gang_are_given_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of one whose controller ended before any of its workers asked for a search."""
+    freed: list[object] = []
+    monkeypatch.setattr(controllers, "remove_placement_group", freed.append)
+    places: Any = "places of gang-0"
+
+    async def scene() -> None:
+        actor = await opened(ONE)
+        await actor.controlled("gang-0", b"", None)
+        await actor.controlled("gang-0", b"", places)
+        await actor.controlled("gang-1", b"", None)
+        for gang in ("gang-0", "gang-1", "gang-0"):
+            await actor.lost(gang, Fault.DIED)
+        assert freed == [places]
+
+    play(scene)
+
+
 def test_a_controller_that_stands_still_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two gangs at work; the controller of one beats on, the other one's is silent."""
     killed: list[object] = []
     monkeypatch.setattr(board_actor.ray, "kill", killed.append)
-    monkeypatch.setattr(board_actor, "_SILENT", 0.0)
+    monkeypatch.setattr(controllers, "_SILENT", 0.0)
 
     async def scene() -> None:
         actor = await opened(ONE, TWO, patience=0.4)
-        await actor.steered("gang-0", cloudpickle.dumps("controller 0"))
+        await actor.controlled("gang-0", cloudpickle.dumps("controller 0"))
         for _ in range(12):
-            await actor.steered("gang-1", cloudpickle.dumps("controller 1"))
+            await actor.controlled("gang-1", cloudpickle.dumps("controller 1"))
             await asyncio.sleep(0.1)
         assert killed == ["controller 0"]
 

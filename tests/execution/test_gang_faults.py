@@ -85,6 +85,6 @@ def test_the_places_of_a_gang_whose_controller_dies_are_given_back(
     driver.wait_for(lambda: any(p.stat().st_size for p in tmp_path.glob("tamt-log-*")))
     (controller,) = [p for p in processes(driver.process.pid) if p.kind == "gang controller"]
     os.kill(controller.pid, number)
-    assert driver.end(400) == 0, driver.said
+    assert driver.end(200) == 0, driver.said
     assert number == signal.SIGSTOP or "lost   search tiny tamt_kd" in driver.said
     driver.gone([controller])

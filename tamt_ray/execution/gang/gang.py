@@ -11,7 +11,6 @@ from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.backend import Backend
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
-from ray.util.placement_group import get_current_placement_group
 from torch import distributed
 
 from tamt_ray.execution.gang.heartbeat import Heartbeat
@@ -157,8 +156,7 @@ def _work(config: dict[str, Any]) -> None:
         attempt: Attempt | None = None
         offer: Offer | Idle = Idle.WAIT
         if team.rank == 0:
-            places = get_current_placement_group()
-            offer = board.take("gang", config["name"], _WAIT, places=places)
+            offer = board.take("gang", config["name"], _WAIT)
             if isinstance(offer, Offer) and (record := committed(store, offer.unit)):
                 board.landed(config["name"], record)
                 offer = Idle.WAIT

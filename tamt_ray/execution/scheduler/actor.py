@@ -3,17 +3,19 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from functools import partial
 
 import ray
 from ray import cloudpickle
-from ray.util.placement_group import PlacementGroup, remove_placement_group
+from ray.util.placement_group import PlacementGroup
 
 from tamt_ray.data.history import Point
 from tamt_ray.execution.actors import is_gone
 from tamt_ray.execution.scheduler.assignment import Assignment, failure_of, left_logs
 from tamt_ray.execution.scheduler.board import Board, Demand, Lane, State
+from tamt_ray.execution.scheduler.clock import Later, ticks
+from tamt_ray.execution.scheduler.controllers import Controllers
 from tamt_ray.execution.scheduler.faults import (
     AttemptHistory,
     Fault,
@@ -40,9 +42,6 @@ from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.trouble import UnwritableError
-
-_SILENT = 60.0
-"""Seconds that a controller may be silent at least: a busy machine may stop it for a while."""
 
 
 class BoardActor:
@@ -71,13 +70,11 @@ class BoardActor:
         """Holders with units that they will not finish, whatever signs of life still come."""
         self._gone: Counter[str] = Counter()
         """Losses of each holder; a waiting call of the lost one ends."""
-        self._places: dict[str, PlacementGroup] = {}
-        self._steering: dict[str, tuple[bytes, float]] = {}
-        """Handle of each gang's controller, and for how long it has been silent."""
+        self._controllers = Controllers(patience)
         self._trusted = NodeHealth()
         self._draining: frozenset[str] = frozenset()
         self._stopped = self._saving = self._more = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._later = Later()
 
     async def open(
         self,
@@ -125,18 +122,14 @@ class BoardActor:
         holder: str,
         wait: float = 0.0,
         alike: bool = False,
-        places: PlacementGroup | None = None,
     ) -> Offer | Idle:
         """Return the next unit for a worker; wait up to `wait` seconds for one.
 
         `alike`: no unit while one is ready that needs a larger share than such a worker has. A
         worker that asks again has lost the unit that it held. A gang that waited in vain gets
         FINISHED where other gangs are at work: its places are needed elsewhere, and the others, or
-        new gangs, take what gets ready. `places`: given back to the cluster once the holder is
-        lost.
+        new gangs, take what gets ready.
         """
-        if places:
-            self._places[holder] = places
         await self._opened.wait()
         await self._met(holder, Fault.DIED)
         deadline, gone = time.monotonic() + wait, self._gone[holder]
@@ -248,16 +241,17 @@ class BoardActor:
         once no more are handed out."""
         await self._opened.wait()
         self._gone[holder] += 1
-        # A gang's places outlive its controller; without a dashboard Ray does not free them.
-        if places := self._places.pop(holder, None):
-            await asyncio.to_thread(remove_placement_group, places)
+        await self._controllers.lost(holder)
         # It would have reported an error of its own.
         await self._met(holder, Fault.DIED if fault is Fault.ERROR else fault)
         return None if self._stopped else self._taken[holder]
 
-    async def steered(self, holder: str, controller: bytes) -> None:
-        """The controller of a gang, by its handle, is alive."""
-        self._steering[holder] = controller, 0.0
+    async def controlled(
+        self, gang: str, controller: bytes, places: PlacementGroup | None = None
+    ) -> None:
+        """Take the heartbeat of a gang's controller, by its handle; its workers run on `places`,
+        which are given back once the gang is lost."""
+        self._controllers.beat(gang, controller, places)
 
     async def drain(self, nodes: frozenset[str]) -> None:
         """Note that these nodes, by id, will be taken away."""
@@ -340,13 +334,7 @@ class BoardActor:
     async def _watch(self) -> None:
         """Kill workers that got no further for longer than the patience lasts, and controllers of
         gangs that were silent for so long."""
-        pause = min(BEAT, self._patience / 4)
-        before = time.monotonic()
-        while True:
-            await asyncio.sleep(pause)
-            now = time.monotonic()
-            # Time for which this process itself was stopped does not count.
-            passed, before = min(now - before, 2 * pause), now
+        async for passed in ticks(min(BEAT, self._patience / 4)):
             for holder, hold in list(self._holds.items()):
                 if hold.silent is None:
                     continue
@@ -355,23 +343,8 @@ class BoardActor:
                     for worker in hold.workers.values():
                         ray.kill(cloudpickle.loads(worker.actor))
                     await self._met(holder, Fault.HUNG)
-            for holder, (controller, silent) in list(self._steering.items()):
-                self._steering[holder] = controller, silent + passed
-                if silent > max(_SILENT, self._patience):
-                    # One that ended is silent too; to kill it again changes nothing.
-                    ray.kill(cloudpickle.loads(controller))
-                    del self._steering[holder]
+            self._controllers.wait(passed)
 
     def _searching(self) -> int:
         units = (self._plan.units[hold.unit] for hold in self._holds.values())
         return sum(unit.lane == "gang" for unit in units)
-
-    def _later(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        async def wait() -> None:
-            await asyncio.sleep(seconds)
-            await work()
-
-        # The loop itself holds tasks weakly.
-        task = asyncio.ensure_future(wait())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

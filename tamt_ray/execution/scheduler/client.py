@@ -63,7 +63,7 @@ class BoardClient:
     landed = _remote(BoardActor.landed)
     failed = _remote(BoardActor.failed)
     lost = _remote(BoardActor.lost)
-    steered = _remote(BoardActor.steered)
+    controlled = _remote(BoardActor.controlled)
     drain = _remote(BoardActor.drain)
     stop = _remote(BoardActor.stop)
     events = _remote(BoardActor.events)

@@ -1,4 +1,4 @@
-"""What is a mask worth without its places, or without word order in its text?"""
+"""Scores and losses of controls beside the methods that they control."""
 
 from collections.abc import Iterator
 
