@@ -1,8 +1,7 @@
 """Figures: there where a sweep has the data, with the right numbers, the same bytes every time."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,128 +9,16 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from tamt_ray.analysis.claims.published import read_published
 from tamt_ray.analysis.figures.catalogue import figures
-from tamt_ray.analysis.figures.palette import method_styles, oklab
 from tamt_ray.analysis.figures.vega import Figure, javascript
 from tamt_ray.analysis.report_data import ReportData, gather
 from tamt_ray.analysis.results import main_rows
-from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.spec.load import parse_sweep
+from tamt_ray.plan.expand import Plan
 from tamt_ray.spec.sweep import Sweep
 
-PUBLISHED = """method,sparsity,avg_low,avg_high,mlm_loss_low,mlm_loss_high,kd_loss_low,kd_loss_high
-omp,0.7,54.4,54.4,8.6,8.6,0.531,0.531
-tamt_kd,0.7,61.9,74.3,4.05,9.2,0.125,0.276
-"""
+from .figure_cases import close, data, data_of, drawn, line, marks, mean, names, panels, subtitle
 
-
-@pytest.fixture(scope="module")
-def data_of(grid_text: Callable[..., str], fill_grid: Callable) -> Callable[..., ReportData]:
-    def build(**changes: object) -> ReportData:
-        small = {"tasks": ("cola", "stsb"), "sparsities": (0.6, 0.7), "checkpoints": (1000,)}
-        sweep = parse_sweep(grid_text(**{**small, **changes}))
-        plan = expand(sweep)
-        return gather(sweep, plan, fill_grid(plan), {})
-
-    return build
-
-
-@pytest.fixture(scope="module")
-def data(data_of: Callable[..., ReportData]) -> ReportData:
-    """Two models, two tasks, one of them with less data too, and everything that can be added."""
-    found = data_of(models=("bert", "roberta"), reduced={"cola": (5000, 1000)})
-    found.published = read_published(PUBLISHED, "figure5.csv")
-    found.distances = _distances()
-    found.histories = _histories(found.searches)
-    return found
-
-
-@pytest.fixture(scope="module")
-def drawn(data: ReportData) -> dict[str, Figure]:
-    return {figure.name: figure for figure in figures(data)}
-
-
-def _distances() -> pl.DataFrame:
-    """Four final masks, and three of TAMT-KD on the way, each of a seed of its own."""
-    masks = [("omp", None, None), ("imp", 1, None), ("imp", 2, None), ("tamt_kd", 1, None)]
-    values = zip(combinations(masks, 2), (0.2, 0.3, 0.4, 0.1, 0.5, 0.6), strict=True)
-    rows = [(*pair, value) for pair, value in values]
-    rows += [
-        (("omp", None, None), ("tamt_kd", seed, 1000), value)
-        for seed, value in ((1, 0.05), (2, 0.07), (3, 0.12))
-    ]
-
-    def label(mask: tuple) -> str:
-        return "·".join(str(part) for part in mask if part is not None)
-
-    return pl.DataFrame(
-        [("bert", 0.7, label(a), label(b), *a, *b, value, 0.0) for a, b, value in rows],
-        schema={
-            "model": pl.String, "sparsity": pl.Float64, "a": pl.String, "b": pl.String,
-            "method_a": pl.String, "seed_a": pl.Int64, "checkpoint_a": pl.Int64,
-            "method_b": pl.String, "seed_b": pl.Int64, "checkpoint_b": pl.Int64,
-            "macro": pl.Float64, "global": pl.Float64,
-        },
-        orient="row",
-    )  # fmt: skip
-
-
-def _histories(searches: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Of one method at one sparsity; density goes up by the mask seed in percent."""
-    chosen = searches.filter(
-        pl.col("checkpoint").is_null(), method="tamt_kd", sparsity=0.7, model="bert"
-    )
-    return {
-        unit: pl.DataFrame(
-            {"step": [50, 100, 50, 100], "name": ["density"] * 2 + ["kd_loss"] * 2,
-             "value": [0.3, 0.3 + 0.01 * seed, 0.5, 0.4]}
-        )
-        for unit, seed in chosen.select("unit", "mask_seed").iter_rows()
-    }  # fmt: skip
-
-
-def names(data: ReportData) -> list[str]:
-    return [figure.name for figure in figures(data)]
-
-
-def panels(figure: Figure, model: str | None = None) -> dict[str, list[dict]]:
-    """By title, the panels of a figure, or of a model's block of it."""
-    blocks = figure.spec.get("vconcat", [figure.spec])
-    found: dict[str, list[dict]] = {}
-    for block in blocks:
-        if model is None or block.get("title", {}).get("text") == model:
-            for panel in block["concat"]:
-                found.setdefault(panel["title"]["text"], []).append(panel)
-    return found
-
-
-def marks(panel: Mapping, kind: str, method: str | None = None) -> list[dict]:
-    """What the marks of one kind show; of one method, if it is given."""
-    return [
-        row
-        for layer in panel["layer"]
-        if layer["mark"]["type"] == kind
-        for row in layer["data"]["values"]
-        if method is None or row.get("method") == method
-    ]
-
-
-def line(panel: Mapping, method: str, x: str = "percent") -> tuple[list, list]:
-    rows = marks(panel, "line", method)
-    return [row[x] for row in rows], [row["mean"] for row in rows]
-
-
-def subtitle(panel: Mapping) -> str:
-    return " ".join(panel["title"]["subtitle"])
-
-
-def mean(table: pl.DataFrame, name: str = "mean", **where: object) -> float:
-    return table.filter(**where)[name][0]
-
-
-def close(values: Sequence[float], expected: Sequence[float]) -> bool:
-    return len(values) == len(expected) and np.allclose(values, expected, atol=1e-3)
+__all__ = ["data", "data_of", "drawn"]
 
 
 @pytest.mark.parametrize(
@@ -414,60 +301,3 @@ def test_a_figure_is_saved_in_four_formats(drawn: Mapping[str, Figure], tmp_path
 def test_the_script_of_the_charts_ends_no_script_element() -> None:
     assert "</script" not in javascript().lower()
     assert "<!--" not in javascript()
-
-
-METHODS = ["full", "random", "omp", "imp", "tamt_mlm", "tamt_kd", "tamt_mlm_kd"]
-
-
-def test_a_method_looks_the_same_in_every_figure(drawn: Mapping[str, Figure]) -> None:
-    seen: dict[str, set[str]] = {}
-    for figure in drawn.values():
-        for scale in _scales(figure.spec):
-            for method, colour in zip(scale["domain"], scale["range"], strict=True):
-                if str(colour).startswith("#"):
-                    seen.setdefault(method, set()).add(colour)
-    assert {*METHODS, "kd_from_random"} <= set(seen)
-    assert all(len(colours) == 1 for colours in seen.values()), seen
-
-
-def _scales(part: object) -> Iterator[dict]:
-    if isinstance(part, dict):
-        if part.get("field") == "method" and isinstance(part.get("scale"), dict):
-            yield part["scale"]
-        for value in part.values():
-            yield from _scales(value)
-    elif isinstance(part, list):
-        for value in part:
-            yield from _scales(value)
-
-
-@pytest.mark.parametrize("further", [0, 6, 18])
-def test_colours_of_methods_can_be_told_apart(further: int) -> None:
-    """In OKLab, where 0.02 is a difference that is just seen side by side."""
-    looks = method_styles([*METHODS, *(f"mine_{i}" for i in range(further))])
-    places = {method: oklab(colour) for method, (colour, _) in looks.items()}
-    nearest = min(np.linalg.norm(a - b) for a, b in combinations(places.values(), 2))
-    assert nearest > 0.06
-    # Each against a white page and a dark one; the report draws the dense model in its ink.
-    for method in list(looks)[1:]:
-        for page in ("#ffffff", "#14181d"):
-            assert np.linalg.norm(places[method] - oklab(page)) > 0.15, (method, page)
-
-
-def test_a_method_keeps_its_look_whatever_else_is_drawn() -> None:
-    alone, together = method_styles(["imp"]), method_styles(["mine", "omp", "imp", "other"])
-    assert alone["imp"] == together["imp"]
-    assert len({colour for colour, _ in together.values()}) == 4
-
-
-def test_oklab_by_its_author() -> None:
-    """White is (1, 0, 0); red as published by Ottosson."""
-    assert oklab("#ffffff") == pytest.approx([1, 0, 0], abs=1e-3)
-    assert oklab("#ff0000") == pytest.approx([0.628, 0.225, 0.126], abs=1e-3)
-
-
-def test_drawings_keep_the_colours_of_all_methods(drawn: Mapping[str, Figure]) -> None:
-    """Files that people take away: no palette is reduced on the way."""
-    svg = drawn["main_results"].svg
-    for method in METHODS[1:]:
-        assert method_styles([method])[method][0] in svg, method

@@ -5,10 +5,7 @@ import hashlib
 import io
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import polars as pl
@@ -29,9 +26,9 @@ from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.unit import NOWHERE, Cell
 from tamt_ray.spec.load import load_sweep, parse_sweep
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.store.record import Artifact, Failure, Record
+from tamt_ray.store.record import Artifact, Failure
 
-CHROMIUM = shutil.which("chromium")
+from .html_page import Page
 
 TABLES = {
     f"tables/{name}.parquet"
@@ -40,27 +37,6 @@ TABLES = {
         "claims",
     )
 }  # fmt: skip
-
-
-class Page(HTMLParser):
-    """Text outside styles and scripts, and the balance of tags."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.text, self.open, self.tags = "", [], []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in {"meta", "img"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not {"style", "script"} & {*self.open}:
-            self.text += data + " "
 
 
 @pytest.fixture(scope="module")
@@ -369,27 +345,3 @@ def test_a_union_of_sweeps(tmp_path: Path, sweep_text: str, fill: Callable[..., 
     rows = averages.filter(pl.col("sparsity") == 0.7)
     assert set(rows["task"]) == {"stsb"}
     assert rows["missing"].sum() == 0
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-@pytest.mark.parametrize("width", [700, 1400])
-def test_the_page_does_not_scroll_sideways(
-    width: int, fill: Callable[..., dict[str, Record]], tmp_path: Path
-) -> None:
-    sweep = load_sweep(Path("sweeps/quickstart.yaml"))
-    plan = expand(sweep)
-    html = build_report(sweep, plan, fill(plan))["report.html"].decode()
-    # The page's own policy allows no script but its own two.
-    html = re.sub(r"<meta http-equiv[^>]*>", "", html)
-    asked = "document.title = document.documentElement.scrollWidth + ' of ' + innerWidth"
-    page = tmp_path / "page.html"
-    page.write_text(f"{html}<script>addEventListener('load', () => {{ {asked} }})</script>")
-    said = subprocess.run(
-        [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-         f"--user-data-dir={tmp_path}", f"--window-size={width},900", "--dump-dom",
-         page.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
-    ).stdout  # fmt: skip
-    found = re.search(r"<title>(\d+) of (\d+)</title>", said)
-    assert found
-    assert found[1] == found[2] == str(width)

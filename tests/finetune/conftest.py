@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from pydantic import TypeAdapter
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
+from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.tasks.base import TASKS, Task
 from tamt_ray.values.model import Model
 from tests.tasks.squad_rows import squad_rows
@@ -91,3 +93,13 @@ def sentiment() -> Callable[[int, int], Rows]:
 def lookup() -> Callable[[int, int], Rows]:
     """SQuAD rows: the answer is `good bad` in a passage of 20 to 60 words."""
     return squad_rows
+
+
+@pytest.fixture
+def finetuner() -> Finetuner:
+    return Finetuner(torch.device("cpu"))
+
+
+@pytest.fixture
+def toy(write_task: WriteTask, sentiment: Callable[[int, int], Rows]) -> Task:
+    return write_task("classification", sentiment(60, 1), sentiment(40, 2), epochs=2, batch_size=8)

@@ -1,6 +1,5 @@
 """Contracts of a whole fine-tune."""
 
-import re
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +10,6 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score
 
-from tamt_ray.data.cache import SourceError
-from tamt_ray.data.history import NonFiniteLossError
 from tamt_ray.data.table import load_rows
 from tamt_ray.finetune import finetuner as finetuner_module
 from tamt_ray.finetune import loop
@@ -34,11 +31,6 @@ WriteTask = Callable[..., Task]
 
 
 @pytest.fixture
-def finetuner() -> Finetuner:
-    return Finetuner(CPU)
-
-
-@pytest.fixture
 def matrices(model_dir: Path) -> dict[str, torch.Tensor]:
     """θ0, read without the code under test."""
     from transformers import AutoModel
@@ -46,11 +38,6 @@ def matrices(model_dir: Path) -> dict[str, torch.Tensor]:
     return {
         n: p.detach() for n, p in prunable_matrices(AutoModel.from_pretrained(model_dir)).items()
     }
-
-
-@pytest.fixture
-def toy(write_task: WriteTask, sentiment: Rows) -> Task:
-    return write_task("classification", sentiment(60, 1), sentiment(40, 2), epochs=2, batch_size=8)
 
 
 def curves(outcome: Finetuned) -> list[tuple[int, str, float]]:
@@ -326,57 +313,6 @@ def test_the_callers_randomness_is_left_alone(
     assert torch.equal(torch.rand(4), expected)
 
 
-def test_divergence_names_its_step(finetuner: Finetuner, native: Model, toy: Task) -> None:
-    with pytest.raises(NonFiniteLossError) as raised:
-        finetuner.run(native, toy.model_copy(update={"lr": 1e36}), 1, None)
-    # Step 1 still sees θ0.
-    assert 2 <= raised.value.step <= 16
-    # The one that failed leaves nothing behind.
-    again = finetuner.run(native, toy, 1, None)
-    assert curves(again) == curves(Finetuner(CPU).run(native, toy, 1, None))
-
-
-@pytest.mark.parametrize(
-    ("rows", "settings", "complaint"),
-    [
-        (
-            [{"text": "a", "label": 2}],
-            {},
-            "row 0: label 2 in column 'label' is none of the classes",
-        ),
-        ([{"text": "a", "label": 0.5}], {}, "row 0: label 0.5"),
-        ([{"text": "a", "label": 1}, {"text": "b", "label": -1}], {}, "row 1: label -1"),
-        ([{"text": "a", "label": -1}] * 2, {}, "every label in column 'label' is -1.*hidden"),
-        (
-            [{"text": "a", "label": 0}, {"text": "b", "label": None}],
-            {},
-            "row 1: None .*not a number",
-        ),
-        ([{"text": "a", "label": "yes"}], {}, "row 0: 'yes' in the label column"),
-        ([{"text": None, "label": 1}], {}, "row 0: None in the text column 'text' is not text"),
-        ([{"text": "a", "label": 3}], {"cut": {"above": 4, "below": 2}}, "no row is left"),
-        ([{"text": " ".join("a" * 200), "label": 1}], {"max_length": 150}, "128 tokens at most"),
-    ],
-)
-def test_bad_rows_are_refused(
-    finetuner: Finetuner, native: Model, write_task: WriteTask,
-    rows: list[dict[str, object]], settings: dict[str, object], complaint: str,
-) -> None:  # fmt: skip
-    task = write_task("classification", rows, rows, **settings)
-    with pytest.raises(ValueError, match=complaint) as raised:
-        finetuner.run(native, task, 1, None)
-    if "max_length" not in settings:
-        assert task.train.source in str(raised.value)
-
-
-def test_a_missing_column_is_named(
-    finetuner: Finetuner, native: Model, write_task: WriteTask
-) -> None:
-    task = write_task("classification", [{"words": "a", "label": 1}], [], text=["text"])
-    with pytest.raises(SourceError, match=re.escape(task.train.source) + ".*no column 'text'"):
-        finetuner.run(native, task, 1, None)
-
-
 @pytest.mark.parametrize("kind", ["native", "mean", "spans"])
 def test_roberta_has_its_own_heads(
     roberta_dir: Path, write_task: WriteTask, sentiment: Rows, lookup: Rows, kind: str
@@ -395,19 +331,3 @@ def test_roberta_has_its_own_heads(
     long = [{"text": " ".join("a" * 79), "label": 1}]
     with pytest.raises(ValueError, match="80 tokens at most"):
         finetuner.run(model, write_task("classification", long, long), 1, None)
-
-
-def test_a_checkpoint_without_some_of_its_weights_is_refused(
-    model_dir: Path, tmp_path: Path, toy: Task
-) -> None:
-    import shutil
-
-    from safetensors.torch import load_file, save_file
-
-    broken = tmp_path / "broken"
-    shutil.copytree(model_dir, broken)
-    weights = load_file(broken / "model.safetensors")
-    del weights["bert.encoder.layer.1.output.dense.weight"]
-    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"encoder\.layer\.1\.output\.dense\.weight"):
-        Finetuner(CPU).run(Model(source=f"dir:{broken}"), toy, 1, None)

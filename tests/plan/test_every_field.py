@@ -12,7 +12,7 @@ from tamt_ray.values.base import Frozen
 from tamt_ray.values.identity import identity
 from tamt_ray.values.plugin import package_of
 
-from .test_identity import SPELLED_OUT
+from .test_pinned_ids import SPELLED_OUT
 
 Path = tuple[str | int, ...]
 

@@ -5,7 +5,8 @@ from tamt_ray.plan.unit import Unit, parse_config
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.values.identity import Identities, identity
 
-from .test_identity import SPELLED_OUT, SWEEP
+from .test_identity import SWEEP
+from .test_pinned_ids import SPELLED_OUT
 
 
 def test_units_of_every_kind_that_share_their_parts() -> None:
