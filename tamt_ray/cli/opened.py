@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tamt_ray.cli.speech import warn
+from tamt_ray.cli.speech import UsageError, warn
 from tamt_ray.plan.cost import Prices, Timing, prices, usual_prices
 from tamt_ray.plan.expand import Plan, PlanError, expand
 from tamt_ray.plan.status import Decision, decide, only
@@ -21,6 +21,7 @@ from tamt_ray.store.lease import Lease
 from tamt_ray.store.proposals import read_proposals
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.store import Store
+from tamt_ray.store.trouble import UnwritableError
 
 Say = Callable[[str], None]
 
@@ -187,9 +188,14 @@ def open_sweep(
 def held(opened: SweepContext, say: Say) -> Generator[tuple[SweepContext, Lease]]:
     """Yield the sweep under this process's lease, read anew, with damaged results set aside.
 
-    Raises HeldError where another driver runs it; NoLeaseError; UnwritableError.
+    Raises HeldError where another driver runs it; UsageError where there can be no lease, so that
+    nothing begins; UnwritableError.
     """
-    with Lease.acquire(opened.store.files, opened.sweep.name, watching=say) as lease:
+    try:
+        lease = Lease.acquire(opened.store.files, opened.sweep.name, watching=say)
+    except UnwritableError as error:
+        raise UsageError(str(error)) from error
+    with lease:
         opened = opened.again(Store(opened.sweep.store, lease.fence))
         put_aside(opened, opened.damaged, say)
         yield _sound(opened, say), lease

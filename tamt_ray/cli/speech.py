@@ -14,7 +14,6 @@ from tamt_ray.spec.load import SpecError
 from tamt_ray.store.trouble import (
     HeldError,
     LeaseLostError,
-    NoLeaseError,
     StoreError,
     UnwritableError,
 )
@@ -58,8 +57,6 @@ def exit_on_error() -> Generator[None]:
         yield
     except (HeldError, LeaseLostError) as error:
         fail(3, str(error))
-    except NoLeaseError as error:
-        fail(2, str(error))
     except UnwritableError as error:
         fail(1, str(error))
     except (SpecError, StoreError, UsageError) as error:

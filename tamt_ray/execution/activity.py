@@ -111,7 +111,8 @@ class Monitor:
                 self._first = self._first or now
                 self._work[unit_id] = _Work(place, now)
             case Progressed(unit_id, step, steps) if work := self._work.get(unit_id):
-                work.first = work.first or (now, step)
+                if not work.first or (work.last and step < work.last[1]):
+                    work.first = now, step
                 work.last, work.steps = (now, step), steps
             case Landed(record):
                 self._end(record.id, now)

@@ -17,8 +17,8 @@ from tamt_ray.store.process import this_process
 _ATTEMPTS = 10
 """Requests to an object store before an error counts; the pauses between them grow to seconds."""
 _S3_OPTIONS = {"region", "scheme", "endpoint_override"}
-_WRITER = re.compile(r"\.([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}\.tmp")
-"""End of a temporary file's name: machine, process number and birth of its writer."""
+_WRITER = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}\.tmp")
+"""Name of a temporary file of ours, with machine, process number and birth of its writer."""
 _LONGEST_WRITE = 3600.0
 """Seconds after which the writer of a temporary file counts as dead where it cannot be seen."""
 _HEAD, _TAIL = b'{"sha256":"', b'",'
@@ -162,18 +162,20 @@ def _temporary(target: Path) -> Path:
 
 
 def _remove_litter(folder: Path, now: float) -> None:
-    """Remove temporary files whose writers are gone.
+    """Remove temporary files of ours whose writers are gone.
 
     A process of another machine cannot be seen; its files are removed once they are old. `now` is
-    the time by the file system's own clock.
+    the time by the file system's own clock. The folder may be a user's, with files of others.
     """
     me = this_process()
-    for path in folder.glob(".*.tmp"):
+    litter: list[tuple[Path, re.Match[str]]] = []
+    with suppress(OSError):
+        litter += [(path, m) for path in folder.iterdir() if (m := _WRITER.fullmatch(path.name))]
+    for path, writer in litter:
         # Another process may remove it first, and in some folders only its owner may.
         with suppress(OSError):
             old = now - path.stat().st_mtime > _LONGEST_WRITE
-            writer = _WRITER.search(path.name)
-            if me and writer and writer[1] == me.machine:
+            if me and writer[1] == me.machine:
                 process = me.model_copy(update={"pid": int(writer[2]), "born": int(writer[3])})
                 old = process.is_gone()
             if old:

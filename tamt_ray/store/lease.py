@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from tamt_ray.store.files import BrokenSealError, Files, seal, unseal
 from tamt_ray.store.process import ProcessId, this_process
-from tamt_ray.store.trouble import HeldError, LeaseLostError, NoLeaseError
+from tamt_ray.store.trouble import HeldError, LeaseLostError, UnwritableError
 from tamt_ray.values.base import Frozen
 
 _CLAIM = re.compile(r"(\d{8})-[0-9a-f]{12}\.json")
@@ -104,7 +104,7 @@ class Lease:
         """Return the lease once no other driver holds it; `watching` receives a line for the user.
 
         Waits at most `patience` seconds for each holder that gives no sign of life. Raises
-        HeldError for one that does, and NoLeaseError.
+        HeldError for one that does, and UnwritableError.
         """
         while True:
             claims = _claims(files, sweep)
@@ -133,7 +133,7 @@ class Lease:
         try:
             ensure_held(self._files, self.fence)
             _write(self._files, self._name, self._claim.model_copy(update={"released": True}))
-        except (LeaseLostError, NoLeaseError, OSError):
+        except (LeaseLostError, UnwritableError, OSError):
             # The next driver outlasts this claim; what ended the run is reported elsewhere.
             return
 
@@ -151,7 +151,7 @@ class Lease:
             except LeaseLostError as error:
                 self._lost = error
                 return
-            except (NoLeaseError, OSError):
+            except (UnwritableError, OSError):
                 # A store out of reach is out of reach for the others too; tried again next time.
                 continue
 
@@ -201,11 +201,11 @@ def _own_claim() -> Holder:
 
 
 def _claims(files: Files, sweep: str) -> list[str]:
-    """Paths of all claims, those of earlier epochs first. Raises NoLeaseError."""
+    """Paths of all claims, those of earlier epochs first. Raises UnwritableError."""
     try:
         found = files.sizes(f"leases/{sweep}")
     except OSError as error:
-        raise NoLeaseError(
+        raise UnwritableError(
             f"the leases {files.uri}/leases/{sweep} cannot be read: {error}; correct what is wrong "
             "there, then type the same command again"
         ) from error
@@ -235,7 +235,7 @@ def _write(files: Files, name: str, claim: Holder) -> None:
     try:
         files.write(name, seal(claim.model_dump_json().encode()))
     except OSError as error:
-        raise NoLeaseError(
+        raise UnwritableError(
             f"the lease {files.uri}/{name} cannot be written: {error}; free some space or correct "
             "the permissions, then type the same command again"
         ) from error

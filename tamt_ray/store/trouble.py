@@ -24,10 +24,6 @@ class UnwritableError(StoreError):
     """A result could not be written: no space, no permission, no connection."""
 
 
-class NoLeaseError(UnwritableError):
-    """A lease could not be read or written: nothing has begun."""
-
-
 class HeldError(StoreError):
     """Another driver runs the sweep."""
 

@@ -252,6 +252,8 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
                                       "tmp cannot be written; set RAY_TMPDIR to a directory of yo"),
     "HOME of others": (both(variable("HOME", "me"), no_right("me", 0o555)),
                        "Ray keeps its token in me/.ray/auth_token, and me is not yours to use; se"),
+    "HOME of others, closed": (both(variable("HOME", "me"), no_right("me", 0)),
+                               "Ray keeps its token in me/.ray/auth_token, and me is not yours"),
     "password": (edit("name: first", "name: first\nmlflow: postgres://user:word@host/runs"),
                  "2: `mlflow`: it holds credentials, .*; give it by an MLflow server"),
 }  # fmt: skip

@@ -5,9 +5,9 @@ import time
 from typing import Any
 
 import pytest
+import ray
 from ray import cloudpickle
 
-from tamt_ray.execution.scheduler import actor as board_actor
 from tamt_ray.execution.scheduler import controllers
 from tamt_ray.execution.scheduler.actor import BoardActor
 from tamt_ray.execution.scheduler.board import State
@@ -152,8 +152,8 @@ def test_the_places_of_a_lost_gang_are_given_back_once(monkeypatch: pytest.Monke
 def test_a_controller_that_stands_still_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two gangs at work; the controller of one beats on, the other one's is silent."""
     killed: list[object] = []
-    monkeypatch.setattr(board_actor.ray, "kill", killed.append)
-    monkeypatch.setattr(controllers, "_SILENT", 0.0)
+    monkeypatch.setattr(ray, "kill", killed.append)
+    monkeypatch.setattr(controllers, "_SILENT", 0.4)
 
     async def scene() -> None:
         actor = await opened(ONE, TWO, patience=0.4)
@@ -181,7 +181,7 @@ def test_a_unit_without_progress_is_taken_from_all_its_workers(
             killed.append(worker)
             silent.append(actor._holds["a"].silent)
 
-        monkeypatch.setattr(board_actor.ray, "kill", kill)
+        monkeypatch.setattr(ray, "kill", kill)
         assert await offered(actor, "a") is ONE
         await actor.started("a", ONE.id, 0, HERE)
         await actor.started("a", ONE.id, 1, THERE)

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
+import ray
 
-from tamt_ray.execution.scheduler import actor as board_actor
 from tamt_ray.execution.scheduler.actor import BoardActor
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.messages import (
@@ -172,7 +172,7 @@ def test_a_second_rank_heard_alone_is_not_waited_for_without_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     killed: list[object] = []
-    monkeypatch.setattr(board_actor.ray, "kill", killed.append)
+    monkeypatch.setattr(ray, "kill", killed.append)
 
     async def scene() -> None:
         actor = await opened(ONE, patience=0.8, pause=60.0)

@@ -39,7 +39,7 @@ def test_a_gang_survives_a_rank_that_stands_still_and_a_unit_that_crashes_it(
     ]
     toy["tasks"] = {}
     toy["execution"] = {
-        "retries": 1, "patience": 15, "search": {"workers": 2, "state_every": 1e-9}
+        "retries": 1, "search": {"workers": 2, "state_every": 1e-9}
     }  # fmt: skip
     hung = faults.inject("stop", rank=1, method="tamt_mlm")
     crashing = faults.inject("crash", times=9, rank=1, method="tamt_kd")
@@ -80,7 +80,7 @@ def test_the_places_of_a_gang_whose_controller_dies_are_given_back(
     toy["methods"] = [{"method": "tamt_kd", "steps": 400}]
     toy["search"]["decay_steps"] = 400
     toy["tasks"] = {}
-    toy["execution"] = {"patience": 15, "search": {"workers": 2}}
+    toy["execution"] = {"search": {"workers": 2}}
     driver = start_driver(toy, TMPDIR=str(tmp_path), RAY_TMPDIR="/tmp")
     driver.wait_for(lambda: any(p.stat().st_size for p in tmp_path.glob("tamt-log-*")))
     (controller,) = [p for p in processes(driver.process.pid) if p.kind == "gang controller"]

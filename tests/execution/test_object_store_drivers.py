@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,11 +35,13 @@ def first_seen(store: Store, plan: Plan) -> Generator[dict[str, Record]]:
             for unit, record in store.done(plan.units).items():
                 seen.setdefault(unit, record)
 
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    yield seen
-    over.set()
-    watcher.join()
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(look)
+        try:
+            yield seen
+        finally:
+            over.set()
+        watching.result()
 
 
 def test_drivers_share_a_store_on_s3(toy: Toy, start_driver: StartDriver, s3: S3) -> None:
@@ -73,7 +76,8 @@ def test_drivers_share_a_store_on_s3(toy: Toy, start_driver: StartDriver, s3: S3
     found = store.done(units)
     assert found.keys() == units.keys()
     assert store.verify(found.values()) == []
+    assert seen.keys() == found.keys(), "the first one's were seen before they could be done again"
     for unit, record in found.items():
-        before = seen.get(unit, record)
+        before = seen[unit]
         assert record.started < before.started + before.seconds + 1, units[unit]
     assert s3.web.failed, "requests did fail"

@@ -167,7 +167,7 @@ Files(sys.argv[1]).write("units/a/mask", b"half")
 
 def test_what_killed_writers_left_is_removed_by_the_next_write(tmp_path: Path) -> None:
     """At once where the writer ran on this machine, after an hour otherwise; what a live one is
-    about to finish stays, however old it is."""
+    about to finish stays, however old it is, and so do other programs' files."""
     folder = tmp_path / "units" / "a"
     folder.mkdir(parents=True)
     files = Files(str(tmp_path))
@@ -183,17 +183,18 @@ def test_what_killed_writers_left_is_removed_by_the_next_write(tmp_path: Path) -
         assert len([*folder.iterdir()]) == 2
         elsewhere = folder / ".mask.0badcafe-1-1-00000000.tmp"
         foreign = folder / ".mask.0badcafe-2-1-00000000.tmp"
-        for path in (elsewhere, foreign):
+        others = folder / ".bash_history-1234.tmp"
+        for path in (elsewhere, foreign, others):
             path.write_bytes(b"half")
-        for path in (live, foreign):
+        for path in (live, foreign, others):
             os.utime(path, (0, time.time() - 4000))
         files.write("units/a/record.json", b"whole")
-        assert {*folder.iterdir()} == {live, elsewhere, folder / "record.json"}
+        assert {*folder.iterdir()} == {live, elsewhere, others, folder / "record.json"}
     finally:
         stopped.kill()
         stopped.wait()
     files.write("units/a/record.json", b"whole")
-    assert {*folder.iterdir()} == {elsewhere, folder / "record.json"}
+    assert {*folder.iterdir()} == {elsewhere, others, folder / "record.json"}
 
 
 @pytest.mark.parametrize("uri", ["nonsense://x", "file://relative/path"])

@@ -17,7 +17,7 @@ from tamt_ray.store.files import Files, seal, unseal
 from tamt_ray.store.lease import Fence, Holder, Lease, Pace, ensure_held
 from tamt_ray.store.process import ProcessId, this_process
 from tamt_ray.store.store import Store
-from tamt_ray.store.trouble import HeldError, LeaseLostError
+from tamt_ray.store.trouble import HeldError, LeaseLostError, UnwritableError
 
 from .store_cases import record_of, unit
 
@@ -304,3 +304,19 @@ def test_a_process_is_told_from_a_later_one_of_the_same_number() -> None:
     assert json.loads(me.model_dump_json()) == json.loads(
         ProcessId.model_validate_json(me.model_dump_json()).model_dump_json()
     )
+
+
+def test_a_store_out_of_reach_in_mid_run_counts_as_such(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is broken off by this very class; a unit is not to blame."""
+    with Lease.acquire(files, "toy", QUICK) as lease:
+
+        def unreachable(*_: object) -> dict[str, int]:
+            raise OSError("no route to host")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "sizes", unreachable)
+            with pytest.raises(UnwritableError, match="no route to host") as raised:
+                ensure_held(files, lease.fence)
+    assert raised.type is UnwritableError

@@ -73,13 +73,17 @@ def listen_on_loopback() -> None:
 
 def unwritable() -> str | None:
     """Return a message about a place that a local Ray cannot do without; None where all is well."""
-    base, token = base_of_ray(), Path.home() / ".ray" / "auth_token"
+    base = base_of_ray()
     if not os.access(base, os.W_OK | os.X_OK):
         return f"{base} cannot be written; set RAY_TMPDIR to a directory of yours"
-    if os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+    given = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+    if given or os.environ.get("RAY_AUTH_MODE", "token") != "token":
         return None
-    place = next(path for path in (token, *token.parents) if path.exists())
-    if not os.access(place, os.R_OK if place == token else os.W_OK | os.X_OK):
+    token = Path.home() / ".ray" / "auth_token"
+    # A folder that may not be looked into is as good as empty, and its own rights decide.
+    place = next(path for path in (token, *token.parents) if os.path.exists(path))
+    mine = place != token or place.stat().st_uid == os.getuid()
+    if not mine or not os.access(place, os.R_OK if place == token else os.W_OK | os.X_OK):
         return (
             f"Ray keeps its token in {token}, and {place} is not yours to use; set HOME to a "
             "directory of yours, or RAY_AUTH_TOKEN_PATH to a file with a token"

@@ -58,6 +58,7 @@ def run_gang(
         try:
             with Scratch("gang") as scratch:
                 _trainer(name, board, store, scratch, size, execution).fit()
+            client.ended(name)
             return
         except (TrainingFailedError, RayError) as error:
             if _never_began(error):

@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Collection
 from functools import partial
 
-import ray
-from ray import cloudpickle
 from ray.util.placement_group import PlacementGroup
 
 from tamt_ray.data.history import Point
@@ -70,7 +68,7 @@ class BoardActor:
         """Holders with units that they will not finish, whatever signs of life still come."""
         self._gone: Counter[str] = Counter()
         """Losses of each holder; a waiting call of the lost one ends."""
-        self._controllers = Controllers(patience)
+        self._controllers = Controllers()
         self._trusted = NodeHealth()
         self._draining: frozenset[str] = frozenset()
         self._stopped = self._saving = self._more = False
@@ -212,7 +210,7 @@ class BoardActor:
             hold.workers.setdefault(rank, worker)
             if hold.silent is None:
                 hold.silent = 0.0
-            further = rank == 0 and step > hold.step
+            further = rank == 0 and step != hold.step
             if further:
                 hold.step, hold.silent = step, 0.0
             if further or points:
@@ -252,6 +250,10 @@ class BoardActor:
         """Take the heartbeat of a gang's controller, by its handle; its workers run on `places`,
         which are given back once the gang is lost."""
         self._controllers.beat(gang, controller, places)
+
+    async def ended(self, gang: str) -> None:
+        """Note that a gang ended well."""
+        self._controllers.ended(gang)
 
     async def drain(self, nodes: frozenset[str]) -> None:
         """Note that these nodes, by id, will be taken away."""
@@ -333,15 +335,11 @@ class BoardActor:
 
     async def _watch(self) -> None:
         """Kill workers that got no further for longer than the patience lasts, and controllers of
-        gangs that were silent for so long."""
+        gangs that are silent."""
         async for passed in ticks(min(BEAT, self._patience / 4)):
             for holder, hold in list(self._holds.items()):
-                if hold.silent is None:
-                    continue
-                hold.silent += passed
-                if hold.silent > self._patience:
-                    for worker in hold.workers.values():
-                        ray.kill(cloudpickle.loads(worker.actor))
+                if hold.wait(passed) > self._patience:
+                    hold.kill()
                     await self._met(holder, Fault.HUNG)
             self._controllers.wait(passed)
 

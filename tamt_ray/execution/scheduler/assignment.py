@@ -3,6 +3,9 @@
 import time
 from dataclasses import dataclass, field
 
+import ray
+from ray import cloudpickle
+
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.messages import LeftLog, Worker
 from tamt_ray.plan.unit import Unit
@@ -34,6 +37,17 @@ class Assignment:
     def nodes(self) -> set[str]:
         """Ids of the nodes it is worked on."""
         return {worker.node for worker in self.workers.values()}
+
+    def wait(self, seconds: float) -> float:
+        """Count time without progress; return all of it, 0 before the unit begins."""
+        if self.silent is not None:
+            self.silent += seconds
+        return self.silent or 0.0
+
+    def kill(self) -> None:
+        """Kill the workers."""
+        for worker in self.workers.values():
+            ray.kill(cloudpickle.loads(worker.actor))
 
 
 def failure_of(

@@ -64,6 +64,7 @@ class BoardClient:
     failed = _remote(BoardActor.failed)
     lost = _remote(BoardActor.lost)
     controlled = _remote(BoardActor.controlled)
+    ended = _remote(BoardActor.ended)
     drain = _remote(BoardActor.drain)
     stop = _remote(BoardActor.stop)
     events = _remote(BoardActor.events)

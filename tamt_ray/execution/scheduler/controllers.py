@@ -8,7 +8,7 @@ from ray import cloudpickle
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 _SILENT = 60.0
-"""Seconds that a controller may be silent at least: a busy machine may stop it for a while."""
+"""Seconds that a controller may be silent: a busy machine may stop it for a while."""
 
 
 @dataclass
@@ -22,10 +22,7 @@ class _Controller:
 class Controllers:
     """The controllers of the gangs that have sent a heartbeat."""
 
-    def __init__(self, patience: float) -> None:
-        """`patience`: seconds without a heartbeat after which a controller counts as hung, if they
-        are more than a minute."""
-        self._patience = max(_SILENT, patience)
+    def __init__(self) -> None:
         self._by_gang: dict[str, _Controller] = {}
 
     def beat(self, gang: str, actor: bytes, places: PlacementGroup | None) -> None:
@@ -36,10 +33,13 @@ class Controllers:
         """Count time without heartbeats; kill controllers that were silent for too long."""
         for controller in self._by_gang.values():
             controller.silent += seconds
-            if controller.silent > self._patience and not controller.killed:
-                # One that ended is silent too; to kill it again changes nothing.
+            if controller.silent > _SILENT and not controller.killed:
                 ray.kill(cloudpickle.loads(controller.actor))
                 controller.killed = True
+
+    def ended(self, gang: str) -> None:
+        """Forget the controller of a gang that ended well: Ray Train gave its places back."""
+        self._by_gang.pop(gang, None)
 
     async def lost(self, gang: str) -> None:
         """Give the places of a gang that is gone back to the cluster: they outlive its controller,
