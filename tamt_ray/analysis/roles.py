@@ -1,6 +1,6 @@
 """Methods of a sweep by the paper's method that they stand for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tamt_ray.methods.base import Method
 from tamt_ray.methods.trained import TrainedMethod
@@ -32,32 +32,35 @@ def cost_pairs(sweep: Sweep) -> list[tuple[str, str]]:
 
 def unstructured_twins(methods: Sequence[Method]) -> dict[str, str]:
     """Return, by each method under a pattern, the one that differs in its pattern alone."""
-    return {
-        one.name: other.name
-        for one in methods
-        for other in methods
-        if one.pattern != UNSTRUCTURED
-        and other == one.model_copy(update={"pattern": UNSTRUCTURED, "name": other.name})
-    }
+    return _twins(
+        methods,
+        lambda one: (
+            None
+            if one.pattern == UNSTRUCTURED
+            else one.model_copy(update={"pattern": UNSTRUCTURED})
+        ),
+    )
 
 
 def controlled(methods: Sequence[Method]) -> dict[str, str]:
     """Return, by each control (`Method.control_of`), the method of the sweep that it controls."""
-    return {
-        one.name: other.name
-        for one in methods
-        for other in methods
-        if one.control_of is not None
-        and other == one.control_of.model_copy(update={"name": other.name})
-    }
+    return _twins(methods, lambda one: one.control_of)
 
 
 def random_starts(methods: Sequence[Method]) -> dict[str, str]:
     """Return, by each method that starts from OMP, the one that differs in a random start alone."""
-    return {
-        one.name: other.name
-        for one in methods
-        for other in methods
-        if (one.start, other.start) == ("omp", "random")
-        and other == one.model_copy(update={"init": "random", "name": other.name})
-    }
+    return _twins(
+        methods,
+        lambda one: one.model_copy(update={"init": "random"}) if one.start == "omp" else None,
+    )
+
+
+def _twins(methods: Sequence[Method], changed: Callable[[Method], Method | None]) -> dict[str, str]:
+    """Return, by name, the method that equals the `changed` one but for its name."""
+    found: dict[str, str] = {}
+    for one in methods:
+        twin = changed(one)
+        for other in methods:
+            if twin is not None and other == twin.model_copy(update={"name": other.name}):
+                found[one.name] = other.name
+    return found

@@ -69,7 +69,13 @@ def load_blocks(text: Text, source: str) -> Blocks:
     rows = load_rows(text.table)
 
     def make() -> Tensors:
-        ids = _pack(rows, text, tokenizer(checkpoint), special)
+        if text.form == "shuffled":
+            plain = load_blocks(text.model_copy(update={"form": "blocks"}), source)
+            ids = plain.ids.numpy().copy()
+            drawn = np.random.default_rng(derive("shuffled text"))
+            ids[:, 1:-1] = drawn.permuted(ids[:, 1:-1], axis=1)
+        else:
+            ids = _pack(rows, text, tokenizer(checkpoint), special)
         if len(ids) == 0:
             raise _too_short(text)
         return {"ids": torch.from_numpy(ids)}
@@ -95,9 +101,6 @@ def _pack(rows: Rows, text: Text, words: PreTrainedTokenizerBase, special: Speci
     ids = np.empty((count, text.block_size), np.int32)
     ids[:, 0], ids[:, -1] = special.cls, special.sep
     ids[:, 1:-1] = stream.reshape(count, inner)
-    if text.form == "shuffled":
-        drawn = np.random.default_rng(derive("shuffled text"))
-        ids[:, 1:-1] = drawn.permuted(ids[:, 1:-1], axis=1)
     return ids
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tamt_ray.methods.base import Bench
@@ -25,22 +25,19 @@ class FisherSearch(CalibratedSearch):
 
         The pooler, which the loss does not reach, is ranked by w².
         """
-        import torch
-
+        from tamt_ray.search.curvature import squared_gradients
         from tamt_ray.search.loss import SearchLoss
 
-        model = bench.model(self.head).eval()
-        for weight in model.matrices.values():
-            weight.requires_grad_(True)
+        model = bench.model(self.head)
         loss = SearchLoss(model, [Mlm()])
-        fisher = {name: torch.zeros_like(weight) for name, weight in model.matrices.items()}
-        reading = bench.batches(self.text, self.batch_size, self.batches, self.seed)
-        for number, batch in enumerate(reading, start=1):
-            value, _ = loss(batch, loss.counts(batch))
-            grads = torch.autograd.grad(value, list(model.matrices.values()))
-            for total, grad in zip(fisher.values(), grads, strict=True):
-                total.addcmul_(grad, grad, value=1 / self.batches)
-            bench.progress(number, self.batches)
+
+        def values() -> Iterator[Tensor]:
+            reading = bench.batches(self.text, self.batch_size, self.batches, self.seed)
+            for number, batch in enumerate(reading, start=1):
+                yield loss(batch, loss.counts(batch))[0]
+                bench.progress(number, self.batches)
+
+        fisher = squared_gradients(model, values(), 1 / self.batches)
         return {
             name: weight.square() * fisher.get(name, 1.0) for name, weight in model.dense.items()
         }

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tamt_ray.search.language_model import LanguageModel
-    from tamt_ray.search.mlm_corruption import Corrupted
 
     Term = Objective
 else:
@@ -65,7 +64,7 @@ class TamtSearch(TrainedSearch):
     scoring: Scoring = Scoring()
 
     def operations(self, size: ModelSize) -> float:
-        """Count the training steps."""
+        """Count the training steps, and the text that the start reads."""
         head = needs_head(self.objective)
         steps = self.step_operations(size, passes(self.objective), head=head)
         if self.scoring.init == "curved":
@@ -107,22 +106,17 @@ class TamtSearch(TrainedSearch):
         from tamt_ray.search.curvature import curvature
 
         training = self.training
-        count = START_STEPS * training.batch_size // training.micro_batch
-        batches = self._alive(
-            bench, bench.batches(self.text, training.micro_batch, count, self.seed)
+        size = min(training.micro_batch, training.batch_size)
+        count = START_STEPS * training.batch_size // size
+        batches = bench.batches(self.text, size, count, self.seed)
+        curved = curvature(
+            model, batches, training.precision, self.seed, lambda done: bench.progress(done, count)
         )
-        curved = curvature(model, batches, training.precision, self.seed)
         curved.pop(model.embedding, None)
         return {
             name: weight.square() * curved[name] if name in curved else weight
             for name, weight in model.dense.items()
         }
-
-    def _alive(self, bench: Bench, batches: Iterator[Corrupted]) -> Iterator[Corrupted]:
-        """Yield the batches and show after each that the unit is not hung."""
-        for batch in batches:
-            yield batch
-            bench.progress(0, self.steps)
 
 
 class Tamt(TrainedMethod, Scoring):
@@ -206,7 +200,8 @@ class Tamt(TrainedMethod, Scoring):
     @property
     def paper_role(self) -> str | None:
         starts = "graded" if self.recipe == "short" else "omp"
-        return self.word if self.init == starts and self.word in self.aliases else None
+        mine = self.init == starts and self.control_of is None
+        return self.word if mine and self.word in self.aliases else None
 
     @property
     def start(self) -> str:

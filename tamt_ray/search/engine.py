@@ -122,6 +122,8 @@ class Engine:
                 keeper = self._keeper if self._team.rank == 0 else None
                 if keeper and keeper.due(last=last):
                     keeper.keep(self.state())
+                    # A process that is to leave does so now, and not after further steps.
+                    keeper.due(last=last)
 
     def state(self) -> TrainingState:
         """Return the training state; its tensors are copies."""

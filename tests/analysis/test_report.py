@@ -14,10 +14,10 @@ import pytest
 from tamt_ray.analysis.artifacts import ArtifactReader
 from tamt_ray.analysis.claims.catalogue import CLAIMS
 from tamt_ray.analysis.figures.vega import Figure
-from tamt_ray.analysis.report.blocks import Block, Fold, ReportTable
+from tamt_ray.analysis.report.blocks import Block
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.report.page import SECTIONS, build_report, page
-from tamt_ray.analysis.report.sections import settings, statements
+from tamt_ray.analysis.report.sections import settings
 from tamt_ray.analysis.report_data import gather
 from tamt_ray.analysis.stats.averages import AVERAGE
 from tamt_ray.analysis.stats.distances import MASK
@@ -108,19 +108,6 @@ def test_sections_follow_one_another(report: dict[str, bytes]) -> None:
         "how-far-to-trust-this", "completeness", "settings", "sources",
     ]  # fmt: skip
     assert {f"#{title}" for title in titles} <= set(links)
-
-
-def test_statements_without_data_are_folded(sweep: Sweep, plan: Plan, all_records: dict) -> None:
-    context = Context(gather(sweep, plan, all_records, {}))
-    found = list(statements.section(context))
-    shown = next(block for block in found if isinstance(block, ReportTable))
-    folded = [block for block in found if isinstance(block, Fold)][-1].blocks[0]
-    assert isinstance(folded, ReportTable)
-    assert len(shown.rows) + len(folded.rows) == len(context.judged)
-    for row in folded.rows:
-        assert row[3].text == "not decidable"
-        assert "[" not in row[2].text
-    assert len(folded.rows) > len(shown.rows) > 0
 
 
 def test_numbers_equal_those_of_the_tables(report: dict[str, bytes]) -> None:

@@ -35,6 +35,7 @@ def test_what_the_paper_does_not_have_enters_none_of_its_claims() -> None:
     found = roles(
         sweep("omp", '{method: imported, masks: "dir:m-{seed}.st"}',
               "{method: tamt_kd, init: random}",
+              "{method: tamt_mlm, text: shuffled}",
               "{method: tamt, objective: [mlm, {objective: kd, weight: 0.5}]}")
     )  # fmt: skip
     assert found == {"omp": "omp"}

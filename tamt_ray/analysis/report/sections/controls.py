@@ -7,7 +7,10 @@ from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.roles import controlled, roles
 from tamt_ray.analysis.stats.averages import title_of
 from tamt_ray.analysis.stats.correlation import LOSSES
-from tamt_ray.analysis.words import percent
+from tamt_ray.analysis.words import counted, percent
+
+_Mean = tuple[float, int, int]
+"""A mean, the masks or runs it is of, and those it should be of."""
 
 
 def section(context: Context) -> Iterator[Block]:
@@ -18,45 +21,50 @@ def section(context: Context) -> Iterator[Block]:
         return
     caption = (
         "Means over masks and runs; in brackets the part of the method's gain over random masks "
-        "that the control keeps. Near 100 %, what it lacks does not matter; near 0 %, it is "
-        "everything."
+        "that the control keeps, from the means alone, where there is a gain. Near 100 %, what the "
+        "control lacks hardly matters; near 0 %, it is nearly everything."
     )
     about = {method.name: method.settings()[1] for method in data.sweep.methods}
     columns = {LOSSES[0]: "MLM loss (nats)", LOSSES[1]: "KD loss (cosine distance)"}
     if data.tasks:
         columns["mean"] = f"{title_of(data.tasks[0])} (%)"
+    head = ["method", "sparsity", "control", *columns.values()]
     for model in data.sweep.models:
-        found = {
-            (row["method"], row["sparsity"], name): row[name]
+        found: dict[tuple[str, float, str], _Mean] = {
+            (row["method"], row["sparsity"], name): (row[name], row["n"], row["n_expected"])
             for table in (data.losses, data.averages.filter(task=next(iter(data.tasks), "")))
             for row in table.filter(model=model).iter_rows(named=True)
             for name in columns
-            if name in row
+            if row.get(name) is not None
         }
         rows: list[list[TableCell | str]] = []
         for sparsity in data.sweep.sparsities:
             for base in dict.fromkeys(twins.values()):
                 for name in (base, *(one for one, of in twins.items() if of == base)):
-                    three = [
-                        [found.get((each, sparsity, column)) for each in (base, random, name)]
-                        for column in columns
-                    ]
-                    if name == base:
-                        cells = ["none", *(_cell(whole) for whole, *_ in three)]
-                    else:
-                        cells = [TableCell(name, about[name]), *(_part(*each) for each in three)]
-                    rows.append([base, percent(sparsity), *cells])
-        head = ["method", "sparsity", "control", *columns.values()]
+                    row: list[TableCell | str] = [base, percent(sparsity)]
+                    row.append("none" if name == base else TableCell(name, about[name]))
+                    for column in columns:
+                        own, whole, least = (
+                            found.get((each, sparsity, column)) for each in (name, base, random)
+                        )
+                        part = None if name == base else _part(own, whole, least, column)
+                        row.append(_cell(own, part))
+                    rows.append(row)
         yield ReportTable(head, rows, caption, context.named(model)).shortened("Controls")
 
 
-def _cell(value: float | None) -> TableCell:
-    return NONE if value is None else TableCell(f"{value:.4g}")
+def _part(own: _Mean | None, whole: _Mean | None, least: _Mean | None, column: str) -> float | None:
+    """Return the part of the gain from `least` to `whole` that a control keeps; None where there is
+    no gain."""
+    if own is None or whole is None or least is None:
+        return None
+    gain = whole[0] - least[0]
+    better = gain < 0 if column in LOSSES else gain > 0
+    return (own[0] - least[0]) / gain if better else None
 
 
-def _part(whole: float | None, least: float | None, own: float | None) -> TableCell:
-    """Return a value of a control, and the part of the gain from `least` to `whole` that it
-    keeps."""
-    if own is None or whole is None or least is None or whole == least:
-        return _cell(own)
-    return TableCell(f"{own:.4g} ({(own - least) / (whole - least):.0%})")
+def _cell(mean: _Mean | None, part: float | None) -> TableCell:
+    if mean is None:
+        return NONE
+    words = counted(f"{mean[0]:.4g}", *mean[1:])
+    return TableCell(words if part is None else f"{words} ({part:.0%})")

@@ -27,6 +27,8 @@ _NO_ROLE = (
 
 def section(context: Context) -> Iterator[Block]:
     """Yield each statement, the statistic that tests it, its value here, and the verdict."""
+    if context.data.sweep.tune:
+        return  # Masks that were tuned on these losses are no evidence on them.
     several = len({model for _, model, _ in context.judged if model}) > 1
     tested = [found for found in context.judged if found[2].tested]
     others = [found for found in context.judged if not found[2].tested]
