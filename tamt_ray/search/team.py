@@ -54,7 +54,7 @@ class ProcessGroup:
                 distributed.broadcast(tensor.detach(), 0)
 
     def check_same(self, tensors: Iterable[Tensor], step: int) -> None:
-        """Raises RanksDifferError, for all workers, unless all hold the same bits."""
+        """Raises RanksDifferError, for all workers, unless they have the same checksums."""
         if self.size == 1:
             return
         each = {id(tensor): tensor for tensor in tensors}
