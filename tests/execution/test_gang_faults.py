@@ -39,7 +39,7 @@ def test_a_gang_survives_a_rank_that_stands_still_and_a_unit_that_crashes_it(
     ]
     toy["tasks"] = {}
     toy["execution"] = {
-        "retries": 1, "search": {"workers": 2, "state_every": 1e-9}
+        "retries": 1, "patience": 15, "search": {"workers": 2, "state_every": 1e-9}
     }  # fmt: skip
     hung = faults.inject("stop", rank=1, method="tamt_mlm")
     crashing = faults.inject("crash", times=9, rank=1, method="tamt_kd")
