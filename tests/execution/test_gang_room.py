@@ -19,16 +19,21 @@ from tamt_ray.store.store import Store
 
 
 class Board:
-    """Hears of losses."""
+    """Is informed of losses and of the end."""
 
     def __init__(self, answer: int | None) -> None:
         self.lost_as: list[Fault] = []
+        self.gangs_ended = 0
         self._answer = answer
 
     def lost(self, holder: str, fault: Fault) -> int | None:
         assert holder == "gang-0"
         self.lost_as.append(fault)
         return self._answer
+
+    def ended(self, gang: str) -> None:
+        assert gang == "gang-0"
+        self.gangs_ended += 1
 
 
 NO_ROOM = ControllerError(WorkerGroupStartupTimeoutError(4))
@@ -58,11 +63,13 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_a_gang_that_fits_waits_for_its_place(run: Run) -> None:
-    assert run(*[NO_ROOM] * 9, None, fits=True).lost_as == [Fault.NODE] * 9
+    board = run(*[NO_ROOM] * 9, None, fits=True)
+    assert (board.lost_as, board.gangs_ended) == ([Fault.NODE] * 9, 1)
 
 
 def test_one_that_does_not_fit_ends(run: Run) -> None:
-    assert run(NO_ROOM, fits=False).lost_as == []
+    board = run(NO_ROOM, fits=False)
+    assert (board.lost_as, board.gangs_ended) == ([], 0)
 
 
 def test_one_that_waits_ends_with_the_run(run: Run) -> None:
