@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, GetJsonSchemaHandler, field_validator
 from pydantic_core import CoreSchema, PydanticKnownError
@@ -156,6 +156,22 @@ class Task(Frozen, ABC):
         """Return what the loss reads, [batch, outputs] or [batch, tokens, outputs], from the output
         of the architecture's own head."""
         return output["logits"]
+
+    @property
+    def left_open(self) -> str:
+        """The setting that the training rows decide because it is not given; else empty."""
+        return ""
+
+    def found_in(self, rows: Rows) -> Any:  # noqa: ANN401
+        """Return the setting that is left open as plain data; None where the rows leave it open."""
+        return None
+
+    def settled(self, value: object) -> Self:
+        """Return the task with that setting, which still counts as not given."""
+        value = tuple(cast("list[object]", value)) if isinstance(value, list) else value
+        found = self.model_copy(update={self.left_open: value})
+        found.model_fields_set.discard(self.left_open)
+        return found
 
     def whole(self) -> Self:
         """Return the task on all its training data."""

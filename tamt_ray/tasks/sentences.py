@@ -43,7 +43,7 @@ class SentenceTask(Task, ABC):
 
     def check(self, rows: Rows) -> None:
         """Refuse rows without text or without a label of the task."""
-        from tamt_ray.tasks.features.sentences import check_rows
+        from tamt_ray.tasks.features.labels import check_rows
 
         check_rows(self, rows)
 

@@ -70,7 +70,7 @@ class Spans(Task):
 
     def check(self, rows: Rows) -> None:
         """Refuse rows without a usable answer."""
-        from tamt_ray.tasks.features.passages import questions
+        from tamt_ray.tasks.features.questions import questions
 
         questions(rows)
 
