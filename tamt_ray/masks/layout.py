@@ -8,14 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tamt_ray.masks.select import (
-    CountZeros,
-    Matrices,
-    Pruner,
-    keep_largest,
-    keep_largest_of_rows,
-    zeros_at,
-)
+from tamt_ray.masks.pruner import Matrices, Pruner
+from tamt_ray.masks.select import CountZeros, keep_largest, keep_largest_of_rows, zeros_at
 from tamt_ray.values.pattern import PatternForm, Per, clash
 
 _Shapes = Mapping[str, tuple[int, ...]]

@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tamt_ray.masks.select import Matrices, Pruner
+from tamt_ray.masks.pruner import Matrices, Pruner
 
 BLOCK = 8192
 """Values of one matrix that one program reads."""

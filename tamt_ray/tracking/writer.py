@@ -12,7 +12,6 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from sqlalchemy.exc import SQLAlchemyError
 
-from tamt_ray import __version__
 from tamt_ray.data.history import History, Point
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.scratch import Scratch
@@ -23,6 +22,7 @@ from tamt_ray.tracking.runs import STATE, KnownRun, Runs
 from tamt_ray.tracking.summary import Summary
 from tamt_ray.tracking.trouble import RefusedError, TrackingError
 from tamt_ray.values.identity import identity
+from tamt_ray.values.version import __version__
 
 _REFUSED = "INVALID_PARAMETER_VALUE"
 _GONE = "RESOURCE_DOES_NOT_EXIST"

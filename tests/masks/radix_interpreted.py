@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tamt_ray.masks import radix
-from tamt_ray.masks.select import Matrices, Pruner
+from tamt_ray.masks.pruner import Matrices, Pruner
 
 KERNELS = ["count_digits", "choose_digit", "count_ties", "find_cut", "write_kept"]
 BLOCK = 512

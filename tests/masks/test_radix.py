@@ -12,14 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from tamt_ray.masks.select import (
-    BracketPruner,
-    Matrices,
-    Pruner,
-    keep_by_sorting,
-    keep_largest,
-    make_pruner,
-)
+from tamt_ray.masks.pruner import Matrices, Pruner, keep_by_sorting
+from tamt_ray.masks.select import BracketPruner, keep_largest, make_pruner
 
 HERE = Path(__file__).parent
 Found = dict[str, Any]

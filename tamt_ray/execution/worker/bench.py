@@ -35,7 +35,7 @@ def _silent(_step: int, _steps: int) -> None:
 
 
 class UnitBench:
-    """The `methods.base.Bench` of one unit."""
+    """The `methods.search.Bench` of one unit."""
 
     def __init__(
         self,

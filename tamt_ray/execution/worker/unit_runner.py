@@ -10,7 +10,6 @@ from importlib.metadata import version
 import torch
 from safetensors.torch import save
 
-from tamt_ray import __version__
 from tamt_ray.execution.worker.bench import HEAD, MASK, UnitBench
 from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy, StoreKeeper
 from tamt_ray.execution.worker.device import give_back_memory, keep_freed_memory
@@ -31,6 +30,7 @@ from tamt_ray.tasks.predictions import PREDICTIONS
 from tamt_ray.values.base import OnProgress
 from tamt_ray.values.identity import written
 from tamt_ray.values.training import Optimizer, Training
+from tamt_ray.values.version import __version__
 
 HISTORY = "history.parquet"
 

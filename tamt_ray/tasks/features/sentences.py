@@ -123,6 +123,38 @@ class Sentences:
         """Bytes of memory."""
         return self.sequences.nbytes + self.targets.nbytes
 
+    @staticmethod
+    def check(task: SentenceTask, rows: Rows) -> None:
+        """Raise ValueError or SourceError for rows without text, without a label of the task, or
+        with one label or one empty text only."""
+        kept, values, columns = _read(task, rows)
+        check_variety(values, task)
+        for name, texts in zip(task.text, columns, strict=True):
+            if not any(texts[row].strip() for row in kept):
+                raise ValueError(f"every text in column {name!r} is empty")
+
+    @classmethod
+    def read(
+        cls,
+        task: SentenceTask,
+        rows: Rows,
+        tokenizer: PreTrainedTokenizerBase,
+        limit: int | None,
+        seed: int | str,
+    ) -> "Sentences":
+        """Return the features of at most `limit` rows. Raises ValueError for a wrong label."""
+        kept, values, columns = _read(task, rows)
+        chosen = subset(len(kept), limit, seed)
+        texts = [[texts[row] for row in kept[chosen]] for texts in columns]
+        return cls(
+            sequences=tokenise(tokenizer, texts, task.max_length),
+            targets=torch.from_numpy(values[chosen]).to(
+                torch.float32 if task.outputs == 1 else torch.int64
+            ),
+            classes=task.outputs,
+            fingerprint=rows.fingerprint,
+        )
+
     def pack(self) -> dict[str, Tensor]:
         """Return the features as tensors."""
         return {**self.sequences.pack(), "targets": self.targets}
@@ -160,27 +192,6 @@ class Sentences:
             yield Predictions(gold, predicted, sure, self.classes)
 
 
-def sentences(
-    task: SentenceTask,
-    rows: Rows,
-    tokenizer: PreTrainedTokenizerBase,
-    limit: int | None,
-    seed: int | str,
-) -> Sentences:
-    """Return the features of at most `limit` rows. Raises ValueError as `check_rows` does."""
-    kept, values, columns = _read(task, rows)
-    chosen = subset(len(kept), limit, seed)
-    texts = [[texts[row] for row in kept[chosen]] for texts in columns]
-    return Sentences(
-        sequences=tokenise(tokenizer, texts, task.max_length),
-        targets=torch.from_numpy(values[chosen]).to(
-            torch.float32 if task.outputs == 1 else torch.int64
-        ),
-        classes=task.outputs,
-        fingerprint=rows.fingerprint,
-    )
-
-
 def tokenise(
     tokenizer: PreTrainedTokenizerBase, texts: list[list[str]], max_length: int
 ) -> PackedSequences:
@@ -209,16 +220,6 @@ def tokenise(
         starts=np.cumsum(lengths, dtype=np.int64),
         pad_id=pad_id(tokenizer),
     )
-
-
-def check_rows(task: SentenceTask, rows: Rows) -> None:
-    """Raise ValueError or SourceError for rows without text, without a label of the task, or with
-    one label or one empty text only."""
-    kept, values, columns = _read(task, rows)
-    check_variety(values, task)
-    for name, texts in zip(task.text, columns, strict=True):
-        if not any(texts[row].strip() for row in kept):
-            raise ValueError(f"every text in column {name!r} is empty")
 
 
 def _read(task: SentenceTask, rows: Rows) -> tuple[Indices, NDArray[np.float64], list[list[str]]]:
