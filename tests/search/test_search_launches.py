@@ -25,6 +25,8 @@ from tests.conftest import NoWaiting
 from tests.masks.test_radix import needs_triton
 
 KERNELS = ("count_digits", "choose_digit", "count_ties", "find_cut", "write_kept")
+MEMORY = ("empty", "new_empty", "_unsafe_view")
+"""Operations that compute nothing."""
 
 
 class Flags(dict[str, Tensor]):
@@ -58,11 +60,13 @@ class Launches(NoWaiting):
         self.count = Counter[str]()
 
     def __torch_dispatch__(
-        self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: Any = None
+        self,
+        func: torch._ops.OpOverload,
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> object:
-        if not func.is_view and not func.__name__.startswith(
-            ("empty", "new_empty", "_unsafe_view")
-        ):
+        if not func.is_view and not func.__name__.startswith(MEMORY):
             self.count[func.__name__] += 1
         return super().__torch_dispatch__(func, types, args, kwargs)
 
