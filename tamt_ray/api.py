@@ -33,10 +33,10 @@ from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.masks.mask import Mask
 from tamt_ray.plan.expand import DENSE
 from tamt_ray.plan.unit import FinetuneConfig, Unit
-from tamt_ray.store.scratch import Scratch
 from tamt_ray.tasks.predictions import PREDICTIONS, from_parquet
 from tamt_ray.tasks.scores import counted_steps
 from tamt_ray.values.base import nearest
+from tamt_ray.values.scratch import Scratch
 
 __all__ = ["RunError", "SweepResults", "load", "run"]
 

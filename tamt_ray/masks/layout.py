@@ -167,6 +167,10 @@ class PatternPruner(Pruner):
         ranked = {name: self.matrices.ranked(name) for name in self.matrices.scores}
         return self._layout.select(ranked, self._sparsity)
 
+    def prune(self) -> None:
+        for name, keep in self.keep().items():
+            self._write(name, keep)
+
 
 def _within_matrices(
     shapes: _Shapes, form: PatternForm, pattern: str, per: Per

@@ -37,8 +37,11 @@ class Pruner:
 
     def prune(self) -> None:
         """Write W ⊙ M; the `zeros` smallest values are pruned, of equal ones the first."""
-        for name, keep in self.keep().items():
-            self._write(name, keep)
+        given = self.matrices
+        for name, zeros in given.zeros.items():
+            smallest = _in_order(given.ranked(name))[:zeros]
+            weights = given.weights[name].detach()
+            weights.copy_(given.dense[name]).view(-1).index_fill_(0, smallest, 0.0)
 
     def keep(self) -> dict[str, Tensor]:
         """Return M, as `prune` writes it."""
@@ -69,6 +72,11 @@ class Pruner:
 
 def keep_by_sorting(values: Tensor, zeros: int) -> Tensor:
     """Return True where a value is kept; the `zeros` smallest are not, of equal ones the first."""
-    order = values.reshape(-1).sort(stable=True).indices
+    order = _in_order(values)
     keep = torch.ones_like(order, dtype=torch.bool).index_fill_(0, order[:zeros], False)
     return keep.view(values.shape)
+
+
+def _in_order(values: Tensor) -> Tensor:
+    """Return the flat indices from the smallest value to the largest, of equal ones the first."""
+    return values.reshape(-1).sort(stable=True).indices

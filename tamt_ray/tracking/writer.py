@@ -14,7 +14,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tamt_ray.data.history import History, Point
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.store.scratch import Scratch
 from tamt_ray.store.store import Store, StoreError
 from tamt_ray.tracking.desired import DesiredRun, Input, curve
 from tamt_ray.tracking.outline import RunHead, summary_head
@@ -22,6 +21,7 @@ from tamt_ray.tracking.runs import STATE, KnownRun, Runs
 from tamt_ray.tracking.summary import Summary
 from tamt_ray.tracking.trouble import RefusedError, TrackingError
 from tamt_ray.values.identity import identity
+from tamt_ray.values.scratch import Scratch
 from tamt_ray.values.version import __version__
 
 _REFUSED = "INVALID_PARAMETER_VALUE"
