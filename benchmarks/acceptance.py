@@ -25,7 +25,8 @@ from benchmarks.answer import HEADING, Answer, at_most, holds
 from benchmarks.device import Device
 from benchmarks.search_step import SPARSITY, mask_training
 from benchmarks.shape import Shape
-from tamt_ray.masks.select import Matrices, keep_by_sorting, keep_largest, make_pruner, zeros_at
+from tamt_ray.masks.pruner import Matrices, keep_by_sorting
+from tamt_ray.masks.select import keep_largest, make_pruner, zeros_at
 from tamt_ray.objectives.base import Objective
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm

@@ -48,7 +48,7 @@ from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.tasks.classification import Classification
 from tamt_ray.tasks.features.examples import Indices
-from tamt_ray.tasks.features.sentences import Sentences, sentences
+from tamt_ray.tasks.features.sentences import Sentences
 from tamt_ray.values.model import Model
 
 ROUNDS = 5
@@ -118,7 +118,7 @@ def _setting(name: str) -> Setting:
     sweep = load_sweep(Path(__file__).parents[1] / "sweeps" / "quickstart.yaml")
     model = Model(source=next(iter(sweep.models.values())).source)
     task, checkpoint = glue(name), load_checkpoint(model.source)
-    examples = sentences(task, load_rows(task.train), tokenizer(checkpoint), None, 1)
+    examples = Sentences.read(task, load_rows(task.train), tokenizer(checkpoint), None, 1)
     epoch = epoch_batches(examples.sequences.lengths, task.batch_size, 1, 0)
     return Setting(checkpoint, model, task, examples, epoch)
 

@@ -18,7 +18,8 @@ from benchmarks.device import CPU, Device
 from benchmarks.search_step import SPARSITY, masked_step
 from benchmarks.shape import BASE, MINI, Shape
 from tamt_ray.masks.bracket import ThresholdFinder
-from tamt_ray.masks.select import Matrices, Pruner, make_pruner, zeros_at
+from tamt_ray.masks.pruner import Matrices, Pruner
+from tamt_ray.masks.select import make_pruner, zeros_at
 from tamt_ray.objectives.mlm import Mlm
 
 LR = 5e-5

@@ -1,33 +1,22 @@
 """Task-agnostic mask training of pre-trained language models, as a Ray sweep."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
+from tamt_ray.values.version import __version__
+
 if TYPE_CHECKING:
-    from os import PathLike
+    from tamt_ray.api import load, run
 
-    from tamt_ray.api import SweepResults
-
-__version__ = "0.1.0"
 __all__ = ["__version__", "load", "run"]
 
 
-def load(file: str | PathLike[str]) -> SweepResults:
-    """Return what the store holds of a sweep, as data frames, masks and models.
+def __getattr__(name: str) -> object:
+    """Return a function of `tamt_ray.api`, which is imported once it is asked for: it loads torch.
 
-    Raises SpecError or StoreError with a message for the user.
+    Raises AttributeError for any other name.
     """
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from tamt_ray import api
 
-    return api.load(file)
-
-
-def run(file: str | PathLike[str], *options: str) -> SweepResults:
-    """Run what is missing of a sweep, printing as `python -m tamt_ray.sweep` does; return `load`.
-
-    `options` are those of the command line. Raises RunError where nothing could be run.
-    """
-    from tamt_ray import api
-
-    return api.run(file, *options)
+    return getattr(api, name)

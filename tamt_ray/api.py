@@ -27,16 +27,16 @@ from tamt_ray.analysis.stats.trajectories import search_curves
 from tamt_ray.cli.opened import SweepContext, open_sweep
 from tamt_ray.cli.results import shelf_of
 from tamt_ray.data.checkpoint import load_checkpoint
-from tamt_ray.execution.worker.bench import MASK
 from tamt_ray.finetune.subnetwork import save_subnetwork
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.masks.mask import Mask
 from tamt_ray.plan.expand import DENSE
 from tamt_ray.plan.unit import FinetuneConfig, Unit
-from tamt_ray.store.scratch import Scratch
+from tamt_ray.store.record import MASK
 from tamt_ray.tasks.predictions import PREDICTIONS, from_parquet
 from tamt_ray.tasks.scores import counted_steps
 from tamt_ray.values.base import nearest
+from tamt_ray.values.scratch import Scratch
 
 __all__ = ["RunError", "SweepResults", "load", "run"]
 

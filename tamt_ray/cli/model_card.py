@@ -5,7 +5,6 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from tamt_ray import __version__
 from tamt_ray.analysis.results import collect, main_rows
 from tamt_ray.analysis.stats.averages import AVERAGE, means, runs
 from tamt_ray.analysis.stats.summary import markdown
@@ -16,6 +15,7 @@ from tamt_ray.methods.base import Search
 from tamt_ray.plan.unit import Unit
 from tamt_ray.values.pattern import UNSTRUCTURED
 from tamt_ray.values.table import parse_source
+from tamt_ray.values.version import __version__
 
 _POOLING = {
     "native": "the architecture's own",

@@ -1,8 +1,8 @@
 """Mark of the results that the report in the store shows; imports no drawing module."""
 
-from tamt_ray import __version__
 from tamt_ray.cli.opened import SweepContext
 from tamt_ray.values.identity import identity
+from tamt_ray.values.version import __version__
 
 OF = "of.txt"
 """The file that says so: written last, so that half a report or an old one is known as such."""

@@ -12,8 +12,8 @@ from tamt_ray.cli.opened import words_of
 from tamt_ray.cli.speech import fail, out, talk
 from tamt_ray.spec.load import SpecError, load_sweep
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.store.scratch import Scratch
 from tamt_ray.values.plugin import OURS, code_of, plugin_packages
+from tamt_ray.values.scratch import Scratch
 from tamt_ray.values.table import parse_source
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from tamt_ray.store.scratch import sweep
+from tamt_ray.values.scratch import sweep
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAME = 1.0

@@ -6,8 +6,8 @@ from typing import Annotated, ParamSpec
 
 import typer
 
-from tamt_ray import __version__
 from tamt_ray.cli.speech import exit_on_error, out
+from tamt_ray.values.version import __version__
 
 P = ParamSpec("P")
 app = typer.Typer(

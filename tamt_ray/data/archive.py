@@ -21,9 +21,9 @@ from tamt_ray.data.cache import (
     file_digest,
     local_path,
     locked,
-    published,
     text_digest,
 )
+from tamt_ray.values.replacement import replacing
 from tamt_ray.values.table import SourceRef, parse_source
 
 LIMIT = 2 * 1024**3
@@ -97,7 +97,7 @@ def extract_directory(ref: SourceRef) -> Path:
     target = cache_dir() / "extracted" / text_digest(ref.sha256, ref.path)
     with locked(target):
         if not _intact(target):
-            with published(target) as temporary, _members(ref) as (members, path):
+            with replacing(target) as temporary, _members(ref) as (members, path):
                 _extract(ref, members, path.rstrip("/") + "/", temporary)
     return target / "files"
 

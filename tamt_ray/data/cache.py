@@ -4,8 +4,6 @@ import fcntl
 import functools
 import hashlib
 import os
-import shutil
-import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,28 +83,3 @@ def locked(target: Path) -> Generator[None, None, None]:
     with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
-
-
-@contextmanager
-def published(target: Path) -> Generator[Path, None, None]:
-    """Yield a free path beside `target` for a file or directory; if the body succeeds, rename it.
-
-    An older file or directory at `target` is replaced. When the body raises, nothing remains.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        yield temporary
-        if temporary.is_dir():
-            remove(target)
-        temporary.replace(target)
-    finally:
-        remove(temporary)
-
-
-def remove(path: Path) -> None:
-    """Delete a file or a directory, if there is one."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

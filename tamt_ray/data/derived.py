@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tamt_ray.data.cache import cache_dir, locked, published, text_digest
+from tamt_ray.data.cache import cache_dir, locked, text_digest
+from tamt_ray.values.replacement import replacing
 
 Tensors = Mapping[str, Tensor]
 
@@ -36,7 +37,7 @@ def derived(room: str, key: tuple[str, ...], make: Callable[[], Tensors]) -> Ten
 
 def _write(path: Path, tensors: Tensors) -> None:
     plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with published(path) as temporary:
+    with replacing(path) as temporary:
         save_file(plain, temporary, {"sha256": _digest(plain)})
 
 

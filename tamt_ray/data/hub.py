@@ -11,8 +11,9 @@ import pyarrow as pa
 from pyarrow import ArrowInvalid, fs
 
 from tamt_ray.data.archive import fetch_archive
-from tamt_ray.data.cache import SourceError, cache_dir, local_path, locked, published, text_digest
+from tamt_ray.data.cache import SourceError, cache_dir, local_path, locked, text_digest
 from tamt_ray.values.address import instead_of_secret
+from tamt_ray.values.replacement import replacing
 from tamt_ray.values.table import SourceRef, Table, parse_source
 
 _END = 1 << 20
@@ -60,7 +61,7 @@ class Mirror:
             target = cache_dir() / "mirror" / text_digest(self.uri, *stamps)
             with locked(target):
                 if not target.is_dir():
-                    with published(target) as temporary:
+                    with replacing(target) as temporary:
                         temporary.mkdir()
                         for name, path in zip(names, paths, strict=True):
                             with (

@@ -23,7 +23,8 @@ from pypi_simple import (
 )
 from pypi_simple.progress import null_progress_tracker
 
-from tamt_ray.data.cache import SourceError, file_digest, published
+from tamt_ray.data.cache import SourceError, file_digest
+from tamt_ray.values.replacement import replacing
 from tamt_ray.values.table import SourceRef
 
 TRIES = 3
@@ -75,7 +76,7 @@ def _download(ref: SourceRef, folder: Path) -> Path:
             client.s.verify = os.environ.get("PIP_CERT") or True
             package = _choose(ref, client)
             target = folder / Path(package.filename).name
-            with published(target) as temporary:
+            with replacing(target) as temporary:
                 client.download_package(
                     package, temporary, progress=_announce(package.filename), timeout=_TIMEOUT
                 )

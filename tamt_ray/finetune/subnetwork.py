@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from tamt_ray.data.cache import published
 from tamt_ray.data.checkpoint import Checkpoint, tokenizer
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.file import mask_to_bytes
 from tamt_ray.masks.mask import Mask, zero_pruned
+from tamt_ray.values.replacement import replacing
 
 
 def save_subnetwork(checkpoint: Checkpoint, mask: Mask, folder: Path, card: str = "") -> None:
@@ -24,7 +24,7 @@ def save_subnetwork(checkpoint: Checkpoint, mask: Mask, folder: Path, card: str 
         raise FileExistsError(errno.EEXIST, "it holds something already")
     encoder = Encoder(checkpoint, torch.device("cpu"))
     zero_pruned(*encoder.masked(mask))
-    with published(folder) as temporary:
+    with replacing(folder) as temporary:
         encoder.save(temporary)
         tokenizer(checkpoint).save_pretrained(temporary)
         beside = temporary / "mask.safetensors"

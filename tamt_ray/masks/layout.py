@@ -8,14 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tamt_ray.masks.select import (
-    CountZeros,
-    Matrices,
-    Pruner,
-    keep_largest,
-    keep_largest_of_rows,
-    zeros_at,
-)
+from tamt_ray.masks.pruner import Matrices, Pruner
+from tamt_ray.masks.select import CountZeros, keep_largest, keep_largest_of_rows, zeros_at
 from tamt_ray.values.pattern import PatternForm, Per, clash
 
 _Shapes = Mapping[str, tuple[int, ...]]
@@ -172,6 +166,10 @@ class PatternPruner(Pruner):
     def keep(self) -> dict[str, Tensor]:
         ranked = {name: self.matrices.ranked(name) for name in self.matrices.scores}
         return self._layout.select(ranked, self._sparsity)
+
+    def prune(self) -> None:
+        for name, keep in self.keep().items():
+            self._write(name, keep)
 
 
 def _within_matrices(

@@ -1,5 +1,6 @@
-# Triton has no types, and is installed where there are GPUs only.
-# pyright: basic, reportMissingImports=false, reportIndexIssue=false
+# Triton has no types: its kernels get launchers that their signatures do not show.
+# pyright: basic, reportMissingImports=false, reportIndexIssue=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 """Exact selection in many matrices at once on a GPU: a radix select in Triton.
 
 Twelve launches whatever the values are, and the host waits for none of them, so that a CUDA graph
@@ -15,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tamt_ray.masks.select import Matrices, Pruner
+from tamt_ray.masks.pruner import Matrices, Pruner
 
 BLOCK = 8192
 """Values of one matrix that one program reads."""

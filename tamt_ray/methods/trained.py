@@ -6,12 +6,13 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
-from tamt_ray.methods.base import Grid, Lane, Method, Search
+from tamt_ray.methods.base import Grid, Method
+from tamt_ray.methods.search import TrainedSearch
 from tamt_ray.objectives.base import curves
 from tamt_ray.values.base import Count
-from tamt_ray.values.model import ModelSize
-from tamt_ray.values.text import Text
 from tamt_ray.values.training import Optimizer, Training
+
+__all__ = ["TrainedMethod", "TrainedSearch"]
 
 
 class TrainedMethod(Method, Optimizer):
@@ -61,37 +62,3 @@ class TrainedMethod(Method, Optimizer):
     def optimizer(self) -> Optimizer:
         """Return the optimiser's own settings."""
         return Optimizer.model_validate(self.model_dump(include=set(Optimizer.model_fields)))
-
-
-class TrainedSearch(Search):
-    """A search that trains on text in a gang."""
-
-    lane: ClassVar[Lane] = "gang"
-    text: Text
-    training: Training
-    optimizer: Optimizer
-    seed: int
-    steps: int
-    head: str | None = None
-    """Unit that trained the output head; None where the model has its own or none is read."""
-    workers: int | None = None
-    """Workers of a gang that sends rounded gradients: there they decide the result; else None."""
-
-    @property
-    def parents(self) -> tuple[str, ...]:
-        return tuple(parent for parent in (self.below, self.head) if parent)
-
-    @property
-    def iterations(self) -> int:
-        return self.steps
-
-    @property
-    def own_steps(self) -> int:
-        return self.steps
-
-    def step_operations(self, size: ModelSize, passes: int = 0, *, head: bool = True) -> float:
-        """Return the operations of all steps, with so many forward passes of a dense model;
-        `head`: whether tokens are predicted."""
-        tokens = self.steps * self.training.batch_size * self.text.block_size
-        predicted = tokens * self.text.mlm_probability if head else 0.0
-        return 3 * size.forward(tokens, predicted) + passes * size.forward(tokens)

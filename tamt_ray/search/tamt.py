@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from tamt_ray.masks.layout import Layout, PatternPruner
 from tamt_ray.masks.mask import Mask, count_true
-from tamt_ray.masks.select import CountZeros, Matrices, make_pruner, zeros_at, zeros_below
+from tamt_ray.masks.pruner import Matrices
+from tamt_ray.masks.select import CountZeros, make_pruner, zeros_at, zeros_below
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.values.pattern import UNSTRUCTURED
 from tamt_ray.values.training import Scoring

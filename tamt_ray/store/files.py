@@ -3,24 +3,17 @@
 import errno
 import hashlib
 import os
-import re
-import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pyarrow import fs
 
-from tamt_ray.store.process import this_process
+from tamt_ray.values.replacement import make_directory, replacing, sync_directory
 
 _ATTEMPTS = 10
 """Requests to an object store before an error counts; the pauses between them grow to seconds."""
 _S3_OPTIONS = {"region", "scheme", "endpoint_override"}
-_WRITER = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}\.tmp")
-"""Name of a temporary file of ours, with machine, process number and birth of its writer."""
-_LONGEST_WRITE = 3600.0
-"""Seconds after which the writer of a temporary file counts as dead where it cannot be seen."""
 _HEAD, _TAIL = b'{"sha256":"', b'",'
 
 
@@ -75,22 +68,12 @@ class Files:
             with self._fs.open_output_stream(path, compression=None) as stream:
                 stream.write(data)
             return
-        target = Path(path)
-        _make_directory(target.parent)
-        temporary = _temporary(target)
-        try:
+        with replacing(Path(path)) as temporary:
             with temporary.open("xb") as stream:
-                _remove_litter(target.parent, os.fstat(stream.fileno()).st_mtime)
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
             last_check()
-            temporary.replace(target)
-        except BaseException:
-            # Interrupts too must not leave litter; the error goes on its way.
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_directory(target.parent)
 
     def move(self, name: str, to: str) -> None:
         """Give a file that exists another name; on an object store a copy and a deletion."""
@@ -98,10 +81,10 @@ class Files:
         if self.local is None:
             self._fs.move(source, target)
             return
-        _make_directory(Path(target).parent)
+        make_directory(Path(target).parent)
         Path(source).replace(target)
         for parent in {Path(source).parent, Path(target).parent}:
-            _sync_directory(parent)
+            sync_directory(parent)
 
     def exists(self, name: str) -> bool:
         """Return whether a file exists."""
@@ -152,52 +135,6 @@ def _object_store(uri: str) -> tuple[fs.FileSystem, str]:
         allow_delayed_open=True,
     )
     return filesystem, parts.netloc + unquote(parts.path)
-
-
-def _temporary(target: Path) -> Path:
-    """Return a new path beside `target` whose name tells which process writes it."""
-    me = this_process()
-    writer = f"{me.machine}-{me.pid}-{me.born}" if me else "00000000-0-0"
-    return target.with_name(f".{target.name}.{writer}-{uuid.uuid4().hex[:8]}.tmp")
-
-
-def _remove_litter(folder: Path, now: float) -> None:
-    """Remove temporary files of ours whose writers are gone.
-
-    A process of another machine cannot be seen; its files are removed once they are old. `now` is
-    the time by the file system's own clock. The folder may be a user's, with files of others.
-    """
-    me = this_process()
-    litter: list[tuple[Path, re.Match[str]]] = []
-    with suppress(OSError):
-        litter += [(path, m) for path in folder.iterdir() if (m := _WRITER.fullmatch(path.name))]
-    for path, writer in litter:
-        # Another process may remove it first, and in some folders only its owner may.
-        with suppress(OSError):
-            old = now - path.stat().st_mtime > _LONGEST_WRITE
-            if me and writer[1] == me.machine:
-                process = me.model_copy(update={"pid": int(writer[2]), "born": int(writer[3])})
-                old = process.is_gone()
-            if old:
-                path.unlink()
-
-
-def _make_directory(path: Path) -> None:
-    """Create a directory and its parents such that they outlive a power cut."""
-    if path.is_dir():
-        return
-    _make_directory(path.parent)
-    path.mkdir(exist_ok=True)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    """Make a rename durable; only POSIX needs and allows it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class BrokenSealError(ValueError):

@@ -24,9 +24,9 @@ from typing import Self
 from pydantic import ValidationError
 
 from tamt_ray.store.files import BrokenSealError, Files, seal, unseal
-from tamt_ray.store.process import ProcessId, this_process
 from tamt_ray.store.trouble import HeldError, LeaseLostError, UnwritableError
 from tamt_ray.values.base import Frozen
+from tamt_ray.values.process import ProcessId, this_process
 
 _CLAIM = re.compile(r"(\d{8})-[0-9a-f]{12}\.json")
 

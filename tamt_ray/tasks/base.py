@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, GetJsonSchemaHandler, field_validator
@@ -43,6 +44,14 @@ class Task(Frozen, ABC):
     auto_class: ClassVar[str]
     """Class of transformers that builds an architecture's own head for it, such as
     `AutoModelForSequenceClassification`."""
+    examples_class: ClassVar[str] = ""
+    """Class of its features, as `module:Class`, which may import Torch. Its class methods are
+    `check(task, rows)`, `read(task, rows, tokenizer, limit, seed)` and
+    `unpack(tensors, task, fingerprint)`. Empty where a kind has `check`, `examples` and `unpacked`
+    itself."""
+    check_with: ClassVar[str] = ""
+    """Function `(task, rows)` in place of `check` of that class, as `module:function`; its module
+    imports no Torch, so that a plan can look through rows quickly."""
     pooled: ClassVar[bool] = True
     """True for a head that reads one vector per sequence, so that `pooling: mean` applies."""
     features: ClassVar[frozenset[str]] = frozenset()
@@ -137,19 +146,22 @@ class Task(Frozen, ABC):
     def tokens(self) -> float:
         """Tokens of a usual sequence, for the price."""
 
-    @abstractmethod
     def check(self, rows: Rows) -> None:
         """Raise ValueError or SourceError, naming row and column, for rows that do not fit."""
+        check: Any = resolve_name(self.check_with or f"{self.examples_class}.check")
+        check(self, rows)
 
-    @abstractmethod
     def examples(
         self, rows: Rows, tokenizer: PreTrainedTokenizerBase, limit: int | None, seed: int | str
     ) -> Examples:
         """Return the features of at most `limit` rows, a subset drawn by `seed`."""
+        kind: Any = resolve_name(self.examples_class)
+        return kind.read(self, rows, tokenizer, limit, seed)
 
-    @abstractmethod
     def unpacked(self, tensors: Mapping[str, Tensor], fingerprint: str) -> Examples:
         """Return the features that `Examples.pack` gave as tensors."""
+        kind: Any = resolve_name(self.examples_class)
+        return kind.unpack(tensors, self, fingerprint)
 
     @staticmethod
     def head_outputs(output: ModelOutput) -> Tensor:
@@ -189,6 +201,9 @@ def _names(kind: type[Task]) -> tuple[str, ...]:
     for needed in ("answers", "words", "auto_class"):
         if not hasattr(kind, needed):
             raise ValueError(f"{kind.__name__} needs `{needed}: ClassVar`")
+    for needed in ("check", "examples", "unpacked"):
+        if not kind.examples_class and getattr(kind, needed) is getattr(Task, needed):
+            raise ValueError(f"{kind.__name__} needs `{needed}`, or `examples_class: ClassVar`")
     return literal_values(kind, "kind")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -62,9 +63,8 @@ class Classification(SentenceTask):
 
     def found_in(self, rows: Rows) -> int | list[str] | None:
         """Return the classes of the training rows."""
-        from tamt_ray.tasks.features.labels import counted_classes
-
-        return counted_classes(rows, self.label)
+        counted: Any = resolve_name("tamt_ray.tasks.features.labels:counted_classes")
+        return counted(rows, self.label)
 
     @model_validator(mode="after")
     def _two_different_classes(self) -> Self:

@@ -1,21 +1,11 @@
 """Settings that classification and regression of sentences share."""
 
-from __future__ import annotations
-
 from abc import ABC
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from tamt_ray.tasks.base import Task
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
-
-    from tamt_ray.data.table import Rows
-    from tamt_ray.tasks.features.examples import Examples
 
 _TOKENS = 20
 """Tokens of a usual sentence."""
@@ -25,6 +15,8 @@ class SentenceTask(Task, ABC):
     """One answer for a sentence or a pair of sentences."""
 
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
+    examples_class: ClassVar[str] = "tamt_ray.tasks.features.sentences:Sentences"
+    check_with: ClassVar[str] = "tamt_ray.tasks.features.labels:check_sentences"
     features: ClassVar[frozenset[str]] = frozenset(
         {"kind", "text", "label", "classes", "cut", "max_length"}
     )
@@ -40,23 +32,3 @@ class SentenceTask(Task, ABC):
     @property
     def tokens(self) -> float:
         return float(min(self.max_length, _TOKENS * len(self.text)))
-
-    def check(self, rows: Rows) -> None:
-        """Refuse rows without text or without a label of the task."""
-        from tamt_ray.tasks.features.labels import check_rows
-
-        check_rows(self, rows)
-
-    def examples(
-        self, rows: Rows, tokenizer: PreTrainedTokenizerBase, limit: int | None, seed: int | str
-    ) -> Examples:
-        """Return the tokenised sentences with their labels."""
-        from tamt_ray.tasks.features.sentences import sentences
-
-        return sentences(self, rows, tokenizer, limit, seed)
-
-    def unpacked(self, tensors: Mapping[str, Tensor], fingerprint: str) -> Examples:
-        """Return the sentences that `pack` gave."""
-        from tamt_ray.tasks.features.sentences import Sentences
-
-        return Sentences.unpack(tensors, self, fingerprint)

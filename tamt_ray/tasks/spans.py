@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -12,11 +11,7 @@ from tamt_ray.values.base import INCIDENTAL, Count, Positive
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
     from transformers.utils.generic import ModelOutput
-
-    from tamt_ray.data.table import Rows
-    from tamt_ray.tasks.features.examples import Examples
 
 _FILLED = 0.5
 """Share of `max_length` that a usual window fills."""
@@ -28,6 +23,8 @@ class Spans(Task):
     answers: ClassVar[Answers] = "texts"
     words: ClassVar[str] = "span extraction"
     auto_class: ClassVar[str] = "AutoModelForQuestionAnswering"
+    examples_class: ClassVar[str] = "tamt_ray.tasks.features.passages:Passages"
+    check_with: ClassVar[str] = "tamt_ray.tasks.features.questions:check_questions"
     pooled: ClassVar[bool] = False
     features: ClassVar[frozenset[str]] = frozenset(
         {"kind", "max_length", "doc_stride", "max_query", "n_best", "max_answer"}
@@ -67,26 +64,6 @@ class Spans(Task):
     @property
     def tokens(self) -> float:
         return self.max_length * _FILLED
-
-    def check(self, rows: Rows) -> None:
-        """Refuse rows without a usable answer."""
-        from tamt_ray.tasks.features.questions import questions
-
-        questions(rows)
-
-    def examples(
-        self, rows: Rows, tokenizer: PreTrainedTokenizerBase, limit: int | None, seed: int | str
-    ) -> Examples:
-        """Return the windows over the passages."""
-        from tamt_ray.tasks.features.passages import passages
-
-        return passages(self, rows, tokenizer, limit, seed)
-
-    def unpacked(self, tensors: Mapping[str, Tensor], fingerprint: str) -> Examples:
-        """Return the windows that `pack` gave."""
-        from tamt_ray.tasks.features.passages import Passages
-
-        return Passages.unpack(tensors, self, fingerprint)
 
     @staticmethod
     def head_outputs(output: ModelOutput) -> Tensor:

@@ -1,1 +1,1 @@
-"""The way into MLflow: a spool on disk and one writer that nothing waits for."""
+"""MLflow: which runs there should be, and one writer that nothing waits for."""

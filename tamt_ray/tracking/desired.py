@@ -181,8 +181,8 @@ def scores(head: RunHead, tuned: Sequence[Record]) -> Iterator[Point]:
         return
     average = fmean(fmean(seeds[seed] for seeds in whole.values()) for seed in sorted(common))
     yield Point(len(common), "score/average", average, end)
-    if head.tags["tamt.role"] == "compared":
-        sparsity = float(head.tags["tamt.sparsity"])
+    if head.role == "compared":
+        sparsity = head.cell.sparsity
         yield Point(round(100 * sparsity), OVER_SPARSITY, 100 * average, end)
         if sparsity:
             yield Point(len(common), at_sparsity(sparsity), 100 * average, end)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from tamt_ray.plan.expand import DENSE, Plan
 from tamt_ray.plan.unit import NOWHERE, Cell, FinetuneConfig, HeadConfig, PretrainEvalConfig, Unit
@@ -10,6 +11,8 @@ from tamt_ray.values.identity import canonical, decisive_dump, identity
 from tamt_ray.values.model import Model
 
 _LONGEST_PARAM = 6000
+Role = Literal["compared", "checkpoint", "level"]
+"""In the main results, kept during a search, or passed on the way to a higher sparsity."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,10 @@ class RunHead:
     tags: Mapping[str, str]
     parent: str | None
     """Key of the run above it."""
+    cell: Cell = NOWHERE
+    """Cell of what it shows; without coordinates for the summary."""
+    role: Role | None = None
+    """Part of a mask or a dense model in the sweep; None for other runs."""
     params: Mapping[str, str] = field(default_factory=dict)
     own: Unit | None = None
     """The unit that the run shows; None for a dense model, which nothing computes."""
@@ -67,24 +74,26 @@ def outline(plan: Plan) -> Outline:
     runs: dict[str, RunHead] = {}
 
     def add(
-        key: str, name: str, tags: dict[str, str], params: Mapping[str, str],
+        key: str, name: str, kind: str, cell: Cell, role: Role | None, params: Mapping[str, str],
         own: Unit | None = None, parent: str | None = None,
     ) -> None:  # fmt: skip
+        tags = tags_of(key, kind, cell) | ({"tamt.role": role} if role else {})
         below = tuple(tunes.get(key, ()))
         runs[key] = RunHead(
-            key, name, tags, parent, params, own, evaluations.get(key), below, plan.select
-        )
+            key, name, tags, parent, cell, role, params, own, evaluations.get(key), below,
+            plan.select,
+        )  # fmt: skip
 
     for key, unit in dense.items():
-        tags = tags_of(key, "dense", unit.cell.subnetwork) | {"tamt.role": "compared"}
-        add(key, f"{DENSE} ({unit.cell.model})", tags, _dense_params(unit))
+        name = f"{DENSE} ({unit.cell.model})"
+        add(key, name, "dense", unit.cell.subnetwork, "compared", _dense_params(unit))
     compared = plan.masks
     for unit in plan.units.values():
         config, cell = unit.config, unit.cell
         if isinstance(config, PretrainEvalConfig):
             continue
         parent: str | None = None
-        tags = tags_of(unit.id, unit.kind, cell)
+        role: Role | None = None
         if isinstance(config, FinetuneConfig):
             parent = config.mask or _dense_key(config.model)
             # What differs comes first: the UI shows some twenty characters.
@@ -92,12 +101,13 @@ def outline(plan: Plan) -> Outline:
         elif isinstance(config, HeadConfig):
             name = f"mlm-head ({cell.model})"
         elif unit.id in compared:
-            tags["tamt.role"] = "compared" if cell.checkpoint is None else "checkpoint"
+            role = "compared" if cell.checkpoint is None else "checkpoint"
             name = _subnetwork(cell)
         else:
-            tags["tamt.role"] = "level"
+            role = "level"
             name = _subnetwork(cell, ", level on the way")
-        add(unit.id, name, tags, _params(decisive_dump(config), cell), unit, parent)
+        params = _params(decisive_dump(config), cell)
+        add(unit.id, name, unit.kind, cell, role, params, unit, parent)
     return Outline(runs, key_of)
 
 

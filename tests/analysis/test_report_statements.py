@@ -11,7 +11,9 @@ from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 
 
-def test_statements_that_nothing_decides_are_folded(sweep: Sweep, plan: Plan, all_records: dict) -> None:
+def test_statements_that_nothing_decides_are_folded(
+    sweep: Sweep, plan: Plan, all_records: dict
+) -> None:
     context = Context(gather(sweep, plan, all_records, {}))
     found = list(statements.section(context))
     shown = next(block for block in found if isinstance(block, ReportTable))

@@ -16,7 +16,7 @@ from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.mask import Mask, apply_mask
 from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.tasks.classification import Classification
-from tamt_ray.tasks.features.sentences import sentences
+from tamt_ray.tasks.features.sentences import Sentences
 from tamt_ray.values.model import Model
 
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ def test_an_epoch_with_padding_and_masks_in_every_forward(still: str, tmp_path: 
         }
     )  # fmt: skip
     model, checkpoint = Model(source=still), load_checkpoint(still)
-    examples = sentences(task, load_rows(task.train), tokenizer(checkpoint), None, 1)
+    examples = Sentences.read(task, load_rows(task.train), tokenizer(checkpoint), None, 1)
 
     encoder = Encoder(checkpoint, CPU)
     mask = Mask.by_magnitude(prunable_matrices(encoder.body), 0.5)

@@ -35,7 +35,7 @@ def test_dollars_are_hours_times_their_price(file: Path, monkeypatch: pytest.Mon
     said = call("plan", file, "--set", "execution.price=1234").stdout
     assert f", {hours * 1234:,.2f} dollars (rough: none measured yet)" in said
     assert hours * 1234 > 1
-    assert "dollars" not in call("plan", file).stdout
+    assert " dollars" not in call("plan", file).stdout
 
 
 def test_units_of_other_sweeps_in_the_store_set_prices(

@@ -1,6 +1,8 @@
 """What is published is whole or absent; the cache lies where the environment says."""
 
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,9 +14,9 @@ from tamt_ray.data.cache import (
     file_digest,
     local_path,
     locked,
-    published,
     text_digest,
 )
+from tamt_ray.values.replacement import replacing
 
 
 def test_the_cache_lies_where_the_environment_says(
@@ -49,7 +51,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     target.write_text("old")
 
     def fail() -> None:
-        with published(target) as temporary:
+        with replacing(target) as temporary:
             temporary.write_text("ne")
             raise InterruptedError
 
@@ -62,10 +64,28 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
 def test_a_published_directory_replaces_the_older_one_as_a_whole(tmp_path: Path) -> None:
     target = tmp_path / "directory"
     for name in ("old", "new"):
-        with published(target) as temporary:
+        with replacing(target) as temporary:
             temporary.mkdir()
             (temporary / name).touch()
     assert os.listdir(target) == ["new"]
+
+
+def test_what_killed_writers_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    """Folders too, as an extraction that was broken off leaves them."""
+    killed = f"""
+import os
+from pathlib import Path
+from tamt_ray.values.replacement import replacing
+with replacing(Path({str(tmp_path)!r}, "a")) as temporary:
+    temporary.mkdir()
+    (temporary / "file").touch()
+    os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", killed], check=False)
+    assert len(os.listdir(tmp_path)) == 1
+    with replacing(tmp_path / "b") as temporary:
+        temporary.touch()
+    assert os.listdir(tmp_path) == ["b"]
 
 
 def test_one_at_a_time_holds_the_lock(tmp_path: Path) -> None:

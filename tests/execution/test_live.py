@@ -23,9 +23,9 @@ from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.store.record import Record
-from tamt_ray.store.scratch import Scratch
 from tamt_ray.store.store import Store
 from tamt_ray.values.identity import written
+from tamt_ray.values.scratch import Scratch
 
 Toy = dict[str, Any]
 StartDriver = Callable[..., Any]

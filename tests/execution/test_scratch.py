@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tamt_ray.execution.worker.output import Capture
-from tamt_ray.store.scratch import Scratch, sweep
+from tamt_ray.values.scratch import Scratch, sweep
 
 KILLED = """
 import os, signal
 from tamt_ray.execution.worker.output import Capture
-from tamt_ray.store.scratch import Scratch
+from tamt_ray.values.scratch import Scratch
 (Scratch("fleet").path / "file").write_text("x")
 Capture(), Capture()
 os.kill(os.getpid(), signal.SIGKILL)
@@ -55,6 +55,52 @@ def test_what_killed_processes_left_is_removed(temporary: Path) -> None:
     assert capture.take() == b""
     assert not mine.path.exists()
     assert not capture.path.exists()
+
+
+@pytest.mark.timeout(20)
+def test_nothing_of_others_is_opened(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody may put a pipe into the temporary directory, and opening one would never end."""
+    os.mkfifo(temporary / "tamt-log-pipe")
+    (temporary / "tamt-ray-socket").symlink_to("/dev/tty")
+    sweep()
+    log = temporary / "tamt-log-old"
+    log.touch()
+    os.utime(log, (0, 0))
+    (temporary / "tamt-gang-folder").mkdir()
+    with monkeypatch.context() as patch:
+        mine = os.getuid()
+        patch.setattr(os, "getuid", lambda: mine + 1)
+        patch.delattr(os, "open")
+        sweep()
+        assert len([*temporary.iterdir()]) == 4
+    sweep()
+    assert {path.name for path in temporary.iterdir()} == {"tamt-log-pipe", "tamt-ray-socket"}
+
+
+def test_a_process_killed_while_it_makes_a_folder(temporary: Path) -> None:
+    """The folder is found by the next sweep; one that a sweep took is made again."""
+    kill = "import fcntl, os; fcntl.flock = lambda *_: os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", f"{MAKE}\n{kill}\nScratch('gang')"], check=False)
+    assert len([*temporary.iterdir()]) == 1
+    sweep()
+    assert [*temporary.iterdir()] == []
+    swept = subprocess.run(
+        [sys.executable, "-c", f"{MAKE}\n{SWEPT}"], check=True, capture_output=True, text=True
+    )
+    assert swept.stdout == "True\n"
+
+
+MAKE = "from tamt_ray.values.scratch import Scratch, sweep"
+SWEPT = """
+import fcntl
+flock = fcntl.flock
+def late(*arguments):
+    fcntl.flock = flock
+    sweep()
+    flock(*arguments)
+fcntl.flock = late
+print(Scratch("gang").path.is_dir())
+"""
 
 
 def test_nobody_else_enters(temporary: Path) -> None:

@@ -17,7 +17,7 @@ from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import PackedSequences
-from tamt_ray.tasks.features.sentences import sentences
+from tamt_ray.tasks.features.sentences import Sentences
 from tamt_ray.values.model import Model
 
 CPU = torch.device("cpu")
@@ -55,7 +55,7 @@ def test_a_fine_tune_is_the_same_without_the_rows_it_never_reads(
     mask = Mask.by_magnitude(prunable_matrices(encoder.body), 0.5)
     words = tokenizer(load_checkpoint(source))
     read = [
-        sentences(task, load_rows(table), words, None, 1).sequences
+        Sentences.read(task, load_rows(table), words, None, 1).sequences
         for table in (task.train, *task.validation)
     ]
     assert len(tokens_of(read[:1])) < len(tokens_of(read)) < encoder.body.config.vocab_size

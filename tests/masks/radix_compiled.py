@@ -1,4 +1,5 @@
-"""Compile the GPU's selection without a GPU, and print the instructions of each kernel as JSON."""
+"""Compile the GPU's selection without a GPU, for each generation that is named, and print the
+instructions of each kernel as JSON."""
 
 import json
 import re
@@ -36,7 +37,8 @@ def compiled(kernel: triton.JITFunction, generation: int, **chosen: int) -> dict
     }
 
 
-def main(generation: int) -> None:
+def every(generation: int) -> dict[str, dict[str, int]]:
+    """All kernels by name."""
     found = {
         kernel.__name__: compiled(kernel, generation)
         for kernel in (radix.count_ties, radix.find_cut, radix.write_kept)
@@ -44,8 +46,8 @@ def main(generation: int) -> None:
     for digit in range(4):
         for kernel in (radix.count_digits, radix.choose_digit):
             found[f"{kernel.__name__} {digit}"] = compiled(kernel, generation, digit=digit)
-    sys.stdout.write(json.dumps(found))
+    return found
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    sys.stdout.write(json.dumps({given: every(int(given)) for given in sys.argv[1:]}))

@@ -2,19 +2,15 @@
 
 import json
 import sys
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tamt_ray.masks import radix
-from tamt_ray.masks.select import Matrices, Pruner
+from tamt_ray.masks.pruner import Matrices, Pruner
 
-KERNELS = ["count_digits", "choose_digit", "count_ties", "find_cut", "write_kept"]
 BLOCK = 512
 SIZES = [3, 512, 1801]
 """Less than a vector, one whole chunk, and four chunks of which the last is not full."""
@@ -100,55 +96,6 @@ def standing(given: Matrices, *, at_least: bool) -> list[str]:
     ]
 
 
-class Launches(TorchDispatchMode):
-    """Counts kernels, Triton's and Torch's; raises where the host would read from the device."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = Counter[str]()
-
-    def wrap(self, name: str, kernel: object) -> object:
-        counted = self
-
-        class Counted:
-            def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
-                def launch(*args: object, **options: object) -> None:
-                    counted.count[name] += 1
-                    # What the interpreter itself does with Torch is no part of the selection.
-                    with torch.utils._python_dispatch._disable_current_modes():
-                        kernel[grid](*args, **options)  # pyright: ignore
-
-                return launch
-
-        return Counted()
-
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., object],
-        types: object,
-        args: tuple[object, ...] = (),
-        kwargs: dict[str, object] | None = None,
-    ) -> object:
-        name = str(func)
-        assert not any(word in name for word in ("_local_scalar", "nonzero", "_to_copy")), name
-        if "unbind" not in name and "select" not in name:
-            self.count[name] += 1
-        return func(*args, **(kwargs or {}))
-
-
-def launches(given: Matrices) -> int:
-    """Kernels that one selection starts, Triton's and Torch's."""
-    pruner, mode = radix.RadixPruner(given), Launches()
-    kernels = {name: getattr(radix, name) for name in KERNELS}
-    for name, kernel in kernels.items():
-        setattr(radix, name, mode.wrap(name, kernel))
-    with mode:
-        pruner.prune()
-    for name, kernel in kernels.items():
-        setattr(radix, name, kernel)
-    return mode.count.total()
-
-
 def only(given: Matrices, *words: str, magnitude: bool = False) -> Matrices:
     """The matrices whose names have one of the words."""
     names = [name for name in given.scores if any(word in name for word in words)]
@@ -166,7 +113,6 @@ def main() -> None:
         "magnitude": exact_again(only(given[0], *usual, magnitude=True)),
         "above": standing(only(given[0], *usual), at_least=False),
         "at_least": standing(only(given[1], *usual), at_least=True),
-        "launches": [launches(only(given[0], *words)) for words in (usual, ["normal, 3"])],
     }
     sys.stdout.write(json.dumps(found))
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from tamt_ray.masks.file import MaskFileError, mask_from_bytes, mask_to_bytes
 from tamt_ray.masks.layout import Layout
 from tamt_ray.masks.mask import Mask
-from tamt_ray.masks.select import keep_by_sorting, keep_largest_of_rows
+from tamt_ray.masks.pruner import keep_by_sorting
+from tamt_ray.masks.select import keep_largest_of_rows
 
 LAYER = {
     "layer.0.attention.self.query.weight": (4, 6), "layer.0.attention.self.value.weight": (4, 6),

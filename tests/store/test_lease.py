@@ -15,9 +15,9 @@ import pytest
 
 from tamt_ray.store.files import Files, seal, unseal
 from tamt_ray.store.lease import Fence, Holder, Lease, Pace, ensure_held
-from tamt_ray.store.process import ProcessId, this_process
 from tamt_ray.store.store import Store
 from tamt_ray.store.trouble import HeldError, LeaseLostError, UnwritableError
+from tamt_ray.values.process import ProcessId, this_process
 
 from .store_cases import record_of, unit
 

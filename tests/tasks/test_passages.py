@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.table import Rows
 from tamt_ray.finetune.loop import collate
-from tamt_ray.tasks.features.passages import Passages, cuts, passages
+from tamt_ray.tasks.features.passages import Passages, cuts
 from tamt_ray.tasks.metrics.base import metrics_of
 from tamt_ray.tasks.spans import Spans
 
@@ -80,7 +80,7 @@ def test_a_window_is_what_the_tokenizer_makes_of_a_pair(
 ) -> None:
     given = squad_rows(10, 3)
     task = spans(max_length=40, doc_stride=16, max_query=8)
-    data = passages(task, rows(*given), words, None, 1)
+    data = Passages.read(task, rows(*given), words, None, 1)
     ids: list[list[int]] = []
     types: list[list[int]] = []
     for one in given:
@@ -105,7 +105,7 @@ def test_every_answer_is_recovered_from_its_windows(
 ) -> None:
     given = squad_rows(60, 4)
     task = spans(max_length=32, doc_stride=10, max_query=8, max_answer=6)
-    data = passages(task, rows(*given), words, None, 1)
+    data = Passages.read(task, rows(*given), words, None, 1)
     assert len(data.windows) > 3 * 60
     assert data.count == 60
     assert data.answers(perfect(data)) == [one["answers"]["text"][0] for one in given]
@@ -114,7 +114,7 @@ def test_every_answer_is_recovered_from_its_windows(
 
 def test_targets_by_hand(words: PreTrainedTokenizerBase) -> None:
     # Tokens of the passage: a b ##c d . e f
-    data = passages(
+    data = Passages.read(
         spans(max_length=16, max_query=8, doc_stride=4),
         rows(row("a bc d. e f", "bc d", 2), row("a bc d. e f", "c", 3, "b b b")),
         words, None, 1,
@@ -130,7 +130,7 @@ def test_a_window_without_the_answer_points_at_its_first_token(
     words: PreTrainedTokenizerBase,
 ) -> None:
     context = " ".join("abcdefghij" * 2)
-    data = passages(
+    data = Passages.read(
         spans(max_length=16, max_query=8, doc_stride=6), rows(row(context, "j", 18)), words, None, 1
     )  # fmt: skip
     # 11 tokens of the passage behind [CLS] good [UNK] [SEP]; windows from 0, 6, 12; j is token 9.
@@ -140,18 +140,18 @@ def test_a_window_without_the_answer_points_at_its_first_token(
 
 
 def test_a_long_question_is_cut(words: PreTrainedTokenizerBase) -> None:
-    data = passages(
+    data = Passages.read(
         spans(max_length=16, max_query=4, doc_stride=4),
         rows(row("a b c", "c", 4, " ".join("k" * 30))),
         words, None, 1,
     )  # fmt: skip
     assert data.sequences.lengths.tolist() == [1 + 4 + 1 + 3 + 1]
     with pytest.raises(ValueError, match="leaves no room for the passage"):
-        passages(spans(max_length=16, max_query=13), rows(row("a", "a", 0)), words, None, 1)
+        Passages.read(spans(max_length=16, max_query=13), rows(row("a", "a", 0)), words, None, 1)
 
 
 def test_the_loss_of_an_example_depends_on_no_other(words: PreTrainedTokenizerBase) -> None:
-    data = passages(
+    data = Passages.read(
         spans(max_length=32, max_query=8),
         rows(row("a b", "b", 2), row("a b c d e f g h i j", "c d", 4)),
         words, None, 1,
@@ -190,19 +190,21 @@ def test_unusable_questions_are_refused(
     words: PreTrainedTokenizerBase, given: dict[str, object], complaint: str
 ) -> None:
     with pytest.raises(ValueError, match=complaint):
-        passages(spans(), rows(given), words, None, 1)
+        Passages.read(spans(), rows(given), words, None, 1)
 
 
 def test_the_best_of_several_golds_counts(words: PreTrainedTokenizerBase) -> None:
     answers = {"text": ["b c", "b"], "answer_start": [2, 2]}
-    data = passages(spans(), rows(row("a b c", "b c", 2) | {"answers": answers}), words, None, 1)
+    data = Passages.read(
+        spans(), rows(row("a b c", "b c", 2) | {"answers": answers}), words, None, 1
+    )
     output = np.zeros((data.sequences.lengths[0], 2), np.float32)
     output[5] = 9  # [CLS] good [UNK] [SEP] a b
     assert metrics(data, [output]) == {"f1": 1.0, "exact_match": 1.0}
 
 
 def test_the_constant_answer_is_an_empty_one(words: PreTrainedTokenizerBase) -> None:
-    data = passages(spans(), rows(row("a b c", "b c", 2)), words, None, 1)
+    data = Passages.read(spans(), rows(row("a b c", "b c", 2)), words, None, 1)
     (constant,) = data.constants()
     assert list(constant.predicted) == [""]
     assert list(constant.gold) == [("b c",)]

@@ -12,7 +12,6 @@ from importlib.resources import files
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tamt_ray import __version__
 from tamt_ray.analysis.artifacts import ArtifactReader
 from tamt_ray.analysis.claims.catalogue import claims_frame
 from tamt_ray.analysis.figures.vega import javascript
@@ -39,6 +38,7 @@ from tamt_ray.analysis.stats.averages import fractions
 from tamt_ray.plan.expand import Plan
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Failure, Record
+from tamt_ray.values.version import __version__
 
 DISTANCES = "tables/distances.parquet"
 """Also what the next report takes known distances from."""

@@ -13,7 +13,7 @@ import os
 import stat
 from pathlib import Path
 
-from tamt_ray.store.scratch import base_of_ray, lock
+from tamt_ray.values.scratch import base_of_ray, lock
 
 _FILE = "sweep.json"
 _LONGEST = 10_000

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-import tamt_ray
 from tamt_ray.data.archive import read_file
 from tamt_ray.data.cache import SourceError, cache_dir
 from tamt_ray.data.checkpoint import load_checkpoint
@@ -22,6 +21,7 @@ from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.files import Files
 from tamt_ray.store.space import bytes_free
 from tamt_ray.values.plugin import OURS, code_of, plugin_packages
+from tamt_ray.values.version import __version__
 
 _LIBRARIES = ("ray", "torch", "transformers")
 
@@ -74,7 +74,7 @@ def versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         **found,
-        "tamt-ray": f"{tamt_ray.__version__}+{_code(OURS)}",
+        "tamt-ray": f"{__version__}+{_code(OURS)}",
         **plugins,
     }
 

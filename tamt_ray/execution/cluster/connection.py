@@ -23,8 +23,8 @@ from tamt_ray.execution.actors import NAMESPACE
 from tamt_ray.execution.cluster.address import write_address
 from tamt_ray.execution.interruption import BrokenOffError
 from tamt_ray.execution.scheduler.placement import Node
-from tamt_ray.store.scratch import Scratch, base_of_ray
 from tamt_ray.store.trouble import StoreError
+from tamt_ray.values.scratch import Scratch, base_of_ray
 
 _PASSED_ON = ("TAMT_MIRROR", "TAMT_CACHE", TYPED_IN, "HF_HUB_OFFLINE", "HF_HOME")
 """Variables on sources that every node takes over from the driver. Ray logs their values:

@@ -29,8 +29,8 @@ from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.store.lease import Fence
-from tamt_ray.store.scratch import Scratch
 from tamt_ray.store.store import Store
+from tamt_ray.values.scratch import Scratch
 
 _SLICE = 10.0
 """Seconds for which a trial takes on further units; so long a gang waits at most for places that

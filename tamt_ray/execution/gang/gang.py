@@ -27,8 +27,8 @@ from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.execution import Execution, SearchLane
-from tamt_ray.store.scratch import Scratch
 from tamt_ray.store.store import Store
+from tamt_ray.values.scratch import Scratch
 
 _WAIT = 20.0
 """Seconds a gang waits for a search before it gives up its places: about what it costs to start

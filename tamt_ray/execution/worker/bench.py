@@ -21,10 +21,10 @@ from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Corrupted, Stream, stack
 from tamt_ray.search.state import Checkpointer, Stateful
 from tamt_ray.search.team import ProcessGroup
+from tamt_ray.store.record import MASK
 from tamt_ray.values.model import Model
 from tamt_ray.values.text import Text
 
-MASK = "mask.safetensors"
 HEAD = "head.safetensors"
 ReadArtifact = Callable[[str, str], bytes]
 """The content of an artifact, by unit and name."""
@@ -35,7 +35,7 @@ def _silent(_step: int, _steps: int) -> None:
 
 
 class UnitBench:
-    """The `methods.base.Bench` of one unit."""
+    """The `methods.search.Bench` of one unit."""
 
     def __init__(
         self,

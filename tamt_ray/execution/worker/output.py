@@ -15,8 +15,8 @@ from tamt_ray.execution.scheduler.messages import LeftLog
 from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.store.lease import Fence
 from tamt_ray.store.logs import LOG_BYTES
-from tamt_ray.store.scratch import LOGS, lock
 from tamt_ray.store.store import Store
+from tamt_ray.values.scratch import LOGS, lock
 
 
 class Capture:
@@ -28,7 +28,8 @@ class Capture:
 
     def __init__(self) -> None:
         self._lock, name = tempfile.mkstemp(prefix=LOGS, suffix=".txt")
-        lock(self._lock)
+        # Another process may look whether it is in use.
+        lock(self._lock, wait=True)
         self.path = Path(name)
         self._handler = logging.StreamHandler(sys.stderr)
         self._handler.setFormatter(

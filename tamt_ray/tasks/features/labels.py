@@ -109,7 +109,7 @@ def _number(value: object, row: int, task: SentenceTask, values: list[object]) -
     raise ValueError(f"{where} is not a number{hint}")
 
 
-def check_rows(task: SentenceTask, rows: Rows) -> None:
+def check_sentences(task: SentenceTask, rows: Rows) -> None:
     """Raise ValueError or SourceError for rows without text, without a label of the task, or with
     one label or one empty text only."""
     kept, values, columns = read(task, rows)

@@ -113,6 +113,68 @@ class Passages:
         shared = {id(offsets): offsets.nbytes for offsets in self.offsets}
         return self.sequences.nbytes + sum(shared.values()) + 200 * len(self.windows)
 
+    @classmethod
+    def read(
+        cls,
+        task: Spans,
+        rows: Rows,
+        tokenizer: PreTrainedTokenizerBase,
+        limit: int | None,
+        seed: int | str,
+    ) -> "Passages":
+        """Return the windows of at most `limit` questions. Raises ValueError for rows that do not
+        fit."""
+        everything = questions(rows)
+        chosen = [everything[i] for i in subset(len(everything), limit, seed)]
+        template = Template.of(tokenizer)
+        room = task.max_length - task.max_query - template.length
+        if room < 1:
+            raise ValueError(
+                f"max_length {task.max_length} leaves no room for the passage beside a question of "
+                f"max_query {task.max_query} tokens; raise the one or lower the other"
+            )
+        asked = tokenizer([q.text for q in chosen], add_special_tokens=False, verbose=False)
+        read = {context: i for i, context in enumerate(dict.fromkeys(q.context for q in chosen))}
+        encoded = tokenizer(
+            list(read), add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        contexts = [np.array(ids, dtype=np.int32) for ids in encoded["input_ids"]]
+        offsets = [
+            np.array(pairs, dtype=np.int32).reshape(-1, 2) for pairs in encoded["offset_mapping"]
+        ]
+
+        windows: list[Window] = []
+        targets: list[tuple[int, int]] = []
+        ids: list[NDArray[np.int32]] = []
+        types: list[NDArray[np.uint8]] = []
+        for number, question in enumerate(chosen):
+            query = np.array(asked["input_ids"][number][: task.max_query], dtype=np.int32)
+            passage = contexts[read[question.context]]
+            span = token_span(question, offsets[read[question.context]])
+            longest = task.max_length - template.length - len(query)
+            for first, length in cuts(len(passage), longest, task.doc_stride):
+                part = passage[first : first + length]
+                offset = len(template.before) + len(query) + len(template.between)
+                windows.append(Window(number, offset, first, length))
+                targets.append(_target(span, windows[-1]))
+                ids.append(template.join(query, part))
+                if (segments := template.types(len(query), length)) is not None:
+                    types.append(segments)
+        return cls(
+            sequences=PackedSequences(
+                ids=np.concatenate(ids),
+                types=np.concatenate(types) if types else None,
+                starts=np.cumsum([0, *map(len, ids)], dtype=np.int64),
+                pad_id=pad_id(tokenizer),
+            ),
+            windows=windows,
+            targets=torch.tensor(targets, dtype=torch.int64),
+            questions=chosen,
+            offsets=[offsets[read[question.context]] for question in chosen],
+            task=task,
+            fingerprint=rows.fingerprint,
+        )
+
     def pack(self) -> dict[str, Tensor]:
         """Return the features as tensors; `told` holds the texts as JSON."""
         places: dict[int, int] = {}
@@ -188,63 +250,6 @@ class Passages:
                 text = self.questions[window.question].context[begin:end]
                 best[window.question] = span.score, text
         return [text for _, text in best]
-
-
-def passages(
-    task: Spans, rows: Rows, tokenizer: PreTrainedTokenizerBase, limit: int | None, seed: int | str
-) -> Passages:
-    """Return the windows of at most `limit` questions. Raises ValueError for rows that do not
-    fit."""
-    everything = questions(rows)
-    chosen = [everything[i] for i in subset(len(everything), limit, seed)]
-    template = Template.of(tokenizer)
-    room = task.max_length - task.max_query - template.length
-    if room < 1:
-        raise ValueError(
-            f"max_length {task.max_length} leaves no room for the passage beside a question of "
-            f"max_query {task.max_query} tokens; raise the one or lower the other"
-        )
-    asked = tokenizer([q.text for q in chosen], add_special_tokens=False, verbose=False)
-    read = {context: i for i, context in enumerate(dict.fromkeys(q.context for q in chosen))}
-    encoded = tokenizer(
-        list(read), add_special_tokens=False, return_offsets_mapping=True, verbose=False
-    )
-    contexts = [np.array(ids, dtype=np.int32) for ids in encoded["input_ids"]]
-    offsets = [
-        np.array(pairs, dtype=np.int32).reshape(-1, 2) for pairs in encoded["offset_mapping"]
-    ]
-
-    windows: list[Window] = []
-    targets: list[tuple[int, int]] = []
-    ids: list[NDArray[np.int32]] = []
-    types: list[NDArray[np.uint8]] = []
-    for number, question in enumerate(chosen):
-        query = np.array(asked["input_ids"][number][: task.max_query], dtype=np.int32)
-        passage = contexts[read[question.context]]
-        span = token_span(question, offsets[read[question.context]])
-        longest = task.max_length - template.length - len(query)
-        for first, length in cuts(len(passage), longest, task.doc_stride):
-            part = passage[first : first + length]
-            offset = len(template.before) + len(query) + len(template.between)
-            windows.append(Window(number, offset, first, length))
-            targets.append(_target(span, windows[-1]))
-            ids.append(template.join(query, part))
-            if (segments := template.types(len(query), length)) is not None:
-                types.append(segments)
-    return Passages(
-        sequences=PackedSequences(
-            ids=np.concatenate(ids),
-            types=np.concatenate(types) if types else None,
-            starts=np.cumsum([0, *map(len, ids)], dtype=np.int64),
-            pad_id=pad_id(tokenizer),
-        ),
-        windows=windows,
-        targets=torch.tensor(targets, dtype=torch.int64),
-        questions=chosen,
-        offsets=[offsets[read[question.context]] for question in chosen],
-        task=task,
-        fingerprint=rows.fingerprint,
-    )
 
 
 def cuts(tokens: int, longest: int, stride: int) -> list[tuple[int, int]]:

@@ -43,3 +43,8 @@ def _question(id: object, text: object, context: object, answers: object) -> Que
     if start < 0 or not golds[0] or not context.startswith(golds[0], start):
         raise ValueError(f"question {id}: the answer {golds[0]!r} is not at {start} of its context")
     return Question(str(id), text, context, tuple(map(str, golds)), start)
+
+
+def check_questions(_task: object, rows: Rows) -> None:
+    """Raise ValueError for a row without usable answer."""
+    questions(rows)

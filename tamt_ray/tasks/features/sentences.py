@@ -44,6 +44,28 @@ class Sentences:
         """Bytes of memory."""
         return self.sequences.nbytes + self.targets.nbytes
 
+    @classmethod
+    def read(
+        cls,
+        task: SentenceTask,
+        rows: Rows,
+        tokenizer: PreTrainedTokenizerBase,
+        limit: int | None,
+        seed: int | str,
+    ) -> "Sentences":
+        """Return the features of at most `limit` rows. Raises ValueError for a wrong label."""
+        kept, values, columns = read(task, rows)
+        chosen = subset(len(kept), limit, seed)
+        texts = [[texts[row] for row in kept[chosen]] for texts in columns]
+        return cls(
+            sequences=tokenise(tokenizer, texts, task.max_length),
+            targets=torch.from_numpy(values[chosen]).to(
+                torch.float32 if task.outputs == 1 else torch.int64
+            ),
+            classes=task.outputs,
+            fingerprint=rows.fingerprint,
+        )
+
     def pack(self) -> dict[str, Tensor]:
         """Return the features as tensors."""
         return {**self.sequences.pack(), "targets": self.targets}
@@ -79,27 +101,6 @@ class Sentences:
             predicted = np.full_like(gold, answer)
             sure = np.eye(self.classes, dtype=np.float32)[predicted]
             yield Predictions(gold, predicted, sure, self.classes)
-
-
-def sentences(
-    task: SentenceTask,
-    rows: Rows,
-    tokenizer: PreTrainedTokenizerBase,
-    limit: int | None,
-    seed: int | str,
-) -> Sentences:
-    """Return the features of at most `limit` rows. Raises ValueError as `labels.read` does."""
-    kept, values, columns = read(task, rows)
-    chosen = subset(len(kept), limit, seed)
-    texts = [[texts[row] for row in kept[chosen]] for texts in columns]
-    return Sentences(
-        sequences=tokenise(tokenizer, texts, task.max_length),
-        targets=torch.from_numpy(values[chosen]).to(
-            torch.float32 if task.outputs == 1 else torch.int64
-        ),
-        classes=task.outputs,
-        fingerprint=rows.fingerprint,
-    )
 
 
 def tokenise(

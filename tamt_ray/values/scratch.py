@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -26,12 +27,12 @@ def base_of_ray() -> Path:
     return Path(next((os.environ[name] for name in variables if os.environ.get(name)), "/tmp"))
 
 
-def lock(descriptor: int) -> None:
+def lock(descriptor: int, *, wait: bool = False) -> None:
     """Mark a file or folder as in use until this process ends or closes it.
 
-    Raises BlockingIOError where another process has it in use.
+    Raises BlockingIOError where another process has it in use, unless it shall `wait`.
     """
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def sweep() -> None:
@@ -45,14 +46,17 @@ def sweep() -> None:
 
 
 def _remove_if_left(path: Path) -> None:
-    """Raises OSError where it is another user's, in use, or gone meanwhile."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    """Raises OSError where it is in use, or gone meanwhile."""
+    # Others may put anything here: only this user's folders and files are opened at all, and what
+    # takes their place meanwhile must not block.
+    status = path.lstat()
+    folder = stat.S_ISDIR(status.st_mode)
+    if status.st_uid != os.getuid() or not (folder or stat.S_ISREG(status.st_mode)):
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        status = os.fstat(descriptor)
         lock(descriptor)
-        if status.st_uid != os.getuid():
-            return
-        if path.is_dir():
+        if folder:
             shutil.rmtree(path)
         elif time.time() - status.st_mtime > _FETCHED:
             path.unlink()
@@ -67,11 +71,15 @@ class Scratch:
     """
 
     def __init__(self, purpose: Purpose, base: Path | None = None) -> None:
-        # It gets its name once it is locked.
-        made = Path(tempfile.mkdtemp(prefix=".tamt-", dir=base))
-        self._lock = os.open(made, os.O_RDONLY)
-        lock(self._lock)
-        self.path = made.rename(made.with_name(f"tamt-{purpose}-{made.name[6:]}"))
+        while True:
+            self.path = Path(tempfile.mkdtemp(prefix=f"tamt-{purpose}-", dir=base))
+            # Until it is locked, a sweep may take it for a dead process's.
+            with contextlib.suppress(FileNotFoundError):
+                self._lock = os.open(self.path, os.O_RDONLY)
+                lock(self._lock, wait=True)
+                if self.path.exists():
+                    return
+                os.close(self._lock)
 
     def remove(self) -> None:
         """Delete it with all that is in it."""
