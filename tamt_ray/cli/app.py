@@ -177,12 +177,13 @@ def results(
     from tamt_ray.cli.result_table import Form, result_table
 
     asked: dict[Form, bool] = {"csv": csv, "json": json, "markdown": markdown, "latex": latex}
-    forms = [form for form, wanted in asked.items() if wanted]
+    forms: list[Form] = [form for form, wanted in asked.items() if wanted]
     if len(forms) > 1:
         fail(2, f"one form at a time: --{' or --'.join(forms)}")
     opened = open_sweep(file, overrides=settings)
     _ensure_records(opened)
-    sys.stdout.write(result_table(opened, forms[0] if forms else "table"))
+    form: Form = forms[0] if forms else "table"
+    sys.stdout.write(result_table(opened, form))
 
 
 @verb
