@@ -60,15 +60,18 @@ class UnitRunner:
         self._finetuner = Finetuner(team.device)
         self._inputs: dict[str, str] = {}
 
-    def perform(self, unit: Unit, progress: OnProgress | None = None) -> Record:
+    def perform(
+        self, unit: Unit, progress: OnProgress | None = None, *, graphs: bool = False
+    ) -> Record:
         """Compute a unit and commit its record. All workers of a team call it together; the first
-        one writes. Raises whatever the computation raises, and then nothing is written."""
+        one writes. `graphs`: a fine-tune may replay its steps as CUDA graphs. Raises whatever the
+        computation raises, and then nothing is written."""
         give_back_memory()
         started, begin = time.time(), time.perf_counter()
         self._inputs.clear()
         usage = Usage(self._team.device)
         keeper = self._keeper(unit)
-        done = self._compute(unit, keeper, progress)
+        done = self._compute(unit, keeper, progress, graphs)
         record = Record(
             id=unit.id,
             kind=unit.kind,
@@ -102,12 +105,15 @@ class UnitRunner:
         states = States(self._store.files, unit.trajectory)
         return StoreKeeper(states, last, self._saving, leave_last=goes_on)
 
-    def _compute(self, unit: Unit, keeper: StoreKeeper, progress: OnProgress | None) -> UnitResult:
+    def _compute(
+        self, unit: Unit, keeper: StoreKeeper, progress: OnProgress | None, graphs: bool
+    ) -> UnitResult:
         config = unit.config
         if isinstance(config, FinetuneConfig):
             outcome = self._finetuner.run(
-                config.model, config.task, config.seed, self._mask(config.mask), progress
-            )
+                config.model, config.task, config.seed, self._mask(config.mask), progress,
+                graphs=graphs,
+            )  # fmt: skip
             artifacts = {HISTORY: outcome.history.to_parquet(), PREDICTIONS: outcome.predictions}
             return UnitResult(outcome.metrics, artifacts, outcome.sources)
         bench = UnitBench(config.model, self._team, self._artifact, progress, keeper)
