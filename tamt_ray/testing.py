@@ -21,7 +21,6 @@ from torch import distributed
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.table import load_rows
-from tamt_ray.execution.worker.bench import MASK
 from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.masks.layout import Layout
@@ -32,7 +31,7 @@ from tamt_ray.plan.expand import expand
 from tamt_ray.plan.unit import FinetuneConfig, Unit, parse_config
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.store.record import Record
+from tamt_ray.store.record import MASK, Record
 from tamt_ray.tasks.metrics.base import Metric, Predictions
 from tamt_ray.tasks.scores import led_by
 from tamt_ray.toy import Playground, playground

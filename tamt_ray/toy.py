@@ -13,14 +13,13 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from tamt_ray.execution.worker.bench import MASK
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.masks.mask import Mask
 from tamt_ray.plan.unit import Unit
 from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
-from tamt_ray.store.record import Record
+from tamt_ray.store.record import MASK, Record
 from tamt_ray.store.store import Store
 
 _WORDS = 43

@@ -7,7 +7,7 @@ from tamt_ray.methods.trained import TrainedMethod
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.values.pattern import UNSTRUCTURED
 
-OBJECTIVES = ("tamt_mlm", "tamt_kd", "tamt_mlm_kd")
+TAMT_ROLES = ("tamt_mlm", "tamt_kd", "tamt_mlm_kd")
 
 
 def roles(sweep: Sweep) -> dict[str, str]:

@@ -9,8 +9,7 @@ from tamt_ray.cli.speech import fail, out
 from tamt_ray.plan.expand import DENSE
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.files import Files
-
-_MASK = "mask.safetensors"
+from tamt_ray.store.record import MASK
 
 
 def write_out(opened: SweepContext, unit: Unit, to: Path, chosen: str = "") -> None:
@@ -18,7 +17,7 @@ def write_out(opened: SweepContext, unit: Unit, to: Path, chosen: str = "") -> N
 
     `chosen`: a sentence for the model's card on how the mask was chosen.
     """
-    data = opened.store.artifact(opened.records[unit.id], _MASK)
+    data = opened.store.artifact(opened.records[unit.id], MASK)
     try:
         if to.suffix == ".safetensors":
             Files(str(to.parent.resolve(strict=True))).write(to.name, data)

@@ -25,7 +25,7 @@ MODELS = {
 }
 """Sources by the short name, with their millions of weights."""
 _PAIR = "[sentence1, sentence2]"
-TASKS = {
+TASK_TEMPLATES = {
     "cola": ("classification", "[sentence]", "metric: matthews"),
     "sst2": ("classification", "[sentence]", ""),
     "mrpc": ("classification", _PAIR, ""),
@@ -97,7 +97,8 @@ def _each(what: str, known: Collection[str], answer: str) -> str:
 _METHODS = [name for name in METHODS.classes if name not in {"imported", "shuffled", "tamt"}]
 QUESTIONS: dict[str, tuple[str, str, Callable[[str], str]]] = {
     "model": (f"Which model ({', '.join(MODELS)}, hf:<repo> or dir:<path>)", "minilm", check_model),
-    "tasks": (f"Which tasks ({', '.join(TASKS)})", "stsb, rte", partial(_each, "task", TASKS)),
+    "tasks": (f"Which tasks ({', '.join(TASK_TEMPLATES)})", "stsb, rte",
+              partial(_each, "task", TASK_TEMPLATES)),
     "methods": ("Which methods", "random, omp, imp, tamt_mlm, tamt_kd",
                 partial(_each, "method", _METHODS)),
     "budget": (f"How much time ({', '.join(BUDGETS)})", "minutes",
@@ -134,7 +135,7 @@ def sweep_text(name: str, answers: dict[str, str]) -> str:
     tasks = [
         (task, kind, columns, [setting for setting in (further, *budget.task) if setting])
         for task in answers["tasks"].split(", ")
-        for kind, columns, further in [TASKS[task]]
+        for kind, columns, further in [TASK_TEMPLATES[task]]
     ]
     text = render(
         "sweep.yaml.jinja", name=name, budget=budget, model=model if model in MODELS else "model",

@@ -19,7 +19,7 @@ from tamt_ray.data.table import Rows, column
 from tamt_ray.values.text import Text
 
 T = TypeVar("T")
-VERSION = "2"
+_VERSION = "2"
 """Raised with every change of what texts become, so that no cache keeps sequences of an older
 one."""
 BATCH = 1_000_000
@@ -128,7 +128,7 @@ Tokens = Blocks | Documents
 def cache_key(rows: Rows, checkpoint: Checkpoint, text: Text) -> tuple[str, ...]:
     """Return all that decides the sequences of a text."""
     return (
-        VERSION, text.form, rows.fingerprint, text.column, checkpoint.fingerprint,
+        _VERSION, text.form, rows.fingerprint, text.column, checkpoint.fingerprint,
         str(text.block_size), str(text.limit),
     )  # fmt: skip
 

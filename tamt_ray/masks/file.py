@@ -15,7 +15,7 @@ from tamt_ray.masks.bits import Bits
 from tamt_ray.masks.mask import Mask
 from tamt_ray.values.pattern import UNSTRUCTURED
 
-FORMAT = "tamt-mask-1"
+_FORMAT = "tamt-mask-1"
 _SLACK = 0.005
 """Largest difference between the sparsity of a file and that of its cell."""
 _SUFFIX = "_mask"
@@ -29,7 +29,7 @@ def mask_to_bytes(mask: Mask, origin: Mapping[str, str] | None = None) -> bytes:
     """Return a safetensors file of packed bits (most significant first, row-major)."""
     packed = {name: np.packbits(mask[name].numpy().reshape(-1)).tobytes() for name in sorted(mask)}
     shapes = {name: list(matrix.shape) for name, matrix in mask.items()}
-    metadata = {**(origin or {}), "format": FORMAT, "shapes": json.dumps(shapes, sort_keys=True)}
+    metadata = {**(origin or {}), "format": _FORMAT, "shapes": json.dumps(shapes, sort_keys=True)}
     if mask.pattern != UNSTRUCTURED:
         metadata["pattern"] = mask.pattern
     # The library writes metadata in random order. Equal masks have to be equal files: two workers
@@ -67,8 +67,8 @@ def _parts(data: bytes) -> tuple[dict[str, bytes], dict[str, tuple[int, int]], s
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         metadata = header["__metadata__"]
         shapes = {name: _shape(sides) for name, sides in json.loads(metadata["shapes"]).items()}
-        if metadata["format"] != FORMAT:
-            raise MaskFileError(f"mask format {metadata['format']!r} is not {FORMAT!r}")
+        if metadata["format"] != _FORMAT:
+            raise MaskFileError(f"mask format {metadata['format']!r} is not {_FORMAT!r}")
         if set(shapes) != set(packed):
             raise MaskFileError("the shapes are those of other matrices")
         for name, (rows, columns) in shapes.items():
@@ -149,7 +149,7 @@ def _laid_on(data: bytes, weights: Mapping[str, Tensor], sparsity: float, patter
 def _is_ours(data: bytes) -> bool:
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        return header["__metadata__"]["format"] == FORMAT
+        return header["__metadata__"]["format"] == _FORMAT
     except (KeyError, TypeError, ValueError, RecursionError):
         return False
 

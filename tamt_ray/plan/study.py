@@ -15,7 +15,7 @@ from tamt_ray.spec.tuning import Domain, Tuning, Value, tunable, with_values
 from tamt_ray.values.base import Frozen
 from tamt_ray.values.identity import identity, written
 
-VERSION = 3
+_VERSION = 3
 """Grows with every change to what a trial computes, so that no study mixes the two."""
 
 
@@ -93,7 +93,7 @@ class Study:
         units = self.units(0, any_values).plan.units.values()
         return identity(
             {
-                "version": VERSION,
+                "version": _VERSION,
                 "units": [written(unit.config) for unit in units if unit.kind == "search"],
                 "rungs": list(self.tuning.rungs),
                 "spans": {

@@ -7,6 +7,8 @@ from pydantic import Field
 from tamt_ray.plan.unit import Cell, Kind
 from tamt_ray.values.base import Frozen
 
+MASK, HISTORY = "mask.safetensors", "history.parquet"
+"""Artifacts of a search, and of every unit that trains."""
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 ArtifactName = Annotated[str, Field(pattern=rf"^{_PART}(/{_PART})*$")]
 """A path inside the unit's folder; a forged record must not make the store read another file."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.tracking.trouble import one_line
-from tamt_ray.tracking.views import METHODS
+from tamt_ray.tracking.views import METHODS_VIEW
 
 LAST_WORDS, SHORT_WORDS = 120.0, 3.0
 """Seconds a run waits for MLflow at its end, and when it is broken off."""
@@ -49,7 +49,7 @@ def ui_lines(sweep: Sweep, link: str) -> str:
 
 def ui_link(sweep: Sweep, experiment: str) -> str:
     """Return the page that compares the methods, on the sweep's server or on `mlflow ui`'s."""
-    view = f"viewStateShareKey={METHODS}&compareRunsMode=CHART&workflowType=machine_learning"
+    view = f"viewStateShareKey={METHODS_VIEW}&compareRunsMode=CHART&workflowType=machine_learning"
     return f"{_base(sweep)}/#/experiments/{experiment}/runs?{view}"
 
 

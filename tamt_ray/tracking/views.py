@@ -13,7 +13,7 @@ from typing import Any
 from tamt_ray.plan.expand import Plan
 from tamt_ray.tracking.desired import CHARTED, OVER_SPARSITY, at_sparsity
 
-METHODS = "tamt-methods"
+METHODS_VIEW = "tamt-methods"
 """The view that compares the methods."""
 _PREFIX = "mlflow.sharedViewState."
 _MADE = 1_700_000_000_000
@@ -39,7 +39,7 @@ def view_tags(plan: Plan) -> dict[str, str]:
     subnetworks = "tags.`tamt.role` = 'compared'"
     by_score = {"orderByKey": "metrics.`score/average`", "orderByAsc": False}
     views: dict[str, tuple[str, dict[str, Any]]] = {
-        METHODS: (
+        METHODS_VIEW: (
             "1 Which method wins",
             {
                 "searchFilter": subnetworks, "runListHidden": True, "orderByAsc": False,

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tamt_ray.data.history import History, Point
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.store.record import HISTORY
 from tamt_ray.store.store import Store, StoreError
 from tamt_ray.tracking.desired import DesiredRun, Input, curve
 from tamt_ray.tracking.outline import RunHead, summary_head
@@ -26,7 +27,6 @@ from tamt_ray.values.version import __version__
 
 _REFUSED = "INVALID_PARAMETER_VALUE"
 _GONE = "RESOURCE_DOES_NOT_EXIST"
-_CURVES = "history.parquet"
 _NOTE = "mlflow.note.content"
 _ONE_REQUEST, _PARAMS = 1000, 100
 """Entities, and parameters among them, that fit into one request."""
@@ -179,7 +179,7 @@ class Writer:
     def _curve(self, known: KnownRun, run: DesiredRun, metrics: list[Point]) -> list[Point]:
         """Return the curve of a finished unit unless MLflow has it."""
         record = run.curve
-        if record is None or record.bare or _CURVES not in record.artifacts:
+        if record is None or record.bare or HISTORY not in record.artifacts:
             return []
         word, mark = known.state
         own = run.state.split()[1]
@@ -187,7 +187,7 @@ class Writer:
             point.name for point in run.metrics if "/" not in point.name
         }:  # fmt: skip
             return []
-        return list(curve(record.kind, History.from_parquet(self._store.artifact(record, _CURVES))))
+        return list(curve(record.kind, History.from_parquet(self._store.artifact(record, HISTORY))))
 
     def _log_inputs(self, known: KnownRun, inputs: Iterable[Input]) -> None:
         found = [

@@ -114,7 +114,19 @@ def test_numbers_equal_those_of_the_tables(report: dict[str, bytes]) -> None:
     averages = pl.read_parquet(io.BytesIO(report["tables/averages.parquet"]))
     text = " ".join(Page(report["report.html"].decode()).text.split())
     for method, task, mean, std in averages.select("method", "task", "mean", "std").iter_rows():
-        assert f"{mean:.1f} ± {std:.1f}" in text, (method, task)
+        assert f"{mean * 100:.1f} ± {std * 100:.1f}" in text, (method, task)
+
+
+def test_scores_in_tables_are_fractions(report: dict[str, bytes]) -> None:
+    def table(name: str) -> pl.DataFrame:
+        return pl.read_parquet(io.BytesIO(report[f"tables/{name}.parquet"]))
+
+    runs = table("downstream").filter(method="omp", sparsity=0.5, task="stsb")["best"]
+    mean = table("averages").filter(method="omp", sparsity=0.5, task="stsb")["mean"].item()
+    assert mean == pytest.approx(runs.mean())
+    pair = table("comparisons").filter(task="stsb", sparsity=0.5, a="omp", b="random")
+    other = table("downstream").filter(method="random", sparsity=0.5, task="stsb")["best"].mean()
+    assert pair["effect"].item() == pytest.approx(runs.mean() - other)
 
 
 def test_page_says_what_was_run(report: dict[str, bytes]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tamt_ray.cli.init import BUDGETS, MODELS, TASKS
+from tamt_ray.cli.init import BUDGETS, MODELS, TASK_TEMPLATES
 from tamt_ray.methods.registry import METHODS
 from tamt_ray.spec.load import load_sweep
 
@@ -16,12 +16,14 @@ from .small import call
 @pytest.mark.parametrize(("model", "budget"), list(product([*MODELS, "hf:me/mine"], BUDGETS)))
 def test_every_model_and_budget(model: str, budget: str, tmp_path: Path) -> None:
     file = tmp_path / "first.yaml"
-    said = call("init", file, "--model", model, "--budget", budget, "--tasks", ",".join(TASKS))
+    said = call(
+        "init", file, "--model", model, "--budget", budget, "--tasks", ",".join(TASK_TEMPLATES)
+    )
     assert said.exit_code == 0, said.stderr
     assert said.stdout.strip() == str(file)
     assert f"python -m tamt_ray.sweep {file} --dry-run" in said.stderr
     sweep = load_sweep(file)
-    assert (sweep.name, set(sweep.tasks)) == ("first", set(TASKS))
+    assert (sweep.name, set(sweep.tasks)) == ("first", set(TASK_TEMPLATES))
     assert next(iter(sweep.tasks.values())).metric == "matthews"
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
 from tamt_ray.masks.mask import Mask
-from tamt_ray.masks.select import Matrices, Pruner
+from tamt_ray.masks.pruner import Matrices, Pruner
 from tamt_ray.search import language_model, tamt
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.movement import MovedWeights

@@ -7,7 +7,7 @@ import polars as pl
 
 from tamt_ray.analysis.report_data import ReportData
 from tamt_ray.analysis.results import main_rows
-from tamt_ray.analysis.roles import OBJECTIVES, random_starts, roles
+from tamt_ray.analysis.roles import TAMT_ROLES, random_starts, roles
 from tamt_ray.analysis.stats.averages import leading_task, runs
 from tamt_ray.analysis.stats.comparison import cells
 from tamt_ray.analysis.stats.effect import Cells, Design, Effect, effect, paired
@@ -110,7 +110,7 @@ def gather_evidence(material: ReportData) -> dict[str, Evidence]:
     sweep, downstream = material.sweep, material.results.downstream
     found = roles(sweep)
     imp = found.get("imp")
-    pairs = [(imp, found[role]) for role in OBJECTIVES if imp and role in found]
+    pairs = [(imp, found[role]) for role in TAMT_ROLES if imp and role in found]
     # Each objective may turn out the quickest, so the intervals hold for all at once.
     costs = search_costs(downstream, pairs, level=1 - 0.05 / max(1, len(pairs)))
     every, reduced = runs(downstream, by="checkpoint"), runs(downstream, by="train_size")

@@ -4,9 +4,10 @@ import numpy as np
 import polars as pl
 
 from tamt_ray.analysis.claims.evidence import Evidence
-from tamt_ray.analysis.claims.verdict import Finding, everywhere, percent, shown, undecidable
+from tamt_ray.analysis.claims.verdict import Finding, everywhere, shown, undecidable
 from tamt_ray.analysis.stats.correlation import LEAST_GROUPS, alike, correlate
 from tamt_ray.analysis.stats.effect import SEED, Effect
+from tamt_ray.analysis.words import percent
 
 _NAMES = {"mlm_loss": "MLM", "kd_loss": "KD"}
 _FEW = 10

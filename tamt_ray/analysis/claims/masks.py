@@ -6,16 +6,10 @@ from typing import Literal
 import polars as pl
 
 from tamt_ray.analysis.claims.evidence import Evidence
-from tamt_ray.analysis.claims.verdict import (
-    Finding,
-    everywhere,
-    percent,
-    times,
-    undecidable,
-    within,
-)
+from tamt_ray.analysis.claims.verdict import Finding, everywhere, times, undecidable, within
 from tamt_ray.analysis.stats.effect import Cells, Effect, design, effect, paired
 from tamt_ray.analysis.stats.trajectories import per_doubling
+from tamt_ray.analysis.words import percent
 
 Cost = Literal["iterations", "seconds"]
 _COST_AT = 0.7

@@ -11,15 +11,15 @@ from tamt_ray.analysis.claims.verdict import (
     Finding,
     equivalent,
     everywhere,
-    percent,
     shown,
     somewhere,
     undecidable,
 )
-from tamt_ray.analysis.roles import OBJECTIVES
+from tamt_ray.analysis.roles import TAMT_ROLES
 from tamt_ray.analysis.stats.comparison import cells
 from tamt_ray.analysis.stats.effect import Cells, Effect, design, effect, minus, paired
 from tamt_ray.analysis.stats.trajectories import per_doubling
+from tamt_ray.analysis.words import percent
 from tamt_ray.plan.expand import DENSE
 from tamt_ray.tasks.base import TaskRole
 
@@ -142,7 +142,7 @@ def no_gain(evidence: Evidence, role: TaskRole) -> Finding:
         return undecidable(f"no task has `role: {role}`")
     tables = {
         f"{method}, {percent(s)}": evidence.difference(method, "imp", s, task)
-        for method in OBJECTIVES
+        for method in TAMT_ROLES
         for s in evidence.sparsities(method, "imp", task=task)
         if s in HIGH
     }
@@ -175,7 +175,7 @@ def gap_to_random_widens(evidence: Evidence) -> Finding:
 
 def scores_rise(evidence: Evidence, start: Literal["omp", "random"]) -> Finding:
     """Scores rise with the steps of a search that starts from OMP's mask, or from a random one."""
-    from_omp = [evidence.roles[role] for role in OBJECTIVES if role in evidence.roles]
+    from_omp = [evidence.roles[role] for role in TAMT_ROLES if role in evidence.roles]
     effects: dict[str, Effect | None] = {}
     for method in from_omp if start == "omp" else evidence.random_init.values():
         rows = evidence.runs.filter(method=method)
@@ -239,7 +239,7 @@ def advantages(task: str, evidence: Evidence) -> dict[int | None, Cells]:
     rows = evidence.reduced.filter(task=task, sparsity=_REDUCED)
     sizes = rows["train_size"].drop_nulls().unique().sort().to_list()
     scored = set(rows.drop_nulls(["score", "train_size"])["method"])
-    names = [evidence.roles.get(role) for role in OBJECTIVES]
+    names = [evidence.roles.get(role) for role in TAMT_ROLES]
     present = [name for name in names if name in scored]
     if "imp" not in evidence.roles or not present or not sizes:
         return {}
@@ -262,7 +262,7 @@ def shown_advantages(found: dict[int | None, Cells]) -> str:
 
 
 def _searched(evidence: Evidence) -> list[str]:
-    return [role for role in ("imp", *OBJECTIVES) if role in evidence.roles]
+    return [role for role in ("imp", *TAMT_ROLES) if role in evidence.roles]
 
 
 def _over_checkpoints(rows: pl.DataFrame, checkpoints: set[int | None]) -> Cells:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from math import copysign
 from typing import Literal
 
-from tamt_ray.analysis.stats.effect import Design, Effect, effect, holm
+from tamt_ray.analysis.stats.effect import ALPHA, Design, Effect, effect, holm
 
 Verdict = Literal["supported", "contradicted", "does not hold here", "not decidable"]
 """“Does not hold here”: what would contradict the statement, on a model that it is not about."""
-ALPHA = 0.05
 MARGIN, WIDER = 1.0, 2.0
 """Points within which two scores count as equal; the wider margin is only reported."""
 _MANY = 8
@@ -128,11 +127,6 @@ def shown(found: Effect | None, place: str, digits: int = 1, *, sign: bool = Tru
     if found.low is not None:
         text += f" [{found.low:.{digits}f}, {found.high:.{digits}f}]"
     return before + text.replace("-", "\N{MINUS SIGN}")
-
-
-def percent(sparsity: float) -> str:
-    """Return the name of a sparsity as a place."""
-    return f"{sparsity * 100:.4g}\N{NO-BREAK SPACE}%"
 
 
 def times(ratio: float | str) -> str:

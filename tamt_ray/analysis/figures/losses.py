@@ -13,7 +13,7 @@ from tamt_ray.analysis.stats.correlation import LOSSES
 from tamt_ray.analysis.words import interval, number, percent
 from tamt_ray.plan.expand import DENSE
 
-ENOUGH = 10
+MIN_POINTS = 10
 """Points below which a cloud shows little."""
 _CAPTION = (
     "Each mark is a subnetwork: its loss on the pre-training validation text against its "
@@ -128,7 +128,7 @@ def _beside(sparsity: float) -> pl.Expr:
 
 def _few(points: pl.DataFrame) -> str:
     count = points.filter(pl.col("method") != DENSE).height
-    return f"{count} points" if count < ENOUGH else ""
+    return f"{count} points" if count < MIN_POINTS else ""
 
 
 def _words(

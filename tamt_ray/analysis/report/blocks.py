@@ -23,7 +23,7 @@ class TableCell:
     """Note in the colour of warnings."""
 
 
-MISSING = TableCell("–", mark="missing", note="missing")
+MISSING_CELL = TableCell("–", mark="missing", note="missing")
 NONE = TableCell("–")
 """A cell that the sweep does not ask for."""
 

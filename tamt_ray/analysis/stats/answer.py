@@ -9,10 +9,10 @@ import polars as pl
 from tamt_ray.analysis.results import Results, by_cell, main_rows
 from tamt_ray.analysis.stats.averages import AVERAGE, losses, means, no_better, runs
 from tamt_ray.analysis.stats.comparison import comparisons
+from tamt_ray.analysis.stats.effect import ALPHA
 from tamt_ray.analysis.words import number
 from tamt_ray.plan.expand import DENSE
 
-ALPHA = 0.05
 Noise = Literal["beyond", "within", "unknown"]
 
 

@@ -16,7 +16,7 @@ from tamt_ray.plan.expand import DENSE
 Statistic = Literal["pearson", "spearman", "kendall"]
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 LOSSES = ("mlm_loss", "kd_loss")
-DRAWS = 1000
+_DRAWS = 1000
 LEAST_GROUPS = 4
 """Resamples of fewer groups of like subnetworks say nothing about a correlation."""
 
@@ -38,7 +38,7 @@ def correlate(
     x: Array,
     y: Array,
     rng: np.random.Generator,
-    draws: int = DRAWS,
+    draws: int = _DRAWS,
     groups: NDArray[np.intp] | None = None,
 ) -> dict[Statistic, Correlation]:
     """Pearson's r, Spearman's ρ and Kendall's τ-b of points x, y [n].
@@ -105,7 +105,7 @@ def points(results: Results) -> pl.DataFrame:
 def correlations(
     points: pl.DataFrame,
     rng: np.random.Generator | None = None,
-    draws: int = DRAWS,
+    draws: int = _DRAWS,
     random: Collection[str] = (),
 ) -> pl.DataFrame:
     """Return a row for each (model, task, loss, scope, statistic) with value, low, high, n, reason.

@@ -8,9 +8,8 @@ import polars as pl
 from tamt_ray.analysis.artifacts import ArtifactReader
 from tamt_ray.analysis.results import by_cell
 from tamt_ray.masks.bits import Bits
-from tamt_ray.store.record import Record
+from tamt_ray.store.record import MASK, Record
 
-MASK = "mask.safetensors"
 BUDGET = 512 * 2**20
 """Bytes of packed masks held at once: 39 of BERT-base."""
 

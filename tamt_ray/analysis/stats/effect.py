@@ -23,7 +23,8 @@ Array = NDArray[np.float64]
 Cells = Mapping[tuple[int | None, int | None], float]
 """A value for each (mask seed, fine-tuning seed); None where there is no such seed."""
 
-LEVEL = 0.95
+LEVEL, ALPHA = 0.95, 0.05
+"""Of every interval; and below which a p value counts."""
 SEED = 20220421
 """Seed of every resampling in a report, so that the same records give the same bytes."""
 

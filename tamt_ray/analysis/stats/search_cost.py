@@ -22,7 +22,7 @@ _SCHEMA = {
     "iterations_high": pl.Float64, "seconds_ratio": pl.Float64, "seconds_low": pl.Float64,
     "seconds_high": pl.Float64, "reached": pl.Float64, "device": pl.String,
 }  # fmt: skip
-DRAWS = 2000
+_DRAWS = 2000
 _NEVER = 0.025
 """Share of resamples that may miss the target before there is no interval any more."""
 
@@ -60,7 +60,7 @@ class Saving:
     reached: float | None
 
 
-def saving(imp: Curve, tamt: Curve, draws: int = DRAWS, level: float = LEVEL) -> Saving:
+def saving(imp: Curve, tamt: Curve, draws: int = _DRAWS, level: float = LEVEL) -> Saving:
     """Iterations and seconds at which the mean curve of `tamt` first reaches the best of `imp`.
 
     Both curves are resampled together: mask seeds with replacement, and fine-tuning seeds. Three
@@ -99,7 +99,7 @@ def saving(imp: Curve, tamt: Curve, draws: int = DRAWS, level: float = LEVEL) ->
 def search_costs(
     downstream: pl.DataFrame,
     pairs: Sequence[tuple[str, str]],
-    draws: int = DRAWS,
+    draws: int = _DRAWS,
     level: float = LEVEL,
 ) -> pl.DataFrame:
     """Return a row for each (model, sparsity) and (imp, tamt) of `pairs`: the `saving`.

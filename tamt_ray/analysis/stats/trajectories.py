@@ -16,7 +16,7 @@ _CURVE = {
     "model": pl.String, "method": pl.String, "sparsity": pl.Float64, "mask_seed": pl.Int64,
     "step": pl.Int64, "name": pl.String, "value": pl.Float64,
 }  # fmt: skip
-ENOUGH = 10.0
+MIN_TRAVEL = 10.0
 """Thresholds φ below which a mask can hardly leave its start.
 
 Scores start at αφ and 0, 2 φ apart in the paper, and only weights whose scores cross φ change. The

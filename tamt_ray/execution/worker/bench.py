@@ -21,10 +21,10 @@ from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Corrupted, Stream, stack
 from tamt_ray.search.state import Checkpointer, Stateful
 from tamt_ray.search.team import ProcessGroup
+from tamt_ray.store.record import MASK
 from tamt_ray.values.model import Model
 from tamt_ray.values.text import Text
 
-MASK = "mask.safetensors"
 HEAD = "head.safetensors"
 ReadArtifact = Callable[[str, str], bytes]
 """The content of an artifact, by unit and name."""

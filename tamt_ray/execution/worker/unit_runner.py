@@ -10,7 +10,7 @@ from importlib.metadata import version
 import torch
 from safetensors.torch import save
 
-from tamt_ray.execution.worker.bench import HEAD, MASK, UnitBench
+from tamt_ray.execution.worker.bench import HEAD, UnitBench
 from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy, StoreKeeper
 from tamt_ray.execution.worker.device import give_back_memory, keep_freed_memory
 from tamt_ray.execution.worker.usage import Usage
@@ -23,7 +23,7 @@ from tamt_ray.search.engine import Settings
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.head import train_head
 from tamt_ray.search.team import ProcessGroup
-from tamt_ray.store.record import Failure, Record
+from tamt_ray.store.record import HISTORY, MASK, Failure, Record
 from tamt_ray.store.states import States
 from tamt_ray.store.store import Store, StoreError
 from tamt_ray.tasks.predictions import PREDICTIONS
@@ -31,8 +31,6 @@ from tamt_ray.values.base import OnProgress
 from tamt_ray.values.identity import written
 from tamt_ray.values.training import Optimizer, Training
 from tamt_ray.values.version import __version__
-
-HISTORY = "history.parquet"
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from typing import Any
 
 import polars as pl
 
-from tamt_ray.analysis.claims.verdict import percent, times
+from tamt_ray.analysis.claims.verdict import times
 from tamt_ray.analysis.report.blocks import NONE, Block, Group, ReportTable, TableCell, TableRow
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.results import by_cell, main_rows
-from tamt_ray.analysis.stats.trajectories import ENOUGH, travels
-from tamt_ray.analysis.words import duration, interval, removed
+from tamt_ray.analysis.stats.trajectories import MIN_TRAVEL, travels
+from tamt_ray.analysis.words import duration, interval, percent, removed
 
 
 def section(context: Context) -> Iterator[Block]:
@@ -39,7 +39,7 @@ def searches(context: Context) -> Iterator[ReportTable]:
         for cell, part in by_cell(group, "method"):
             mean, std = part["search_seconds"].mean(), part["search_seconds"].std()
             travel = far.get((place.model, cell.method, place.sparsity))
-            short = travel is not None and travel < ENOUGH
+            short = travel is not None and travel < MIN_TRAVEL
             mark = "warn" if short else ""
             rows.append(
                 [
@@ -53,8 +53,8 @@ def searches(context: Context) -> Iterator[ReportTable]:
         "Steps and time, of IMP those of all its levels, whose first is OMP and trains nothing; "
         f"mean ± standard deviation over masks, on {devices or 'no device yet'} (paper: Tab. 2, "
         "3). Score travel: the sum of the learning rates over the steps, in thresholds φ (paper: "
-        f"59 φ for MLM at 70 %); below {ENOUGH:g} φ, which is marked, a mask can hardly leave its "
-        "start."
+        f"59 φ for MLM at 70 %); below {MIN_TRAVEL:g} φ, which is marked, a mask can hardly leave "
+        "its start."
     )
     yield ReportTable(["method", "steps", "training time", "score travel"], rows, caption)
 

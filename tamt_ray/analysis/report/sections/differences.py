@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tamt_ray.analysis.claims.verdict import percent
 from tamt_ray.analysis.report.blocks import NONE, Block, Fold, Paragraph, ReportTable, TableCell
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.results import by_cell
-from tamt_ray.analysis.stats.answer import ALPHA
 from tamt_ray.analysis.stats.averages import title_of
-from tamt_ray.analysis.words import interval, signed
+from tamt_ray.analysis.stats.effect import ALPHA
+from tamt_ray.analysis.words import interval, percent, signed
 
 _TEST = (
     "Differences are paired: same mask seed, same fine-tuning seed; a method with one mask is "

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from tamt_ray.analysis.figures.losses import ENOUGH
+from tamt_ray.analysis.figures.losses import MIN_POINTS
 from tamt_ray.analysis.report import blocks
 from tamt_ray.analysis.report.blocks import Block, Group, TableCell, TableRow
 from tamt_ray.analysis.report.context import Context
@@ -36,7 +36,7 @@ def section(context: Context) -> Iterator[Block]:
     for task in data.tasks:
         table, few = _correlations(context, task), data.correlations.filter(task=task)["n"].max()
         title = f"Correlations with {title_of(task)}"
-        if table.rows and (task != data.tasks[0] or (isinstance(few, int) and few < ENOUGH)):
+        if table.rows and (task != data.tasks[0] or (isinstance(few, int) and few < MIN_POINTS)):
             yield blocks.Fold(f"{title} ({few} points)", [table])
         elif table.rows:
             yield table.shortened(title)
@@ -66,7 +66,7 @@ def _losses(context: Context, model: str) -> blocks.ReportTable:
 
 def _loss(row: dict[str, Any], loss: str, best: bool) -> TableCell:
     if row[loss] is None:
-        return blocks.MISSING
+        return blocks.MISSING_CELL
     std = row[f"{loss.removesuffix('_loss')}_std"]
     return TableCell(spread(row[loss], std, 3), mark="best" if best else "")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tamt_ray.analysis.report.blocks import Block, Bullets, Fold
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.results import main_rows
-from tamt_ray.analysis.stats.trajectories import ENOUGH, travels
+from tamt_ray.analysis.stats.trajectories import MIN_TRAVEL, travels
 
 _PAPER_STEPS = (3_000, 22_000)
 """Fewest and most optimiser steps of a mask training in the paper (Tab. 2)."""
@@ -42,11 +42,11 @@ def section(context: Context) -> Iterator[Block]:
             "That shows that everything works and in which direction things move. It is a "
             "demonstration and does not decide which method is better."
         )
-    short = {method for (_, method, _), travel in travels(data.plan).items() if travel < ENOUGH}
+    short = {method for (_, method, _), travel in travels(data.plan).items() if travel < MIN_TRAVEL}
     if short:
         words.append(
-            f"Scores of {', '.join(sorted(short))} can move less than {ENOUGH:g} φ (see Cost), so "
-            "these masks can hardly leave their start: they say more about that than about mask "
+            f"Scores of {', '.join(sorted(short))} can move less than {MIN_TRAVEL:g} φ (see Cost), "
+            "so these masks can hardly leave their start: they say more about that than about mask "
             "training. More steps or a higher learning rate would change that."
         )
     if any(task.max_train or task.max_validation for task in data.sweep.tasks.values()):
