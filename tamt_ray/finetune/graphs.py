@@ -17,12 +17,12 @@ from transformers import PreTrainedConfig
 
 from tamt_ray.data.device import autocast, matrix_products, takes_whole_mask
 from tamt_ray.finetune.model import Network
-from tamt_ray.finetune.step import Step
+from tamt_ray.finetune.step import TrainingStep
 from tamt_ray.masks.mask import KeptZero
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import Batch, Examples, Indices
 
-Record = Callable[[Callable[[], None]], Callable[[], None]]
+Recorder = Callable[[Callable[[], None]], Callable[[], None]]
 """Takes work on a device, which it does not do yet, and returns a function that does it: on the
 same memory, with the host's numbers of this moment."""
 Shape = tuple[int, int, bool]
@@ -34,7 +34,7 @@ MOST = 32
 """Shapes that are recorded at most; graphs take memory outside Torch's allocator too."""
 
 
-def recorder(device: torch.device, config: PreTrainedConfig) -> Record | None:
+def graph_recorder(device: torch.device, config: PreTrainedConfig) -> Recorder | None:
     """Return the recorder of CUDA graphs; None, with a warning, where there can be none."""
     if device.type != "cuda":
         reason = "CUDA graphs need a GPU, and this fine-tune runs on a CPU"
@@ -46,7 +46,7 @@ def recorder(device: torch.device, config: PreTrainedConfig) -> Record | None:
     return None
 
 
-def _cuda_recorder() -> Record:
+def _cuda_recorder() -> Recorder:
     """Graphs of one recorder share a pool of memory. They are replayed one at a time, the two of a
     shape back to back, so what the first holds for the second no other overwrites."""
     pool = torch.cuda.graph_pool_handle()
@@ -92,13 +92,13 @@ class _Recorded:
     backward: Callable[[], None]
 
 
-class RecordedStep(Step):
-    """Computes what `Step` computes; batches of frequent shapes are replayed, the first one of each
+class RecordedStep(TrainingStep):
+    """Computes what `TrainingStep` computes; batches of frequent shapes are replayed, the first one of each
     shape excepted, in which libraries load what they need."""
 
     def __init__(
         self,
-        record: Record,
+        record: Recorder,
         shapes: frozenset[Shape],
         network: Network,
         data: Examples,

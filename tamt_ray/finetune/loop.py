@@ -13,9 +13,9 @@ from tamt_ray.data.device import autocast, matrix_products, send
 from tamt_ray.data.history import History, NonFiniteLossError, check_finite
 from tamt_ray.data.phases import phase
 from tamt_ray.data.seeds import derive
-from tamt_ray.finetune.graphs import WORTH, Record, RecordedStep, frequent_shapes
+from tamt_ray.finetune.graphs import WORTH, Recorder, RecordedStep, frequent_shapes
 from tamt_ray.finetune.model import Network
-from tamt_ray.finetune.step import Step
+from tamt_ray.finetune.step import TrainingStep
 from tamt_ray.masks.mask import KeptZero
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import Batch, Examples, Indices, PackedSequences
@@ -81,7 +81,7 @@ def fine_tune(
     history: History,
     progress: OnProgress | None,
     pruned: KeptZero | None = None,
-    record: Record | None = None,
+    record: Recorder | None = None,
     worth: int = WORTH,
 ) -> list[Evaluation]:
     """Train in place; the evaluations in order, the last one after the last step.
@@ -95,7 +95,7 @@ def fine_tune(
     steps = task.epochs * -(-len(lengths) // task.batch_size)
     epochs = (epoch_batches(lengths, task.batch_size, seed, epoch) for epoch in range(task.epochs))
     if record is None:
-        train = Step(network, data, task, device, pruned)
+        train = TrainingStep(network, data, task, device, pruned)
     else:
         epochs = list(epochs)
         shapes = frequent_shapes(itertools.chain.from_iterable(epochs), lengths, worth)

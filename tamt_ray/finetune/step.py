@@ -12,7 +12,7 @@ from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import Batch, Examples
 
 
-class Step:
+class TrainingStep:
     """Forward and backward pass, clipping and AdamW."""
 
     def __init__(

@@ -16,7 +16,7 @@ READS = ("_local_scalar", "nonzero", "is_nonzero")
 
 
 def record(work: Callable[[], None]) -> Callable[[], None]:
-    """Record as `finetune.graphs.Record` says."""
+    """Record as `finetune.graphs.Recorder` says."""
     tape = Tape()
     with torch.random.fork_rng(devices=[]), tape:
         work()

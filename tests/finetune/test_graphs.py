@@ -16,7 +16,7 @@ from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.finetune import finetuner as finetuner_module
 from tamt_ray.finetune import graphs, loop
 from tamt_ray.finetune.finetuner import Finetuner
-from tamt_ray.finetune.graphs import Record, RecordedStep, frequent_shapes
+from tamt_ray.finetune.graphs import Recorder, RecordedStep, frequent_shapes
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.finetune.vocabulary import tokens_of
 from tamt_ray.masks import mask as mask_module
@@ -37,7 +37,7 @@ CPU = torch.device("cpu")
 class Counted:
     """A recorder that counts; it is out of memory at the recording number `lacks`."""
 
-    def __init__(self, record: Record = tape.record, lacks: int = 0) -> None:
+    def __init__(self, record: Recorder = tape.record, lacks: int = 0) -> None:
         self._record, self._lacks = record, lacks
         self.records = self.replays = 0
 
@@ -65,7 +65,7 @@ def no_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
 class Trained:
     """Losses and weights of a fine-tune under a mask of half the weights."""
 
-    def __init__(self, model: Model, task: Task, record: Record | None = None) -> None:
+    def __init__(self, model: Model, task: Task, record: Recorder | None = None) -> None:
         checkpoint = load_checkpoint(model.source)
         data = task.examples(load_rows(task.train), tokenizer(checkpoint), None, 1)
         encoder = Encoder(checkpoint, CPU)
@@ -268,7 +268,7 @@ def test_a_fine_tune_that_asks_for_them_is_recorded(
     ran: Callable[[bool], dict[str, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = Counted()
-    monkeypatch.setattr(finetuner_module, "recorder", lambda *_: record)
+    monkeypatch.setattr(finetuner_module, "graph_recorder", lambda *_: record)
     monkeypatch.setattr(finetuner_module, "WORTH", 3)
     plain = ran(False)
     assert record.records == 0
