@@ -93,8 +93,8 @@ class _Recorded:
 
 
 class RecordedStep(TrainingStep):
-    """Computes what `TrainingStep` computes; batches of frequent shapes are replayed, the first one of each
-    shape excepted, in which libraries load what they need."""
+    """The same computation. Batches of frequent shapes are replayed but for the first one of each
+    shape, in which libraries load what they need."""
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.finetune import finetuner as finetuner_module
 from tamt_ray.finetune import graphs, loop
 from tamt_ray.finetune.finetuner import Finetuner
-from tamt_ray.finetune.graphs import Recorder, RecordedStep, frequent_shapes
+from tamt_ray.finetune.graphs import RecordedStep, Recorder, frequent_shapes
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.finetune.vocabulary import tokens_of
 from tamt_ray.masks import mask as mask_module
