@@ -17,7 +17,7 @@ def test_statements_without_data_are_folded(sweep: Sweep, plan: Plan, all_record
     shown = next(block for block in found if isinstance(block, ReportTable))
     folded = [block for block in found if isinstance(block, Fold)][-1].blocks[0]
     assert isinstance(folded, ReportTable)
-    assert len(shown.rows) + len(folded.rows) == len(context.judged)
+    assert len(shown.rows) + len(folded.rows) == len(context.evaluated)
     for row in folded.rows:
         assert row[3].text == "not decidable"
         assert "[" not in row[2].text
@@ -30,7 +30,7 @@ def test_statements_on_losses_need_no_task(
     bare = sweep.model_copy(update={"tasks": {}})
     plan = expand(bare)
     context = Context(gather(bare, plan, fill(plan), {}))
-    tested = {claim.statement for claim, _, finding in context.judged if finding.tested}
+    tested = {claim.statement for claim, _, finding in context.evaluated if finding.tested}
     assert "KD training lowers the MLM loss too." in tested
     assert not any("better than IMP" in statement for statement in tested)
     assert list(statements.section(context))

@@ -27,7 +27,7 @@ from tamt_ray.execution.worker.attempt import Attempt, committed
 from tamt_ray.execution.worker.device import worker_device
 from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.execution.worker.unit_runner import UnitRunner
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.store.lease import Fence
 from tamt_ray.store.store import Store
 from tamt_ray.values.scratch import Scratch
@@ -151,7 +151,7 @@ class FleetWorker(tune.Trainable):
         fence = config["fence"]
         assert fence is None or isinstance(fence, Fence)
         self._store = Store(str(config["store"]), fence)
-        self._bench: UnitRunner | None = None
+        self._made: UnitRunner | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
@@ -181,18 +181,18 @@ class FleetWorker(tune.Trainable):
         attempt = Attempt(self._board, self._store, self._holder, offer)
         match attempt.announce():
             case WorkerCommand.GO_ON:
-                attempt.carry_out(lambda progress: self._tools().perform(offer.unit, progress))
+                attempt.carry_out(lambda progress: self._runner().perform(offer.unit, progress))
                 return True
             case WorkerCommand.SAVE:
                 raise LeavingError(Fault.NODE)
             case WorkerCommand.STOP | WorkerCommand.DROP:
                 return False
 
-    def _tools(self) -> UnitRunner:
-        if self._bench is None:
+    def _runner(self) -> UnitRunner:
+        if self._made is None:
             device = worker_device(self._gpus, deterministic=self._deterministic, mps=self._mps)
-            self._bench = UnitRunner(self._store, ProcessGroup(device), this_place())
-        return self._bench
+            self._made = UnitRunner(self._store, ProcessGroup(device), this_place())
+        return self._made
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, object]:
         """Nothing to keep: Tune asks when it pauses a trial to reuse its actor."""

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from tamt_ray.analysis.claims.catalogue import Judged, Rule
+from tamt_ray.analysis.claims.catalogue import EvaluatedClaims, Rule
 from tamt_ray.analysis.report import blocks
 from tamt_ray.analysis.report.blocks import Block, Fold, Paragraph, ReportTable, TableCell
 from tamt_ray.analysis.report.context import Context
@@ -29,10 +29,10 @@ def section(context: Context) -> Iterator[Block]:
     """Yield each statement, the statistic that tests it, its value here, and the verdict."""
     if context.data.sweep.tune:
         return  # Masks that were tuned on these losses are no evidence on them.
-    several = len({model for _, model, _ in context.judged if model}) > 1
-    tested = [found for found in context.judged if found[2].tested]
-    others = [found for found in context.judged if not found[2].tested]
-    if not context.judged:
+    several = len({model for _, model, _ in context.evaluated if model}) > 1
+    tested = [found for found in context.evaluated if found[2].tested]
+    others = [found for found in context.evaluated if not found[2].tested]
+    if not context.evaluated:
         yield Paragraph(_NO_ROLE)
     if tested:
         tally = Counter(finding.verdict for _, _, finding in tested)
@@ -45,7 +45,7 @@ def section(context: Context) -> Iterator[Block]:
         yield Fold(words, [_table(others, several)])
 
 
-def _table(judged: Judged, several: bool) -> ReportTable:
+def _table(evaluated: EvaluatedClaims, several: bool) -> ReportTable:
     rows = [
         [
             TableCell(claim.statement, claim.where),
@@ -55,7 +55,7 @@ def _table(judged: Judged, several: bool) -> ReportTable:
             else blocks.NONE,
             TableCell(finding.verdict, finding.why, _MARKS[finding.verdict]),
         ]
-        for claim, model, finding in judged
+        for claim, model, finding in evaluated
     ]
     head = ["the paper says", "what is measured", "value here", "verdict"]
     return ReportTable(head, rows, words=True)
