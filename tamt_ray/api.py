@@ -20,7 +20,7 @@ from tamt_ray.analysis.figures.catalogue import figures
 from tamt_ray.analysis.figures.vega import Figure
 from tamt_ray.analysis.report_data import ReportData, gather
 from tamt_ray.analysis.results import collect_searches, main_rows
-from tamt_ray.analysis.stats.averages import AVERAGE
+from tamt_ray.analysis.stats.averages import AVERAGE, fractions
 from tamt_ray.analysis.stats.mcnemar import counted_answers, mcnemar_table
 from tamt_ray.analysis.stats.summary import summary
 from tamt_ray.analysis.stats.trajectories import search_curves
@@ -40,8 +40,6 @@ from tamt_ray.values.scratch import Scratch
 
 __all__ = ["RunError", "SweepResults", "load", "run"]
 
-_PERCENT = ("mean", "std", "low", "high", "baseline", "effect")
-"""Columns of the report's tables that are in percent there."""
 _NOT_DONE = "this fine-tune is not done"
 _NOT_KEPT = "this fine-tune is from before predictions were kept"
 
@@ -112,7 +110,7 @@ class SweepResults:
         """A row per method, sparsity and task, and for the average over tasks (`task` is
         "(average)"): `mean`, `std`, and `low` to `high`, its 95 % interval, of `n` of `n_expected`
         runs."""
-        return _fractions(self._data.averages)
+        return fractions(self._data.averages)
 
     def differences(self, task: str = AVERAGE) -> pl.DataFrame:
         """Return a row per two methods at a sparsity.
@@ -121,7 +119,7 @@ class SweepResults:
         95 % interval; `p`, and `p_holm`, corrected over all pairs; the `reason` where there is no
         interval.
         """
-        found = _fractions(self._data.comparisons)
+        found = fractions(self._data.comparisons)
         return found.filter(pl.col("task") == task) if found.height else found
 
     def predictions(self, unit: str) -> pl.DataFrame:
@@ -231,8 +229,3 @@ class SweepResults:
         if found[0].id not in records:
             raise LookupError(f"{found[0]} is not done yet: tamt status {self._opened.words}")
         return found[0]
-
-
-def _fractions(table: pl.DataFrame) -> pl.DataFrame:
-    """Return a table of the report with its percent as fractions."""
-    return table.with_columns(pl.col(name) / 100 for name in _PERCENT if name in table.columns)

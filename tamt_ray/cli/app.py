@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from tamt_ray.cli import views
-from tamt_ray.cli.opened import open_sweep
-from tamt_ray.cli.options import Address, AsJson, Chosen, File, Form, Only, Set
+from tamt_ray.cli.opened import SweepContext, open_sweep
+from tamt_ray.cli.options import Address, AsJson, Chosen, File, Only, Set
 from tamt_ray.cli.speech import fail, out, plain, tell
 from tamt_ray.cli.supervisor import leave
 from tamt_ray.cli.verb import app as app
@@ -36,7 +36,7 @@ def run(
     """Run what is missing of a sweep."""
     opened = open_sweep(file, only, retry_failed=retry_failed, overrides=settings)
     if dry_run:
-        print_plan(opened, as_json)
+        _plan(opened, as_json)
         return 0
     from tamt_ray.cli.carry_out import carry_out
     from tamt_ray.execution.interruption import BrokenOffError
@@ -70,7 +70,14 @@ def plan(
 
         print_power(opened, as_json)
     else:
-        print_plan(opened, as_json)
+        _plan(opened, as_json)
+
+
+def _plan(opened: SweepContext, as_json: bool) -> None:
+    """Print the plan of a sweep whose rows at hand fit."""
+    from tamt_ray.cli.rows import look_through
+
+    print_plan(opened, as_json, look_through(opened))
 
 
 @verb
@@ -98,7 +105,6 @@ def status(
     views.print_troubles(opened)
     if not opened.sweep.tune:
         print_state(opened, out, address)
-    out.print(f"store: {opened.store.uri}", highlight=False)
     return 0
 
 
@@ -140,6 +146,13 @@ def report(
 
     beside = load_published(published) if published else None
     opened = open_sweep(file, overrides=settings)
+    _ensure_records(opened)
+    page = write_report(opened, published=beside)
+    mark_report(opened)
+    out.print(page)
+
+
+def _ensure_records(opened: SweepContext) -> None:
     if not opened.records:
         fail(
             2,
@@ -147,24 +160,29 @@ def report(
             f"{opened.sweep.name!r}; `store:` is relative to the directory you type in; "
             f"run it: python -m tamt_ray.sweep {opened.words}",
         )
-    page = write_report(opened, published=beside)
-    mark_report(opened)
-    out.print(page)
 
 
 @verb
 def results(
     file: File,
-    form: Annotated[
-        Form, typer.Option("--as", help="table, markdown or latex as a run prints it; csv or json "
-                           "with fractions and intervals.")
-    ] = Form.TABLE,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="A row per task, in fractions, with intervals.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="The same rows as one JSON list.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The table for Markdown.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="The table for LaTeX.")] = False,
     settings: Set = None,
-) -> None:  # fmt: skip
+) -> None:
     """Print the table of scores that the store holds so far."""
-    from tamt_ray.cli.result_table import result_table
+    from tamt_ray.cli.result_table import Form, result_table
 
+    asked: dict[Form, bool] = {"csv": csv, "json": json, "markdown": markdown, "latex": latex}
+    forms: list[Form] = [form for form, wanted in asked.items() if wanted]
+    if len(forms) > 1:
+        fail(2, f"one form at a time: --{' or --'.join(forms)}")
     opened = open_sweep(file, overrides=settings)
+    _ensure_records(opened)
+    form: Form = forms[0] if forms else "table"
     sys.stdout.write(result_table(opened, form))
 
 

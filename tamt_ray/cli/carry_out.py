@@ -14,7 +14,6 @@ from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import found_by
 from tamt_ray.execution.cluster.address import listen_on_loopback, unwritable
 from tamt_ray.plan.cost import usual_prices
-from tamt_ray.spec.load import line_of
 from tamt_ray.store.damage import outdated
 from tamt_ray.store.lease import Lease
 from tamt_ray.store.space import bytes_free, bytes_needed
@@ -82,13 +81,15 @@ def _execute(
         # Their imports take seconds.
         progress.stage("loading PyTorch and Ray")
         from tamt_ray.cli.results import mark_report, report_files, write_report
+        from tamt_ray.cli.rows import keep_settled, refuse
         from tamt_ray.cli.summary import describer, final_summary
         from tamt_ray.execution.activity import LiveStatus
         from tamt_ray.execution.cluster.connection import ClusterError
         from tamt_ray.execution.driver import Call, run
         from tamt_ray.execution.interruption import BrokenOffError
-        from tamt_ray.execution.preflight import PreflightError, changes, check
+        from tamt_ray.execution.preflight import changes, check
         from tamt_ray.execution.proposer import Proposer
+        from tamt_ray.execution.rows import PreflightError
         from tamt_ray.execution.run_loop import Ledger
         from tamt_ray.execution.scheduler.messages import Event
         from tamt_ray.execution.scheduler.placement import InfeasibleError
@@ -98,10 +99,7 @@ def _execute(
             found = check(sweep, plan.files, plan.texts)
             changed = changes(plan.units, opened.records, found.fingerprints)
     except PreflightError as error:
-        # The parts of a union have files of their own.
-        known = error.at and not sweep.parts
-        where = line_of(opened.file, error.at, opened.overrides) if known else opened.file
-        fail(2, f"{where}: {error}")
+        refuse(opened, error)
     if changed:
         fail(
             2,
@@ -109,6 +107,7 @@ def _execute(
             + "\nput the former content back, give the new one a name of its own, or have all "
             f"computed anew in a store of its own: set `store:` in {opened.file} to another place",
         )
+    keep_settled(opened)
     _warn_of_little_space(opened)
     # Measures this machine's CPU, so before the tracker's thread imports MLflow.
     known = opened.prices(usual_prices(sweep.execution, sizes=found.sizes))

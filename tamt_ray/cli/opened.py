@@ -1,5 +1,6 @@
 """A sweep file opened for a verb: its plan, its store and what is there already."""
 
+import json
 import shlex
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from tamt_ray.store.store import Store
 from tamt_ray.store.trouble import UnwritableError
 
 Say = Callable[[str], None]
+SETTLED = "settled.json"
+"""File beside the report: settings that the rows of data sets decided."""
 
 
 @dataclass(frozen=True)
@@ -173,15 +176,30 @@ def open_sweep(
     sweep = load_sweep(file, overrides)
     if sweep.tune and pattern:
         raise SpecError(f"{file}: a tuning draws its own units; leave --only out")
+    store = Store(sweep.store)
+    sweep = _settled(sweep, store)
     try:
         plan = Plan({}, {}) if sweep.tune else expand(sweep)
     except PlanError as error:
         raise SpecError(f"{file}: {error}") from error
-    store = Store(sweep.store)
     opened = SweepContext(file, sweep, plan, store, {}, {}, overrides=overrides).again(store)
     if pattern:
         opened = opened.only(pattern)
     return replace(opened, failures={}, retry_failed=True) if retry_failed else opened
+
+
+def _settled(sweep: Sweep, store: Store) -> Sweep:
+    """Return the sweep with the settings that its data decide, as the store or data at hand have
+    them."""
+    if not any(task.left_open for task in sweep.tasks.values()):
+        return sweep
+    from tamt_ray.execution.rows import settled
+
+    try:
+        known = json.loads(store.files.read(f"reports/{sweep.name}/{SETTLED}"))
+    except (FileNotFoundError, ValueError):
+        known = {}
+    return settled(sweep, known)
 
 
 @contextmanager

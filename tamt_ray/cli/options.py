@@ -1,6 +1,5 @@
 """Arguments and options that several verbs have."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -20,16 +19,6 @@ Address = Annotated[
     str | None,
     typer.Option(envvar="RAY_ADDRESS", help="A Ray cluster; without one a local Ray is used."),
 ]
-
-
-class Form(StrEnum):
-    """Formats of a table."""
-
-    TABLE = "table"
-    MARKDOWN = "markdown"
-    LATEX = "latex"
-    CSV = "csv"
-    JSON = "json"
 
 
 Only = Annotated[

@@ -1,35 +1,38 @@
 """The scores of a sweep as a table to paste or to read with a program."""
 
+from typing import Literal
+
 import polars as pl
 from rich.console import Console
 
 from tamt_ray.analysis.results import collect
-from tamt_ray.analysis.stats.averages import averages, runs
+from tamt_ray.analysis.stats.averages import averages, fractions, runs
 from tamt_ray.analysis.stats.summary import markdown, printed_rows, summary
 from tamt_ray.analysis.tuning import best_frame, trials_frame
 from tamt_ray.cli.opened import SweepContext
-from tamt_ray.cli.options import Form
 from tamt_ray.cli.tables import frame_table
 
-_NUMBERS = ("mean", "std", "low", "high", "baseline")
 _SPECIAL = {"%": r"\%", "_": r"\_", "±": r"$\pm$", "≤": r"$\le$", "–": "--", "−": "$-$"}
+
+
+Form = Literal["table", "markdown", "latex", "csv", "json"]
 
 
 def result_table(opened: SweepContext, form: Form) -> str:
     """Return the table: for people in percent, for programs in fractions, a row per task."""
     match form:
-        case Form.TABLE:
+        case "table":
             console = Console(markup=False, emoji=False, width=200)
             with console.capture() as text:
                 console.print(frame_table(_shown(opened)))
             return text.get()
-        case Form.MARKDOWN:
+        case "markdown":
             return markdown(_shown(opened))
-        case Form.LATEX:
+        case "latex":
             return _latex(_shown(opened))
-        case Form.CSV:
+        case "csv":
             return _numbers(opened).write_csv()
-        case Form.JSON:
+        case "json":
             return _numbers(opened).write_json() + "\n"
 
 
@@ -43,8 +46,7 @@ def _numbers(opened: SweepContext) -> pl.DataFrame:
     """Return a row per method, sparsity and task; of a tuning, one per trial and rung."""
     if opened.survey:
         return trials_frame(opened.survey.outcomes)
-    table = averages(runs(collect(opened.plan, opened.records).downstream))
-    return table.with_columns(pl.col(name) / 100 for name in _NUMBERS)
+    return fractions(averages(runs(collect(opened.plan, opened.records).downstream)))
 
 
 def _latex(table: pl.DataFrame) -> str:

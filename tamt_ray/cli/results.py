@@ -10,7 +10,7 @@ from tamt_ray.analysis.artifacts import ArtifactReader
 from tamt_ray.analysis.claims.published import PublishedError, read_published
 from tamt_ray.analysis.report.page import DISTANCES, build_report
 from tamt_ray.analysis.tuning import snippet, trials_frame
-from tamt_ray.cli.opened import SweepContext
+from tamt_ray.cli.opened import SETTLED, SweepContext
 from tamt_ray.cli.report_mark import OF, report_folder, report_of
 from tamt_ray.cli.speech import UsageError
 from tamt_ray.masks.bits import Bits
@@ -58,12 +58,15 @@ def mark_report(opened: SweepContext) -> None:
 
 def publish_records(opened: SweepContext, to: Path) -> int:
     """Write the records without masks and curves, and the distances of the masks that the last
-    report found, into a store; return the number of records. Raises StoreError."""
+    report found and what rows decided, into a store; return the number of records.
+
+    Raises StoreError."""
     target = Store(str(to))
     opened.store.publish(opened.records.values(), target)
     distances = f"{report_folder(opened)}/{DISTANCES}"
-    with suppress(FileNotFoundError):
-        target.write(distances, opened.store.files.read(distances))
+    for name in (distances, f"{report_folder(opened)}/{SETTLED}"):
+        with suppress(FileNotFoundError):
+            target.write(name, opened.store.files.read(name))
     return len(opened.records)
 
 

@@ -14,7 +14,7 @@ from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import fail, out
 from tamt_ray.cli.tables import failure_lines, plain_table, plan_table
 from tamt_ray.cli.tune import hours_at_most, plan_of_studies, studies_table
-from tamt_ray.plan.cost import ROUGH, Prices, spoken
+from tamt_ray.plan.cost import Prices, spoken
 from tamt_ray.plan.status import decide, tally, unit_path
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.execution import Execution
@@ -24,9 +24,9 @@ from tamt_ray.store.damage import Damage
 from tamt_ray.values.identity import written
 
 
-def print_plan(opened: SweepContext, as_json: bool) -> None:
-    """Print by kind what is done, what would run and its cost."""
-    known = opened.prices(ROUGH if as_json else None)
+def print_plan(opened: SweepContext, as_json: bool, remarks: Iterable[str] = ()) -> None:
+    """Print by kind what is done, what would run and its cost, and `remarks` for people."""
+    known = opened.prices()
     decisions = decide(opened.plan, opened.records, opened.failures)
     statuses = tally(opened.plan, decisions, known)
     hours = sum(status.gpu_hours for status in statuses.values())
@@ -38,7 +38,9 @@ def print_plan(opened: SweepContext, as_json: bool) -> None:
             kind: {name: value for name, value in asdict(status).items() if name != "gpu_hours"}
             for kind, status in statuses.items()
         }
-        body: dict[str, object] = {"units": units, "masks": masks, "gpu_hours": round(hours, 2)}
+        body: dict[str, object] = {
+            "units": units, "masks": masks, "gpu_hours": round(hours, 2), "device": known.device,
+        }  # fmt: skip
         if studies:
             body["studies"] = plan_of_studies(studies)
         sys.stdout.write(json.dumps(body) + "\n")
@@ -53,6 +55,9 @@ def print_plan(opened: SweepContext, as_json: bool) -> None:
         out.print(_widths(opened.sweep), highlight=False)
     for decision, count in Counter(decisions.values()).items():
         out.print(f"{count:,}: {decision.value}", highlight=False)
+    for remark in remarks:
+        out.print(remark, highlight=False)
+    out.print(f"store: {opened.store.uri}", highlight=False)
     out.print(f"run it: python -m tamt_ray.sweep {opened.words}")
 
 

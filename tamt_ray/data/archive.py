@@ -56,14 +56,23 @@ def fetch_archive(ref: SourceRef) -> Path:
 
     Downloaded where it is missing or no longer has that digest. Raises SourceError.
     """
-    folder = cache_dir() / "archives" / ref.sha256
+    folder = _folder(ref)
     with locked(folder):
-        for path in sorted(folder.glob("[!.]*")):
-            if file_digest(path) == ref.sha256:
-                return path
+        if path := cached_archive(ref):
+            return path
         from tamt_ray.data.index import download
 
         return download(ref, folder)
+
+
+def cached_archive(ref: SourceRef) -> Path | None:
+    """Return the wheel or sdist of a `pypi` source if the cache has it whole."""
+    each = sorted(_folder(ref).glob("[!.]*"))
+    return next((path for path in each if file_digest(path) == ref.sha256), None)
+
+
+def _folder(ref: SourceRef) -> Path:
+    return cache_dir() / "archives" / ref.sha256
 
 
 def read_member(ref: SourceRef) -> bytes:

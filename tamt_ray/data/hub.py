@@ -26,6 +26,11 @@ class Mirror:
 
     uri: str
 
+    @property
+    def local(self) -> bool:
+        """Whether it is a directory of this machine."""
+        return isinstance(self._open()[0], fs.LocalFileSystem)
+
     def children(self, folder: str, kind: fs.FileType) -> list[str]:
         """Sorted names of the files or directories right inside `folder`; none where it is not.
 

@@ -10,12 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tamt_ray.data.archive import read_member
+from tamt_ray.data.archive import cached_archive, read_member
 from tamt_ray.data.cache import SourceError, local_path, missing
 from tamt_ray.data.formats import parse
 from tamt_ray.data.hub import mirror, read_split, split_file
 from tamt_ray.values.base import nearest
 from tamt_ray.values.table import SourceRef, Table, parse_source
+
+_MODERATE = 1 << 25
+"""Bytes of a file that is read within a few seconds."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,37 @@ def load_rows(table: Table) -> Rows:
     source cannot be had, lacks the split, or has a line that does not fit.
     """
     ref = parse_source(table.source)
-    path: Path | None = None
-    if ref.scheme == "dir":
-        path = local_path(ref.path)
-        if not path.is_file():
-            raise SourceError(f"{table.source}: {missing(path, 'file')}")
-    elif ref.scheme == "hf" and (stand_in := mirror()) is not None:
-        path = split_file(stand_in, ref, table.split or "")
+    path = _file(table, ref)
+    if ref.scheme == "dir" and path and not path.is_file():
+        raise SourceError(f"{table.source}: {missing(path, 'file')}")
     stamp = (path.stat().st_size, path.stat().st_mtime_ns) if path else None
     return _load(table, ref, path, stamp)  # pyright: ignore[reportArgumentType] - frozen, so it hashes
+
+
+def at_hand(table: Table) -> bool:
+    """Return whether the rows can be read at once: from a file of moderate size on this machine,
+    or from an archive that the cache has."""
+    ref = parse_source(table.source)
+    if ref.scheme == "pypi":
+        path = cached_archive(ref)
+    elif ref.scheme == "hf" and not ((stand_in := mirror()) and stand_in.local):
+        return False
+    else:
+        try:
+            path = _file(table, ref)
+        except SourceError:
+            # A mirror may have some of the data sets only.
+            return False
+    return path is not None and path.is_file() and path.stat().st_size <= _MODERATE
+
+
+def _file(table: Table, ref: SourceRef) -> Path | None:
+    """Return the file that holds the rows; None where the package index or the hub has them."""
+    if ref.scheme == "dir":
+        return local_path(ref.path)
+    if ref.scheme == "hf" and (stand_in := mirror()) is not None:
+        return split_file(stand_in, ref, table.split or "")
+    return None
 
 
 def name_of(table: Table) -> str:

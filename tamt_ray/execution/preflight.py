@@ -1,8 +1,7 @@
 """Everything that can be known to be wrong before compute is spent, changed sources among it."""
 
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 
@@ -12,8 +11,16 @@ import torch
 from tamt_ray.data.blocks import check_fills
 from tamt_ray.data.cache import SourceError, cache_dir, locked
 from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, pad_id, tokenizer
-from tamt_ray.data.table import Rows, column, load_rows, name_of
+from tamt_ray.data.table import Rows, name_of
 from tamt_ray.data.tokens import estimated_tokens
+from tamt_ray.execution.rows import (
+    PreflightError,
+    check_column,
+    corpus_tables,
+    placed,
+    read_rows,
+    tables_of,
+)
 from tamt_ray.execution.worker.bench import UnitBench
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.masks.file import MaskFileError
@@ -31,17 +38,6 @@ from tamt_ray.values.model import ModelSize
 from tamt_ray.values.pattern import UNSTRUCTURED, PatternForm
 from tamt_ray.values.table import Table
 from tamt_ray.values.text import Text
-
-
-class PreflightError(ValueError):
-    """The sweep cannot run as it is written; the message names the place in the file.
-
-    `at`: the keys that lead to it, where its line is known.
-    """
-
-    def __init__(self, message: str, *at: str | int) -> None:
-        super().__init__(message)
-        self.at = at
 
 
 @dataclass
@@ -113,50 +109,18 @@ def check(
         found.fingerprints |= bench.sources
     reader = load_checkpoint(next(iter(sweep.models.values())).source)
     columns = (sweep.corpus.column,)
-    for part, table in (("train", sweep.corpus.train), ("validation", sweep.corpus.validation)):
-        with _at("corpus", "corpus", part, "source"):
-            rows = load_rows(table)
-        with _at(f"corpus: {table.source}", "corpus", "column"):
-            column(rows, sweep.corpus.column)
+    for part, table in corpus_tables(sweep):
+        rows = check_column(sweep, part, table)
         found.fingerprints[table] = rows.fingerprint
         found.texts[table] = float(estimated_tokens(rows, columns, reader).sum())
     for source, text in texts:
-        with _at("corpus", "corpus", "block_size"):
+        with placed("corpus", "corpus", "block_size"):
             check_fills(text, source)
-    for name, task in sweep.tasks.items():
-        places = ("train",), *(("validation", n) for n in range(len(task.validation)))
-        for at, table in zip(places, (task.train, *task.validation), strict=True):
-            rows = _read(name, task, table, *at)
-            found.fingerprints[table] = rows.fingerprint
-            found.tables[table, task.columns] = _size(rows, task, reader)
+    for name, task, table, at in tables_of(sweep):
+        rows = read_rows(name, task, table, at)
+        found.fingerprints[table] = rows.fingerprint
+        found.tables[table, task.columns] = _size(rows, task, reader)
     return found
-
-
-@contextmanager
-def _at(place: str, *at: str | int) -> Generator[None]:
-    """Errors in the block name the place, with its line in the file."""
-    try:
-        yield
-    except (SourceError, ValueError, OSError) as error:
-        raise PreflightError(f"{place}: {error}", *at) from error
-
-
-def _read(name: str, task: Task, table: Table, *at: str | int) -> Rows:
-    """Return the rows of a table, which fit the task. Raises PreflightError."""
-    place = f"tasks.{name}"
-    with _at(place, "tasks", name, *at, "source"):
-        rows = load_rows(table)
-    for wanted in task.columns:
-        fields = [field for field, value in task if wanted == value or wanted in _tuple(value)]
-        with _at(f"{place}: {name_of(table)}", "tasks", name, *fields[:1]):
-            column(rows, wanted)
-    with _at(f"{place}: {name_of(table)}", "tasks", name, *at, "source"):
-        task.check(rows)
-    return rows
-
-
-def _tuple(value: object) -> tuple[object, ...]:
-    return value if isinstance(value, tuple) else ()
 
 
 def _size(rows: Rows, task: Task, reader: Checkpoint) -> TableSize:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, GetJsonSchemaHandler, field_validator
 from pydantic_core import CoreSchema, PydanticKnownError
@@ -49,6 +49,9 @@ class Task(Frozen, ABC):
     `check(task, rows)`, `read(task, rows, tokenizer, limit, seed)` and
     `unpack(tensors, task, fingerprint)`. Empty where a kind has `check`, `examples` and `unpacked`
     itself."""
+    check_with: ClassVar[str] = ""
+    """Function `(task, rows)` in place of `check` of that class, as `module:function`; its module
+    imports no Torch, so that a plan can look through rows quickly."""
     pooled: ClassVar[bool] = True
     """True for a head that reads one vector per sequence, so that `pooling: mean` applies."""
     features: ClassVar[frozenset[str]] = frozenset()
@@ -145,8 +148,8 @@ class Task(Frozen, ABC):
 
     def check(self, rows: Rows) -> None:
         """Raise ValueError or SourceError, naming row and column, for rows that do not fit."""
-        kind: Any = resolve_name(self.examples_class)
-        kind.check(self, rows)
+        check: Any = resolve_name(self.check_with or f"{self.examples_class}.check")
+        check(self, rows)
 
     def examples(
         self, rows: Rows, tokenizer: PreTrainedTokenizerBase, limit: int | None, seed: int | str
@@ -165,6 +168,22 @@ class Task(Frozen, ABC):
         """Return what the loss reads, [batch, outputs] or [batch, tokens, outputs], from the output
         of the architecture's own head."""
         return output["logits"]
+
+    @property
+    def left_open(self) -> str:
+        """The setting that the training rows decide because it is not given; else empty."""
+        return ""
+
+    def found_in(self, rows: Rows) -> Any:  # noqa: ANN401
+        """Return the setting that is left open as plain data; None where the rows leave it open."""
+        return None
+
+    def settled(self, value: object) -> Self:
+        """Return the task with that setting, which still counts as not given."""
+        value = tuple(cast("list[object]", value)) if isinstance(value, list) else value
+        found = self.model_copy(update={self.left_open: value})
+        found.model_fields_set.discard(self.left_open)
+        return found
 
     def whole(self) -> Self:
         """Return the task on all its training data."""

@@ -1,12 +1,18 @@
 """One class of several for a sentence or a pair."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from __future__ import annotations
+
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from tamt_ray.tasks.base import Answers
 from tamt_ray.tasks.sentences import SentenceTask
 from tamt_ray.values.base import INCIDENTAL, Frozen
+
+if TYPE_CHECKING:
+    from tamt_ray.data.table import Rows
 
 Classes = Annotated[
     Annotated[int, Field(ge=2), Tag("number")]
@@ -33,7 +39,8 @@ class Classification(SentenceTask):
     """Name of the kind of task."""
     classes: Classes = 2
     """Number of classes of labels 0, 1, …; or their names as the label column has them, in the
-    order in which they count as classes 0, 1, …."""
+    order in which they count as classes 0, 1, …. Where it is not given, the labels of the training
+    rows are counted."""
     cut: Binarization | None = None
     """Makes two classes of a numeric label."""
     metric: Annotated[str, INCIDENTAL] = "accuracy"
@@ -48,6 +55,16 @@ class Classification(SentenceTask):
     def names(self) -> tuple[str, ...]:
         """Names of the classes; empty where labels are numbers."""
         return () if isinstance(self.classes, int) else self.classes
+
+    @property
+    def left_open(self) -> str:
+        """`classes`, where nothing decides them."""
+        return "" if self.cut or "classes" in self.model_fields_set else "classes"
+
+    def found_in(self, rows: Rows) -> int | list[str] | None:
+        """Return the classes of the training rows."""
+        counted: Any = resolve_name("tamt_ray.tasks.features.labels:counted_classes")
+        return counted(rows, self.label)
 
     @model_validator(mode="after")
     def _two_different_classes(self) -> Self:

@@ -16,6 +16,7 @@ class SentenceTask(Task, ABC):
 
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     examples_class: ClassVar[str] = "tamt_ray.tasks.features.sentences:Sentences"
+    check_with: ClassVar[str] = "tamt_ray.tasks.features.labels:check_sentences"
     features: ClassVar[frozenset[str]] = frozenset(
         {"kind", "text", "label", "classes", "cut", "max_length"}
     )

@@ -24,6 +24,7 @@ class Spans(Task):
     words: ClassVar[str] = "span extraction"
     auto_class: ClassVar[str] = "AutoModelForQuestionAnswering"
     examples_class: ClassVar[str] = "tamt_ray.tasks.features.passages:Passages"
+    check_with: ClassVar[str] = "tamt_ray.tasks.features.questions:check_questions"
     pooled: ClassVar[bool] = False
     features: ClassVar[frozenset[str]] = frozenset(
         {"kind", "max_length", "doc_stride", "max_query", "n_best", "max_answer"}

@@ -114,7 +114,19 @@ def test_numbers_equal_those_of_the_tables(report: dict[str, bytes]) -> None:
     averages = pl.read_parquet(io.BytesIO(report["tables/averages.parquet"]))
     text = " ".join(Page(report["report.html"].decode()).text.split())
     for method, task, mean, std in averages.select("method", "task", "mean", "std").iter_rows():
-        assert f"{mean:.1f} ± {std:.1f}" in text, (method, task)
+        assert f"{mean * 100:.1f} ± {std * 100:.1f}" in text, (method, task)
+
+
+def test_scores_in_tables_are_fractions(report: dict[str, bytes]) -> None:
+    def table(name: str) -> pl.DataFrame:
+        return pl.read_parquet(io.BytesIO(report[f"tables/{name}.parquet"]))
+
+    runs = table("downstream").filter(method="omp", sparsity=0.5, task="stsb")["best"]
+    mean = table("averages").filter(method="omp", sparsity=0.5, task="stsb")["mean"].item()
+    assert mean == pytest.approx(runs.mean())
+    pair = table("comparisons").filter(task="stsb", sparsity=0.5, a="omp", b="random")
+    other = table("downstream").filter(method="random", sparsity=0.5, task="stsb")["best"].mean()
+    assert pair["effect"].item() == pytest.approx(runs.mean() - other)
 
 
 def test_page_says_what_was_run(report: dict[str, bytes]) -> None:
@@ -294,9 +306,9 @@ def test_everything_a_sweep_can_show(grid: tuple[Sweep, Plan, dict]) -> None:
         for unit, record in records.items()
     }
     curve = pl.DataFrame({"step": [50, 100], "name": ["mlm_loss"] * 2, "value": [5.0, 4.0]})
-    shelf = ArtifactReader(lambda unit: Bits.of({"w": bytes([int(unit[:2], 16)])}, {"w": (2, 4)}),
+    artifacts = ArtifactReader(lambda unit: Bits.of({"w": bytes([int(unit[:2], 16)])}, {"w": (2, 4)}),
                   lambda _: curve)  # fmt: skip
-    files = build_report(sweep, plan, records, None, shelf)
+    files = build_report(sweep, plan, records, None, artifacts)
     text = " ".join(Page(files["report.html"].decode()).text.split())
     for words in ("What the paper says", "not decidable", "Paired differences",
                   "tamt_mlm − imp", "is best at", "times fewer", "Less training data",

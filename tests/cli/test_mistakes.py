@@ -14,6 +14,9 @@ import pytest
 from click.testing import Result
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+from tamt_ray.execution.rows import PreflightError, check_at_hand, settled
+from tamt_ray.spec.load import load_sweep
+
 from .small import call
 
 SWEEP = """\
@@ -195,8 +198,10 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
                      "21: tasks.words: .*: no column 'lable'; did you mean `label`?"),
     "column of the corpus": (edit("block_size: 16", "block_size: 16\n  column: txt"),
                              "9: corpus: dir:train.txt: no column 'txt'; did you mean `text`?"),
-    "third class": (rows(label=lambda number: number % 3),
-                    "18: .* label 2 .* is none of the classes 0 to 1; set `classes: 3`"),
+    "third class to validate": (rows("validation", label=lambda number: number % 3),
+                                "19: .* label 2 .* none of the classes 0 to 1; set `classes: 3`"),
+    "class that is left out": (rows(label=lambda number: number % 2 * 2),
+                               "18: .* label 2 .* none of the classes 0 to 1; set `classes: 3`"),
     "labels in words": (rows(label=lambda number: ("neg", "pos")[number % 2]),
                         "18: .* set `classes: [neg, pos]`"),
     "no label in a row": (rows(label=lambda number: None if number == 3 else number % 2),
@@ -287,6 +292,39 @@ def test_a_mistake_ends_with_two_and_says_what_helps(
     assert_says(f"{place}{complaint}", line)
     assert (said.stdout, started) == ("", [])
     assert not list(project.glob("results/units/*"))
+
+
+AT_HAND = (
+    "column", "label column", "column of the corpus", "third class to validate",
+    "class that is left out", "labels in words", "no label in a row", "one class", "no rows",
+    "broken row", "semicolons", "encoding",
+)  # fmt: skip
+"""Mistakes in rows: they need no model."""
+
+
+@pytest.mark.parametrize("name", AT_HAND)
+def test_plan_and_doctor_see_rows_that_do_not_fit(
+    name: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mistake, complaint = MISTAKES[name]
+    mistake(project, monkeypatch)
+    for words in (["plan"], ["plan", "--json"], ["run", "--dry-run"]):
+        said = call(words[0], "my.yaml", *words[1:])
+        assert (said.exit_code, said.stdout) == (2, ""), said.output
+        assert_says(f"my.yaml:{complaint}", said.stderr.splitlines()[-1])
+    with pytest.raises(PreflightError) as refused:
+        check_at_hand(settled(load_sweep(Path("my.yaml")), {}))
+    assert_says(complaint.partition(":")[2], str(refused.value))
+
+
+def test_plan_names_rows_that_it_cannot_read(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(TRAIN, '{source: "hf:glue#sst2", split: train}')(project, monkeypatch)
+    said = call("plan", "my.yaml")
+    assert said.exit_code == 0, said.output
+    assert "data sets not at hand are checked at the start: hf:glue#sst2#train\n" in said.stdout
+    assert f"store: {project}/results\n" in said.stdout
 
 
 def as_ordinary_user(act: Callable[[], Result]) -> Result:

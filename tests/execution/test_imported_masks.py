@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from tamt_ray.analysis.results import collect, collect_searches
 from tamt_ray.analysis.roles import roles
-from tamt_ray.execution.preflight import PreflightError, changes, check
+from tamt_ray.execution.preflight import changes, check
+from tamt_ray.execution.rows import PreflightError
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.plan.expand import Plan, expand

@@ -13,7 +13,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 from transformers import AlbertConfig, AlbertForMaskedLM
 
-from tamt_ray.execution.preflight import PreflightError, check
+from tamt_ray.execution.preflight import check
+from tamt_ray.execution.rows import PreflightError
 from tamt_ray.plan.expand import expand
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep

@@ -36,7 +36,7 @@ IN_FUNCTIONS: dict[str, set[str]] = {"methods": {"search", "masks", "data"}}
 
 INNER: dict[str, list[set[str]]] = {
     "execution": [
-        {"actors", "interruption"},
+        {"actors", "interruption", "rows"},
         {"scheduler"},
         {"worker"},
         {"gang", "fleet"},

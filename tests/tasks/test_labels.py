@@ -3,7 +3,7 @@
 import pytest
 
 from tamt_ray.tasks.classification import Classification
-from tamt_ray.tasks.features.sentences import labels
+from tamt_ray.tasks.features.labels import labels
 from tamt_ray.tasks.regression import Regression
 
 TABLE = {"source": "dir:unused.csv"}

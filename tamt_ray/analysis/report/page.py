@@ -34,6 +34,7 @@ from tamt_ray.analysis.report.sections import (
     trust,
 )
 from tamt_ray.analysis.report_data import ReportData, gather
+from tamt_ray.analysis.stats.averages import fractions
 from tamt_ray.plan.expand import Plan
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Failure, Record
@@ -73,8 +74,8 @@ def build_report(
 ) -> dict[str, bytes]:
     """Files by relative name: `report.html`, `tables/*.parquet`, `figures/*.svg` and `*.pdf`.
 
-    The same records give the same bytes, but for the order of objects in a PDF. Scores in
-    tables/downstream are fractions, in all other tables percent. Without a `reader` there are no
+    The same records give the same bytes, but for the order of objects in a PDF. Scores in tables
+    are fractions. Without a `reader` there are no
     distances between masks and no curves. `commit`: the commit of this software, shown.
     """
     context = Context(gather(sweep, plan, records, failures or {}, reader, published))
@@ -82,10 +83,10 @@ def build_report(
     tables = {
         "downstream": data.results.downstream,
         "pretrain": data.results.pretrain,
-        "averages": data.averages,
+        "averages": fractions(data.averages),
         "correlations": data.correlations,
-        "comparisons": data.comparisons,
-        "search_costs": data.costs,
+        "comparisons": fractions(data.comparisons),
+        "search_costs": fractions(data.costs),
         "claims": claims_frame(context.evaluated),
     }
     if reader is not None:

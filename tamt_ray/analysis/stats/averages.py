@@ -132,6 +132,16 @@ def averages(runs: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
     )
 
 
+PERCENT = ("mean", "std", "low", "high", "baseline", "effect", "target")
+"""Columns of averages, differences and search costs that are in percent before `fractions`."""
+
+
+def fractions(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a table of averages, differences or search costs with its percent as fractions, as
+    everything is that a program reads."""
+    return table.with_columns(pl.col(name) / 100 for name in PERCENT if name in table.columns)
+
+
 def losses(pretrain: pl.DataFrame) -> pl.DataFrame:
     """Mean and standard deviation over masks of both pre-training losses, for each subnetwork.
 

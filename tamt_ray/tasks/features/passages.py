@@ -14,8 +14,9 @@ from transformers import PreTrainedTokenizerBase
 
 from tamt_ray.data.checkpoint import pad_id
 from tamt_ray.data.device import send
-from tamt_ray.data.table import Rows, column
+from tamt_ray.data.table import Rows
 from tamt_ray.tasks.features.examples import Batch, PackedSequences, subset
+from tamt_ray.tasks.features.questions import Question, questions
 from tamt_ray.tasks.features.spans import best_span
 from tamt_ray.tasks.metrics.base import Predictions
 from tamt_ray.tasks.spans import Spans
@@ -23,46 +24,6 @@ from tamt_ray.tasks.spans import Spans
 Ids = NDArray[np.int32]
 Offsets = NDArray[np.int32]
 """[tokens, 2]: first character of each token, and the one behind its last."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question whose answer is a part of its context."""
-
-    id: str
-    text: str
-    context: str
-    answers: tuple[str, ...]
-    """The gold answers, at least one; the first one is learned."""
-    answer_start: int
-    """The character of the context where the first one begins."""
-
-
-def questions(rows: Rows) -> list[Question]:
-    """Return one question per row. Raises ValueError naming the first row without usable answer."""
-    columns = [column(rows, name) for name in ("id", "question", "context", "answers")]
-    found = [_question(*values) for values in zip(*columns, strict=True)]
-    if not found:
-        raise ValueError("there is no question to learn from or to evaluate on")
-    return found
-
-
-def _question(id: object, text: object, context: object, answers: object) -> Question:
-    match answers:
-        case {"text": [str(), *_] as golds, "answer_start": [int(start), *_]}:
-            pass
-        case _:
-            raise ValueError(
-                f"question {id}: {answers!r} holds no answer; SQuAD v1.1 has one for each question"
-            )
-    if not isinstance(text, str) or not isinstance(context, str):
-        raise ValueError(f"question {id}: the question or its context is not text")
-    if not all(isinstance(gold, str) for gold in golds):
-        raise ValueError(f"question {id}: one of its answers is not text")
-    # Python counts a negative start from the end.
-    if start < 0 or not golds[0] or not context.startswith(golds[0], start):
-        raise ValueError(f"question {id}: the answer {golds[0]!r} is not at {start} of its context")
-    return Question(str(id), text, context, tuple(map(str, golds)), start)
 
 
 @dataclass(frozen=True)
@@ -151,11 +112,6 @@ class Passages:
         """Bytes of memory, Python objects estimated."""
         shared = {id(offsets): offsets.nbytes for offsets in self.offsets}
         return self.sequences.nbytes + sum(shared.values()) + 200 * len(self.windows)
-
-    @staticmethod
-    def check(task: Spans, rows: Rows) -> None:
-        """Raise ValueError, naming the first question, for rows without a usable answer."""
-        questions(rows)
 
     @classmethod
     def read(

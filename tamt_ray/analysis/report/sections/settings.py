@@ -14,9 +14,9 @@ from tamt_ray.values.table import Table as Source
 
 
 def section(context: Context) -> Iterator[Block]:
-    """Yield the grid, the searches, and behind lines the fine-tunes and the sweep file."""
+    """Yield the grid, and behind lines the searches, the fine-tunes and the sweep file."""
     yield _grid(context.data)
-    yield methods(context.data)
+    yield Fold("Searches", [methods(context.data)])
     if context.data.sweep.tasks:
         yield Fold("Data sets and fine-tuning", [datasets(context.data)])
     yield Fold("Sweep file as read", [sweep_file(context.data)])

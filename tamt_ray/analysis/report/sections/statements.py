@@ -1,4 +1,4 @@
-"""The paper's statements: those that the sweep has data for, then all others behind one line."""
+"""The paper's statements: those that the sweep decides, then all others behind one line."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -30,19 +30,28 @@ def section(context: Context) -> Iterator[Block]:
     if context.data.sweep.tune:
         return  # Masks that were tuned on these losses are no evidence on them.
     several = len({model for _, model, _ in context.evaluated if model}) > 1
-    tested = [found for found in context.evaluated if found[2].tested]
-    others = [found for found in context.evaluated if not found[2].tested]
+    decided = [found for found in context.evaluated if found[2].verdict != "not decidable"]
+    # Those that the seeds leave open come first, then those without data.
+    open_ = [found for found in context.evaluated if found not in decided]
+    open_.sort(key=lambda found: not found[2].tested)
     if not context.evaluated:
         yield Paragraph(_NO_ROLE)
-    if tested:
-        tally = Counter(finding.verdict for _, _, finding in tested)
+    if context.evaluated:
+        tally = Counter(finding.verdict for _, _, finding in context.evaluated)
         words = ", ".join(f"{verdict}: {tally[verdict]}" for verdict in _MARKS if tally[verdict])
-        yield Paragraph(f"{words.capitalize()}. {_ABOUT}")
-        yield _table(tested, several)
-        yield Fold("The rules", [blocks.Bullets([rule.value for rule in Rule])])
-    if others:
-        words = f"{len(others)} statements that this sweep lacks data, seeds or models for"
-        yield Fold(words, [_table(others, several)])
+        yield Paragraph(f"{words.capitalize()}.")
+    if decided:
+        yield _table(decided, several)
+    if open_:
+        noisy = sum(finding.tested for _, _, finding in open_)
+        words = (
+            f"{len(open_)} statements that this sweep does not decide: {noisy} within the noise of "
+            f"its seeds, {len(open_) - noisy} without data, seeds or models"
+        )
+        yield Fold(words, [_table(open_, several)])
+    if context.evaluated:
+        rules = blocks.Bullets([rule.value for rule in Rule])
+        yield Fold("What a verdict takes, and the rules", [Paragraph(_ABOUT), rules])
 
 
 def _table(evaluated: EvaluatedClaims, several: bool) -> ReportTable:

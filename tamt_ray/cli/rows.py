@@ -1,0 +1,51 @@
+"""Rows of data sets as the verbs meet them: settings they decide, and rows that do not fit."""
+
+import json
+from typing import NoReturn
+
+from tamt_ray.cli.opened import SETTLED, SweepContext
+from tamt_ray.cli.report_mark import report_folder
+from tamt_ray.cli.speech import fail
+from tamt_ray.execution.rows import PreflightError, check_at_hand, left_open
+from tamt_ray.spec.load import line_of
+
+_NAMED = 3
+"""Data sets that a line names."""
+
+
+def refuse(opened: SweepContext, error: PreflightError) -> NoReturn:
+    """End with 2 and the line of the file that is wrong."""
+    # The parts of a union have files of their own.
+    known = error.at and not opened.sweep.parts
+    where = line_of(opened.file, error.at, opened.overrides) if known else opened.file
+    fail(2, f"{where}: {error}")
+
+
+def look_through(opened: SweepContext) -> list[str]:
+    """Check the rows that can be read at once, or end with 2; return lines on the others and on
+    settings that the rows decided."""
+    try:
+        others = check_at_hand(opened.grid)
+    except PreflightError as error:
+        refuse(opened, error)
+    lines: list[str] = []
+    for name, task in opened.sweep.tasks.items():
+        key = task.left_open
+        if key and (value := vars(task)[key]) != type(task).model_fields[key].default:
+            lines.append(f"tasks.{name}.{key}: {_plain(value)}, from its training rows")
+    if others:
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        lines.append(
+            f"data sets not at hand are checked at the start: {', '.join(others[:_NAMED])}{more}"
+        )
+    return lines
+
+
+def keep_settled(opened: SweepContext) -> None:
+    """Keep in the store what rows decided, for machines that have none at hand."""
+    if found := left_open(opened.sweep):
+        opened.store.write(f"{report_folder(opened)}/{SETTLED}", json.dumps(found).encode())
+
+
+def _plain(value: object) -> object:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else value

@@ -1,0 +1,72 @@
+"""What a plan says it costs: on which device, in dollars, and by what other sweeps measured."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tamt_ray.cli.opened import open_sweep
+from tamt_ray.plan.expand import Plan, expand
+from tamt_ray.spec.load import parse_sweep
+from tamt_ray.store.store import Store
+
+from .small import SWEEP, call, finish
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_json_prices_the_device_that_the_text_names(
+    gpu: bool, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tamt_ray.plan.cost._has_gpu", lambda: gpu)
+    opened = open_sweep(file)
+    prices = opened.prices()
+    body = json.loads(call("plan", file, "--json").stdout)
+    assert body["device"] == prices.device == ("GPU" if gpu else "CPU worker")
+    assert f"left on one {body['device']}" in call("plan", file).stdout
+    hours = sum(prices.seconds(opened.plan.units[unit]) for unit in opened.to_run) / 3600
+    assert body["gpu_hours"] == pytest.approx(hours, abs=0.006)
+
+
+def test_dollars_are_hours_times_their_price(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tamt_ray.plan.cost._has_gpu", lambda: True)
+    opened = open_sweep(file)
+    hours = sum(opened.prices().seconds(opened.plan.units[unit]) for unit in opened.to_run) / 3600
+    said = call("plan", file, "--set", "execution.price=1234").stdout
+    assert f", {hours * 1234:,.2f} dollars (rough: none measured yet)" in said
+    assert hours * 1234 > 1
+    assert " dollars" not in call("plan", file).stdout
+
+
+def test_units_of_other_sweeps_in_the_store_set_prices(
+    file: Path, plan: Plan, store: Store
+) -> None:
+    text = SWEEP.format(store=store.uri).replace("[0.5]", "[0.7]").replace("name: small", "name: b")
+    others = [
+        unit for unit in expand(parse_sweep(text)).units.values() if unit.id not in plan.units
+    ]
+    finish(store, *others)
+    opened = open_sweep(file)
+    found = {record.id for record in opened.store.others(opened.others)}
+    assert found == {unit.id for unit in others}
+    assert len(opened.store.others(opened.others, most=3)) == 3
+    prices = opened.prices()
+    assert (prices.measured, prices.device) == (len(others), "cpu")
+    finetune = next(unit for unit in plan.units.values() if unit.kind == "finetune")
+    assert prices.seconds(finetune) == pytest.approx(1.0), "each of the others took one second"
+
+
+def test_a_method_that_is_not_installed_sets_no_price(file: Path, plan: Plan, store: Store) -> None:
+    other = parse_sweep(SWEEP.format(store=store.uri).replace("[0.5]", "[0.7]"))
+    (search, *_) = (u for u in expand(other).units.values() if u.kind == "search")
+    finish(store, search)
+    path = Path(store.uri) / "units" / "search" / search.id / "record.json"
+    assert '"random"' in path.read_text()
+    opened = open_sweep(file)
+    assert opened.prices().measured == 1
+    foreign = [
+        record.model_copy(update={"config": {**record.config, "method": "elsewhere"}})
+        for record in opened.store.others(opened.others)
+    ]
+    store_of_others = type("Others", (), {"others": lambda _self, _paths: foreign})()
+    assert replace(opened, store=store_of_others).prices().measured == 0
