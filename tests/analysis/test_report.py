@@ -302,7 +302,7 @@ def test_main_tables_hold_the_main_results_only(grid: tuple[Sweep, Plan, dict]) 
 def test_everything_a_sweep_can_show(grid: tuple[Sweep, Plan, dict]) -> None:
     sweep, plan, records = grid
     records = {
-        unit: record.model_copy(update={"reader": {MASK: Artifact(sha256=unit, bytes=1)}})
+        unit: record.model_copy(update={"artifacts": {MASK: Artifact(sha256=unit, bytes=1)}})
         for unit, record in records.items()
     }
     curve = pl.DataFrame({"step": [50, 100], "name": ["mlm_loss"] * 2, "value": [5.0, 4.0]})
