@@ -107,7 +107,7 @@ def run(
 
         gangs = Gangs(name, execution.search, size, slots, start)
         places = Places(execution.search, size, nodes, slots, gangs, autoscaler)
-        if asked := places.look(board.demand()):
+        if asked := places.adjust(board.demand()):
             watch(asked)
         searches = sum(unit.lane == "gang" for unit in open_units)
         if len(open_units) > searches:
@@ -134,4 +134,4 @@ def run(
         finally:
             # The signal that ended the run may have ended Ray too; then no nodes are added.
             with contextlib.suppress(RayError, RuntimeError):
-                autoscaler.ask([])
+                autoscaler.request([])

@@ -35,7 +35,7 @@ class Case:
         self.perform = False
         self.worker = FleetWorker.__new__(FleetWorker)
         self.worker._board = self
-        self.worker._store = self.worker._bench = None
+        self.worker._store = self.worker._made = None
         self.worker._gpus = 0.5
         self.worker._execution = Execution()
         self.worker.reset_config({"offer": [OFFERS[0]], "holder": "trial-7"})
@@ -122,7 +122,7 @@ def test_only_a_first_attempt_has_cuda_graphs(monkeypatch: pytest.MonkeyPatch) -
         case = Case(monkeypatch, Idle.WAIT)
         case.perform = True
         case.worker._execution = Execution(finetune=FinetuneLane(graphs=graphs))
-        case.worker._bench = SimpleNamespace(perform=lambda *_, graphs: seen.append(graphs))
+        case.worker._made = SimpleNamespace(perform=lambda *_, graphs: seen.append(graphs))
         case.worker.reset_config({"offer": [Offer(OFFERS[0].unit, attempt)], "holder": "trial-7"})
         case.worker.step()
     assert seen == [True, False, False]

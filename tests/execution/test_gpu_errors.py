@@ -14,7 +14,7 @@ from tamt_ray.execution.scheduler.errors import fault_of
 from tamt_ray.execution.scheduler.faults import AttemptHistory, Fault, Retry, after_fault
 from tamt_ray.execution.worker.device import OUTSIDE, worker_device
 from tamt_ray.execution.worker.inherited import Inherited
-from tamt_ray.search.team import RanksDifferError
+from tamt_ray.search.process_group import RanksDifferError
 from tamt_ray.spec.execution import FinetuneLane
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.classification import Classification
@@ -113,7 +113,7 @@ def test_each_text_costs_what_it_should(
     for error in errors:
         assert fault_of(error) is fault, error
         assert fault_of(RayTaskError("f", "traceback", error)) is fault, error
-    assert after_fault(AttemptHistory().met(fault, 0), fault, retries=3) == decision
+    assert after_fault(AttemptHistory().with_fault(fault, 0), fault, retries=3) == decision
 
 
 def test_words_about_gpus_in_other_errors_change_nothing() -> None:

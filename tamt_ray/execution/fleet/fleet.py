@@ -27,7 +27,7 @@ from tamt_ray.execution.worker.attempt import Attempt, committed
 from tamt_ray.execution.worker.device import worker_device
 from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.execution.worker.unit_runner import UnitRunner
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.execution import Execution
 from tamt_ray.store.lease import Fence
 from tamt_ray.store.store import Store
@@ -154,7 +154,7 @@ class FleetWorker(tune.Trainable):
         fence = config["fence"]
         assert fence is None or isinstance(fence, Fence)
         self._store = Store(str(config["store"]), fence)
-        self._bench: UnitRunner | None = None
+        self._made: UnitRunner | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
@@ -187,7 +187,7 @@ class FleetWorker(tune.Trainable):
                 # A recording that failed may be why there is a further attempt.
                 graphs = self._execution.finetune.graphs and offer.attempt == 1
                 attempt.carry_out(
-                    lambda progress: self._tools().perform(offer.unit, progress, graphs=graphs)
+                    lambda progress: self._runner().perform(offer.unit, progress, graphs=graphs)
                 )
                 return True
             case WorkerCommand.SAVE:
@@ -195,15 +195,15 @@ class FleetWorker(tune.Trainable):
             case WorkerCommand.STOP | WorkerCommand.DROP:
                 return False
 
-    def _tools(self) -> UnitRunner:
-        if self._bench is None:
+    def _runner(self) -> UnitRunner:
+        if self._made is None:
             device = worker_device(
                 self._gpus,
                 deterministic=self._execution.deterministic,
                 mps=self._execution.finetune.share == "mps",
             )
-            self._bench = UnitRunner(self._store, ProcessGroup(device), this_place())
-        return self._bench
+            self._made = UnitRunner(self._store, ProcessGroup(device), this_place())
+        return self._made
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, object]:
         """Nothing to keep: Tune asks when it pauses a trial to reuse its actor."""

@@ -23,7 +23,7 @@ from tamt_ray.values.model import Model
 
 
 def measured_share(
-    sweep: Sweep, nodes: Sequence[Node], look: Callable[[], None] = lambda: None
+    sweep: Sweep, nodes: Sequence[Node], on_poll: Callable[[], None] = lambda: None
 ) -> float:
     """GPUs of one fine-tune: what the sweep says, or 1/k so that the largest one fits everywhere.
 
@@ -48,14 +48,14 @@ def measured_share(
             for model in sweep.models.values()
             for task in sweep.tasks.values()
         ]
-    return max([*_given(peaks, look), _share_by_cpus(nodes, lane.cpus)])
+    return max([*_given(peaks, on_poll), _share_by_cpus(nodes, lane.cpus)])
 
 
-def _given(probes: list[Any], look: Callable[[], None]) -> Iterator[float]:
+def _given(probes: list[Any], on_poll: Callable[[], None]) -> Iterator[float]:
     """Yield the results of the probes; of a failed one the fine-tunes report the error."""
     while probes:
         done, probes = ray.wait(probes, timeout=1)
-        look()
+        on_poll()
         for probe in done:
             with contextlib.suppress(RayTaskError):
                 yield ray.get(probe)
