@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tamt_ray.data.archive import cached_archive, read_member
 from tamt_ray.data.cache import SourceError, local_path, missing
@@ -95,11 +96,16 @@ def longest_rows(rows: Rows, count: int) -> Rows:
     characters, parts = (np.zeros(rows.table.num_rows, np.int64) for _ in range(2))
     for values in rows.table.columns:
         if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-            characters += pc.fill_null(pc.call_function("utf8_length", [values]), 0).to_numpy()
-            parts += pc.fill_null(pc.count_substring_regex(values, _PART), 0).to_numpy()
+            characters += _counted(pc.call_function("utf8_length", [values]))
+            options = pc.MatchSubstringOptions(_PART)
+            parts += _counted(pc.call_function("count_substring_regex", [values], options))
     most = [np.argsort(-size, kind="stable")[:count] for size in (characters, parts)]
     chosen = list(dict.fromkeys(np.concatenate(most).tolist()))
     return Rows(rows.table.take(chosen), rows.fingerprint)
+
+
+def _counted(counts: pa.ChunkedArray) -> NDArray[np.int64]:
+    return np.asarray(pc.fill_null(counts, 0), np.int64)
 
 
 @functools.lru_cache(maxsize=8)
