@@ -30,8 +30,8 @@ from tamt_ray.search.engine import Engine, Settings
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
 from tamt_ray.search.mlm_corruption import Corrupted, stack
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.search.tamt import MaskedWeights
-from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.training import Optimizer, Precision, Scoring, Training
 
 SPARSITY = 0.7

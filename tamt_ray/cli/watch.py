@@ -119,7 +119,7 @@ def _later(opened: SweepContext) -> SweepContext:
     if opened.survey:
         return opened.again(opened.store)
     open_units = {i: u for i, u in opened.plan.units.items() if i not in opened.records}
-    found = opened.store.look(open_units)
+    found = opened.store.scan(open_units)
     return replace(opened, records={**opened.records, **found.records}, failures=found.failures)
 
 

@@ -103,7 +103,7 @@ class Monitor:
             self._priced = len(self.records)
         return self._prices
 
-    def hear(self, event: Event) -> None:
+    def update(self, event: Event) -> None:
         """Take an event into account."""
         now = self.clock()
         match event:
@@ -123,7 +123,7 @@ class Monitor:
             case _:
                 pass
 
-    def look(self) -> Activity:
+    def snapshot(self) -> Activity:
         """Return the activity now."""
         now = self.clock()
         units = self.plan.units

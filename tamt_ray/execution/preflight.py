@@ -30,7 +30,7 @@ from tamt_ray.methods.base import Search
 from tamt_ray.plan.sizes import Sizes, TableSize, size_in
 from tamt_ray.plan.unit import Unit, UnitConfig
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.tasks.base import Task

@@ -15,7 +15,7 @@ from tamt_ray.masks.mask import Mask
 from tamt_ray.methods.trained import TrainedSearch
 from tamt_ray.plan.unit import FinetuneConfig, Kind, Unit
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.values.model import Model
 
 STEPS = 5

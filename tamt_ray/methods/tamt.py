@@ -193,8 +193,8 @@ class Tamt(TrainedMethod, Scoring):
         alias = _PAPER.get(names)
         if alias is None:
             return self.label
-        told: dict[str, object] = {"objective": list(names)}
-        implied = {**told, **self.defaults(self.recipe, told)}["objective"]
+        entry: dict[str, object] = {"objective": list(names)}
+        implied = {**entry, **self.defaults(self.recipe, entry)}["objective"]
         return alias if self.objective == _TERMS.validate_python(implied) else self.label
 
     @property

@@ -132,7 +132,7 @@ class Store:
             raise DamagedError(self.uri, path, "it is another unit's")
         return record
 
-    def look(
+    def scan(
         self, units: Mapping[str, Unit], known: Mapping[str, Record] | None = None
     ) -> Holdings:
         """Return what is there of `units`: one listing, then a read per record and failure.
@@ -148,7 +148,7 @@ class Store:
         failures: dict[str, Failure] = {}
         damaged: list[Damage] = []
 
-        def look_at(unit: Unit) -> Record | Failure | Damage | None:
+        def read(unit: Unit) -> Record | Failure | Damage | None:
             path = _at(unit.kind, unit.id, "record.json")
             try:
                 record = before.get(unit.id)
@@ -159,7 +159,7 @@ class Store:
             except DamagedError as error:
                 return Damage(unit.kind, unit.id, error.path, error.why)
 
-        for unit, found in self._each(look_at, units.values()):
+        for unit, found in self._each(read, units.values()):
             match found:
                 case Record():
                     if identity(found.config) != unit.id:
@@ -195,11 +195,11 @@ class Store:
 
     def done(self, units: Mapping[str, Unit]) -> dict[str, Record]:
         """Records of those of `units` that are finished."""
-        return self.look(units).records
+        return self.scan(units).records
 
     def failures(self, units: Mapping[str, Unit]) -> dict[str, Failure]:
         """Return the notes of those of `units` that failed."""
-        return self.look(units).failures
+        return self.scan(units).failures
 
     def verify(self, records: Iterable[Record]) -> list[Damage]:
         """Return the artifacts of these records whose content is not that of their sha256."""

@@ -16,7 +16,7 @@ from tamt_ray.methods.base import Method
 from tamt_ray.methods.imp import Imp
 from tamt_ray.methods.tamt import Tamt
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.spec.sweep import Sweep

@@ -15,7 +15,7 @@ from tamt_ray.api import SweepResults
 from tamt_ray.cli.app import app
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store

@@ -179,7 +179,7 @@ def test_a_unit_without_progress_is_taken_from_all_its_workers(
 
         def kill(worker: object) -> None:
             killed.append(worker)
-            silent.append(actor._holds["a"].silent)
+            silent.append(actor._assignments["a"].silent)
 
         monkeypatch.setattr(ray, "kill", kill)
         assert await offered(actor, "a") is ONE

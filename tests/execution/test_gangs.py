@@ -71,7 +71,7 @@ class Started:
     def look(self, *paths: float, at_work: int = 0, left: float = 1e6, nodes: int = 1) -> list[int]:
         """Widths of the gangs that are started."""
         before = len(self.widths)
-        self.gangs.look(Demand(paths, at_work, left), [EIGHT] * nodes)
+        self.gangs.adjust(Demand(paths, at_work, left), [EIGHT] * nodes)
         return list(self.widths.values())[before:]
 
 
@@ -126,10 +126,10 @@ def test_a_gang_that_no_longer_fits_is_not_waited_for() -> None:
     cluster = Started("auto")
     assert cluster.look(9.0, left=9.0) == [4]
     assert cluster.gangs.fit()
-    cluster.gangs.look(Demand((9.0,), 0, 9.0), [{"CPU": 3, "GPU": 3}])
+    cluster.gangs.adjust(Demand((9.0,), 0, 9.0), [{"CPU": 3, "GPU": 3}])
     assert not cluster.gangs.fit(), "it returns, and gives its places back"
     cluster.gangs.ended("run-gang-0")
-    cluster.gangs.look(Demand((9.0,), 0, 9.0), [{"CPU": 3, "GPU": 3}])
+    cluster.gangs.adjust(Demand((9.0,), 0, 9.0), [{"CPU": 3, "GPU": 3}])
     assert list(cluster.widths.values()) == [4, 2]
 
 

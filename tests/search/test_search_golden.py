@@ -25,7 +25,7 @@ from tamt_ray.plan.unit import PAPER_TERMS
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream, corrupt, stack
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.values.model import Model
 from tamt_ray.values.text import Corpus
 from tamt_ray.values.training import Optimizer, Training

@@ -134,6 +134,8 @@ def test_unknown_names(old: str, new: str, complaint: str) -> None:
         ("name: small", "name: a/b", "1: `name`: String should match pattern"),
         ("  mini:", "  m i:", "3: `models.m i`: String should match pattern"),
         ("[0.5]", "[0.5]\nexecution: {search: {gpus: 0.3}}", "15: `execution.search`: gpus must"),
+        ("[0.5]", "[0.5]\nexecution: {finetune: {gpus: 0, graphs: true}}",
+         "15: `execution.finetune`: CUDA graphs need a GPU"),
         ("[0.5]", "[0.5]\nexecution: {search: {gpus: 0.5, workers: 2}}",
          "15: `execution.search`: the workers of a gang cannot share a GPU"),
         ("[0.5]", "[0.5]\nexecution: {search: {gpus: -1}}", "15: `execution.search.gpus`: Input"),

@@ -62,9 +62,9 @@ class Nodes:
         """Ids of nodes that will be taken away."""
         self.resources: list[Node] = []
         """Resources of the nodes that stay."""
-        self.look()
+        self.refresh()
 
-    def look(self) -> bool:
+    def refresh(self) -> bool:
         """Look again; whether anything changed."""
         before = self.draining, self.resources
         # The notice of a preemption: Ray Train itself reads it here, there is no public place.

@@ -25,7 +25,7 @@ from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy
 from tamt_ray.execution.worker.device import worker_device
 from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.execution.worker.unit_runner import UnitRunner
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.execution import Execution, SearchLane
 from tamt_ray.store.store import Store
 from tamt_ray.values.scratch import Scratch
@@ -145,36 +145,36 @@ def _work(config: dict[str, Any]) -> None:
     board = BoardClient.named(config["board"])
     context = ray.train.get_context()
     device = worker_device(config["gpus"], get_device, deterministic=config["deterministic"])
-    team = ProcessGroup(device, context.get_world_rank(), context.get_world_size())
+    group = ProcessGroup(device, context.get_world_rank(), context.get_world_size())
     store = Store(config["store"], config["fence"])
     lane: SearchLane = config["lane"]
     attempts: list[Attempt] = []
     saving = CheckpointPolicy(
         lane.state_every, urgent=lambda: attempts[-1].urgent(), leave_last=lane.keep_states
     )
-    bench = UnitRunner(store, team, this_place(), saving)
+    runner = UnitRunner(store, group, this_place(), saving)
     while True:
         attempt: Attempt | None = None
         offer: Offer | Idle = Idle.WAIT
-        if team.rank == 0:
+        if group.rank == 0:
             offer = board.take("gang", config["name"], _WAIT)
             if isinstance(offer, Offer) and (record := committed(store, offer.unit)):
                 board.landed(config["name"], record)
                 offer = Idle.WAIT
             if isinstance(offer, Offer):
-                attempt = Attempt(board, store, config["name"], offer, 0, team.size)
+                attempt = Attempt(board, store, config["name"], offer, 0, group.size)
                 offer = _announced(attempt, offer)
-        offer = _told(team, offer)
+        offer = _broadcast(group, offer)
         if offer is Idle.FINISHED:
             return
         if isinstance(offer, Offer):
             unit = offer.unit
             if attempt is None:
-                attempt = Attempt(board, store, config["name"], offer, team.rank, team.size)
+                attempt = Attempt(board, store, config["name"], offer, group.rank, group.size)
                 if not isinstance(_announced(attempt, offer), Offer):
                     raise LeavingError(Fault.STOP)
             attempts[:] = [attempt]
-            attempt.carry_out(lambda progress, unit=unit: bench.perform(unit, progress))
+            attempt.carry_out(lambda progress, unit=unit: runner.perform(unit, progress))
 
 
 def _announced(attempt: Attempt, offer: Offer) -> Offer | Idle:
@@ -188,9 +188,9 @@ def _announced(attempt: Attempt, offer: Offer) -> Offer | Idle:
             return Idle.WAIT
 
 
-def _told(team: ProcessGroup, offer: Offer | Idle) -> Offer | Idle:
+def _broadcast(group: ProcessGroup, offer: Offer | Idle) -> Offer | Idle:
     """Broadcast the offer of rank 0."""
     offers: list[Offer | Idle] = [offer]
-    if team.size > 1:
-        distributed.broadcast_object_list(offers, device=team.device)
+    if group.size > 1:
+        distributed.broadcast_object_list(offers, device=group.device)
     return offers[0]
