@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from tamt_ray.cli.app import alone, app
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.plan.expand import expand
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.store.logs import log_path
 from tamt_ray.store.store import Store
