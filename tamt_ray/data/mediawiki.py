@@ -61,7 +61,7 @@ def _pages(stream: IO[bytes]) -> Iterator[str]:
         if tag == "page":
             page = _Page()
         page.tag = tag
-        # Of a page with its history the last revision stays.
+        # A page with its history keeps its last revision.
         page.parts[tag] = []
         page.redirect |= tag == "redirect"
 

@@ -24,7 +24,7 @@ Cells = Mapping[tuple[int | None, int | None], float]
 """A value for each (mask seed, fine-tuning seed); None where there is no such seed."""
 
 LEVEL, ALPHA = 0.95, 0.05
-"""Of every interval; and below which a p value counts."""
+"""Confidence level of every interval; p values below ALPHA count."""
 SEED = 20220421
 """Seed of every resampling in a report, so that the same records give the same bytes."""
 
