@@ -32,7 +32,7 @@ class Heartbeat(ControllerCallback):
         """Called in the controller, before it starts any worker."""
         # Ray Train leaves them without a name.
         named = functools.partial(placement_group, name=self._run)
-        worker_group.placement_group = named  # pyright: ignore[reportAttributeAccessIssue]
+        worker_group.placement_group = named  # pyright: ignore[reportPrivateImportUsage]
         context = ray.get_runtime_context()
         controller = cloudpickle.dumps(context.current_actor)  # pyright: ignore[reportPrivateImportUsage]
         # A thread as an attribute could not travel to the workers with the settings of the run.
