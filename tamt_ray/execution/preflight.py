@@ -39,6 +39,8 @@ from tamt_ray.values.pattern import UNSTRUCTURED, PatternForm
 from tamt_ray.values.table import Table
 from tamt_ray.values.text import Text
 
+_MULTI_LABEL = "multi_label_classification"
+
 
 @dataclass
 class Inspection:
@@ -84,6 +86,13 @@ def check(
                 encoder.try_out(model, task)
         except (SourceError, UnsupportedModelError, OSError, ValueError) as error:
             raise PreflightError(f"models.{name}: {error}", "models", name, "source") from error
+        if sweep.tasks and encoder.body.config.problem_type == _MULTI_LABEL:
+            raise PreflightError(
+                f"models.{name}: {model.source} was made for rows with several labels: its config "
+                f"has `problem_type: {_MULTI_LABEL}`; the tasks of a sweep have one label per row, "
+                "so remove that entry from its config.json",
+                *("models", name, "source"),
+            )
         read = [text for source, text in texts if source == model.source]
         _check_lengths(sweep, name, read, encoder.longest())
         found.fingerprints[model.source] = checkpoint.fingerprint

@@ -92,6 +92,12 @@ def no_tokenizer(folder: Path, _patch: pytest.MonkeyPatch) -> None:
         file.unlink()
 
 
+def several_labels(folder: Path, _patch: pytest.MonkeyPatch) -> None:
+    path = folder / "model/config.json"
+    config = json.loads(path.read_text()) | {"problem_type": "multi_label_classification"}
+    path.write_text(json.dumps(config))
+
+
 def pickled(folder: Path, _patch: pytest.MonkeyPatch) -> None:
     (folder / "model/model.safetensors").rename(folder / "model/pytorch_model.bin")
 
@@ -220,6 +226,8 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
                      "8: corpus: .* does not fill one block of 16 tokens; set a smaller `block_"),
     "long sequences": (edit("text: [text]", "text: [text]\n    max_length: 512"),
                        "21: models.tiny: it reads 128 tokens at most; set .*max_length: 128` or"),
+    "model of several labels": (several_labels,
+                                "4: models.tiny: .* several labels: .* remove that entry from"),
     "no tokenizer": (no_tokenizer, "4: models.tiny: .* no tokenizer in .* such as a tokenizer.js"),
     "pickled weights": (pickled, "4: .* no *.safetensors in .*; convert them with save_pretrained"),
     "pointer of git-lfs": (write("model/model.safetensors", "version https://git-lfs.github.com/"),
