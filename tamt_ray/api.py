@@ -5,7 +5,6 @@ predicted token, KD losses cosine distances, times seconds.
 """
 
 import html
-import subprocess
 import sys
 from functools import cache, cached_property
 from os import PathLike
@@ -24,6 +23,7 @@ from tamt_ray.analysis.stats.averages import AVERAGE, fractions
 from tamt_ray.analysis.stats.mcnemar import counted_answers, mcnemar_table
 from tamt_ray.analysis.stats.summary import summary
 from tamt_ray.analysis.stats.trajectories import search_curves
+from tamt_ray.cli.notebook import changing_output, follow_run
 from tamt_ray.cli.opened import SweepContext, open_sweep
 from tamt_ray.cli.results import artifact_reader
 from tamt_ray.data.checkpoint import load_checkpoint
@@ -56,18 +56,12 @@ def load(file: str | PathLike[str]) -> "SweepResults":
 def run(file: str | PathLike[str], *options: str) -> "SweepResults":
     """Run what is missing of a sweep in a process of its own; return what the store holds then.
 
-    Units that failed are no error here: they are missing in the tables. Raises RunError.
+    A notebook shows the live view of the run in the cell. Units that failed are no error here: they
+    are missing in the tables. Raises RunError.
     """
     command = [sys.executable, "-m", "tamt_ray.sweep", str(file), *options]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None
-        last = ""
-        for line in process.stdout:
-            sys.stdout.write(line)
-            last = line.strip() or last
-    if process.returncode not in {0, 1}:
+    code, last = follow_run(command, changing_output())
+    if code not in {0, 1}:
         raise RunError(last)
     return load(file)
 

@@ -111,12 +111,7 @@ def run(
             watch(asked)
         searches = sum(unit.lane == "gang" for unit in open_units)
         if len(open_units) > searches:
-            mps = execution.finetune.share == "mps"
-            lanes.start(
-                lambda: run_fleet(
-                    f"{name}-board", store, slots, deterministic=execution.deterministic, mps=mps
-                )
-            )
+            lanes.start(lambda: run_fleet(f"{name}-board", store, slots, execution))
         aggregation = Aggregation(live, store, call.whole or plan)
         monitor = Monitor(plan, ledger.records, ledger.failures, usual, lambda: max(1, slots.total))
         loop = RunLoop(

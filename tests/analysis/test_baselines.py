@@ -9,7 +9,7 @@ from tamt_ray.analysis.report.sections import scores
 from tamt_ray.analysis.report_data import gather
 from tamt_ray.analysis.results import collect
 from tamt_ray.analysis.stats.averages import AVERAGE, averages, no_better, runs
-from tamt_ray.analysis.stats.summary import summary
+from tamt_ray.analysis.stats.summary import markdown, snapshot
 from tamt_ray.plan.expand import Plan
 from tamt_ray.spec.sweep import Sweep
 
@@ -59,5 +59,9 @@ def test_tables_mark_what_is_no_better(sweep: Sweep, plan: Plan, recorded: dict)
     assert constant == ["best constant answer", "28.2", "0.0", "56.5", "–"]
     marked = {row[0] for row in table.rows[:-1] if any("≤" in c.warning for c in row[1:-1])}
     assert marked == {"random", "omp"}
-    texts = dict(summary(collect(plan, recorded)).select("method", "movies %").rows())
+    whole = snapshot(plan, recorded)
+    texts = dict(whole.summary.select("method", "movies %").rows())
+    *_, last = markdown(whole.summary).splitlines()
+    assert last == "| mini | constant | – | 28.2 | 0.0 | 56.5 | – | – | – |"
+    assert (len(whole.best), whole.best[-1]) == (whole.summary.height, frozenset())
     assert {method for method, text in texts.items() if "≤ constant" in text} == marked

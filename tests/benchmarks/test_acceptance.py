@@ -12,6 +12,8 @@ from benchmarks import acceptance
 from benchmarks.answer import Answer, at_most
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+SMALL = {"micro-batches": 2, "graphs": 1, "nccl": 1}
+"""Lines of sections that no other test runs; two of them say that they need a GPU."""
 NEEDS = """
 import sys
 from transformers import AutoModel, AutoModelForMaskedLM, BertForMaskedLM, Trainer
@@ -25,7 +27,11 @@ sys.stdout.write(" ".join(sorted(after - before)))
 @without_gpu
 @pytest.mark.parametrize(
     ("section", "lines"),
-    [(acceptance.selection, 1), (acceptance.searches, 12)],
+    [
+        (acceptance.selection, 1),
+        (acceptance.searches, 12),
+        *((acceptance.SECTIONS[name][0], lines) for name, lines in SMALL.items()),
+    ],
 )
 def test_each_section_runs(section: acceptance.Section, lines: int) -> None:
     torch.manual_seed(0)

@@ -58,15 +58,18 @@ class UnitRunner:
         self._finetuner = Finetuner(group.device)
         self._inputs: dict[str, str] = {}
 
-    def perform(self, unit: Unit, progress: OnProgress | None = None) -> Record:
+    def perform(
+        self, unit: Unit, progress: OnProgress | None = None, *, graphs: bool = False
+    ) -> Record:
         """Compute a unit and commit its record. All workers of a gang call it together; the first
-        one writes. Raises whatever the computation raises, and then nothing is written."""
+        one writes. `graphs`: a fine-tune may replay its steps as CUDA graphs. Raises whatever the
+        computation raises, and then nothing is written."""
         give_back_memory()
         started, begin = time.time(), time.perf_counter()
         self._inputs.clear()
         usage = Usage(self._group.device)
         checkpointer = self._checkpointer(unit)
-        done = self._compute(unit, checkpointer, progress)
+        done = self._compute(unit, checkpointer, progress, graphs)
         record = Record(
             id=unit.id,
             kind=unit.kind,
@@ -101,13 +104,18 @@ class UnitRunner:
         return StoreCheckpointer(states, last, self._saving, leave_last=goes_on)
 
     def _compute(
-        self, unit: Unit, checkpointer: StoreCheckpointer, progress: OnProgress | None
+        self,
+        unit: Unit,
+        checkpointer: StoreCheckpointer,
+        progress: OnProgress | None,
+        graphs: bool,
     ) -> UnitResult:
         config = unit.config
         if isinstance(config, FinetuneConfig):
             outcome = self._finetuner.run(
-                config.model, config.task, config.seed, self._mask(config.mask), progress
-            )
+                config.model, config.task, config.seed, self._mask(config.mask), progress,
+                graphs=graphs,
+            )  # fmt: skip
             artifacts = {HISTORY: outcome.history.to_parquet(), PREDICTIONS: outcome.predictions}
             return UnitResult(outcome.metrics, artifacts, outcome.sources)
         bench = UnitBench(config.model, self._group, self._artifact, progress, checkpointer)
