@@ -167,6 +167,26 @@ def _ours(case: Case, path: Path, term: Objective, device: Device) -> Callable[[
     )
 
 
+def micro_batches(device: Device) -> Iterator[Answer]:
+    """A step in micro-batches of a quarter beside one that computes its batch at once."""
+    torch.set_num_threads(1)
+    shape = device.shape
+    with tempfile.TemporaryDirectory(prefix="tamt-micro-") as scratch:
+        path = Path(scratch)
+        shape.save(path)
+        for precision in ("float32", "bfloat16"):
+            contestants = {
+                f"micro_batch {size}": masked_step(
+                    path, shape, [Mlm()], device, micro_batch=size, precision=precision
+                )
+                for size in (max(1, shape.batch // 4), shape.batch)
+            }
+            times = interleave(contestants, 1 if device.toy else 3, device=device)
+            small, large = contestants
+            question = f"tamt_mlm step with {small} over {large}, {shape.name}, {precision}"
+            yield Answer(question, times.ratio(small, large), detail=str(times), unit="x")
+
+
 def run(device: Device = CPU, *only: str) -> Iterator[Answer]:
     """Every case of the device, or those named."""
     torch.set_num_threads(1)

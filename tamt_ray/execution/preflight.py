@@ -12,7 +12,7 @@ from tamt_ray.data.blocks import check_fills
 from tamt_ray.data.cache import SourceError, cache_dir, locked
 from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, pad_id, tokenizer
 from tamt_ray.data.table import Rows, name_of
-from tamt_ray.data.tokens import estimated_tokens
+from tamt_ray.data.tokens import estimated_tokens, tokenised
 from tamt_ray.execution.rows import (
     PreflightError,
     check_column,
@@ -154,6 +154,7 @@ def _check_tokenizer(checkpoint: Checkpoint, rows: int) -> None:
             f"the tokenizer gives {token!r} the id {last}, the embedding has {rows} rows; take the "
             "tokenizer that was published with the model"
         )
+    tokenised(words, ["a word"])
 
 
 def _check_lengths(sweep: Sweep, model: str, texts: Collection[Text], longest: int | None) -> None:

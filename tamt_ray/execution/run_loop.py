@@ -94,7 +94,7 @@ class RunLoop:
             if events:
                 # A store that does not answer now is no reason to stop: the lease's own thread
                 # looks again, and every write is refused once it is lost.
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(UnwritableError):
                     self.store.ensure_held()
             for event in events:
                 self._handle(event)

@@ -1,7 +1,6 @@
 """Results by content identity: `units/<kind>/<id>/`, artifacts first, `record.json` last."""
 
 import hashlib
-import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from tamt_ray.store.files import BrokenSealError, Files, seal, unseal
 from tamt_ray.store.lease import Fence, ensure_held
 from tamt_ray.store.record import Artifact, Failure, Record
 from tamt_ray.store.trouble import DamagedError, StoreError, UnwritableError
+from tamt_ray.values.address import masked
 from tamt_ray.values.base import Frozen
 from tamt_ray.values.identity import identity
 
@@ -52,9 +52,8 @@ class Store:
                 raise NotADirectoryError("it is a file, not a directory")
             found = _marked(self.files)
         except (OSError, ValueError) as error:
-            shown = re.sub(r"//[^/]*@", "//", uri)
             raise StoreError(
-                f"the store {shown} cannot be used: {error}; name another place as `store:`"
+                f"the store {masked(uri)} cannot be used: {error}; name another place as `store:`"
             ) from error
         self._marked = found is not None
         if found is not None and not (found.endswith("\n") and found.strip().isdigit()):

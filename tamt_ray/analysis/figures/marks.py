@@ -40,7 +40,6 @@ def line_panel(
     dashes: Sequence[str] = (),
     form: str = "",
     ticks: Sequence[float] | Sequence[str] = (),
-    size: tuple[int, int] = (220, 160),
     least: float = 1.0,
 ) -> Spec:
     """Return lines of `mean` over `x` with the band from `low` to `high`, one per method.
@@ -82,7 +81,7 @@ def line_panel(
                   shape=by_method(looks, shapes=True), opacity=picked(), tooltip=_SCORE)
         )  # fmt: skip
     found += _baseline(rows, "y", y_title, domain)
-    return panel(title, found, *size, words)
+    return panel(title, found, 220, 160, words)
 
 
 def _rounded(name: str) -> pl.Expr:

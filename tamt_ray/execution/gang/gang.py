@@ -11,6 +11,7 @@ from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.backend import Backend
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.util.placement_group import get_placement_group, remove_placement_group
 from torch import distributed
 
 from tamt_ray.execution.gang.heartbeat import Heartbeat
@@ -55,12 +56,15 @@ def run_gang(
     client = BoardClient.named(board)
     seen = idle = vain = 0
     while True:
+        # Train goes on with what it finds under the name of an earlier run.
+        run = f"{name}-{uuid.uuid4().hex[:8]}"
         try:
             with Scratch("gang") as scratch:
-                _trainer(name, board, store, scratch, size, execution).fit()
+                _trainer(name, run, board, store, scratch, size, execution).fit()
             client.ended(name)
             return
         except (TrainingFailedError, RayError) as error:
+            _give_back(run)
             if _never_began(error):
                 if not fits() or client.lost(name, Fault.NODE) is None:
                     return
@@ -81,6 +85,16 @@ def run_gang(
             time.sleep(2.0**idle)
 
 
+def _give_back(run: str) -> None:
+    """Give the places of a run back to the cluster: they outlive a killed controller, and without a
+    dashboard Ray does not free them."""
+    try:
+        remove_placement_group(get_placement_group(run))
+    except ValueError:
+        # There are none, or no longer.
+        return
+
+
 def _never_began(error: Exception) -> bool:
     """Return whether Train got no places for the workers, or lost one of them at the start."""
     cause = type(getattr(error, "controller_failure", None)).__name__
@@ -88,7 +102,13 @@ def _never_began(error: Exception) -> bool:
 
 
 def _trainer(
-    name: str, board: str, store: Store, scratch: Path, size: GangSize, execution: Execution
+    name: str,
+    run: str,
+    board: str,
+    store: Store,
+    scratch: Path,
+    size: GangSize,
+    execution: Execution,
 ) -> TorchTrainer:
     return TorchTrainer(
         _work,
@@ -109,10 +129,9 @@ def _trainer(
             resources_per_worker={"CPU": size.cpus, **({"GPU": size.gpus} if size.gpus else {})},
         ),
         run_config=RunConfig(
-            # Train goes on with what it finds under the name of an earlier run.
-            name=f"{name}-{uuid.uuid4().hex[:8]}",
+            name=run,
             # Ray takes callbacks of its controller here too.
-            callbacks=[Heartbeat(board, name)],  # pyright: ignore[reportArgumentType]
+            callbacks=[Heartbeat(board, name, run)],  # pyright: ignore[reportArgumentType]
             storage_path=store.uri if "://" in store.uri else str(scratch),
             # Each loss is classed and counted here.
             failure_config=FailureConfig(

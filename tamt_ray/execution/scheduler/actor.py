@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Collection
 from functools import partial
 
-from ray.util.placement_group import PlacementGroup
-
 from tamt_ray.data.history import Point
 from tamt_ray.execution.actors import is_gone
 from tamt_ray.execution.scheduler.assignment import Assignment, failure_of, left_logs
@@ -241,17 +239,14 @@ class BoardActor:
         once no more are handed out."""
         await self._opened.wait()
         self._gone[holder] += 1
-        await self._controllers.lost(holder)
+        self._controllers.ended(holder)
         # It would have reported an error of its own.
         await self._end_attempt(holder, Fault.DIED if fault is Fault.ERROR else fault)
         return None if self._stopped else self._taken[holder]
 
-    async def controlled(
-        self, gang: str, controller: bytes, places: PlacementGroup | None = None
-    ) -> None:
-        """Take the heartbeat of a gang's controller, by its handle; its workers run on `places`,
-        which are given back once the gang is lost."""
-        self._controllers.beat(gang, controller, places)
+    async def controlled(self, gang: str, controller: bytes) -> None:
+        """Take the heartbeat of a gang's controller, by its handle."""
+        self._controllers.beat(gang, controller)
 
     async def ended(self, gang: str) -> None:
         """Note that a gang ended well."""

@@ -3,9 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-import ray
-from ray import cloudpickle
-
+from tamt_ray.execution.actors import end
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.messages import LeftLog, Worker
 from tamt_ray.plan.unit import Unit
@@ -47,7 +45,7 @@ class Assignment:
     def kill(self) -> None:
         """Kill the workers."""
         for worker in self.workers.values():
-            ray.kill(cloudpickle.loads(worker.actor))
+            end(worker.actor)
 
 
 def failure_of(
