@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks import reranking, search_step, side_by_side, words
+from benchmarks import graphs, nccl, reranking, search_step, side_by_side, words
 from benchmarks.answer import HEADING, Answer, at_most, holds
 from benchmarks.device import Device
 from benchmarks.search_step import SPARSITY, mask_training
@@ -168,7 +168,10 @@ SECTIONS: dict[str, tuple[Section, float]] = {
         f"steps-{name}": (partial(search_step.run, DEVICE, name), 100)
         for name in search_step.cases(DEVICE)
     },
+    "micro-batches": (partial(search_step.micro_batches, DEVICE), 60),
     "finetunes": (partial(words.run, DEVICE), 90),
+    "graphs": (partial(graphs.run, DEVICE), 60),
+    "nccl": (partial(nccl.run, DEVICE), 60),
     "beside": (partial(side_by_side.run, DEVICE), 150),
 }
 """What is measured, and the seconds that it may take."""

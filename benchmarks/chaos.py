@@ -1,12 +1,13 @@
-"""A sweep under random kills: `python -m benchmarks.chaos FILE`. Linux only.
+"""Sweeps under random kills: `python -m benchmarks.chaos FILE …`. Linux only.
 
-Runs the sweep twice into stores of its own: undisturbed, and with a process killed every few
+Runs each sweep twice into stores of its own: undisturbed, and with a process killed every few
 seconds: fine-tune workers, gang ranks, the board, the aggregator, Train's controllers, and those
 whose death ends the run, which is started again each time: the driver, its supervisor, and the two
-servers of Ray. A sweep that ends before all rounds are over begins anew in an empty store. At the
-end the tables of all of them must be the same to the byte, but for what a clock measured, and no
-unit may have been begun again after its record was in the store. Which trials of a tuning go on
-depends on which results are there first: of a tuning, what two runs both computed must be the same.
+servers of Ray. Sweeps take turns in one schedule of kills, each for its share of the rounds at
+most; one that ends earlier begins anew in an empty store when it is its turn again. At the end the
+tables of all of them must be the same to the byte, but for what a clock measured, and no unit may
+have been begun again after its record was in the store. Which trials of a tuning go on depends on
+which results are there first: of a tuning, what two runs both computed must be the same.
 """
 
 import argparse
@@ -21,7 +22,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +32,7 @@ import yaml
 from polars import selectors
 
 from tamt_ray.cli.supervisor import descendants
+from tamt_ray.values.scratch import lock
 
 KINDS = {
     "supervisor": "tamt_ray.sweep",
@@ -94,7 +97,9 @@ class Run:
     def __init__(self, file: Path, folder: Path) -> None:
         self._folder = folder
         self._file = folder / "sweep.yaml"
-        (folder / "tmp").mkdir(parents=True)
+        self.temporary = folder / "tmp"
+        """Where its logs and folders are, but for those of Ray."""
+        self.temporary.mkdir(parents=True)
         own = {
             "extends": str(file.absolute()),
             "store": str(folder / "store"),
@@ -106,7 +111,7 @@ class Run:
     def start(self) -> None:
         """Start the driver; what it says is appended to `driver.log`."""
         # Ray's sockets need a short path; the logs of workers at work are found in the other one.
-        temporary = {"RAY_TMPDIR": tempfile.gettempdir(), "TMPDIR": str(self._folder / "tmp")}
+        temporary = {"RAY_TMPDIR": tempfile.gettempdir(), "TMPDIR": str(self.temporary)}
         # Of a Ray that runs already nobody would be found to kill.
         mine = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         with (self._folder / "driver.log").open("ab") as log:
@@ -146,7 +151,7 @@ class Run:
 
     def begun(self) -> dict[Path, tuple[str, bytes]]:
         """Log files of workers at work or lost, with the unit and the place of each."""
-        logs = (self._folder / "tmp").glob("tamt-log-*")
+        logs = self.temporary.glob("tamt-log-*")
         headings = ((path, _HEADING.match(_read(path, 1000))) for path in logs)
         return {path: (match[1].decode(), match[2]) for path, match in headings if match}
 
@@ -170,9 +175,17 @@ class Run:
             }  # fmt: skip
         return found
 
+    def lost(self, seen: Mapping[str, bytes], other: "Run") -> set[str]:
+        """Units whose record was `seen`, or which the other run has, and which are not there."""
+        expected = {*seen} if self._tuned() else seen.keys() | other.records().keys()
+        return expected - self.records().keys()
+
+    def _tuned(self) -> bool:
+        return (self._folder / "store" / "tuning").exists()
+
     def same(self, other: "Run") -> bool:
         """Whether this run found what the other one found."""
-        if (self._folder / "store" / "tuning").exists():
+        if self._tuned():
             mine, others = self.results(), other.results()
             return all(mine[unit] == others[unit] for unit in mine.keys() & others.keys())
         return self.tables() == other.tables()
@@ -214,6 +227,10 @@ class Result:
 
     kills: Counter[str] = field(default_factory=Counter)
     units: int = 0
+    lost: int = 0
+    """Units whose record is gone, or missing at the end."""
+    left: int = 0
+    """Folders in the temporary directory at the end that no process uses."""
     again: int = 0
     recommitted: int = 0
     same: bool = True
@@ -222,36 +239,49 @@ class Result:
         by_kind = ", ".join(f"{kind} {self.kills[kind]}" for kind in KINDS if self.kills[kind])
         return (
             f"rounds {self.kills.total()}, kills: {by_kind}\n"
-            f"units {self.units}, recomputed {self.again}, "
+            f"units {self.units}, lost {self.lost}, recomputed {self.again}, "
             f"committed ones recomputed {self.recommitted}\n"
+            f"processes left {_PATIENCE:g} s after each death 0, "
+            f"folders left in the temporary directory {self.left}\n"
             f"results equal those of the undisturbed run: {'yes' if self.same else 'NO'}"
         )
 
+    @property
+    def good(self) -> bool:
+        """Whether nothing is lost, done twice, different or left."""
+        return self.same and not self.lost + self.recommitted + self.left
+
 
 def chaos(
-    file: Path,
+    files: Sequence[Path],
     folder: Path,
     rounds: int,
     draw: random.Random,
     pause: tuple[float, float],
     kinds: tuple[str, ...],
 ) -> Result:
-    """Kill `rounds` times, one of `kinds` after a pause between the two given, in seconds.
+    """Kill `rounds` times, one of `kinds` after a pause between the two given, in seconds; `files`
+    take turns.
 
-    Raises RuntimeError where a run does not end as it should.
+    Raises RuntimeError where a run does not end as it should, or leaves processes behind.
     """
-    calm = Run(file, folder / "calm")
-    calm.start()
-    _finish(calm, Account(calm))
-    if not calm.tables():
-        raise RuntimeError("the sweep leaves no tables to compare")
+    there = left_behind()
+    calms: list[Run] = []
+    for number, file in enumerate(files):
+        calms.append(Run(file, folder / f"calm-{number}"))
+        calms[-1].start()
+        _finish(calms[-1], Account(calms[-1]))
+        if not calms[-1].tables():
+            raise RuntimeError(f"{file} leaves no tables to compare")
     result, runs, fruitless = Result(), 0, 0
     while result.kills.total() < rounds:
+        file, calm = files[runs % len(files)], calms[runs % len(files)]
         runs += 1
         run = Run(file, folder / f"chaos-{runs}")
         account, before = Account(run), result.kills.total()
+        most = min(rounds - before, -(-rounds // len(files)))
         run.start()
-        for process in _victims(account, rounds - result.kills.total(), draw, pause, kinds):
+        for process in _victims(account, most, draw, pause, kinds):
             result.kills[str(process.kind)] += 1
             print(f"round {result.kills.total()}: {process.kind}", flush=True)  # noqa: T201
         _finish(run, account)
@@ -261,8 +291,28 @@ def chaos(
         result.units += len(account.records)
         result.again += account.again()
         result.recommitted += len(account.recommitted)
+        result.lost += len(run.lost(account.records, calm))
         result.same &= run.same(calm)
+        result.left += len(left_behind(run.temporary))
+    result.left += len(left_behind() - there)
     return result
+
+
+def left_behind(folder: Path | None = None) -> set[Path]:
+    """Folders of runs in the temporary directory that no process uses; logs of killed workers stay
+    for an hour."""
+    found: set[Path] = set()
+    for path in (folder or Path(tempfile.gettempdir())).glob("tamt-*"):
+        if path.name.startswith("tamt-chaos-") or not path.is_dir():
+            continue
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                lock(descriptor)
+                found.add(path)
+            finally:
+                os.close(descriptor)
+    return found
 
 
 def _victims(
@@ -321,7 +371,7 @@ def _read(path: Path, size: int = -1) -> bytes:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
-    parser.add_argument("file", type=Path, help="a sweep file")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a sweep file")
     parser.add_argument("--rounds", type=int, default=20, help="how many kills")
     parser.add_argument("--seed", type=int, default=0, help="what is killed when")
     parser.add_argument(
@@ -334,11 +384,11 @@ def main() -> None:
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="tamt-chaos-"))
     result = chaos(
-        chosen.file, folder, chosen.rounds, random.Random(chosen.seed), tuple(chosen.pause),
+        chosen.files, folder, chosen.rounds, random.Random(chosen.seed), tuple(chosen.pause),
         tuple(chosen.kind or KINDS),
     )  # fmt: skip
     print(result)  # noqa: T201
-    if result.recommitted or not result.same:
+    if not result.good:
         sys.exit(f"see {folder}")
     shutil.rmtree(folder)
 

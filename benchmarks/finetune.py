@@ -76,11 +76,11 @@ def run(device: Device = HOST) -> Iterator[Answer]:
             ROUNDS,
         )
         seconds = {who: loop.epoch(steps) for who, loop in loops.items()}
-        told = [
+        measured = [
             f"{who} {seconds[who]:.0f} s ({fmean(loop.steps):.3g} s a step)"
             for who, loop in loops.items()
         ]
-        said = f"epoch of {steps} steps out of {BATCHES}: {', '.join(told)}"
+        said = f"epoch of {steps} steps out of {BATCHES}: {', '.join(measured)}"
         question = f"fine-tuning on {name}: times faster than"
         yield at_least(
             f"{question} padding to {LENGTH}, masks in every forward",

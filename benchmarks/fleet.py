@@ -25,6 +25,7 @@ from tamt_ray.execution.scheduler.client import BoardClient
 from tamt_ray.execution.scheduler.placement import fleet_slots
 from tamt_ray.plan.cost import ROUGH
 from tamt_ray.plan.expand import Plan, expand
+from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
@@ -46,7 +47,7 @@ def run() -> Iterator[Answer]:
             board.open(Plan(tunes, {}), [], [], prices=ROUGH)
             slots = fleet_slots(sweep.execution, nodes.resources, 0.0)
             slots.total = SLOTS
-            run_fleet("board", store, slots)
+            run_fleet("board", store, slots, Execution())
         yield _answer(store, store.done(tunes))
 
 

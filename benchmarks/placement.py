@@ -23,9 +23,9 @@ def run() -> Iterator[Answer]:
             f"gangs: {n}, each of 4": Simulation(plan, _with(execution, n), world).run()
             for n in (4, 16)
         }
-        told = [f"{what}: {ratio(found):.3f} x" for what, found in others.items()]
+        measured = [f"{what}: {ratio(found):.3f} x" for what, found in others.items()]
         found = Simulation(plan, _with(execution, "auto"), world).run()
-        yield _answer(question, found, gpus == 64, *told)
+        yield _answer(question, found, gpus == 64, *measured)
     for gpus in (64, 8, 512):
         world = World(nodes=gpus // 8, loss_every=6 * HOUR)
         found = Simulation(plan, _with(execution, "auto"), world).run()
@@ -38,15 +38,15 @@ def _with(execution: Execution, gangs: int | Literal["auto"]) -> Execution:
 
 
 def _answer(question: str, found: Outcome, limited: bool, *others: str) -> Answer:
-    told = [
+    measured = [
         f"{found.makespan / HOUR:.2f} h against {found.bound / HOUR:.2f} h",
         f"{found.gangs} gangs",
         *([f"{found.losses} losses"] if found.losses else []),
         *others,
     ]
     if limited:
-        return at_most(question, ratio(found), 1.05, "x", "; ".join(told))
-    return Answer(question, ratio(found), detail="; ".join(told), unit="x")
+        return at_most(question, ratio(found), 1.05, "x", "; ".join(measured))
+    return Answer(question, ratio(found), detail="; ".join(measured), unit="x")
 
 
 def ratio(found: Outcome) -> float:

@@ -26,10 +26,10 @@ def run() -> Iterator[Answer]:
     alone = subprocess.run(
         [sys.executable, "-m", "benchmarks.plan"], check=True, capture_output=True, text=True
     )
-    told = json.loads(alone.stdout)
-    which = f"plan of {told['units']:,} units"
-    yield at_most(which, told["seconds"], 60, "s")
-    yield at_most(f"{which}: peak memory of its process", told["gib"], 4, "GiB")
+    measured = json.loads(alone.stdout)
+    which = f"plan of {measured['units']:,} units"
+    yield at_most(which, measured["seconds"], 60, "s")
+    yield at_most(f"{which}: peak memory of its process", measured["gib"], 4, "GiB")
 
 
 def _alone() -> None:

@@ -17,8 +17,8 @@ import yaml
 from benchmarks.answer import Answer, at_most
 from benchmarks.clock import interleave
 from benchmarks.grid import MAIN_RESULTS
-from tamt_ray.cli.opened import open_sweep
 from tamt_ray.cli.report_mark import OF, report_folder, report_of
+from tamt_ray.cli.sweep_context import open_sweep
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.unit import FinetuneConfig, Kind, Unit
 from tamt_ray.spec.load import load_sweep
@@ -84,7 +84,7 @@ def run() -> Iterator[Answer]:
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
             )  # fmt: skip
 
-        times = interleave({"look": lambda: store.look(plan.units), "command": command}, rounds=3)
+        times = interleave({"look": lambda: store.scan(plan.units), "command": command}, rounds=3)
     of_it = f"looking at the records {times.median('look'):.1f} s"
     question = f'resume of a finished main_results ({len(plan.units):,} units) to "nothing to do"'
     yield at_most(question, times.median("command"), 5, "s", of_it)

@@ -30,8 +30,8 @@ from tamt_ray.search.engine import Engine, Settings
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
 from tamt_ray.search.mlm_corruption import Corrupted, stack
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.search.tamt import MaskedWeights
-from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.training import Optimizer, Precision, Scoring, Training
 
 SPARSITY = 0.7
@@ -165,6 +165,26 @@ def _ours(case: Case, path: Path, term: Objective, device: Device) -> Callable[[
     return masked_step(
         path, case.shape, [term], device, precision=case.precision, compile=case.compile
     )
+
+
+def micro_batches(device: Device) -> Iterator[Answer]:
+    """A step in micro-batches of a quarter beside one that computes its batch at once."""
+    torch.set_num_threads(1)
+    shape = device.shape
+    with tempfile.TemporaryDirectory(prefix="tamt-micro-") as scratch:
+        path = Path(scratch)
+        shape.save(path)
+        for precision in ("float32", "bfloat16"):
+            contestants = {
+                f"micro_batch {size}": masked_step(
+                    path, shape, [Mlm()], device, micro_batch=size, precision=precision
+                )
+                for size in (max(1, shape.batch // 4), shape.batch)
+            }
+            times = interleave(contestants, 1 if device.toy else 3, device=device)
+            small, large = contestants
+            question = f"tamt_mlm step with {small} over {large}, {shape.name}, {precision}"
+            yield Answer(question, times.ratio(small, large), detail=str(times), unit="x")
 
 
 def run(device: Device = CPU, *only: str) -> Iterator[Answer]:

@@ -128,7 +128,7 @@ class Simulation:
         """What driver, gangs and fleet do when something has changed."""
         at_work = sum(gang.unit is not None for gang in self._asked.values())
         demand = Demand(self._board.ready("gang"), at_work, self._board.left)
-        self._gangs.look(demand, self._resources())
+        self._gangs.adjust(demand, self._resources())
         for gang in self._asked.values():
             if not gang.gpus and len(self._free) >= gang.workers:
                 gang.gpus = [self._free.pop() for _ in range(gang.workers)]

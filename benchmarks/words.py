@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
+from transformers import PreTrainedConfig
 
 from benchmarks.answer import Answer, at_least, at_most
 from benchmarks.device import Device
@@ -23,6 +24,7 @@ from benchmarks.padded import Padded
 from tamt_ray.data.checkpoint import Checkpoint
 from tamt_ray.data.history import History
 from tamt_ray.finetune import loop
+from tamt_ray.finetune.graphs import Recorder
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.finetune.vocabulary import tokens_of
 from tamt_ray.masks.mask import KeptZero, Mask, pruned_nonzero
@@ -67,27 +69,46 @@ class Words:
 
 
 class Finetune:
-    """A fine-tune of `count` batches under a mask of half the weights."""
+    """A fine-tune of `count` batches under a mask of half the weights, with `changes` of the
+    task."""
 
-    def __init__(self, path: Path, count: int, device: Device) -> None:
+    def __init__(self, path: Path, count: int, device: Device, **changes: object) -> None:
         longest = _longest(device)
         self._data, self._warm = Words.drawn(count, longest), Words.drawn(2, longest)
         self._device = device
-        encoder = Encoder(Checkpoint(path, "x"), device.torch)
-        tokens = tokens_of([self._data.sequences, self._warm.sequences])
-        self._network = encoder.network(Model(source="dir:x"), TASK, 1, tokens)
-        names = prunable_matrices(encoder.body)
-        half = Mask.by_magnitude({name: encoder._original[name] for name in names}, 0.5)
-        self._masked = encoder.masked(half)
+        self._task = TASK.model_copy(update=changes)
+        self._encoder = Encoder(Checkpoint(path, "x"), device.torch)
+        names = prunable_matrices(self._encoder.body)
+        weights = {name: self._encoder._original[name] for name in names}
+        self._half = Mask.by_magnitude(weights, 0.5)
+        self.begin()
 
-    def ours(self, ready: Callable[[], object] = lambda: None) -> float:
-        """Seconds of all steps, as a worker of a sweep does them; `ready` is called before."""
+    @property
+    def config(self) -> PreTrainedConfig:
+        """The encoder's."""
+        return self._encoder.body.config
+
+    def begin(self) -> None:
+        """Begin with θ0 and a new head."""
+        tokens = tokens_of([self._data.sequences, self._warm.sequences])
+        self._network = self._encoder.network(Model(source="dir:x"), self._task, 1, tokens)
+        self._masked = self._encoder.masked(self._half)
+
+    def ours(
+        self, ready: Callable[[], object] = lambda: None, record: Recorder | None = None
+    ) -> float:
+        """Seconds of all steps, as a worker of a sweep does them; `ready` is called before. With
+        `record`, shapes that come twice are recorded."""
         pruned = KeptZero(*self._masked)
         self._train(self._warm, pruned)
         ready()
         begin = self._device.clock()
-        self._train(self._data, pruned)
+        self._train(self._data, pruned, record)
         return self._device.clock() - begin
+
+    def weights(self) -> list[Tensor]:
+        """Copies of the network's weights."""
+        return [weight.detach().clone() for weight in self._network.parameters()]
 
     def moved(self) -> int:
         """Pruned weights that are not zero."""
@@ -100,15 +121,15 @@ class Finetune:
         for data in (self._warm, self._data):
             batches = loop.epoch_batches(data.sequences.lengths, TASK.batch_size, 1, 0)
             begin = self._device.clock()
-            peer.epoch(data.sequences, data.targets, TASK, batches)
+            peer.epoch(data.sequences, data.targets, self._task, batches)
         return self._device.clock() - begin
 
-    def _train(self, data: Words, pruned: KeptZero) -> None:
+    def _train(self, data: Words, pruned: KeptZero, record: Recorder | None = None) -> None:
         # Metrics need scikit-learn and are no part of a step; steps read sequences and loss alone.
         with patch.object(loop, "_evaluate", lambda *_: Evaluation(0, {})):
             loop.fine_tune(
-                self._network, cast("Examples", data), [], TASK, 1, self._device.torch, History(),
-                None, pruned,
+                self._network, cast("Examples", data), [], self._task, 1, self._device.torch,
+                History(), None, pruned, record, worth=2,
             )  # fmt: skip
 
 
@@ -128,14 +149,20 @@ def run(device: Device) -> Iterator[Answer]:
         gain = finetune.padded() / seconds
         question = f"time of padding to {_PADDED}, masks in every forward, over a fine-tune's"
         yield device.judged(at_least(question, gain, 2, "x"))
-        if importlib.util.find_spec("accelerate"):
-            gain = trainer(path, steps, device) / seconds
-            yield device.judged(at_least("Trainer's time over a fine-tune's", gain, 1.3, "x"))
-        else:
+        if not importlib.util.find_spec("accelerate"):
             yield Answer("Trainer was left out: pip install accelerate", None)
+            return
+        for precision in ("float32", "tf32", "bfloat16"):
+            question = f"Trainer's time over a fine-tune's, {precision}"
+            if precision == "tf32" and not device.cuda:
+                yield Answer(f"{question}: left out, CPUs have none", None)
+                continue
+            seconds = Finetune(path, steps, device, precision=precision).ours()
+            gain = trainer(path, steps, device, precision) / seconds
+            yield device.judged(at_least(question, gain, 1.3, "x"))
 
 
-def trainer(path: Path, count: int, device: Device) -> float:
+def trainer(path: Path, count: int, device: Device, precision: str) -> float:
     """Seconds of as many steps in `Trainer`, which masks nothing. Needs accelerate."""
     from transformers import (
         AutoModelForSequenceClassification,
@@ -155,6 +182,7 @@ def trainer(path: Path, count: int, device: Device) -> float:
         per_device_train_batch_size=TASK.batch_size, use_cpu=not device.cuda,
         train_sampling_strategy="sequential", save_strategy="no", eval_strategy="no",
         logging_strategy="no", report_to="none", disable_tqdm=True, remove_unused_columns=False,
+        bf16=precision == "bfloat16", tf32=True if precision == "tf32" else None,
     )  # fmt: skip
     spent = 0.0
     for batches in (2, count):

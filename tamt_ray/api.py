@@ -5,7 +5,6 @@ predicted token, KD losses cosine distances, times seconds.
 """
 
 import html
-import subprocess
 import sys
 from functools import cache, cached_property
 from os import PathLike
@@ -24,8 +23,9 @@ from tamt_ray.analysis.stats.averages import AVERAGE, fractions
 from tamt_ray.analysis.stats.mcnemar import counted_answers, mcnemar_table
 from tamt_ray.analysis.stats.summary import summary
 from tamt_ray.analysis.stats.trajectories import search_curves
-from tamt_ray.cli.opened import SweepContext, open_sweep
-from tamt_ray.cli.results import shelf_of
+from tamt_ray.cli.notebook import changing_output, follow_run
+from tamt_ray.cli.results import artifact_reader
+from tamt_ray.cli.sweep_context import SweepContext, open_sweep
 from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.finetune.subnetwork import save_subnetwork
 from tamt_ray.masks.file import mask_from_bytes
@@ -56,18 +56,12 @@ def load(file: str | PathLike[str]) -> "SweepResults":
 def run(file: str | PathLike[str], *options: str) -> "SweepResults":
     """Run what is missing of a sweep in a process of its own; return what the store holds then.
 
-    Units that failed are no error here: they are missing in the tables. Raises RunError.
+    A notebook shows the live view of the run in the cell. Units that failed are no error here: they
+    are missing in the tables. Raises RunError.
     """
     command = [sys.executable, "-m", "tamt_ray.sweep", str(file), *options]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None
-        last = ""
-        for line in process.stdout:
-            sys.stdout.write(line)
-            last = line.strip() or last
-    if process.returncode not in {0, 1}:
+    code, last = follow_run(command, changing_output())
+    if code not in {0, 1}:
         raise RunError(last)
     return load(file)
 
@@ -87,13 +81,13 @@ class SweepResults:
         headline `metric` at its best and at its last evaluation; every other metric at the best
         one; `baseline/<metric>`: the best constant answer.
         """
-        return self._material.results.downstream.rename({"best": "score"})
+        return self._data.results.downstream.rename({"best": "score"})
 
     @cached_property
     def losses(self) -> pl.DataFrame:
         """A row per mask, and one for the dense model: `mlm_loss`, `kd_loss`, and the loss of every
         further term that some method trains on."""
-        return self._material.results.pretrain
+        return self._data.results.pretrain
 
     @cached_property
     def masks(self) -> pl.DataFrame:
@@ -103,14 +97,14 @@ class SweepResults:
     @cached_property
     def searches(self) -> pl.DataFrame:
         """A row per logged point of the searches' curves: `step`, `name`, `value`."""
-        return search_curves(self._opened.plan, self._material.histories)
+        return search_curves(self._opened.plan, self._data.histories)
 
     @cached_property
     def averages(self) -> pl.DataFrame:
         """A row per method, sparsity and task, and for the average over tasks (`task` is
         "(average)"): `mean`, `std`, and `low` to `high`, its 95 % interval, of `n` of `n_expected`
         runs."""
-        return fractions(self._material.averages)
+        return fractions(self._data.averages)
 
     def differences(self, task: str = AVERAGE) -> pl.DataFrame:
         """Return a row per two methods at a sparsity.
@@ -119,7 +113,7 @@ class SweepResults:
         95 % interval; `p`, and `p_holm`, corrected over all pairs; the `reason` where there is no
         interval.
         """
-        found = fractions(self._material.comparisons)
+        found = fractions(self._data.comparisons)
         return found.filter(pl.col("task") == task) if found.height else found
 
     def predictions(self, unit: str) -> pl.DataFrame:
@@ -150,7 +144,7 @@ class SweepResults:
         for name in (a, b):
             if name not in methods:
                 raise LookupError(f"there is no method {name!r}{nearest(name, methods)}")
-        return mcnemar_table(main_rows(self._material.results.downstream), a, b, cache(right))
+        return mcnemar_table(main_rows(self._data.results.downstream), a, b, cache(right))
 
     def mask(
         self, method: str, sparsity: float, seed: int | None = None, model: str | None = None
@@ -174,7 +168,7 @@ class SweepResults:
     def figure(self, name: str = "main_results") -> Figure:
         """Return a figure of the report, which a notebook shows and `save` writes as .svg, .pdf or
         .png. Raises LookupError where there is none of the name."""
-        found = {figure.name: figure for figure in figures(self._material)}
+        found = {figure.name: figure for figure in figures(self._data)}
         if name not in found:
             raise LookupError(f"there is no figure {name!r}{nearest(name, found)}")
         return found[name]
@@ -182,12 +176,12 @@ class SweepResults:
     @cached_property
     def table(self) -> pl.DataFrame:
         """The table that a run ends with, ready to print."""
-        return summary(self._material.results)
+        return summary(self._data.results)
 
     @property
     def answer(self) -> str:
         """The best method at each sparsity in a sentence, by how much, and on how many runs."""
-        return self._material.answer.text
+        return self._data.answer.text
 
     def _repr_html_(self) -> str:
         title, words = html.escape(self._title), html.escape(self.answer)
@@ -202,9 +196,11 @@ class SweepResults:
         return f"{self._opened.sweep.name}: {done:,} of {planned:,} units"
 
     @cached_property
-    def _material(self) -> ReportData:
+    def _data(self) -> ReportData:
         opened = self._opened
-        return gather(opened.grid, opened.plan, opened.records, opened.failures, shelf_of(opened))
+        return gather(
+            opened.grid, opened.plan, opened.records, opened.failures, artifact_reader(opened)
+        )
 
     def _search(self, method: str, sparsity: float, seed: int | None, model: str | None) -> Unit:
         """Return the one search of the main results that is meant and done."""

@@ -29,7 +29,7 @@ from tamt_ray.masks.select import zeros_at
 from tamt_ray.methods.base import Search
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.unit import FinetuneConfig, Unit, parse_config
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import MASK, Record
 from tamt_ray.tasks.metrics.base import Metric, Predictions
@@ -188,10 +188,10 @@ print(json.dumps([list(units), [name for name in json.loads(sys.argv[1]) if name
 def _check_identity(sweep: Sweep, units: Sequence[Unit]) -> None:
     """Check that the ids are the same in a fresh process without heavy libraries, and from the
     config of a record."""
-    told = sweep.model_dump_json(exclude_unset=True, exclude={"parts"})
+    dump = sweep.model_dump_json(exclude_unset=True, exclude={"parts"})
     done = subprocess.run(
         [sys.executable, "-c", _IDS, json.dumps(HEAVY)],
-        input=told, capture_output=True, text=True, check=False,
+        input=dump, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"a fresh process cannot plan it: {done.stderr[-1000:]}"
     ids, loaded = json.loads(done.stdout)

@@ -32,7 +32,7 @@ class ReportData:
     records: Mapping[str, Record]
     failures: Mapping[str, Failure]
     """Failures of the units that have no record."""
-    shelf: ArtifactReader | None = None
+    reader: ArtifactReader | None = None
     """Reader of masks and curves; None for a report without them."""
     published: pl.DataFrame | None = None
     """The paper's own values (`published.read_published`), where the user gave them."""
@@ -98,15 +98,15 @@ class ReportData:
     @cached_property
     def distances(self) -> pl.DataFrame:
         """Between masks (`distances.distances`); no rows in a report made without them."""
-        return distances(self.searches, self.records, self.shelf)
+        return distances(self.searches, self.records, self.reader)
 
     @cached_property
     def histories(self) -> Mapping[str, pl.DataFrame]:
         """Curves of trained searches by unit: step, name, value."""
-        if self.shelf is None:
+        if self.reader is None:
             return {}
         units = self.searches["unit"].unique(maintain_order=True)
-        curves = {unit: self.shelf.history(unit) for unit in units if unit in self.records}
+        curves = {unit: self.reader.history(unit) for unit in units if unit in self.records}
         return {unit: curve for unit, curve in curves.items() if curve is not None}
 
     @property
@@ -121,9 +121,9 @@ def gather(
     plan: Plan,
     records: Mapping[str, Record],
     failures: Mapping[str, Failure],
-    shelf: ArtifactReader | None = None,
+    reader: ArtifactReader | None = None,
     published: pl.DataFrame | None = None,
 ) -> ReportData:
     """Return what a report is made of; a failure of a unit that is done by now is none."""
     open_failures = {unit: failure for unit, failure in failures.items() if unit not in records}
-    return ReportData(sweep, plan, records, open_failures, shelf, published)
+    return ReportData(sweep, plan, records, open_failures, reader, published)

@@ -39,7 +39,7 @@ def trials_frame(outcomes: Sequence[Outcome]) -> pl.DataFrame:
     rows: list[dict[str, object]] = []
     for outcome in outcomes:
         for trial in outcome.trials:
-            told = {
+            settings = {
                 "study": outcome.study.path, "trial": trial.number, "ended": trial.state,
                 "values": yaml.safe_dump(dict(trial.values), default_flow_style=True, width=1000)
                 .strip(),
@@ -49,7 +49,7 @@ def trials_frame(outcomes: Sequence[Outcome]) -> pl.DataFrame:
                 {"step": r.steps, **r.losses, "objective": outcome.study.objective(r.losses)}
                 for r in trial.rungs
             ]
-            rows += [{**told, **numbers} for numbers in found or [{}]]
+            rows += [{**settings, **numbers} for numbers in found or [{}]]
     numbers = ("mlm_loss", "kd_loss", "objective")
     schema = {
         "study": pl.String, "trial": pl.Int64, "ended": pl.String, "values": pl.String,
@@ -111,15 +111,15 @@ def _said(
     study: Study, tuned: TrainedMethod, word: str, values: Mapping[str, Value]
 ) -> dict[str, object]:
     """Return the settings that an entry of that name must have."""
-    told = tuned.model_dump(mode="json")
+    settings = tuned.model_dump(mode="json")
     needed = {name for name, field in type(tuned).model_fields.items() if field.is_required()}
     needed -= tuned.aliases.get(word, {}).keys()
-    entry = {"method": word, "recipe": tuned.recipe, **{name: told[name] for name in needed}}
+    entry = {"method": word, "recipe": tuned.recipe, **{name: settings[name] for name in needed}}
     implied = type(tuned).model_validate(method_entry(entry, study.sweep.recipe))
     known = implied.model_dump(mode="json")
     return {
         name: value
-        for name, value in told.items()
+        for name, value in settings.items()
         if name in values or name in needed or (value != known[name] and name != "steps")
     }
 

@@ -29,7 +29,7 @@ def print_examination(
     # Ray's own words are kept from standard output while it is connected, these are not.
     out = Console(file=sys.stdout, soft_wrap=True, highlight=False)
 
-    def hear(finding: Checked) -> None:
+    def show(finding: Checked) -> None:
         if as_json:
             return
         mark, style = ("ok    ", "green") if finding.passed else ("FAILED", "red")
@@ -39,7 +39,7 @@ def print_examination(
             out.print(Text(f"       {finding.advice}", "yellow"))
 
     try:
-        findings = examine(address, sweep, hear)
+        findings = examine(address, sweep, show)
     except ClusterError as error:
         fail(3, str(error))
     failed = sum(not finding.passed for finding in findings)

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from tamt_ray.cli.frames import Frames
 from tamt_ray.cli.live_view import LiveView, time_line
 from tamt_ray.execution.activity import LiveStatus
 from tamt_ray.execution.scheduler import messages
@@ -35,6 +36,7 @@ class Progress:
         self._status: LiveStatus | None = None
         self._best = ""
         self._errors = Counter[tuple[str, str]]()
+        self._frames = Frames()
         self._live = Live(
             console=console, refresh_per_second=2, transient=True, get_renderable=self._view
         )
@@ -60,6 +62,7 @@ class Progress:
     def stage(self, text: str) -> None:
         """Say what goes on while no unit is at work."""
         self._stage = text
+        self._frames.show(self._view())
         if not self._console.is_terminal:
             self._say(Text(text))
 
@@ -71,6 +74,7 @@ class Progress:
                 activity = replace(event.activity, elapsed=time.monotonic() - self._begin)
                 self._status, self._stage = replace(event, activity=activity), ""
                 self._tell_best(event)
+                self._frames.show(self._view())
             case messages.Started():
                 self._stage = ""
             case messages.Extended(plan):

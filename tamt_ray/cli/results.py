@@ -10,9 +10,9 @@ from tamt_ray.analysis.artifacts import ArtifactReader
 from tamt_ray.analysis.claims.published import PublishedError, read_published
 from tamt_ray.analysis.report.page import DISTANCES, build_report
 from tamt_ray.analysis.tuning import snippet, trials_frame
-from tamt_ray.cli.opened import SETTLED, SweepContext
 from tamt_ray.cli.report_mark import OF, report_folder, report_of
 from tamt_ray.cli.speech import UsageError
+from tamt_ray.cli.sweep_context import SETTLED, SweepContext
 from tamt_ray.masks.bits import Bits
 from tamt_ray.masks.file import bits_from_bytes
 from tamt_ray.store.record import HISTORY, MASK
@@ -24,8 +24,8 @@ def report_files(opened: SweepContext, published: pl.DataFrame | None = None) ->
     """Return every file of the report by relative name; always of the whole sweep."""
     opened = opened.whole
     files = build_report(
-        opened.grid, opened.plan, opened.records, opened.failures, shelf_of(opened), published,
-        commit(),
+        opened.grid, opened.plan, opened.records, opened.failures, artifact_reader(opened),
+        published, commit(),
     )  # fmt: skip
     if opened.survey:
         files["trials.csv"] = trials_frame(opened.survey.outcomes).write_csv().encode()
@@ -80,7 +80,7 @@ def load_published(path: Path) -> pl.DataFrame:
         raise UsageError(f"{path}: cannot be read: {error}") from error
 
 
-def shelf_of(opened: SweepContext) -> ArtifactReader:
+def artifact_reader(opened: SweepContext) -> ArtifactReader:
     """Return how to read masks and curves of the sweep."""
     store, records = opened.store, opened.records
 

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tamt_ray.analysis.stats.summary import printed
 from tamt_ray.plan.cost import Prices, spoken
 from tamt_ray.plan.status import KindStatus
 from tamt_ray.plan.unit import Kind
@@ -67,7 +68,7 @@ def frame_table(frame: pl.DataFrame, best: Sequence[Collection[str]] = ()) -> Ta
         table.add_column(name, justify="left" if words else "right", no_wrap=words)
     before: Sequence[object] = ()
     for number, row in enumerate(frame.rows()):
-        shown = [f"{value:g}" if isinstance(value, float) else str(value) for value in row]
+        shown = [printed(value) for value in row]
         if before and row[0] == before[0]:
             shown[0] = ""
         bold = best[number] if best else ()

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from tamt_ray.analysis.stats.summary import snapshot
 from tamt_ray.cli.live_view import LiveView, print_scores
-from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import warn
+from tamt_ray.cli.sweep_context import SweepContext
 from tamt_ray.cli.tables import failure_lines
 from tamt_ray.execution.cluster.address import live_name, visit_loopback
 from tamt_ray.plan.status import unit_path
@@ -119,7 +119,7 @@ def _later(opened: SweepContext) -> SweepContext:
     if opened.survey:
         return opened.again(opened.store)
     open_units = {i: u for i, u in opened.plan.units.items() if i not in opened.records}
-    found = opened.store.look(open_units)
+    found = opened.store.scan(open_units)
     return replace(opened, records={**opened.records, **found.records}, failures=found.failures)
 
 

@@ -54,8 +54,8 @@ def _verified(path: Path, _stamp: int) -> Tensors:
     """Raises SafetensorError for a file that does not hold what was written."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        told = (file.metadata() or {}).get("sha256")
-    if _digest(tensors) != told:
+        stored = (file.metadata() or {}).get("sha256")
+    if _digest(tensors) != stored:
         raise SafetensorError(f"{path} is damaged")
     return tensors
 

@@ -24,6 +24,11 @@ def send(values: Tensor, device: torch.device) -> Tensor:
     return values.to(device, non_blocking=True)
 
 
+def takes_whole_mask(config: PreTrainedConfig) -> bool:
+    """Return whether a model uses a whole mask as it is, so that the host never waits for it."""
+    return config.model_type in _AS_GIVEN and config._attn_implementation == "sdpa"
+
+
 def whole_mask(real: Tensor, config: PreTrainedConfig) -> Tensor:
     """Return the mask for a model that hides the tokens where `real` [batch, length] is 0.
 
@@ -31,7 +36,7 @@ def whole_mask(real: Tensor, config: PreTrainedConfig) -> Tensor:
     takes as it is. Of other architectures than those known here, layers may build masks of their
     own from the flat one, so they get that.
     """
-    if config.model_type not in _AS_GIVEN or config._attn_implementation != "sdpa":
+    if not takes_whole_mask(config):
         return real
     return real.bool()[:, None, None, :].expand(-1, 1, real.shape[1], -1)
 

@@ -24,6 +24,7 @@ from pypi_simple import (
 from pypi_simple.progress import null_progress_tracker
 
 from tamt_ray.data.cache import SourceError, file_digest
+from tamt_ray.values.address import masked
 from tamt_ray.values.replacement import replacing
 from tamt_ray.values.table import SourceRef
 
@@ -86,25 +87,27 @@ def _download(ref: SourceRef, folder: Path) -> Path:
     except NoSuchProjectError as error:
         raise SourceError(f"{_shown(ref)}: the index has no project {ref.name!r}") from error
     except DigestMismatchError as error:
-        raise _Unavailable(f"received other content than asked for: {_redacted(error)}") from error
+        raise _Unavailable(
+            f"received other content than asked for: {masked(str(error))}"
+        ) from error
     except requests.HTTPError as error:
         status = error.response.status_code if error.response is not None else 500
         if status >= 500 or status in {408, 429}:
-            raise _Unavailable(_redacted(error)) from error
-        raise SourceError(f"{_shown(ref)}: the index refuses: {_redacted(error)}") from error
+            raise _Unavailable(masked(str(error))) from error
+        raise SourceError(f"{_shown(ref)}: the index refuses: {masked(str(error))}") from error
     except (
         requests.ConnectionError,
         requests.Timeout,
         requests.exceptions.ChunkedEncodingError,
     ) as error:
-        raise _Unavailable(_redacted(error)) from error
+        raise _Unavailable(masked(str(error))) from error
     except (
         requests.RequestException,
         UnsupportedContentTypeError,
         UnsupportedRepoVersionError,
     ) as error:
         raise SourceError(
-            f"{_shown(ref)}: the package index cannot be used: {_redacted(error)}; set "
+            f"{_shown(ref)}: the package index cannot be used: {masked(str(error))}; set "
             f"PIP_INDEX_URL to the https address of a simple index"
         ) from error
 
@@ -139,8 +142,3 @@ def _announce(filename: str) -> Callable[[int | None], ProgressTracker]:
 
 def _shown(ref: SourceRef) -> str:
     return f"pypi:{ref.name}=={ref.version}"
-
-
-def _redacted(error: Exception) -> str:
-    """Return the message without the credentials that an index URL may carry."""
-    return re.sub(r"//[^/@\s]+@", "//", str(error))

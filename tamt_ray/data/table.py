@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tamt_ray.data.archive import cached_archive, read_member
 from tamt_ray.data.cache import SourceError, local_path, missing
@@ -19,6 +20,10 @@ from tamt_ray.values.table import SourceRef, Table, parse_source
 
 _MODERATE = 1 << 25
 """Bytes of a file that is read within a few seconds."""
+
+
+_PART = r"\w+|[^\w\s]"
+"""A word or a mark; beyond ASCII each character counts."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +91,21 @@ def column(rows: Rows, name: str) -> list[object]:
 
 
 def longest_rows(rows: Rows, count: int) -> Rows:
-    """Return the `count` rows with the most characters of text, the longest first."""
-    total = pa.array([0] * rows.table.num_rows, pa.int64())
+    """Return the `count` rows with the most characters of text, and the `count` with the most words
+    and marks: without a tokenizer, the rows with the most tokens are looked for among both."""
+    characters, parts = (np.zeros(rows.table.num_rows, np.int64) for _ in range(2))
     for values in rows.table.columns:
         if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-            characters = pc.cast(pc.call_function("utf8_length", [values]), pa.int64())
-            total = pc.call_function("add", [total, pc.fill_null(characters, 0)])
-    order = np.argsort(-np.asarray(total), kind="stable")[:count]
-    return Rows(rows.table.take(order), rows.fingerprint)
+            characters += _counted(pc.call_function("utf8_length", [values]))
+            options = pc.MatchSubstringOptions(_PART)
+            parts += _counted(pc.call_function("count_substring_regex", [values], options))
+    most = [np.argsort(-size, kind="stable")[:count] for size in (characters, parts)]
+    chosen = list(dict.fromkeys(np.concatenate(most).tolist()))
+    return Rows(rows.table.take(chosen), rows.fingerprint)
+
+
+def _counted(counts: pa.ChunkedArray) -> NDArray[np.int64]:
+    return np.asarray(pc.fill_null(counts, 0), np.int64)
 
 
 @functools.lru_cache(maxsize=8)

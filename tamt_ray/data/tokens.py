@@ -152,14 +152,21 @@ def special_tokens(checkpoint: Checkpoint) -> Special:
 
 
 def tokenised(words: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    """Return the ids of each text without special tokens."""
-    encoded = words(
-        texts,
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )
+    """Return the ids of each text without special tokens. Raises SourceError."""
+    try:
+        encoded = words(
+            texts,
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+    except Exception as error:
+        # The Rust tokenizers raise plain Exceptions, as for a vocabulary without words.
+        raise SourceError(
+            f"{words.name_or_path}: the tokenizer fails: {error}; take the one that was published "
+            "with the model"
+        ) from error
     return encoded["input_ids"]
 
 

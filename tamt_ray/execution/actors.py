@@ -1,9 +1,11 @@
 """Named actors on the head node, and a probe for nodes that have died."""
 
+import logging
 import socket
 from typing import Any
 
 import ray
+from ray import cloudpickle
 
 NAMESPACE = "tamt"
 """Ray namespace of every named actor."""
@@ -24,6 +26,17 @@ def is_gone(node: str) -> bool:
                 return True
             return False
     return True
+
+
+def end(actor: bytes) -> None:
+    """Kill an actor, by its pickled handle.
+
+    Errors are logged, whatever they are: a watch over several must go on with the others.
+    """
+    try:
+        ray.kill(cloudpickle.loads(actor))
+    except Exception:
+        logging.getLogger(__name__).exception("an actor cannot be killed")
 
 
 def on_head(kind: type, name: str, *, restarts: bool = False) -> Any:

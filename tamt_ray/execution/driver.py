@@ -107,16 +107,11 @@ def run(
 
         gangs = Gangs(name, execution.search, size, slots, start)
         places = Places(execution.search, size, nodes, slots, gangs, autoscaler)
-        if asked := places.look(board.demand()):
+        if asked := places.adjust(board.demand()):
             watch(asked)
         searches = sum(unit.lane == "gang" for unit in open_units)
         if len(open_units) > searches:
-            mps = execution.finetune.share == "mps"
-            lanes.start(
-                lambda: run_fleet(
-                    f"{name}-board", store, slots, deterministic=execution.deterministic, mps=mps
-                )
-            )
+            lanes.start(lambda: run_fleet(f"{name}-board", store, slots, execution))
         aggregation = Aggregation(live, store, call.whole or plan)
         monitor = Monitor(plan, ledger.records, ledger.failures, usual, lambda: max(1, slots.total))
         loop = RunLoop(
@@ -139,4 +134,4 @@ def run(
         finally:
             # The signal that ended the run may have ended Ray too; then no nodes are added.
             with contextlib.suppress(RayError, RuntimeError):
-                autoscaler.ask([])
+                autoscaler.request([])

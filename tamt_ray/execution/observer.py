@@ -32,12 +32,12 @@ def observed(name: str, address: str | None) -> Generator[Callable[[], LiveStatu
         raise UnreachableError("it runs on another machine, or under another TMPDIR or user")
     try:
         with visiting(where):
-            yield lambda: _ask(name)
+            yield lambda: _query(name)
     except ClusterError as error:
         raise UnreachableError(str(error)) from error
 
 
-def _ask(name: str) -> LiveStatus | None:
+def _query(name: str) -> LiveStatus | None:
     try:
         answer: Any = ray.get(ray.get_actor(name, NAMESPACE).status.remote(), timeout=_PATIENCE)
     except ValueError as error:

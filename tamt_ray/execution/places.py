@@ -29,12 +29,12 @@ class Places:
         """Search workers that fit, those on nodes that can come included."""
         return max(1, room_for(self.size, [*self.nodes.resources, *self.autoscaler.to_come]))
 
-    def look(self, demand: Demand) -> NodesRequested | None:
+    def adjust(self, demand: Demand) -> NodesRequested | None:
         """Start gangs, ask for nodes; what to tell if nothing can begin before some come."""
         self.waiting = bool(demand.paths)
-        self.gangs.look(demand, self.nodes.resources)
+        self.gangs.adjust(demand, self.nodes.resources)
         most = [*self.nodes.resources, *self.autoscaler.to_come]
         bundles = wanted(demand, self.lane, self.size, self.slots, most)
-        if self.autoscaler.ask(bundles) and not self.slots.total and bundles:
+        if self.autoscaler.request(bundles) and not self.slots.total and bundles:
             return NodesRequested(describe_bundles(bundles))
         return None

@@ -12,7 +12,7 @@ from tamt_ray.data.blocks import check_fills
 from tamt_ray.data.cache import SourceError, cache_dir, locked
 from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, pad_id, tokenizer
 from tamt_ray.data.table import Rows, name_of
-from tamt_ray.data.tokens import estimated_tokens
+from tamt_ray.data.tokens import estimated_tokens, tokenised
 from tamt_ray.execution.rows import (
     PreflightError,
     check_column,
@@ -30,7 +30,7 @@ from tamt_ray.methods.base import Search
 from tamt_ray.plan.sizes import Sizes, TableSize, size_in
 from tamt_ray.plan.unit import Unit, UnitConfig
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.tasks.base import Task
@@ -38,6 +38,8 @@ from tamt_ray.values.model import ModelSize
 from tamt_ray.values.pattern import UNSTRUCTURED, PatternForm
 from tamt_ray.values.table import Table
 from tamt_ray.values.text import Text
+
+_MULTI_LABEL = "multi_label_classification"
 
 
 @dataclass
@@ -84,6 +86,13 @@ def check(
                 encoder.try_out(model, task)
         except (SourceError, UnsupportedModelError, OSError, ValueError) as error:
             raise PreflightError(f"models.{name}: {error}", "models", name, "source") from error
+        if sweep.tasks and encoder.body.config.problem_type == _MULTI_LABEL:
+            raise PreflightError(
+                f"models.{name}: {model.source} was made for rows with several labels: its config "
+                f"has `problem_type: {_MULTI_LABEL}`; the tasks of a sweep have one label per row, "
+                "so remove that entry from its config.json",
+                *("models", name, "source"),
+            )
         read = [text for source, text in texts if source == model.source]
         _check_lengths(sweep, name, read, encoder.longest())
         found.fingerprints[model.source] = checkpoint.fingerprint
@@ -145,6 +154,7 @@ def _check_tokenizer(checkpoint: Checkpoint, rows: int) -> None:
             f"the tokenizer gives {token!r} the id {last}, the embedding has {rows} rows; take the "
             "tokenizer that was published with the model"
         )
+    tokenised(words, ["a word"])
 
 
 def _check_lengths(sweep: Sweep, model: str, texts: Collection[Text], longest: int | None) -> None:

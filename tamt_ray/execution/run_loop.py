@@ -70,7 +70,7 @@ class RunLoop:
     proposer: Proposer | None = None
     running: dict[str, Started] = field(default_factory=dict)
     """Keys are ids of units."""
-    pasts: dict[str, AttemptHistory] = field(default_factory=dict)
+    histories: dict[str, AttemptHistory] = field(default_factory=dict)
     """Histories of units that lost an attempt."""
     over: bool = False
     """True once the proposer has nothing more to propose."""
@@ -85,20 +85,20 @@ class RunLoop:
         cursor, looked, proposed = 0, 0.0, 0.0
         while True:
             at_work = lanes.running()
-            heard = self.board.events(cursor, wait=1.0)
-            if heard is None:
+            answer = self.board.events(cursor, wait=1.0)
+            if answer is None:
                 self._reopen()
                 cursor = 0
                 continue
-            cursor, events = heard
+            cursor, events = answer
             if events:
                 # A store that does not answer now is no reason to stop: the lease's own thread
                 # looks again, and every write is refused once it is lost.
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(UnwritableError):
                     self.store.ensure_held()
             for event in events:
-                self._hear(event)
-            activity = self.monitor.look()
+                self._handle(event)
+            activity = self.monitor.snapshot()
             if self.aggregation.exchange(activity):
                 self.watch(Rebuilt("aggregator"))
             self.watch(LiveStatus(self.aggregation.tables, activity))
@@ -110,7 +110,7 @@ class RunLoop:
             lanes.raise_first_error()
             # Nodes are polled, and short units end many times a second.
             if time.monotonic() - looked > _LOOK:
-                self._look_around()
+                self._watch_nodes()
                 looked = time.monotonic()
             if self.proposer and self._proposing() and (events or looked != proposed):
                 self._propose(self.proposer)
@@ -122,7 +122,7 @@ class RunLoop:
         """Return whether further units may be proposed."""
         return self.proposer is not None and not (self.over or self.stopped)
 
-    def _hear(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         if isinstance(event, Landed) and event.record.id in self.ledger.records:
             # Found in the store before a new board reported it.
             return
@@ -145,12 +145,12 @@ class RunLoop:
                 event = Diverged(failure) if diverged else event
             case Lost():
                 self.running.pop(event.unit, None)
-                self.pasts[event.unit] = event.past
+                self.histories[event.unit] = event.past
                 self.tracker.left(event.unit)
                 rescue(self.store, event.logs)
             case _:
                 pass
-        self.monitor.hear(event)
+        self.monitor.update(event)
         self.watch(event)
 
     def _set_aside(self, failure: Failure, *, fatal: bool) -> None:
@@ -183,7 +183,7 @@ class RunLoop:
         there = [record for unit in new if (record := committed(self.store, unit))]
         self.board.extend(self.plan, [record.id for record in there], more=not self.over)
         for record in there:
-            self._hear(Landed(record))
+            self._handle(Landed(record))
 
     def _reopen(self) -> None:
         """Open a board that was restarted empty. Records that it did not report are in the store;
@@ -198,13 +198,13 @@ class RunLoop:
             return
         self.board.open(
             self.plan, [*records, *landed], [*failures], 2 * BEAT + 1, self.monitor.prices,
-            Known(tuple(self.running.values()), self.pasts), more=self._proposing(),
+            Known(tuple(self.running.values()), self.histories), more=self._proposing(),
         )  # fmt: skip
         self.board.drain(self.places.nodes.draining)
         if self.deadline is not None or self.stopped:
             self.board.stop(save=self.deadline is not None)
         for record in landed.values():
-            self._hear(Landed(record))
+            self._handle(Landed(record))
         self.watch(Rebuilt("board"))
 
     def _end(self, signals: Signals, grace: float) -> None:
@@ -218,14 +218,14 @@ class RunLoop:
         if not self.running or time.monotonic() > self.deadline:
             raise signals.broken_off()
 
-    def _look_around(self) -> None:
+    def _watch_nodes(self) -> None:
         """Tell the board which nodes will go; count and ask for places anew."""
         nodes = self.places.nodes
         before = describe(nodes.resources)
-        if nodes.look():
+        if nodes.refresh():
             self.board.drain(nodes.draining)
             self.places.slots.resize(nodes.resources)
         if (now := describe(nodes.resources)) != before:
             self.watch(Resized(now))
-        if asked := self.places.look(self.board.demand()):
+        if asked := self.places.adjust(self.board.demand()):
             self.watch(asked)

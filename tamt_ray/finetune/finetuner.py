@@ -15,6 +15,7 @@ from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.derived import derived
 from tamt_ray.data.history import History
 from tamt_ray.data.table import load_rows, longest_rows, name_of
+from tamt_ray.finetune.graphs import WORTH, graph_recorder
 from tamt_ray.finetune.loop import fine_tune
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.finetune.vocabulary import tokens_of
@@ -91,18 +92,27 @@ class Finetuner:
         seed: int,
         mask: Mask | None,
         progress: OnProgress | None = None,
+        *,
+        graphs: bool = False,
     ) -> Finetuned:
-        """Fine-tune f(mask ⊙ θ0) on a task; the dense model where `mask` is None.
+        """Fine-tune f(mask ⊙ θ0) on a task; the dense model where `mask` is None. `graphs`: replay
+        steps of frequent shapes as CUDA graphs, where there can be any.
 
         Raises SourceError and ValueError before training for data or a model that do not fit,
         NonFiniteLossError where training diverges, and RuntimeError if a pruned weight moved.
         """
         devices = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            return self._run(model, task, seed, mask, progress)
+            return self._run(model, task, seed, mask, progress, graphs)
 
     def _run(
-        self, model: Model, task: Task, seed: int, mask: Mask | None, progress: OnProgress | None
+        self,
+        model: Model,
+        task: Task,
+        seed: int,
+        mask: Mask | None,
+        progress: OnProgress | None,
+        graphs: bool,
     ) -> Finetuned:
         encoder, words = self._encoder(model.source)
         data = self._examples(encoder, words, task, task.train, task.max_train, seed)
@@ -119,10 +129,14 @@ class Finetuner:
         network = encoder.network(model, task, seed, tokens)
         matrices, mask = ({}, None) if mask is None else encoder.masked(mask)
         pruned = None if mask is None else KeptZero(matrices, mask)
+        record = graph_recorder(self._device, encoder.body.config) if graphs else None
+        # The longest rows come a few times only, and are to show what recordings take.
+        worth = 2 if self._longest else WORTH
         try:
             evaluations = fine_tune(
-                network, data, validation, task, seed, self._device, history, progress, pruned
-            )
+                network, data, validation, task, seed, self._device, history, progress, pruned,
+                record, worth,
+            )  # fmt: skip
         finally:
             network.zero_grad(set_to_none=True)
         moved = 0 if mask is None else pruned_nonzero(matrices, mask)

@@ -1,5 +1,6 @@
 """The fine-tuning loop over batches of sequences of similar length."""
 
+import itertools
 import statistics
 from collections.abc import Sequence
 
@@ -12,7 +13,9 @@ from tamt_ray.data.device import autocast, matrix_products, send
 from tamt_ray.data.history import History, NonFiniteLossError, check_finite
 from tamt_ray.data.phases import phase
 from tamt_ray.data.seeds import derive
+from tamt_ray.finetune.graphs import WORTH, RecordedStep, Recorder, frequent_shapes
 from tamt_ray.finetune.model import Network
+from tamt_ray.finetune.step import TrainingStep
 from tamt_ray.masks.mask import KeptZero
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import Batch, Examples, Indices, PackedSequences
@@ -78,53 +81,37 @@ def fine_tune(
     history: History,
     progress: OnProgress | None,
     pruned: KeptZero | None = None,
+    record: Recorder | None = None,
+    worth: int = WORTH,
 ) -> list[Evaluation]:
     """Train in place; the evaluations in order, the last one after the last step.
 
-    Weights that are `pruned` stay zero.
+    Weights that are `pruned` stay zero. With `record`, steps of shapes that come `worth` times are
+    replayed (`finetune.graphs`).
 
     Raises NonFiniteLossError with the step whose loss, or whose outputs, are not finite.
     """
     lengths = data.sequences.lengths
     steps = task.epochs * -(-len(lengths) // task.batch_size)
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": task.weight_decay},
-            # Biases and LayerNorm weights are the vectors.
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=task.lr,
-        betas=(0.9, 0.999),
-        eps=task.eps,
-        fused=True,
-    )
+    epochs = (epoch_batches(lengths, task.batch_size, seed, epoch) for epoch in range(task.epochs))
+    if record is None:
+        train = TrainingStep(network, data, task, device, pruned)
+    else:
+        epochs = list(epochs)
+        shapes = frequent_shapes(itertools.chain.from_iterable(epochs), lengths, worth)
+        train = RecordedStep(record, shapes, network, data, task, device, pruned)
     evaluations: list[Evaluation] = []
     pending: list[Tensor] = []
     step = 0
     network.train()
-    for epoch in range(task.epochs):
-        for indices in epoch_batches(lengths, task.batch_size, seed, epoch):
+    for batches in epochs:
+        for indices in batches:
             lr = task.lr * (steps - step) / steps
             step += 1
-            for group in optimizer.param_groups:
-                group["lr"] = lr
             with phase("collating"):
                 batch = collate(data.sequences, indices, device)
             torch.manual_seed(derive("dropout", seed, step))
-            with phase("forward and backward"), matrix_products(task.precision):
-                with autocast(task.precision, device):
-                    loss = data.loss(network(batch.inputs, padded=batch.padded), batch)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-            if pruned is not None:
-                with phase("pruned gradients"):
-                    pruned.clear_gradients()
-            with phase("clipping"):
-                torch.nn.utils.clip_grad_norm_(parameters, task.clip)
-            with phase("optimiser"):
-                optimizer.step()
-            pending.append(loss.detach())
+            pending.append(train(batch, lr))
             evaluate_now = step % task.eval_every == 0 or step == steps
             if evaluate_now or step % _LOG_EVERY == 0:
                 history.log(step, loss=_mean_loss(pending, step), lr=lr)

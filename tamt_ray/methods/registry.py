@@ -49,8 +49,8 @@ def method_entry(entry: object, recipe: object, number: int = 0) -> object:
     alias = kind.aliases.get(word, {})
     own = literal_values(kind, "method")[0]
     for key in alias.keys() & named.keys():
-        told = yaml.safe_dump(dict(alias), default_flow_style=True).strip().strip("{}")
-        raise fault(f"`{word}` stands for {told}; write `method: {own}` to choose another one",
+        settings = yaml.safe_dump(dict(alias), default_flow_style=True).strip().strip("{}")
+        raise fault(f"`{word}` stands for {settings}; write `method: {own}` to choose another one",
                     "methods", number, key)  # fmt: skip
     named["method"] = own
     return {**alias, **_defaults(kind, {**alias, **named}), **named}

@@ -80,7 +80,6 @@ class TamtSearch(TrainedSearch):
         return score_travel(lr, decay_steps, self.steps, self.scoring.threshold)
 
     def find(self, bench: Bench) -> Found:
-        """Train the scores to the last step."""
         from tamt_ray.search.tamt import MaskedWeights
 
         model = bench.model(self.head)
@@ -193,8 +192,8 @@ class Tamt(TrainedMethod, Scoring):
         alias = _PAPER.get(names)
         if alias is None:
             return self.label
-        told: dict[str, object] = {"objective": list(names)}
-        implied = {**told, **self.defaults(self.recipe, told)}["objective"]
+        entry: dict[str, object] = {"objective": list(names)}
+        implied = {**entry, **self.defaults(self.recipe, entry)}["objective"]
         return alias if self.objective == _TERMS.validate_python(implied) else self.label
 
     @property

@@ -18,8 +18,8 @@ from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
 from tamt_ray.search.mlm_corruption import Corrupted, Stream, stack
 from tamt_ray.search.optimizer import clip_gradients, make_optimizer, set_rates
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.search.state import Checkpointer, Stateful, TrainingState
-from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.base import OnProgress
 from tamt_ray.values.training import Optimizer, Training
 
@@ -51,32 +51,33 @@ class Engine:
         inner: Stateful,
         stream: Stream,
         settings: Settings,
-        team: ProcessGroup,
-        keeper: Checkpointer | None = None,
+        group: ProcessGroup,
+        checkpointer: Checkpointer | None = None,
     ) -> None:
-        """`inner` trains; `keeper` saves the states from which an interrupted training resumes."""
+        """`inner` trains; `checkpointer` saves the states from which an interrupted training
+        resumes."""
         self.step = 0
         loss.model.check_reads(stream.text.special)
         self.history = History()
-        self._keeper = keeper
+        self._checkpointer = checkpointer
         self._counts = loss.counts
         self._weights = {term.curve: term.weight for term in loss.terms}
         self._inner = inner
         if settings.training.compile:
             # Dropout draws what it draws without it.
             loss.model.body.compile(options={"fallback_random": True})
-        self._loss = team.wrap(
+        self._loss = group.wrap(
             loss,
             short=settings.training.gradients == "bfloat16",
             unreached=not any(term.reaches_all for term in loss.terms),
         )
         self._stream = stream
         self._settings = settings
-        self._team = team
-        self._check_every = 1 if team.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
+        self._group = group
+        self._check_every = 1 if group.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
         self._parameters = list(inner.parameters())
         # A GPU sums in any order, so that what each worker computed for itself may differ.
-        team.share(self._held())
+        group.share(self._held())
         head = loss.model.head_parameters().values()
         self._optimizer = make_optimizer(self._parameters, settings.optimizer, head)
         self._recent: list[tuple[int, Tensor]] = []
@@ -119,11 +120,11 @@ class Engine:
                 if progress:
                     progress(self.step, steps)
                 self.history.seconds = time.perf_counter() - begun
-                keeper = self._keeper if self._team.rank == 0 else None
-                if keeper and keeper.due(last=last):
-                    keeper.keep(self.state())
+                checkpointer = self._checkpointer if self._group.rank == 0 else None
+                if checkpointer and checkpointer.due(last=last):
+                    checkpointer.keep(self.state())
                     # A process that is to leave does so now, and not after further steps.
-                    keeper.due(last=last)
+                    checkpointer.due(last=last)
 
     def state(self) -> TrainingState:
         """Return the training state; its tensors are copies."""
@@ -153,37 +154,37 @@ class Engine:
 
     def _take_up(self) -> None:
         """Restore the newest kept state; all workers the same one."""
-        if self._keeper is None:
+        if self._checkpointer is None:
             return
-        name = self._team.agree(self._keeper.newest() if self._team.rank == 0 else None)
+        name = self._group.agree(self._checkpointer.newest() if self._group.rank == 0 else None)
         if name is not None:
-            self.restore(self._keeper.read(name))
+            self.restore(self._checkpointer.read(name))
 
     def _backward(self, blocks: list[Corrupted]) -> dict[str, Tensor]:
         """Leave the gradient of the global batch in the parameters; return its loss terms."""
         size = self._settings.training.micro_batch
         micro_batches = [blocks[start : start + size] for start in range(0, len(blocks), size)]
         counts = [sum(each) for each in zip(*map(self._counts, blocks), strict=True)]
-        precision, device = self._settings.training.precision, self._team.device
-        mine = range(self._team.rank, len(micro_batches), self._team.size)
+        precision, device = self._settings.training.precision, self._group.device
+        mine = range(self._group.rank, len(micro_batches), self._group.size)
         totals: dict[str, Tensor] = {}
         # Scores hold the last gradients too, which must not be there beside the new ones.
         self._optimizer.zero_grad(set_to_none=True)
         self._loss.zero_grad(set_to_none=True)
         for number in mine:
-            last = number + self._team.size >= len(micro_batches)
+            last = number + self._group.size >= len(micro_batches)
             drawn = derive(self._settings.seed, "dropout", self._stream.first + self.step, number)
             torch.manual_seed(drawn)
-            batch = stack(micro_batches[number]).to(self._team.device)
+            batch = stack(micro_batches[number]).to(self._group.device)
             with contextlib.nullcontext() if last else _unsynchronised(self._loss):
                 with autocast(precision, device):
                     loss, terms = self._loss(batch, counts)
                 # DDP averages over workers; the loss is a share of a sum.
-                (loss * self._team.size).backward()
+                (loss * self._group.size).backward()
             for name, value in terms.items():
                 totals[name] = totals[name] + value if name in totals else value
         names = sorted(totals)
-        summed = self._team.sum(torch.stack([totals[name] for name in names]))
+        summed = self._group.sum(torch.stack([totals[name] for name in names]))
         return dict(zip(names, summed, strict=True))
 
     def _log(self, rate: float, losses: Mapping[str, Tensor]) -> None:
@@ -195,12 +196,12 @@ class Engine:
         for step, loss in self._read_recent():
             check_finite(loss, step)
         trained = [p for p in self._loss.parameters() if p.requires_grad]
-        self._team.check_same([*trained, *self._held()], self.step)
+        self._group.check_same([*trained, *self._held()], self.step)
 
     def _held(self) -> list[Tensor]:
         """Return the tensors on the device that a state holds, but for the optimiser's."""
         held = [*self._parameters, *self._inner.state().values()]
-        return [each for each in held if each.device.type == self._team.device.type]
+        return [each for each in held if each.device.type == self._group.device.type]
 
     def _read_recent(self) -> list[tuple[int, float]]:
         """Return and forget the losses since the last check; one copy from the device."""
@@ -215,16 +216,16 @@ def train(
     inner: Stateful,
     stream: Stream,
     settings: Settings,
-    team: ProcessGroup,
+    group: ProcessGroup,
     progress: OnProgress | None = None,
     *,
-    keeper: Checkpointer | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> History:
     """Train `inner` on the sum of `terms` to its last step; return the curves.
 
     Raises NonFiniteLossError with the step, and RanksDifferError.
     """
-    engine = Engine(SearchLoss(model, terms), inner, stream, settings, team, keeper)
+    engine = Engine(SearchLoss(model, terms), inner, stream, settings, group, checkpointer)
     engine.run(progress)
     return engine.history
 

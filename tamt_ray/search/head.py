@@ -9,8 +9,8 @@ from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search.engine import Settings, train
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.search.state import Checkpointer, Stateful
-from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.base import OnProgress
 
 
@@ -18,14 +18,16 @@ def train_head(
     model: LanguageModel,
     stream: Stream,
     settings: Settings,
-    team: ProcessGroup,
+    group: ProcessGroup,
     progress: OnProgress | None = None,
     *,
-    keeper: Checkpointer | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> tuple[dict[str, Tensor], History]:
     """Train the head on the frozen dense encoder; return its parameters and the loss curve."""
     head = _Head(model, settings.seed)
-    history = train(model, [Mlm()], head, stream, settings, team, progress, keeper=keeper)
+    history = train(
+        model, [Mlm()], head, stream, settings, group, progress, checkpointer=checkpointer
+    )
     weights = model.head_parameters()
     return {name: weight.detach().cpu().clone() for name, weight in weights.items()}, history
 
@@ -53,5 +55,4 @@ class _Head(Stateful):
                     parameter.fill_(1.0 if norm else 0.0)
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return the head's own parameters."""
         return list(self._model.head_parameters().values())

@@ -26,20 +26,20 @@ class TrainingState:
 
     def to_bytes(self) -> bytes:
         """Return the state as safetensors."""
-        told = {
+        fields = {
             "step": self.step,
             "seconds": self.seconds,
             "points": [[p.step, p.name, p.value, p.time] for p in self.points],
         }
-        return save(dict(self.tensors), {"state": json.dumps(told)})
+        return save(dict(self.tensors), {"state": json.dumps(fields)})
 
 
 def state_from_bytes(data: bytes) -> TrainingState:
     """Return the state written by `to_bytes`; the caller vouches for the bytes."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    told = json.loads(header["__metadata__"]["state"])
-    points = tuple(Point(*point) for point in told["points"])
-    return TrainingState(told["step"], told["seconds"], load(data), points)
+    fields = json.loads(header["__metadata__"]["state"])
+    points = tuple(Point(*point) for point in fields["points"])
+    return TrainingState(fields["step"], fields["seconds"], load(data), points)
 
 
 class Stateful(Protocol):

@@ -1,6 +1,7 @@
 """Complaints about the values of a sweep file, in words for people."""
 
 import re
+from functools import cache
 
 from pydantic_core import ErrorDetails
 
@@ -20,8 +21,7 @@ def complaint(detail: ErrorDetails, lines: Lines, name: str) -> str:
     match detail["type"]:
         case "extra_forbidden":
             # The fields of the model that refused it.
-            schema: dict[str, object] = Sweep.model_json_schema()
-            fields = _walk(schema, schema, list(detail["loc"][:-1]))
+            fields = _walk(_schema(), _schema(), list(detail["loc"][:-1]))
             known = sorted({key for properties in fields for key in properties})
             return f"{where}: unknown key `{dotted}`{nearest(str(at[-1]), known)}"
         case "missing":
@@ -61,6 +61,12 @@ def _percent(detail: ErrorDetails) -> float | None:
     if detail["type"] == "less_than" and detail.get("ctx", {}).get("lt") == 1 and 1 < given < 100:
         return given / 100
     return None
+
+
+@cache
+def _schema() -> dict[str, object]:
+    """Return the JSON schema of a sweep, which takes a while to build."""
+    return Sweep.model_json_schema()
 
 
 def _walk(

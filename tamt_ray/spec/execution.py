@@ -42,6 +42,16 @@ class FinetuneLane(Resources):
     the same time by NVIDIA's Multi-Process Service (`mps`), whose daemon has to run on every
     node. Under it a CUDA error of one fine-tune ends its neighbours too; they are tried again.
     Part of no identity."""
+    graphs: bool = False
+    """On GPUs, replay the steps of batch shapes that come often as CUDA graphs: the same
+    computation with less work for the host. A unit that is tried again runs without them. Never run
+    on a GPU yet. Part of no identity."""
+
+    @model_validator(mode="after")
+    def _graphs_need_gpus(self) -> Self:
+        if self.graphs and self.gpus == 0:
+            raise ValueError("CUDA graphs need a GPU; leave out `graphs`, or set `gpus: auto`")
+        return self
 
 
 class SearchLane(Resources):

@@ -13,8 +13,11 @@ from tamt_ray.spec.sweep import Sweep
 from tamt_ray.spec.union import DisagreementError, unite
 from tamt_ray.spec.yaml_lines import Lines, SpecError, parsed, place
 
-_LARGEST = 1 << 20
-"""Bytes of a file, far more than anybody writes by hand."""
+_LARGEST = 1 << 17
+"""Bytes of a file, far more than anybody writes by hand; reading so many takes half a second."""
+_MOST_COMPLAINTS = 20
+_SHOWN = 60
+"""Characters of a path that is none."""
 _MOST_FILES = 100
 """Files that a sweep is put together from."""
 
@@ -64,9 +67,16 @@ class Chain:
         """Return the chain to a file that is named at `where`. Raises SpecError for a missing file,
         for a ring and for too many files."""
         path = self.file.parent / name
-        if path.resolve() in {place.resolve() for place in self.above}:
+        try:
+            above = path.resolve() in {place.resolve() for place in self.above}
+            there = path.is_file()
+        except (OSError, ValueError, RuntimeError) as error:
+            shown = f"{name[:_SHOWN]!r}" + ("…" if name[_SHOWN:] else "")
+            reason = getattr(error, "strerror", None) or error
+            raise SpecError(f"{where}: {shown} is no path to {verb}: {reason}") from error
+        if above:
             raise SpecError(f"{where}: {name} {verb}s this file in turn")
-        if not path.is_file():
+        if not there:
             raise SpecError(f"{where}: there is no file {path} to {verb}")
         self.read.append(path)
         if len(self.read) > _MOST_FILES:
@@ -85,14 +95,18 @@ def _sweep(text: str, chain: Chain, overrides: Sequence[str] = ()) -> Sweep:
             return _united(data, lines, chain)
         return Sweep.model_validate(data)
     except ValidationError as error:
-        complaints = [
-            complaint(detail, lines, name)
-            for detail in error.errors()
+        details = [
+            detail
+            for detail in error.errors(include_url=False)
             # A list may be called too short only because an item of it was refused.
             if detail["type"] != "too_short"
             or len(detail["input"]) < detail.get("ctx", {}).get("min_length", 0)
         ]
-        raise SpecError("\n".join(dict.fromkeys(complaints))) from error
+        shown = details[:_MOST_COMPLAINTS]
+        complaints = [*dict.fromkeys(complaint(detail, lines, name) for detail in shown)]
+        if more := len(details) - len(shown):
+            complaints.append(f"{name}: and {more} more")
+        raise SpecError("\n".join(complaints)) from error
 
 
 def _text(path: Path) -> str:
@@ -100,7 +114,7 @@ def _text(path: Path) -> str:
         with path.open("rb") as stream:
             data = stream.read(_LARGEST + 1)
         if len(data) > _LARGEST:
-            raise SpecError(f"{path}: too large for a sweep file: more than {_LARGEST >> 20} MiB")
+            raise SpecError(f"{path}: too large for a sweep file: more than {_LARGEST >> 10} KiB")
         return data.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from error

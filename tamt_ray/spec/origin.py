@@ -23,9 +23,9 @@ class Setting:
 
 def method_settings(method: Method) -> list[Setting]:
     """Return every setting of a method."""
-    told = method.model_dump(mode="json")
-    named = method.defaults(method.recipe, told)
-    filled = type(method).model_validate({**told, **named}).model_dump(mode="json")
+    dump = method.model_dump(mode="json")
+    named = method.defaults(method.recipe, dump)
+    filled = type(method).model_validate({**dump, **named}).model_dump(mode="json")
     recipe = {name: filled[name] for name in named}
     found = _settings(method, recipe, method.recipe, {"method", "name", "recipe"})
     return [replace(s, origin="recipe paper") if s.origin == "default" else s for s in found]

@@ -53,10 +53,12 @@ def parsed(text: str, name: str, lines: Lines | None = None) -> tuple[yaml.Node 
     """
     try:
         _weigh(text, name)
-        node = yaml.compose(text, Loader=_NumberLoader)
-        if node is not None:
-            _index(node, (), {} if lines is None else lines, name, ())
-        return node, yaml.load(text, Loader=_NumberLoader)  # noqa: S506 - a SafeLoader with one resolver more
+        loader = _NumberLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None, None
+        _index(node, (), {} if lines is None else lines, name, ())
+        return node, loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         words, mark = _in_words(error)
         raise SpecError(f"{name}:{mark.line + 1 if mark else 1}: {words}") from error

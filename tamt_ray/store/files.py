@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pyarrow import fs
 
+from tamt_ray.values.address import instead_of_secret
 from tamt_ray.values.replacement import make_directory, replacing, sync_directory
 
 _ATTEMPTS = 10
@@ -25,6 +26,9 @@ class Files:
 
     def __init__(self, uri: str) -> None:
         """`uri` is a directory or `s3://bucket/prefix`. Raises ValueError for other nonsense."""
+        # The address is printed, logged and handed to every worker.
+        if instead := instead_of_secret(uri):
+            raise ValueError(f"it holds credentials; {instead}")
         if uri.startswith("s3://"):
             filesystem, root = _object_store(uri)
         elif "://" in uri:
@@ -120,11 +124,6 @@ class Files:
 def _object_store(uri: str) -> tuple[fs.FileSystem, str]:
     """S3 or what speaks its protocol, with patience for errors that pass."""
     parts = urlsplit(uri)
-    if "@" in parts.netloc:
-        # The address is printed, logged and handed to every worker.
-        raise ValueError(
-            "it holds credentials; put them into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
     options = dict(parse_qsl(parts.query))
     if unknown := options.keys() - _S3_OPTIONS:
         raise ValueError(f"unknown option {sorted(unknown)[0]!r}; there are {sorted(_S3_OPTIONS)}")

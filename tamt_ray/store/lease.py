@@ -18,6 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -72,7 +73,7 @@ def ensure_held(files: Files, fence: Fence) -> None:
 
 def at_work(files: Files, sweep: str) -> tuple[int, Holder] | None:
     """Epoch and driver of the newest claim on a sweep; None where it was given back, or where its
-    process is known to be gone. It may still be dead."""
+    process is known to be gone. It may still be dead. Raises UnwritableError."""
     claims = _claims(files, sweep)
     claim = _parse(_read(files, claims[-1])) if claims else None
     if claim is None or claim.released or (claim.process and claim.process.is_gone()):
@@ -187,7 +188,10 @@ def _outlast(files: Files, name: str, pace: Pace, watching: Callable[[str], None
 
 
 def _who(files: Files, name: str) -> str:
-    claim = _parse(_read(files, name))
+    claim = None
+    # What is about to be said is more than who it is.
+    with suppress(UnwritableError):
+        claim = _parse(_read(files, name))
     return f" (host {claim.host}, pid {claim.pid}, since {claim.since})" if claim else ""
 
 
@@ -205,10 +209,7 @@ def _claims(files: Files, sweep: str) -> list[str]:
     try:
         found = files.sizes(f"leases/{sweep}")
     except OSError as error:
-        raise UnwritableError(
-            f"the leases {files.uri}/leases/{sweep} cannot be read: {error}; correct what is wrong "
-            "there, then type the same command again"
-        ) from error
+        raise _unreadable(files, f"leases/{sweep}", error) from error
     return sorted(name for name in found if _CLAIM.fullmatch(name.split("/")[-1]))
 
 
@@ -217,10 +218,20 @@ def _epoch(name: str) -> int:
 
 
 def _read(files: Files, name: str) -> bytes | None:
+    """None where it is gone. Raises UnwritableError."""
     try:
         return files.read(name)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _unreadable(files, name, error) from error
+
+
+def _unreadable(files: Files, name: str, error: OSError) -> UnwritableError:
+    return UnwritableError(
+        f"the lease {files.uri}/{name} cannot be read: {error}; correct what is wrong there, then "
+        "type the same command again"
+    )
 
 
 def _parse(data: bytes | None) -> Holder | None:

@@ -1,7 +1,6 @@
 """Results by content identity: `units/<kind>/<id>/`, artifacts first, `record.json` last."""
 
 import hashlib
-import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from tamt_ray.store.files import BrokenSealError, Files, seal, unseal
 from tamt_ray.store.lease import Fence, ensure_held
 from tamt_ray.store.record import Artifact, Failure, Record
 from tamt_ray.store.trouble import DamagedError, StoreError, UnwritableError
+from tamt_ray.values.address import masked
 from tamt_ray.values.base import Frozen
 from tamt_ray.values.identity import identity
 
@@ -52,9 +52,8 @@ class Store:
                 raise NotADirectoryError("it is a file, not a directory")
             found = _marked(self.files)
         except (OSError, ValueError) as error:
-            shown = re.sub(r"//[^/]*@", "//", uri)
             raise StoreError(
-                f"the store {shown} cannot be used: {error}; name another place as `store:`"
+                f"the store {masked(uri)} cannot be used: {error}; name another place as `store:`"
             ) from error
         self._marked = found is not None
         if found is not None and not (found.endswith("\n") and found.strip().isdigit()):
@@ -132,7 +131,7 @@ class Store:
             raise DamagedError(self.uri, path, "it is another unit's")
         return record
 
-    def look(
+    def scan(
         self, units: Mapping[str, Unit], known: Mapping[str, Record] | None = None
     ) -> Holdings:
         """Return what is there of `units`: one listing, then a read per record and failure.
@@ -148,7 +147,7 @@ class Store:
         failures: dict[str, Failure] = {}
         damaged: list[Damage] = []
 
-        def look_at(unit: Unit) -> Record | Failure | Damage | None:
+        def read(unit: Unit) -> Record | Failure | Damage | None:
             path = _at(unit.kind, unit.id, "record.json")
             try:
                 record = before.get(unit.id)
@@ -159,7 +158,7 @@ class Store:
             except DamagedError as error:
                 return Damage(unit.kind, unit.id, error.path, error.why)
 
-        for unit, found in self._each(look_at, units.values()):
+        for unit, found in self._each(read, units.values()):
             match found:
                 case Record():
                     if identity(found.config) != unit.id:
@@ -195,11 +194,11 @@ class Store:
 
     def done(self, units: Mapping[str, Unit]) -> dict[str, Record]:
         """Records of those of `units` that are finished."""
-        return self.look(units).records
+        return self.scan(units).records
 
     def failures(self, units: Mapping[str, Unit]) -> dict[str, Failure]:
         """Return the notes of those of `units` that failed."""
-        return self.look(units).failures
+        return self.scan(units).failures
 
     def verify(self, records: Iterable[Record]) -> list[Damage]:
         """Return the artifacts of these records whose content is not that of their sha256."""

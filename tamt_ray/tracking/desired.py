@@ -159,11 +159,13 @@ def scores(head: RunHead, tuned: Sequence[Record]) -> Iterator[Point]:
     percent.
 
     `score/<task>`: mean over seeds. `score/average`: mean over those seeds that have every task.
+    `score/baseline`: the same of the best constant answers, where every task has recorded one.
     The step is the number of seeds, so that the latest point is the fullest one.
     """
     by_id = {record.id: record for record in tuned}
     tasks: dict[str, dict[int, float]] = {}
     whole: dict[str, dict[int, float]] = {}
+    constant: dict[str, float] = {}
     for unit in head.finetunes:
         seeds = tasks.setdefault(task_of(unit.cell), {})
         if unit.cell.train_size is None:
@@ -172,6 +174,9 @@ def scores(head: RunHead, tuned: Sequence[Record]) -> Iterator[Point]:
         led = led_by(_headline(unit), record.metrics, head.select) if record else {}
         if (best := led.get("best")) is not None:
             seeds[unit.cell.seed or 0] = best
+        known = record.metrics.get(f"baseline/{_headline(unit)}") if record else None
+        if known is not None and unit.cell.train_size is None:
+            constant[unit.cell.task] = known
     end = max((record.started + record.seconds for record in tuned), default=0.0)
     for task, seeds in tasks.items():
         if seeds:
@@ -179,6 +184,8 @@ def scores(head: RunHead, tuned: Sequence[Record]) -> Iterator[Point]:
     common = set[int].intersection(*map(set, whole.values())) if whole else set[int]()
     if not common:
         return
+    if len(constant) == len(whole):
+        yield Point(len(common), "score/baseline", fmean(constant.values()), end)
     average = fmean(fmean(seeds[seed] for seeds in whole.values()) for seed in sorted(common))
     yield Point(len(common), "score/average", average, end)
     if head.role == "compared":

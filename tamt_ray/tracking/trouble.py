@@ -1,6 +1,6 @@
 """Errors on the way to MLflow."""
 
-import re
+from tamt_ray.values.address import masked
 
 _LONGEST = 200
 
@@ -20,5 +20,5 @@ def one_line(what: object) -> str:
     """Return at most 200 characters for a progress table, passwords in URLs masked."""
     name = type(what).__name__ if isinstance(what, BaseException) else ""
     text = " ".join(str(what).split()) or name
-    text = re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
+    text = masked(text)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
-from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_LOGGED_ARTIFACTS
 from sqlalchemy.exc import SQLAlchemyError
 
 from tamt_ray.data.history import History, Point
@@ -21,6 +21,7 @@ from tamt_ray.tracking.outline import RunHead, summary_head
 from tamt_ray.tracking.runs import STATE, KnownRun, Runs
 from tamt_ray.tracking.summary import Summary
 from tamt_ray.tracking.trouble import RefusedError, TrackingError
+from tamt_ray.values.commit import commit
 from tamt_ray.values.identity import identity
 from tamt_ray.values.scratch import Scratch
 from tamt_ray.values.version import __version__
@@ -46,7 +47,11 @@ class Writer:
         self._store = store
         self._runs = Runs(sweep)
         self._trouble = False
-        self._source = resolve_tags({"mlflow.source.name": f"tamt_ray {__version__}"})
+        software = {"mlflow.source.name": f"tamt_ray {__version__}"}
+        if found := commit():
+            # MLflow itself knows the commit of the directory that the command was typed in.
+            software[MLFLOW_GIT_COMMIT] = found
+        self._source = resolve_tags(software)
 
     @property
     def experiment(self) -> str:

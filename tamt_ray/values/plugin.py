@@ -168,8 +168,8 @@ class Registry(Generic[T]):
         """Return the type of an entry in a sweep file: a mapping whose `field` names the class,
         or the name alone."""
         union = reduce(or_, self.distinct)
-        told = union if len(self.distinct) == 1 else Annotated[union, Discriminator(field)]
-        return Annotated[told, _Entry(self, field)]
+        tagged = union if len(self.distinct) == 1 else Annotated[union, Discriminator(field)]
+        return Annotated[tagged, _Entry(self, field)]
 
 
 class _Entry:

@@ -1,15 +1,18 @@
 """Scores of the best constant answer: from records, by definition, or not known."""
 
+import json
+
 import polars as pl
 import pytest
 
+from tamt_ray.analysis.figures.losses import mlm_loss_by_task
 from tamt_ray.analysis.report.blocks import ReportTable
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.report.sections import scores
 from tamt_ray.analysis.report_data import gather
 from tamt_ray.analysis.results import collect
 from tamt_ray.analysis.stats.averages import AVERAGE, averages, no_better, runs
-from tamt_ray.analysis.stats.summary import summary
+from tamt_ray.analysis.stats.summary import markdown, snapshot
 from tamt_ray.plan.expand import Plan
 from tamt_ray.spec.sweep import Sweep
 
@@ -59,5 +62,22 @@ def test_tables_mark_what_is_no_better(sweep: Sweep, plan: Plan, recorded: dict)
     assert constant == ["best constant answer", "28.2", "0.0", "56.5", "–"]
     marked = {row[0] for row in table.rows[:-1] if any("≤" in c.warning for c in row[1:-1])}
     assert marked == {"random", "omp"}
-    texts = dict(summary(collect(plan, recorded)).select("method", "movies %").rows())
+    whole = snapshot(plan, recorded)
+    texts = dict(whole.summary.select("method", "movies %").rows())
+    *_, last = markdown(whole.summary).splitlines()
+    assert last == "| mini | constant | – | 28.2 | 0.0 | 56.5 | – | – | – |"
+    assert (len(whole.best), whole.best[-1]) == (whole.summary.height, frozenset())
     assert {method for method, text in texts.items() if "≤ constant" in text} == marked
+
+
+def test_losses_against_scores_have_the_line(sweep: Sweep, plan: Plan, recorded: dict) -> None:
+    def lines(known: dict) -> int:
+        (figure,) = mlm_loss_by_task(gather(sweep, plan, known, {}))
+        return json.dumps(figure.spec).count("best constant answer")
+
+    unknown = {i: r.model_copy(update={"metrics": _bare(r.metrics)}) for i, r in recorded.items()}
+    assert lines(recorded) == lines(unknown) + 1, "on movies"
+
+
+def _bare(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not name.startswith("baseline/")}

@@ -9,7 +9,7 @@ import pytest
 from tamt_ray.analysis.claims import losses as claims_losses
 from tamt_ray.analysis.claims import masks as claims_masks
 from tamt_ray.analysis.claims import scores as claims_scores
-from tamt_ray.analysis.claims.catalogue import CLAIMS, judge_claims
+from tamt_ray.analysis.claims.catalogue import CLAIMS, evaluate_claims
 from tamt_ray.analysis.claims.verdict import equivalent, everywhere, somewhere, within
 from tamt_ray.analysis.stats.effect import Design, Effect
 
@@ -128,18 +128,18 @@ def test_the_model_decides_where_ninety_percent_is_asked_for() -> None:
 
 
 def test_statements_about_a_model_are_asked_of_that_model() -> None:
-    judged = judge_claims({"mini": EMPTY, "big": replace(EMPTY, family="roberta")})
-    about = [(claim.family, model) for claim, model, _ in judged if not claim.elsewhere]
+    evaluated = evaluate_claims({"mini": EMPTY, "big": replace(EMPTY, family="roberta")})
+    about = [(claim.family, model) for claim, model, _ in evaluated if not claim.elsewhere]
     assert {pair for pair in about if pair[0]} == {("bert", "mini"), ("roberta", "big")}
-    alone = judge_claims({"mini": EMPTY})
+    alone = evaluate_claims({"mini": EMPTY})
     assert {f.why for c, m, f in alone if m is None} == {"the sweep has no RoBERTa"}
     assert len({claim for claim, _, _ in alone}) == len(CLAIMS)
 
 
 def test_a_model_without_a_role_is_in_no_claim() -> None:
     nobody = replace(EMPTY, family=None)
-    assert judge_claims({"mine": nobody}) == []
-    assert {m for _, m, _ in judge_claims({"mine": nobody, "mini": EMPTY})} == {"mini", None}
+    assert evaluate_claims({"mine": nobody}) == []
+    assert {m for _, m, _ in evaluate_claims({"mine": nobody, "mini": EMPTY})} == {"mini", None}
     assert claims_scores.no_gain(replace(EMPTY, tasks={}), "rte").why == "no task has `role: rte`"
 
 
@@ -153,7 +153,9 @@ def test_only_the_model_of_a_statement_contradicts_it(
 ) -> None:
     """Fig. 8 is about BERT."""
     evidence = replace(near_omp(-1), family=family, of_paper=of_paper)
-    verdicts = {claim.test: finding.verdict for claim, _, finding in judge_claims({"m": evidence})}
+    verdicts = {
+        claim.test: finding.verdict for claim, _, finding in evaluate_claims({"m": evidence})
+    }
     assert verdicts[claims_masks.kd_stays_near_omp] == verdict
 
 

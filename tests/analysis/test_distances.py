@@ -25,7 +25,7 @@ def bits(kept: int) -> Bits:
 
 
 class Reader:
-    """A shelf that counts what is read from it."""
+    """A reader that counts what is read from it."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.read = plan, Counter[str]()
@@ -34,7 +34,7 @@ class Reader:
         self.read[unit] += 1
         return bits(KEPT[str(self.plan.units[unit].cell.method)])
 
-    def shelf(self, known: pl.DataFrame | None = None) -> ArtifactReader:
+    def artifacts(self, known: pl.DataFrame | None = None) -> ArtifactReader:
         return ArtifactReader(self.bits, lambda _: None, known)
 
 
@@ -49,7 +49,7 @@ def vouched(records: dict) -> dict:
 
 def test_every_pair_once(plan: Plan, vouched: dict) -> None:
     reader = Reader(plan)
-    found = distances(collect_searches(plan, vouched), vouched, reader.shelf())
+    found = distances(collect_searches(plan, vouched), vouched, reader.artifacts())
     names = ["random·1", "random·2", "omp", "imp·1", "imp·2", "tamt_kd·1", "tamt_kd·2"]
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     assert found.select("a", "b").rows() == pairs
@@ -64,16 +64,16 @@ def test_every_pair_once(plan: Plan, vouched: dict) -> None:
 
 def test_known_pairs_are_not_compared_again(plan: Plan, vouched: dict) -> None:
     searches = collect_searches(plan, vouched)
-    first = distances(searches, vouched, Reader(plan).shelf())
+    first = distances(searches, vouched, Reader(plan).artifacts())
     reader = Reader(plan)
-    assert distances(searches, vouched, reader.shelf(first)).equals(first)
+    assert distances(searches, vouched, reader.artifacts(first)).equals(first)
     assert not reader.read
     # One mask with new content: it is compared with the six others, which takes all of them.
     omp = next(unit for unit in vouched if getattr(plan.units[unit].config, "method", "") == "omp")
     changed = vouched[omp].model_copy(
         update={"artifacts": {MASK: Artifact(sha256="f" * 64, bytes=2)}}
     )
-    again = distances(searches, vouched | {omp: changed}, reader.shelf(first))
+    again = distances(searches, vouched | {omp: changed}, reader.artifacts(first))
     assert again.drop("mask_a", "mask_b").equals(first.drop("mask_a", "mask_b"))
     assert reader.read[omp] >= 1
     assert len(reader.read) == 7
@@ -82,10 +82,10 @@ def test_known_pairs_are_not_compared_again(plan: Plan, vouched: dict) -> None:
 def test_memory_is_bounded(plan: Plan, vouched: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """Room for two masks beside the one that passes by: the same table, more reading."""
     searches = collect_searches(plan, vouched)
-    whole = distances(searches, vouched, Reader(plan).shelf())
+    whole = distances(searches, vouched, Reader(plan).artifacts())
     monkeypatch.setattr(module, "BUDGET", 3 * bits(1).nbytes)
     reader = Reader(plan)
-    assert distances(searches, vouched, reader.shelf()).equals(whole)
+    assert distances(searches, vouched, reader.artifacts()).equals(whole)
     assert max(reader.read.values()) > 1
 
 
@@ -93,7 +93,7 @@ def test_missing_masks_and_no_shelf(plan: Plan, vouched: dict) -> None:
     omp = next(unit for unit in vouched if getattr(plan.units[unit].config, "method", "") == "omp")
     del vouched[omp]
     searches = collect_searches(plan, vouched)
-    found = distances(searches, vouched, Reader(plan).shelf())
+    found = distances(searches, vouched, Reader(plan).artifacts())
     assert "omp" not in found["a"].to_list()
     assert found.height == 15
     assert distances(searches, vouched, None).is_empty()
@@ -110,8 +110,8 @@ def test_checkpoints_and_shared_masks(grid_text: Callable, fill_grid: Callable) 
         for unit, record in fill_grid(plan).items()
     }
     rng = np.random.default_rng(0)
-    shelf = ArtifactReader(lambda _: bits(int(rng.integers(1, 256))), lambda _: None)
-    found = distances(collect_searches(plan, records), records, shelf)
+    artifacts = ArtifactReader(lambda _: bits(int(rng.integers(1, 256))), lambda _: None)
+    found = distances(collect_searches(plan, records), records, artifacts)
     # At 10 % IMP is OMP: one mask, under the name that comes first.
     shallow = found.filter(pl.col("sparsity") == 0.1)
     assert "imp" not in {*shallow["method_a"], *shallow["method_b"]}

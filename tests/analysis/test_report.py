@@ -306,9 +306,9 @@ def test_everything_a_sweep_can_show(grid: tuple[Sweep, Plan, dict]) -> None:
         for unit, record in records.items()
     }
     curve = pl.DataFrame({"step": [50, 100], "name": ["mlm_loss"] * 2, "value": [5.0, 4.0]})
-    shelf = ArtifactReader(lambda unit: Bits.of({"w": bytes([int(unit[:2], 16)])}, {"w": (2, 4)}),
+    reader = ArtifactReader(lambda unit: Bits.of({"w": bytes([int(unit[:2], 16)])}, {"w": (2, 4)}),
                   lambda _: curve)  # fmt: skip
-    files = build_report(sweep, plan, records, None, shelf)
+    files = build_report(sweep, plan, records, None, reader)
     text = " ".join(Page(files["report.html"].decode()).text.split())
     for words in ("What the paper says", "not decidable", "Paired differences",
                   "tamt_mlm − imp", "is best at", "times fewer", "Less training data",

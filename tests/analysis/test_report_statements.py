@@ -19,7 +19,7 @@ def test_statements_that_nothing_decides_are_folded(
     shown = next(block for block in found if isinstance(block, ReportTable))
     folded = next(block for block in found if isinstance(block, Fold)).blocks[0]
     assert isinstance(folded, ReportTable)
-    assert len(shown.rows) + len(folded.rows) == len(context.judged)
+    assert len(shown.rows) + len(folded.rows) == len(context.evaluated)
     assert {row[3].text for row in folded.rows} == {"not decidable"}
     assert "not decidable" not in {row[3].text for row in shown.rows}
     intervals = ["[" in row[2].text for row in folded.rows]
@@ -34,7 +34,7 @@ def test_statements_on_losses_need_no_task(
     bare = sweep.model_copy(update={"tasks": {}})
     plan = expand(bare)
     context = Context(gather(bare, plan, fill(plan), {}))
-    tested = {claim.statement for claim, _, finding in context.judged if finding.tested}
+    tested = {claim.statement for claim, _, finding in context.evaluated if finding.tested}
     assert "KD training lowers the MLM loss too." in tested
     assert not any("better than IMP" in statement for statement in tested)
     assert list(statements.section(context))

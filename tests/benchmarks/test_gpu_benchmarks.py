@@ -38,7 +38,9 @@ QUESTIONS = {
     "finetune": [
         "pruned weights that moved in a fine-tune",
         "time of padding to 128, masks in every forward, over a fine-tune's",
-        "Trainer's time over a fine-tune's",
+        "Trainer's time over a fine-tune's, float32",
+        "Trainer's time over a fine-tune's, tf32: left out, CPUs have none",
+        "Trainer's time over a fine-tune's, bfloat16",
     ],
     "side_by_side": ["steps per second of 2 fine-tunes on one device over those of one"],
 }
@@ -58,8 +60,8 @@ def test_each_benchmark_of_a_gpu_runs(
     for answer in answers:
         # At this size no speed has a target.
         assert answer["meets"]
-        assert answer["target"] in {"-", "<= 0 weights"}
-        if name not in {"memory", "finetune"}:
+        assert answer["target"] in {"", "<= 0 weights"}
+        if name not in {"memory", "finetune"} and answer["measured"] is not None:
             assert answer["measured"] > 0
 
 

@@ -18,10 +18,10 @@ BAD = Checked("store", "10.0.0.5", False, "s3://b: [denied]", "give this node th
 
 def found(monkeypatch: pytest.MonkeyPatch, *findings: Checked) -> None:
     def examine(
-        address: str | None, sweep: object, hear: Callable[[Checked], None]
+        address: str | None, sweep: object, on_finding: Callable[[Checked], None]
     ) -> list[Checked]:
         for finding in findings:
-            hear(finding)
+            on_finding(finding)
         return list(findings)
 
     monkeypatch.setattr(doctor, "examine", examine)

@@ -14,7 +14,7 @@ from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.plan.expand import expand
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.store.store import Store
 

@@ -3,18 +3,24 @@
 import ctypes
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import MagicMock
 
+import pyarrow
 import pytest
+import torch
 from click.testing import Result
 from huggingface_hub.errors import LocalEntryNotFoundError
+from pyarrow import parquet
+from safetensors.torch import load_file, save_file
 
-from tamt_ray.execution.rows import PreflightError, check_at_hand, settled
+from tamt_ray.execution.cluster.diagnosis import about_rows
 from tamt_ray.spec.load import load_sweep
 
 from .small import call
@@ -67,6 +73,17 @@ def no_right(name: str, mode: int = 0) -> Mistake:
     return change
 
 
+def file(name: str, mode: int) -> Mistake:
+    """Write an empty file with this mode."""
+
+    def change(folder: Path, _: pytest.MonkeyPatch) -> None:
+        path = folder / name
+        path.parent.mkdir(parents=True)
+        path.touch(mode)
+
+    return change
+
+
 def rows(part: str = "train", **columns: Callable[[int], object]) -> Mistake:
     """Write forty rows, some columns of them by the row's number."""
     lines = [
@@ -90,6 +107,12 @@ def both(*mistakes: Mistake) -> Mistake:
 def no_tokenizer(folder: Path, _patch: pytest.MonkeyPatch) -> None:
     for file in (folder / "model").glob("*token*"):
         file.unlink()
+
+
+def several_labels(folder: Path, _patch: pytest.MonkeyPatch) -> None:
+    path = folder / "model/config.json"
+    config = json.loads(path.read_text()) | {"problem_type": "multi_label_classification"}
+    path.write_text(json.dumps(config))
 
 
 def pickled(folder: Path, _patch: pytest.MonkeyPatch) -> None:
@@ -145,6 +168,66 @@ def mirrored(source: str) -> Mistake:
 
     return change
 
+
+def cut_off(name: str) -> Mistake:
+    """Leave the first half of a file."""
+    return lambda folder, _: os.truncate(folder / name, (folder / name).stat().st_size // 2)
+
+
+def config(**values: object) -> Mistake:
+    """Change the model's configuration."""
+
+    def change(folder: Path, _: pytest.MonkeyPatch) -> None:
+        path = folder / "model/config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    return change
+
+
+def flat_weights(folder: Path, _: pytest.MonkeyPatch) -> None:
+    path = folder / "model/model.safetensors"
+    save_file({n: w.flatten() for n, w in load_file(path).items()}, path, {"format": "pt"})
+
+
+def mask(make: Callable[[torch.Tensor], torch.Tensor] | None) -> Mistake:
+    """Import a mask: one made of the model's weights, or a pipe."""
+
+    def change(folder: Path, patch: pytest.MonkeyPatch) -> None:
+        edit("- omp", '- {method: imported, masks: "dir:m.safetensors"}')(folder, patch)
+        weights = load_file(folder / "model/model.safetensors")
+        if make is None:
+            os.mkfifo(folder / "m.safetensors")
+        else:
+            pruned = [name for name in weights if re.search(r"encoder.*dense\.weight", name)]
+            save_file({name: make(weights[name]) for name in pruned}, "m.safetensors")
+
+    return change
+
+
+def damaged_page(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    table = pyarrow.table({"text": ["good a"] * 1000, "label": [0, 1] * 500})
+    parquet.write_table(table, "train.parquet", write_page_checksum=True, use_dictionary=False)
+    data = bytearray(Path("train.parquet").read_bytes())
+    data[60:68] = bytes(255 - byte for byte in data[60:68])
+    Path("train.parquet").write_bytes(data)
+    edit("dir:train.jsonl", "dir:train.parquet")(folder, patch)
+
+
+def bytes_as_text(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    table = pyarrow.table({"text": [b"good a"] * 40, "label": [0, 1] * 20})
+    parquet.write_table(table, "train.parquet")
+    edit("dir:train.jsonl", "dir:train.parquet")(folder, patch)
+
+
+def empty_tokenizer(folder: Path, _: pytest.MonkeyPatch) -> None:
+    """A tokenizer without a single word."""
+    path = folder / "model/tokenizer.json"
+    found = json.loads(path.read_text())
+    found["model"]["vocab"], found["added_tokens"] = {}, []
+    path.write_text(json.dumps(found))
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n"
 
 MISTAKES: dict[str, tuple[Mistake, str]] = {
     "key": (edit("mask_seeds", "mask_seed"),
@@ -220,6 +303,8 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
                      "8: corpus: .* does not fill one block of 16 tokens; set a smaller `block_"),
     "long sequences": (edit("text: [text]", "text: [text]\n    max_length: 512"),
                        "21: models.tiny: it reads 128 tokens at most; set .*max_length: 128` or"),
+    "model of several labels": (several_labels,
+                                "4: models.tiny: .* several labels: .* remove that entry from"),
     "no tokenizer": (no_tokenizer, "4: models.tiny: .* no tokenizer in .* such as a tokenizer.js"),
     "pickled weights": (pickled, "4: .* no *.safetensors in .*; convert them with save_pretrained"),
     "pointer of git-lfs": (write("model/model.safetensors", "version https://git-lfs.github.com/"),
@@ -245,6 +330,8 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "unwritable HOME": (no_home, "the cache cannot be written: .*; set TAMT_CACHE to a directory"),
     "store of others": (no_right("results", 0o555),
                         "the lease .*/results/leases/.* cannot be written: .* Permission denied"),
+    "lease of others": (file("results/leases/first/00000001-0123456789ab.json", 0),
+                        "the lease .*/leases/first/00000001-.* cannot be read: .* Permission deni"),
     "hidden store": (both(edit("name: first", "name: first\nstore: hidden/it"), no_right("hidden")),
                      "the store hidden/it cannot be used: .* Permission denied: .*/hidden/it"),
     "weights of others": (no_right("model/model.safetensors"),
@@ -259,6 +346,27 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
                        "Ray keeps its token in me/.ray/auth_token, and me is not yours to use; se"),
     "HOME of others, closed": (both(variable("HOME", "me"), no_right("me", 0)),
                                "Ray keeps its token in me/.ray/auth_token, and me is not yours"),
+    "weights cut off": (cut_off("model/model.safetensors"),
+                        "4: .* is damaged or cut off .*; fetch it again"),
+    "config of another size": (config(hidden_size=64),
+                               "4: .*: config.json and weights make no model: .* is [32] in model"),
+    "flat weights": (flat_weights, "4: .* make no model: .* is [4096] in .* [128, 32] by config"),
+    "config of another type": (config(num_hidden_layers="two"),
+                               "4: .* make no model: .* expected int, got str"),
+    "config too deep": (write("model/config.json", '{"a": ' * 100_000),
+                        "4: .* config.json cannot be read: maximum recursion"),
+    "flat mask": (mask(lambda w: (w > 0).float().flatten()), "10: .*: a mask is a bool matrix, "),
+    "NaN as mask": (mask(lambda w: w * torch.nan), "10: .*.weight: a mask is made of 0 and 1"),
+    "pipe as mask": (mask(None), "10: .*/m.safetensors is not a file"),
+    "pointer as mask": (both(mask(torch.clone), write("m.safetensors", POINTER)),
+                        "10: .* not a mask file"),
+    "damaged page": (damaged_page, "18: .* (train.parquet): cannot be read: .* page integrity"),
+    "row too deep": (write("train.jsonl", "[" * 100_000), "18: .*:1: not JSON: maximum recursion"),
+    "label of 2**63": (rows(label=lambda number: 2**63 if number == 3 else number % 2),
+                       "18: .*:4: column 'label' cannot be read: Python int too large"),
+    "bytes as text": (bytes_as_text, "18: .* row 0: b'good a' in the text column 'text' is not"),
+    "empty tokenizer": (empty_tokenizer,
+                        "4: models.tiny: .* the tokenizer fails: .*; take the one that was"),
     "password": (edit("name: first", "name: first\nmlflow: postgres://user:word@host/runs"),
                  "2: `mlflow`: it holds credentials, .*; give it by an MLflow server"),
 }  # fmt: skip
@@ -294,6 +402,23 @@ def test_a_mistake_ends_with_two_and_says_what_helps(
     assert not list(project.glob("results/units/*"))
 
 
+def test_ctrl_c_behind_the_last_unit(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The results are there, and only the report is still to be written."""
+
+    def interrupted(*_given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tamt_ray.execution.driver.run", lambda *_given: None)
+    monkeypatch.setattr("tamt_ray.cli.carry_out.Tracker", MagicMock())
+    monkeypatch.setattr("tamt_ray.cli.results.report_files", interrupted)
+    said = call("run", "my.yaml")
+    assert said.exit_code == 130, said.output
+    line = said.stderr.splitlines()[-1]
+    assert line == "interrupted; what is done is kept, the same command goes on"
+    assert "before anything" not in said.stderr
+    assert (project / "results").is_dir()
+
+
 AT_HAND = (
     "column", "label column", "column of the corpus", "third class to validate",
     "class that is left out", "labels in words", "no label in a row", "one class", "no rows",
@@ -312,9 +437,14 @@ def test_plan_and_doctor_see_rows_that_do_not_fit(
         said = call(words[0], "my.yaml", *words[1:])
         assert (said.exit_code, said.stdout) == (2, ""), said.output
         assert_says(f"my.yaml:{complaint}", said.stderr.splitlines()[-1])
-    with pytest.raises(PreflightError) as refused:
-        check_at_hand(settled(load_sweep(Path("my.yaml")), {}))
-    assert_says(complaint.partition(":")[2], str(refused.value))
+    found = about_rows(load_sweep(Path("my.yaml")))
+    assert not found.passed
+    assert_says(complaint.partition(":")[2], found.said)
+
+
+def test_rows_that_fit_pass(project: Path) -> None:
+    found = about_rows(load_sweep(project / "my.yaml"))
+    assert (found.passed, found.said) == (True, "those at hand fit their tasks")
 
 
 def test_plan_names_rows_that_it_cannot_read(

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from tamt_ray.analysis.report.page import build_report
-from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.results import report_files
+from tamt_ray.cli.sweep_context import SweepContext
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.methods.base import Method
 from tamt_ray.methods.imp import Imp
 from tamt_ray.methods.tamt import Tamt
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.spec.sweep import Sweep

@@ -175,3 +175,19 @@ def test_resources_are_stated_and_the_head_takes_no_work(manifest: dict[str, Tre
     assert (head["rayStartParams"]["num-cpus"], head["rayStartParams"]["num-gpus"]) == ("0", "0")
     assert (workers["minReplicas"], workers["replicas"]) == (0, 0)
     assert workers["maxReplicas"] > 0
+
+
+def test_workers_have_mps_while_their_pods_live(manifest: dict[str, Tree]) -> None:
+    """Its daemon is a process of the container: nobody else on the node reaches it."""
+    head, (workers,) = groups(manifest)
+    (container,) = workers["template"]["spec"]["containers"]
+    commands = {name: hook["exec"]["command"] for name, hook in container["lifecycle"].items()}
+    assert {name: command[:2] for name, command in commands.items()} == {
+        "postStart": ["sh", "-c"], "preStop": ["sh", "-c"],
+    }  # fmt: skip
+    assert commands["postStart"][2].endswith("nvidia-cuda-mps-control -d || true")
+    assert commands["preStop"][2] == "echo quit | nvidia-cuda-mps-control || true"
+    pod = workers["template"]["spec"]
+    assert not pod.get("hostIPC")
+    assert not any("hostPath" in volume for volume in pod["volumes"])
+    assert all("lifecycle" not in one for one in head["template"]["spec"]["containers"])

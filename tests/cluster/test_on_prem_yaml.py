@@ -1,7 +1,9 @@
 """cluster/on_prem.yaml: accepted by Ray, and safe. test_ray_up.py runs it."""
 
+import os
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,90 @@ def test_only_a_new_list_of_packages_is_installed(
         words = called.read_text()
         assert words.count("pip install") == 1
         assert f"-e {tmp_path}/tamt_ray[cluster] ray[default]==2.60.0" in words
+
+
+MPS = """#!/bin/sh
+# The daemon: started once, ended by `quit`.
+if [ "$1" = -d ]; then
+  test ! -e ~/daemon || { echo refused >> ~/calls; exit 1; }
+  touch ~/daemon
+  echo start >> ~/calls
+else
+  cat >> ~/calls
+  rm ~/daemon
+fi
+"""
+
+
+class GpuHost:
+    """A host whose commands are fakes; Ray runs while its file `ray` is there."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        for name, does in {
+            "nvidia-cuda-mps-control": MPS,
+            "pgrep": "#!/bin/sh\ntest -e ~/ray\n",
+            "sleep": "#!/bin/sh\nexec /bin/sleep 0.02\n",
+        }.items():
+            (home / name).write_text(does)
+            (home / name).chmod(0o755)
+        (home / "ray").touch()
+
+    def type(self, command: str) -> None:
+        path = f"{self.home}:{os.environ['PATH']}"
+        environment = {"HOME": str(self.home), "PATH": path}
+        subprocess.run(["bash", "-c", command], env=environment, check=True, timeout=60)
+
+    def said(self, *expected: str) -> bool:
+        """Whether these calls come, and no others."""
+        calls, until = self.home / "calls", time.monotonic() + 30
+        while (said := calls.read_text().split() if calls.exists() else []) != [*expected]:
+            if time.monotonic() > until or len(said) > len(expected):
+                return False
+            time.sleep(0.02)
+        return True
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> GpuHost:
+    return GpuHost(tmp_path)
+
+
+@pytest.fixture
+def mps(config: Tree) -> str:
+    """The command, which heads and workers share; others do not find what it starts."""
+    starts = [[one for one in config[key] if "mps-control -d" in one] for key in STARTS]
+    assert starts[0] == starts[1]
+    (command,) = starts[0]
+    assert command.startswith("umask 077;")
+    return command
+
+
+def test_mps_ends_with_ray(mps: str, host: GpuHost) -> None:
+    host.type(mps)
+    assert host.said("start")
+    (host.home / "ray").unlink()
+    assert host.said("start", "quit")
+
+
+def test_another_ray_up_keeps_the_daemon_until_ray_ends(mps: str, host: GpuHost) -> None:
+    for _ in range(2):
+        host.type(mps)
+    assert host.said("start")
+    (host.home / "ray").unlink()
+    assert host.said("start", "quit", "start", "quit")
+
+
+def test_a_daemon_of_the_users_own_is_left_alone(mps: str, host: GpuHost) -> None:
+    (host.home / "daemon").touch()
+    (host.home / "ray").unlink()
+    host.type(mps)
+    assert host.said("refused")
+    host.type("flock -w 30 ~/.tamt_mps true")  # Free once nothing follows.
+    assert host.said("refused")
+
+
+def test_a_host_without_mps_starts_all_the_same(mps: str, host: GpuHost) -> None:
+    (host.home / "nvidia-cuda-mps-control").unlink()
+    host.type(mps)
+    assert not (host.home / ".tamt_mps").exists()

@@ -305,7 +305,15 @@ def test_integers_that_are_too_large_stay_what_they_are(tmp_path: Path) -> None:
 def test_the_longest_rows_are_those_with_most_text() -> None:
     table = pa.table({"a": ["x", "xxx", None, "éé"], "n": [9, 9, 9, 9], "b": ["", "", "xx", "x"]})
     rows = Rows(table, "f")
-    assert longest_rows(rows, 2).table.column("a").to_pylist() == ["xxx", "éé"]
+    assert longest_rows(rows, 2).table.column("a").to_pylist() == ["xxx", "éé", "x"]
     assert longest_rows(rows, 9).table.num_rows == 4
     numbers = Rows(pa.table({"n": [1, 2, 3]}), "f")
     assert longest_rows(numbers, 2).table.column("n").to_pylist() == [1, 2]
+
+
+def test_the_row_with_the_most_tokens_need_not_have_the_most_characters() -> None:
+    """Marks and short words are tokens too; so is each character of Chinese."""
+    texts = ["internationalisation of everything", "a, b; c: d. e!", "模型剪枝", "short"]
+    rows = Rows(pa.table({"text": pa.array(texts, pa.large_string())}), "f")
+    assert longest_rows(rows, 1).table.column("text").to_pylist() == texts[:2]
+    assert longest_rows(rows, 2).table.column("text").to_pylist() == texts[:3]

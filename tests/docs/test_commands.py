@@ -1,4 +1,4 @@
-"""Every command on every page is one that the program takes; those that only read are run."""
+"""Every command on every page is one that the program takes; those that need no cluster are run."""
 
 import re
 import shlex
@@ -15,9 +15,13 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from tamt_ray.cli.app import alone, app
+from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.plan.expand import expand
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.load import load_sweep
+from tamt_ray.store.logs import log_path
 from tamt_ray.store.store import Store
+from tamt_ray.toy import write_toy
 
 from ..cli.small import SWEEP, finish
 
@@ -27,6 +31,47 @@ PAGES = sorted(
 )
 READING = {"plan", "status", "explain", "results"}
 """Verbs that are run, and `run` with --dry-run."""
+WRITING = {
+    "run", "init", "logs", "report", "new-method", "export", "sync-mlflow", "verify", "profile",
+    "publish",
+}  # fmt: skip
+"""Verbs that are run on a finished sweep of a real model."""
+SHELL = {"cd", "chmod", "cp", "for", "do", "done", "tail", "get", "umask"}
+NOT_RUN = {
+    "pip": "installs", "python": "modules: test_modules_and_extras_on_pages_exist",
+    "python3": "makes an environment", "pytest": "this", "mkdocs": "tests/docs/test_site.py",
+    "ruff": "a check", "basedpyright": "a check", "pre-commit": "a check",
+    "ray": "a cluster: tests/cluster", "kubectl": "a cluster: tests/cluster",
+    "helm": "a cluster: tests/cluster", "aws": "an account: tests/cluster/test_aws_stack.py",
+    "sbatch": "Slurm: tests/cluster/test_slurm_sh.py", "scancel": "Slurm", "squeue": "Slurm",
+    "ssh": "a cluster", "ssh-keygen": "a cluster", "ssh-copy-id": "a cluster",
+    "mlflow": "a server that never ends", "git": "a repository", "sudo": "rights",
+}  # fmt: skip
+"""Programs of others on the pages, and why no test runs them or which does."""
+TOY = """
+name: toy
+store: {folder}/results
+mlflow: sqlite:///{folder}/mlflow.db
+models: {{tiny: {{source: "dir:{folder}/model"}}}}
+corpus:
+  train: {{source: "dir:{folder}/text.txt", part: head}}
+  validation: {{source: "dir:{folder}/text.txt", part: tail}}
+  block_size: 16
+search: {{batch_size: 4, micro_batch: 2, decay_steps: 20}}
+methods: [omp, {{method: imp, steps: 8}}, {{method: tamt_kd, steps: 2}}]
+sparsities: [0.5]
+mask_seeds: [1]
+finetune_seeds: [1]
+tasks:
+  words:
+    kind: classification
+    train: {{source: "dir:{folder}/train.jsonl"}}
+    validation: [{{source: "dir:{folder}/validation.jsonl"}}]
+    text: [text]
+    max_train: 16
+    max_length: 16
+    epochs: 1
+"""
 MODULE = ("python", "-m", "tamt_ray.sweep")
 METHODS = "[random, omp, {method: imp, steps: 40}, {method: tamt_kd, steps: 60}]"
 
@@ -148,6 +193,82 @@ def test_commands_that_read_run(checkout: Path) -> None:
         assert done.exit_code == code, f"{page}: tamt {' '.join(words)}: {done.stderr}"
         ran += 1
     assert ran > 20
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished sweep of a real, tiny model as my.yaml."""
+    folder = tmp_path_factory.mktemp("real")
+    write_toy(folder)
+    (folder / "my.yaml").write_text(TOY.format(folder=folder))
+    sweep = load_sweep(folder / "my.yaml")
+    store = Store(sweep.store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAMT_CACHE", str(folder / "cache"))
+        runner = UnitRunner(store, ProcessGroup(), "here")
+        for unit in expand(sweep).units.values():
+            runner.perform(unit)
+            store.write(log_path(unit.kind, unit.id, 1, 0), b"# 2026-01-01 00:00:00 +0000\n")
+    return folder
+
+
+def on_toy(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """The same call on the toy: its sweep, and units that it has."""
+    words = [re.sub(r"^\S+\.yaml$", "my.yaml", word) for word in arguments]
+    words = [re.sub("/(bert|minilm)/", "/*/", word) for word in words]
+    words = [word.replace("/0.7/", "/0.5/").replace("tamt_mlm", "tamt_kd") for word in words]
+    if words[0] == "run" and "--set" in words:
+        words += ["--dry-run"]
+    return tuple(words)
+
+
+def why_not(words: tuple[str, ...]) -> str:
+    """The reason for which a call is not run on the toy; empty where it is."""
+    if words[0] in READING and not {"--watch", "--matrices"} & set(words):
+        return "only reads: test_commands_that_read_run"
+    if words[0] == "submit" or "--address" in words:
+        return "needs a cluster: tests/cluster, tests/cli/test_submit.py, tests/cli/test_doctor.py"
+    if "--mlflow" in words:
+        return "slow: tests/cli/test_export.py"
+    if "store=docs/study/records" in words:
+        return "writes into the records of the study"
+    return "" if words[0] in {*WRITING, *READING} else "no such verb"
+
+
+def test_commands_that_write_run(
+    real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a finished sweep, each in a folder of its own."""
+    monkeypatch.setenv("TAMT_CACHE", str(real / "cache"))
+    pages = {on_toy(words): page for words, (page, whole) in all_commands().items() if whole}
+    reasons = {words: why_not(words) for words in pages if not words[0].startswith("-")}
+    assert "no such verb" not in reasons.values(), reasons
+    ran: set[str] = set()
+    for number, words in enumerate(words for words, reason in reasons.items() if not reason):
+        here = tmp_path / str(number)
+        here.mkdir()
+        monkeypatch.chdir(here)
+        if words[0] != "init":
+            (here / "my.yaml").symlink_to(real / "my.yaml")
+        done = CliRunner().invoke(app, list(words), catch_exceptions=False)
+        assert done.exit_code == 0, f"{pages[words]}: tamt {' '.join(words)}: {done.output}"
+        ran.add(words[0])
+    assert ran == WRITING | {"status", "explain"}
+
+
+def test_other_programs_are_known() -> None:
+    found: set[str] = set()
+    for page in PAGES:
+        for block in re.findall(r"```(?:console|sh|bash)\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                for command in commands_in(line):
+                    if (
+                        command
+                        and not ours(command)
+                        and re.fullmatch("[a-z][a-z0-9-]*", command[0])
+                    ):
+                        found.add(command[0])
+    assert found - SHELL <= NOT_RUN.keys()
 
 
 def test_complete_sweeps_on_pages_can_be_run(checkout: Path) -> None:

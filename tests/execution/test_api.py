@@ -1,6 +1,7 @@
 """A sweep in a notebook: its records as data frames, masks and models."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from tamt_ray.api import SweepResults
 from tamt_ray.cli.app import app
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.plan.expand import Plan, expand
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
+from tamt_ray.tasks.metrics.base import metrics_of
 
 Made = tuple[Path, Plan, dict[str, Record]]
 
@@ -61,6 +63,32 @@ def test_a_sweep_is_three_lines_of_data_frames(made: Made) -> None:
     assert results.averages.filter(task="words")["mean"].to_list() == [*known, None]
     assert results.differences("words")["reason"].item()
     assert "toy: 7 of 8 units" in results._repr_html_()
+
+
+def test_every_column_is_documented_and_every_documented_one_is_there(made: Made) -> None:
+    results = tamt_ray.load(made[0])
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
+    section = page.partition("## Columns")[2].partition("## Running")[0]
+    labels, _, table = section.partition("| frame |")
+    common = set(re.findall(r"`([\w/]+)`", labels))
+    rows = {
+        row.split("`")[1].removesuffix("()"): row for row in table.splitlines()[2:] if "`" in row
+    }
+    frames = {
+        name: getattr(results, name)
+        for name in ("scores", "losses", "masks", "searches", "averages")
+    } | {"differences": results.differences("words")}
+    assert rows.keys() == frames.keys()
+    seen: set[str] = set()
+    for name, frame in frames.items():
+        # Behind its own name.
+        own = set(re.findall(r"`([\w/]+)`", rows[name].split("|", 2)[2]))
+        metrics = set(metrics_of("classes")) if name == "scores" else set()
+        columns = {c for c in frame.columns if not c.startswith("baseline/")} - metrics
+        assert columns <= own | common, name
+        assert own - {"task"} <= columns, name
+        seen |= columns
+    assert common <= seen
 
 
 def test_masks_and_models_are_those_of_the_store(made: Made) -> None:

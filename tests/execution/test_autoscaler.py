@@ -49,7 +49,7 @@ class Ray:
     """Calls of an actor, made at once."""
 
     def __init__(self, actor: Requests) -> None:
-        self.ask = SimpleNamespace(remote=actor.ask)
+        self.request = SimpleNamespace(remote=actor.request)
 
 
 @pytest.fixture
@@ -67,12 +67,12 @@ def test_ray_is_told_of_news_only(
     monkeypatch.setattr(autoscaler, "requests_of_cluster", lambda: Ray(actor))
     monkeypatch.setattr(autoscaler.ray, "get", lambda answer: answer)
     asking = Autoscaler(EIGHT, "run")
-    assert not asking.ask([])
-    assert asking.ask([TUNE, TUNE])
-    assert not asking.ask([TUNE, TUNE])
-    assert asking.ask([])
+    assert not asking.request([])
+    assert asking.request([TUNE, TUNE])
+    assert not asking.request([TUNE, TUNE])
+    assert asking.request([])
     assert told == [[], [TUNE, TUNE], []], "the first one undoes what others may have left"
-    assert not Autoscaler([], "run").ask([TUNE]), "nobody would add a node"
+    assert not Autoscaler([], "run").request([TUNE]), "nobody would add a node"
     assert describe_bundles([GANG, TUNE, TUNE]) == "1 × 4 CPU and 1 GPU, 2 × 1 CPU and 0.25 GPU"
 
 
@@ -87,10 +87,10 @@ def test_what_a_killed_driver_asked_for_is_taken_back(
 
     monkeypatch.setattr(requests.os, "_exit", leave)
     actor = Requests(patience=1.0)
-    actor.ask("killed", [GANG])
+    actor.request("killed", [GANG])
     until = time.monotonic() + 2.5
     while time.monotonic() < until:
-        actor.ask("alive", [TUNE])
+        actor.request("alive", [TUNE])
         time.sleep(0.05)
     assert told == [[GANG], [GANG, TUNE], [TUNE]]
     assert not left.is_set()

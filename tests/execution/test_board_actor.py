@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from typing import Any
 
 import pytest
 import ray
@@ -20,6 +19,7 @@ from tamt_ray.execution.scheduler.messages import (
     Offer,
     Progressed,
     Started,
+    Worker,
     WorkerCommand,
 )
 
@@ -131,24 +131,6 @@ def test_a_worker_lost_with_its_node_is_not_charged(gone: set[str]) -> None:
     play(scene)
 
 
-def test_the_places_of_a_lost_gang_are_given_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of one whose controller ended before any of its workers asked for a search."""
-    freed: list[object] = []
-    monkeypatch.setattr(controllers, "remove_placement_group", freed.append)
-    places: Any = "places of gang-0"
-
-    async def scene() -> None:
-        actor = await opened(ONE)
-        await actor.controlled("gang-0", b"", None)
-        await actor.controlled("gang-0", b"", places)
-        await actor.controlled("gang-1", b"", None)
-        for gang in ("gang-0", "gang-1", "gang-0"):
-            await actor.lost(gang, Fault.DIED)
-        assert freed == [places]
-
-    play(scene)
-
-
 def test_a_controller_that_stands_still_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two gangs at work; the controller of one beats on, the other one's is silent."""
     killed: list[object] = []
@@ -179,7 +161,7 @@ def test_a_unit_without_progress_is_taken_from_all_its_workers(
 
         def kill(worker: object) -> None:
             killed.append(worker)
-            silent.append(actor._holds["a"].silent)
+            silent.append(actor._assignments["a"].silent)
 
         monkeypatch.setattr(ray, "kill", kill)
         assert await offered(actor, "a") is ONE
@@ -200,6 +182,29 @@ def test_a_unit_without_progress_is_taken_from_all_its_workers(
         assert [(event.unit, event.fault, len(event.logs)) for event in lost] == [
             (ONE.id, Fault.HUNG, 2)
         ]
+
+    play(scene)
+
+
+def test_a_kill_that_fails_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of workers and not of controllers; the next ones are killed all the same."""
+    killed: list[object] = []
+    monkeypatch.setattr(ray, "kill", killed.append)
+    monkeypatch.setattr(controllers, "_SILENT", 0.4)
+    broken = b"no handle"
+
+    async def scene() -> None:
+        actor = await opened(ONE, TWO, patience=0.2)
+        await actor.controlled("gang-0", broken)
+        await actor.controlled("gang-1", cloudpickle.dumps("controller 1"))
+        for holder, unit, handle in (("a", ONE, broken), ("b", TWO, THERE.actor)):
+            assert await offered(actor, holder) is unit
+            await actor.started(holder, unit.id, 0, Worker("here", "node-1", "", handle))
+        while len(killed) < 2:
+            await asyncio.sleep(0.05)
+        assert killed == ["actor 2", "controller 1"]
+        lost = [event.fault for event in await heard(actor) if isinstance(event, Lost)]
+        assert lost == [Fault.HUNG, Fault.HUNG]
 
     play(scene)
 

@@ -80,10 +80,10 @@ def test_a_new_board_is_told_what_was_held_and_how_often_it_failed() -> None:
         await old.started("c", ONE.id, 0, HERE)
         events = await heard(old)
         begun = next(e for e in reversed(events) if isinstance(e, Started) and e.unit == ONE.id)
-        pasts = {event.unit: event.past for event in events if isinstance(event, Lost)}
+        histories = {event.unit: event.past for event in events if isinstance(event, Lost)}
 
         new = BoardActor(1, 100.0)
-        await new.open(plan_of(ONE, TWO), [], [], 0.0, known=Known((begun,), pasts))
+        await new.open(plan_of(ONE, TWO), [], [], 0.0, known=Known((begun,), histories))
         again = await new.take("fleet", "d", 3.0)
         assert isinstance(again, Offer)
         assert (again.unit, again.attempt, again.wider) == (TWO, 2, False)

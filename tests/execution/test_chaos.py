@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks.chaos import Account, Run, chaos, processes
+from benchmarks.chaos import Account, Result, Run, chaos, left_behind, processes
+from tamt_ray.values.scratch import Scratch
 
 Toy = dict[str, Any]
 
@@ -20,12 +21,11 @@ def test_kills_of_the_driver(toy: Toy, tmp_path: Path) -> None:
     toy["methods"] = ["omp", {"method": "tamt_mlm", "steps": 6}]
     file = tmp_path / "toy.yaml"
     file.write_text(yaml.safe_dump(toy))
-    result = chaos(file, tmp_path, 3, random.Random(0), (3, 20), ("driver",))
+    result = chaos([file], tmp_path, 3, random.Random(0), (3, 20), ("driver",))
     assert result.kills == {"driver": 3}
     assert result.units >= 8
     assert result.units % 8 == 0
-    assert result.recommitted == 0, result
-    assert result.same, result
+    assert result.good, result
 
 
 def test_a_committed_unit_that_is_begun_or_written_again_is_counted(tmp_path: Path) -> None:
@@ -62,6 +62,24 @@ def test_a_committed_unit_that_is_begun_or_written_again_is_counted(tmp_path: Pa
     record("bbbbbbbb", "here pid 5")
     account.look()
     assert account.recommitted == {"aaaaaaaa", "bbbbbbbb"}
+
+
+def test_lost_records_and_folders_that_are_left_are_counted(tmp_path: Path) -> None:
+    calm, run = (
+        Run(tmp_path / "any.yaml", tmp_path / "0"),
+        Run(tmp_path / "any.yaml", tmp_path / "1"),
+    )
+    for folder, unit in (("0", "aaaaaaaa"), ("0", "bbbbbbbb"), ("1", "aaaaaaaa")):
+        path = tmp_path / folder / "store/units/finetune" / unit / "record.json"
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert run.lost({"aaaaaaaa": b"", "cccccccc": b""}, calm) == {"bbbbbbbb", "cccccccc"}
+    (tmp_path / "1/store/tuning").mkdir()
+    assert run.lost({"aaaaaaaa": b"", "cccccccc": b""}, calm) == {"cccccccc"}
+    (run.temporary / "tamt-fleet-left").mkdir()
+    with Scratch("fleet", run.temporary):
+        assert left_behind(run.temporary) == {run.temporary / "tamt-fleet-left"}
+    assert not Result(left=1).good
 
 
 def test_processes_are_found_parents_first() -> None:

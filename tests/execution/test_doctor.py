@@ -8,7 +8,7 @@ import pytest
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.hub import glimpse
-from tamt_ray.execution.cluster.checkup import NodeReport, Probe, look, versions
+from tamt_ray.execution.cluster.checkup import NodeReport, Probe, check_node, versions
 from tamt_ray.execution.cluster.diagnosis import (
     Checked,
     about_devices,
@@ -61,20 +61,20 @@ def probe(tmp_path: Path) -> Probe:
 
 
 def test_a_store_that_works_is_left_as_it_was(probe: Probe) -> None:
-    assert look("node", probe, None).store is None
+    assert check_node("node", probe, None).store is None
     assert Files(probe.store).names("doctor") == ["0123.probe"]
     assert all(one.passed for one in about_store(probe.store, {"a": None, "b": None}))
 
 
 def test_a_directory_of_a_nodes_own_is_no_store(probe: Probe, tmp_path: Path) -> None:
     elsewhere = replace(probe, store=str(tmp_path / "elsewhere"))
-    assert "a directory of its own" in str(look("node", elsewhere, None).store)
+    assert "a directory of its own" in str(check_node("node", elsewhere, None).store)
     assert not (tmp_path / "elsewhere").exists()
     stale = replace(probe, content=b"from another driver")
-    assert "another content" in str(look("node", stale, None).store)
+    assert "another content" in str(check_node("node", stale, None).store)
     blocked = replace(probe, store=str(tmp_path / "file"))
     (tmp_path / "file").touch()
-    assert "NotADirectoryError" in str(look("node", blocked, None).store)
+    assert "NotADirectoryError" in str(check_node("node", blocked, None).store)
     [fault] = about_store("/results", {"a": None, "b": "PermissionError: no"})
     assert (fault.where, fault.said) == ("b", "/results: PermissionError: no")
 

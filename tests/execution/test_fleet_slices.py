@@ -12,6 +12,7 @@ from tamt_ray.execution.fleet.fleet import FleetWorker
 from tamt_ray.execution.scheduler.errors import fault_of
 from tamt_ray.execution.scheduler.faults import Fault, LeavingError
 from tamt_ray.execution.scheduler.messages import Idle, Offer, WorkerCommand
+from tamt_ray.spec.execution import Execution, FinetuneLane
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
 
@@ -34,9 +35,9 @@ class Case:
         self.perform = False
         self.worker = FleetWorker.__new__(FleetWorker)
         self.worker._board = self
-        self.worker._store = self.worker._bench = None
+        self.worker._store = self.worker._made = None
         self.worker._gpus = 0.5
-        self.worker._deterministic = self.worker._mps = False
+        self.worker._execution = Execution()
         self.worker.reset_config({"offer": [OFFERS[0]], "holder": "trial-7"})
         monkeypatch.setattr(fleet, "Attempt", self.attempt)
         self.found = fleet.committed
@@ -112,6 +113,19 @@ def test_until_a_unit_is_not_its_own(monkeypatch: pytest.MonkeyPatch, order: Wor
     case.orders[1] = order
     case.worker.step()
     assert case.done == [0]
+
+
+def test_only_a_first_attempt_has_cuda_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recording that fails costs the process, and so an attempt, but not the unit."""
+    seen: list[bool] = []
+    for graphs, attempt in ((True, 1), (True, 2), (False, 1)):
+        case = Case(monkeypatch, Idle.WAIT)
+        case.perform = True
+        case.worker._execution = Execution(finetune=FinetuneLane(graphs=graphs))
+        case.worker._made = SimpleNamespace(perform=lambda *_, graphs: seen.append(graphs))
+        case.worker.reset_config({"offer": [Offer(OFFERS[0].unit, attempt)], "holder": "trial-7"})
+        case.worker.step()
+    assert seen == [True, False, False]
 
 
 def test_a_node_that_is_to_go_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

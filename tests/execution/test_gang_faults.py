@@ -10,7 +10,7 @@ import pytest
 from benchmarks.chaos import processes
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.plan.expand import expand
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.logs import read_logs
 from tamt_ray.store.store import Store

@@ -1,10 +1,20 @@
-"""How many search gangs there are and how wide, by hand."""
+"""How many search gangs there are and how wide, by hand; what is left of a lost one."""
+
+import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.train import TrainingFailedError
 
+from tamt_ray.execution.gang import gang
 from tamt_ray.execution.gang import gangs as gangs_module
 from tamt_ray.execution.gang.gangs import Gangs
+from tamt_ray.execution.gang.heartbeat import Heartbeat
 from tamt_ray.execution.scheduler.board import Demand
+from tamt_ray.execution.scheduler.client import BoardClient
+from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.placement import GangSize, Node, Slots, gang_size, room_for, width
 from tamt_ray.spec.execution import Execution, SearchLane
 
@@ -71,7 +81,7 @@ class Started:
     def look(self, *paths: float, at_work: int = 0, left: float = 1e6, nodes: int = 1) -> list[int]:
         """Widths of the gangs that are started."""
         before = len(self.widths)
-        self.gangs.look(Demand(paths, at_work, left), [EIGHT] * nodes)
+        self.gangs.adjust(Demand(paths, at_work, left), [EIGHT] * nodes)
         return list(self.widths.values())[before:]
 
 
@@ -126,10 +136,10 @@ def test_a_gang_that_no_longer_fits_is_not_waited_for() -> None:
     cluster = Started("auto")
     assert cluster.look(9.0, left=9.0) == [4]
     assert cluster.gangs.fit()
-    cluster.gangs.look(Demand((9.0,), 0, 9.0), [{"CPU": 3, "GPU": 3}])
+    cluster.gangs.adjust(Demand((9.0,), 0, 9.0), [{"CPU": 3, "GPU": 3}])
     assert not cluster.gangs.fit(), "it returns, and gives its places back"
     cluster.gangs.ended("run-gang-0")
-    cluster.gangs.look(Demand((9.0,), 0, 9.0), [{"CPU": 3, "GPU": 3}])
+    cluster.gangs.adjust(Demand((9.0,), 0, 9.0), [{"CPU": 3, "GPU": 3}])
     assert list(cluster.widths.values()) == [4, 2]
 
 
@@ -150,3 +160,86 @@ def test_where_the_widest_gang_does_not_fit_a_narrower_one_does() -> None:
     size = gang_size(auto, nodes)
     assert room_for(size, nodes) == 2
     assert width(auto.search, 50.0, 0, 0, 2) == 2
+
+
+class WorkerGroupStartupTimeoutError(Exception):
+    """Named as Ray Train's."""
+
+
+class VainError(TrainingFailedError):
+    controller_failure = WorkerGroupStartupTimeoutError()
+
+
+class Boards:
+    """A board that is lost at the first two heartbeats, and one without units."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[object, ...]] = []
+
+    def controlled(self, *given: object) -> None:
+        self.heard.append(given)
+        match len(self.heard):
+            case 1:
+                raise ActorUnavailableError("it is being started anew", None)
+            case 2:
+                raise ValueError("Failed to look up actor")
+            case 3:
+                raise InterruptedError
+
+    def lost(self, gang: str, fault: Fault) -> int:
+        self.heard.append((gang, fault))
+        return len(self.heard)
+
+    def ended(self, gang: str) -> None:
+        self.heard.append((gang,))
+
+
+@pytest.fixture
+def boards(monkeypatch: pytest.MonkeyPatch) -> Boards:
+    found = Boards()
+    monkeypatch.setattr(BoardClient, "named", lambda _: found)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    return found
+
+
+def test_a_heartbeat_that_fails_is_not_the_last_one(boards: Boards) -> None:
+    with pytest.raises(InterruptedError):
+        Heartbeat("board", "gang-0", "run")._beat(b"me")
+    assert boards.heard == [("gang-0", b"me")] * 3
+
+
+def test_the_places_of_a_lost_gang_are_given_back_before_the_next_begins(
+    boards: Boards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the name of the run: nobody else may know them. Here the controller is lost, then a gang
+    that got no places."""
+    steps: list[str] = []
+    ends: list[Exception | None] = [
+        ActorDiedError(), VainError(), ActorDiedError(), None,
+    ]  # fmt: skip
+
+    def trainer(_name: str, run: str, *_: object) -> SimpleNamespace:
+        def fit() -> None:
+            steps.append(f"fit {run}")
+            if error := ends.pop(0):
+                raise error
+
+        return SimpleNamespace(fit=fit)
+
+    def known(run: str) -> str:
+        if len(steps) > 4:
+            raise ValueError("Failed to look up placement group")
+        return run
+
+    monkeypatch.setattr(gang, "_trainer", trainer)
+    monkeypatch.setattr(gang, "get_placement_group", known)
+    monkeypatch.setattr(gang, "remove_placement_group", lambda run: steps.append(f"free {run}"))
+    given: Any = None
+    gang.run_gang("gang-0", "board", given, GangSize(1, 1.0, 0.0), given, lambda: True)
+    runs = [step.removeprefix("fit ") for step in steps if step.startswith("fit")]
+    assert len({*runs}) == 4
+    assert steps == [
+        f"fit {runs[0]}", f"free {runs[0]}", f"fit {runs[1]}", f"free {runs[1]}",
+        f"fit {runs[2]}", f"fit {runs[3]}",
+    ]  # fmt: skip
+    assert boards.heard[-1] == ("gang-0",)

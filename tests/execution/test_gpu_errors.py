@@ -14,7 +14,9 @@ from tamt_ray.execution.scheduler.errors import fault_of
 from tamt_ray.execution.scheduler.faults import AttemptHistory, Fault, Retry, after_fault
 from tamt_ray.execution.worker.device import OUTSIDE, worker_device
 from tamt_ray.execution.worker.inherited import Inherited
-from tamt_ray.search.team import RanksDifferError
+from tamt_ray.search.process_group import RanksDifferError
+from tamt_ray.spec.execution import FinetuneLane
+from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.classification import Classification
 from tamt_ray.values.model import Model
 
@@ -111,7 +113,7 @@ def test_each_text_costs_what_it_should(
     for error in errors:
         assert fault_of(error) is fault, error
         assert fault_of(RayTaskError("f", "traceback", error)) is fault, error
-    assert after_fault(AttemptHistory().met(fault, 0), fault, retries=3) == decision
+    assert after_fault(AttemptHistory().with_fault(fault, 0), fault, retries=3) == decision
 
 
 def test_words_about_gpus_in_other_errors_change_nothing() -> None:
@@ -242,22 +244,27 @@ def test_what_else_a_measurement_meets_is_raised(monkeypatch: pytest.MonkeyPatch
 def test_the_measured_share_holds_what_lies_outside_the_allocator(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """2 GiB at most, and half a one of context: 3 with the reserve, eight times in 24."""
+    """2 GiB at most, and half a one of context: 3 with the reserve, eight times in 24. CUDA graphs
+    are measured where the sweep asks for them: they are recorded in a second epoch."""
     gib = 1 << 30
     memory = {"mem_get_info": (22 * gib, 24 * gib), "memory_reserved": 3 * gib // 2}
     for name, value in {**memory, "max_memory_reserved": 2 * gib}.items():
         monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
     assert peak_share(None, monkeypatch) == 1 / 8
+    assert peak_share(None, monkeypatch, graphs=True) == 1 / 8
 
 
-def peak_share(error: Exception | None, monkeypatch: pytest.MonkeyPatch) -> float:
+def peak_share(
+    error: Exception | None, monkeypatch: pytest.MonkeyPatch, *, graphs: bool = False
+) -> float:
     """What `gpus: auto` makes of an error."""
 
     class Failing:
         def __init__(self, device: torch.device, longest: int) -> None:
             assert (device.type, longest) == ("cuda", 4 * 32)
 
-        def run(self, *_: object) -> None:
+        def run(self, _: Model, task: Task, *__: object, **given: bool) -> None:
+            assert (given, task.epochs) == ({"graphs": graphs}, 1 + graphs)
             if error is not None:
                 raise error
 
@@ -270,4 +277,4 @@ def peak_share(error: Exception | None, monkeypatch: pytest.MonkeyPatch) -> floa
     )
     inherited = cast("Inherited", SimpleNamespace(take=lambda: None))
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "")
-    return share._peak_share(Model(source="hf:m"), task, inherited, mps=False)
+    return share._peak_share(Model(source="hf:m"), task, inherited, FinetuneLane(graphs=graphs))

@@ -18,7 +18,7 @@ from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.unit import Unit
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import Record

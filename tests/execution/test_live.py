@@ -66,7 +66,7 @@ class Watched:
 
     def land(self, record: Record) -> None:
         self.records[record.id] = record
-        self.monitor.hear(Landed(record))
+        self.monitor.update(Landed(record))
 
 
 def test_steps_rates_and_counts(plan: Plan) -> None:
@@ -74,19 +74,19 @@ def test_steps_rates_and_counts(plan: Plan) -> None:
     is that of the steps since."""
     watched = Watched(plan)
     (search,) = (u for u in plan.units.values() if getattr(u.config, "own_steps", 0))
-    watched.monitor.hear(Started(search.id, 1, "node pid 1", "gang"))
+    watched.monitor.update(Started(search.id, 1, "node pid 1", "gang"))
     watched.now = 2.0
-    watched.monitor.hear(Progressed(search.id, 100, 300))
+    watched.monitor.update(Progressed(search.id, 100, 300))
     watched.now = 12.0
-    watched.monitor.hear(Progressed(search.id, 120, 300))
-    activity = watched.monitor.look()
+    watched.monitor.update(Progressed(search.id, 120, 300))
+    activity = watched.monitor.snapshot()
     (unit,) = activity.at_work
     assert (unit.step, unit.steps, unit.seconds, unit.place) == (120, 300, 12.0, "node pid 1")
     assert unit.rate == pytest.approx(2.0)
     assert (activity.running, activity.done["search"]) == ({"search": 1}, 0)
     assert activity.total == {"search": 2, "pretrain_eval": 3}
     watched.land(record_of(search))
-    activity = watched.monitor.look()
+    activity = watched.monitor.snapshot()
     assert (activity.at_work, activity.done["search"]) == ((), 1)
 
 
@@ -94,22 +94,22 @@ def test_the_time_left_is_there_from_the_start_and_follows_what_is_measured(plan
     """Five units of one second each on two places, after 20 s until workers are there. Once two of
     them took 8 s each, side by side, the other three take 24 s on two places."""
     watched = Watched(plan)
-    assert watched.monitor.look().left == pytest.approx(5 / 2 + 20)
+    assert watched.monitor.snapshot().left == pytest.approx(5 / 2 + 20)
     units = list(plan.units.values())
     idle = [unit for unit in units if unit.kind == "search" and not operations(unit)]
     evaluations = [unit for unit in units if unit.kind == "pretrain_eval"]
     for unit in evaluations[:2]:
-        watched.monitor.hear(Started(unit.id, 1, "here", "trial"))
+        watched.monitor.update(Started(unit.id, 1, "here", "trial"))
     watched.now = 8.0
     for unit in evaluations[:2]:
         watched.land(record_of(unit))
-    left = watched.monitor.look().left
+    left = watched.monitor.snapshot().left
     # The evaluation and the trained search by what evaluations took, the idle search by its price.
     assert left == pytest.approx((8 + 8 + 1) / 2, rel=0.01)
     assert len(idle) == 1
     for unit in units:
         watched.records[unit.id] = record_of(unit)
-    assert watched.monitor.look().left is None
+    assert watched.monitor.snapshot().left is None
 
 
 def test_an_aggregator_that_was_lost_reads_the_store_again(plan: Plan, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def attempts(*ends: tuple[Fault, int], retries: int = 3) -> list[Retry | GiveUp]
     """The decision after each of the attempts that ended so, at the given step."""
     past, decisions = AttemptHistory(), []
     for fault, step in ends:
-        past = past.met(fault, step)
+        past = past.with_fault(fault, step)
         decisions.append(after_fault(past, fault, retries))
     return decisions
 

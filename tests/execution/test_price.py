@@ -11,7 +11,7 @@ from tamt_ray.execution.preflight import check
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.plan.cost import operations
 from tamt_ray.plan.expand import expand
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.store.store import Store
 

@@ -14,6 +14,8 @@ from ray.tune.execution import class_cache
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.hub import mirror
+from tamt_ray.execution.cluster.address import unwritable
+from tamt_ray.execution.cluster.connection import close_token
 from tamt_ray.execution.fleet import fleet as tuned
 
 SCRIPT = """
@@ -64,8 +66,6 @@ def test_a_local_ray_is_private(folder: Path) -> None:
 def test_the_first_token_is_private_from_the_beginning(
     umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tamt_ray.execution.cluster.connection import close_token
-
     for name in [name for name in os.environ if name.startswith("RAY_AUTH")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -78,6 +78,53 @@ def test_the_first_token_is_private_from_the_beginning(
     assert (token.name, token.stat().st_mode & 0o777) == ("auth_token", 0o600)
     assert token.parent.stat().st_mode & 0o777 == 0o700
     assert len(token.read_text()) == 64
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [name for name in os.environ if name.startswith("RAY_AUTH")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def read_only(*_: object) -> None:
+    raise OSError(30, "Read-only file system")
+
+
+def test_a_good_token_is_left_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a read-only file system, and in a folder of another user that all may look into."""
+    (home / ".ray").mkdir(0o700)
+    (home / ".ray" / "auth_token").touch(0o600)
+    close_token()
+    (token,) = (home / ".ray").iterdir()
+    text = token.read_text()
+    assert len(text) == 64, "an empty file is no token"
+    monkeypatch.setattr(Path, "chmod", read_only)
+    close_token()
+    mine = os.getuid()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getuid", lambda: mine + 1)
+        os.chmod(home / ".ray", 0o755)
+        close_token()
+    os.chmod(token, 0o644)
+    with pytest.raises(OSError, match="Read-only"):
+        close_token()
+    assert token.read_text() == text
+
+
+def test_nobody_needs_a_home_who_has_a_token(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", none)
+    said = unwritable()
+    assert said
+    assert said.endswith("or RAY_AUTH_TOKEN_PATH to a file with a token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "token"))
+    assert unwritable() is None
+    close_token()
+    assert [*home.iterdir()] == []
 
 
 def test_tune_copies_no_credentials_into_runtime_envs(monkeypatch: pytest.MonkeyPatch) -> None:

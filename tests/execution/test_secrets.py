@@ -1,4 +1,5 @@
-"""Credentials in the driver's environment are found in no file that a sweep leaves anywhere."""
+"""Credentials in the driver's environment are found in no file that a sweep leaves anywhere; a
+sweep file that holds some is refused."""
 
 import re
 import shutil
@@ -22,6 +23,7 @@ NAMES = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN",
     "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN", "PGPASSWORD", "TWINE_PASSWORD", "GOOGLE_APPLICATION_CREDENTIALS",
+    "RAY_AUTH_TOKEN",
 )  # fmt: skip
 SECRETS = {name: f"planted-{number:02d}" for number, name in enumerate(NAMES)} | {
     "PIP_INDEX_URL": "http://me:planted-90@127.0.0.1:9/simple"
@@ -62,6 +64,7 @@ def test_no_file_holds_what_was_planted(
         monkeypatch.setenv(name, value)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4}) if given else None
     seen: dict[Path, bytes] = {}
+    before = {*Path("/dev/shm").rglob("*")}
     try:
         options = ["--address", cluster.address] if cluster else []
         driver = start_driver(
@@ -71,6 +74,8 @@ def test_no_file_holds_what_was_planted(
         while driver.process.poll() is None:
             copies(place, seen)
             copies(tmp_path, seen)
+            for path in {*Path("/dev/shm").glob("*")} - before:
+                copies(path, seen)
             time.sleep(0.2)
         assert driver.end() == 1, driver.said
     finally:
@@ -83,8 +88,34 @@ def test_no_file_holds_what_was_planted(
     found = {path: {*re.findall(rb"planted-\d\d", data)} for path, data in seen.items()}
     # MLflow shows the name of the account as the user of a run, in its own database.
     account = {SECRETS["MLFLOW_TRACKING_USERNAME"].encode()}
-    assert all(not names or path.name.startswith("mlflow.db") for path, names in found.items())
-    assert all(names <= account for names in found.values())
+    databases = {path for path in found if path.name.startswith("mlflow.db")}
+    assert {path: names for path, names in found.items() if names and path not in databases} == {}
+    assert all(found[path] <= account for path in databases)
     struck = faults.struck(marked)
     assert {mark["kind"] for mark in struck} == {"search", "pretrain_eval", "finetune"}
     assert {mark["token"] for mark in struck} == {len(SECRETS["HF_TOKEN"])}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"mlflow": "postgresql://me:planted-70/x@host/db"}, {"mlflow": "https://planted-71@host"},
+        {"store": "s3://AKIA:planted-72/x@bucket/results"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_sweep_file_with_credentials_is_refused(
+    line: dict[str, str], toy: Toy, start_driver: StartDriver, tmp_path: Path
+) -> None:
+    """And nothing is written or said of them."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    driver = start_driver(
+        toy | line, TMPDIR=str(temporary), RAY_TMPDIR=str(temporary), HOME=str(tmp_path)
+    )
+    assert driver.end() == 2
+    seen: dict[Path, bytes] = {}
+    copies(tmp_path, seen)
+    assert {path.name for path, data in seen.items() if b"planted" in data} == {"sweep.yaml"}
+    assert "it holds credentials" in driver.said
+    assert [*temporary.iterdir()] == []

@@ -50,7 +50,7 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> Set:
         class Ray:
             @staticmethod
             def remote(*, accelerator_type: str = "", **_: object) -> Callable[[object], object]:
-                def probe(model: Model, _task: Task, _inherited: object, _mps: bool) -> object:
+                def probe(model: Model, _task: Task, _inherited: object, _lane: object) -> object:
                     return measure(accelerator_type, model.source)
 
                 return lambda _: SimpleNamespace(remote=probe)

@@ -16,7 +16,7 @@ from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.plan.unit import Unit
 from tamt_ray.search.engine import Settings
 from tamt_ray.search.mlm_corruption import Stream
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.store.store import Store
 from tamt_ray.values.text import Text

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("gone")
 
 
 def lose(trust: NodeHealth, node: str, *units: str, fault: Fault = Fault.DIED) -> list[Fault]:
-    return [trust.met([node], unit, fault) for unit in units]
+    return [trust.charge([node], unit, fault) for unit in units]
 
 
 def test_the_third_unit_is_the_nodes_fault_and_the_next_waits() -> None:
@@ -23,7 +23,7 @@ def test_the_third_unit_is_the_nodes_fault_and_the_next_waits() -> None:
     trust.landed(["good"])
     assert lose(trust, "bad", "a", "b") == [Fault.DIED] * 2
     assert trust.pause("bad") == 0
-    assert trust.met(["bad"], "c", Fault.PLACE) is Fault.SHUNNED
+    assert trust.charge(["bad"], "c", Fault.PLACE) is Fault.SHUNNED
     assert trust.pause("bad") == 30
     lose(trust, "bad", "d", fault=Fault.HUNG)
     assert trust.pause("bad") == 60

@@ -17,7 +17,7 @@ from ray.cluster_utils import Cluster
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.plan.expand import expand
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.store import Store
 

@@ -10,6 +10,8 @@ from tamt_ray.data.cache import cache_dir
 from tamt_ray.finetune import finetuner as module
 from tamt_ray.finetune.finetuner import Finetuned, Finetuner
 from tamt_ray.tasks.base import Task
+from tamt_ray.tasks.features.passages import Passages
+from tamt_ray.tasks.features.sentences import Sentences
 from tamt_ray.values.model import Model
 
 Rows = list[dict[str, object]]
@@ -49,8 +51,8 @@ def test_kept_features_give_the_same_results(
     monkeypatch.setattr(module, "_WORTH_KEEPING", 10)
     outcomes.append(Finetuner(torch.device("cpu")).run(native, task, 1, None))
     assert len(files()) == 2
-    for name in ("passages", "sentences"):
-        monkeypatch.setattr(f"tamt_ray.tasks.features.{name}.{name}", None)
+    for examples in (Passages, Sentences):
+        monkeypatch.setattr(examples, "read", None)
     outcomes.append(Finetuner(torch.device("cpu")).run(native, task, 1, None))
     first, *others = outcomes
     for other in others:

@@ -20,9 +20,9 @@ from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
 from tamt_ray.search.mlm_corruption import Stream
 from tamt_ray.search.movement import MovedWeights
+from tamt_ray.search.process_group import ProcessGroup, RanksDifferError
 from tamt_ray.search.state import Stateful, TrainingState
 from tamt_ray.search.tamt import MaskedWeights
-from tamt_ray.search.team import ProcessGroup, RanksDifferError
 from tamt_ray.values.text import Corpus
 from tamt_ray.values.training import Scoring
 
@@ -54,7 +54,7 @@ class Saved:
 
 
 def disturb(inner: Stateful, find: Callable[[], Tensor], rank: int) -> None:
-    """Have the second worker change one value after a step."""
+    """Make the second worker change one value after a step."""
     done, follow = 0, inner.after_step
 
     def after_step() -> None:
@@ -79,12 +79,12 @@ def main() -> None:
     sys.stdout.write(json.dumps(found))
     sys.stdout.flush()
     distributed.destroy_process_group()
-    # What is taken down behind the group may wait for the other worker for ever.
+    # Objects torn down after the group may wait for the other worker for ever.
     os._exit(0)
 
 
 def search_all(
-    team: ProcessGroup, path: str, corpus: str
+    group: ProcessGroup, path: str, corpus: str
 ) -> dict[str, tuple[str | None, list[int]]]:
     """Return for each case the error and the steps whose states were saved."""
     blocks = load_blocks(Corpus.model_validate_json(corpus).training(), f"dir:{path}")
@@ -120,13 +120,13 @@ def search_all(
         model, saved, error = LanguageModel(Path(path)), Saved(), None
         inner, find = make(model)
         if make is not start:
-            disturb(inner, find, team.rank)
+            disturb(inner, find, group.rank)
         terms = [Mlm()] if make in (weights, hidden) else [Kd()]
         setting, stream = settings(STEPS, 1e-3), Stream(blocks, 4, 1, 0.15)
-        if make is start and team.rank == 1:
+        if make is start and group.rank == 1:
             with torch.no_grad():
                 find().add_(torch.rand(find().shape))
-        engine = Engine(SearchLoss(model, terms), inner, stream, setting, team, saved)
+        engine = Engine(SearchLoss(model, terms), inner, stream, setting, group, saved)
         engine._check_every = every
         try:
             engine.run()

@@ -17,9 +17,9 @@ from tamt_ray.search.engine import Settings, train
 from tamt_ray.search.imp import Subnetwork, prune_trained
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Corrupted, Stream
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.search.state import Checkpointer
 from tamt_ray.search.tamt import MaskedWeights
-from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.base import OnProgress
 from tamt_ray.values.training import Optimizer, Scoring, Training
 
@@ -45,14 +45,16 @@ def train_mask(
     scoring: Scoring,
     stream: Stream,
     settings: Settings,
-    team: ProcessGroup,
+    group: ProcessGroup,
     progress: OnProgress | None = None,
     *,
-    keeper: Checkpointer | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> tuple[Mask, History]:
     """Return the mask after `settings.steps` steps, and the loss curves."""
     weights = masked_weights(model, terms, sparsity, scoring, settings.seed)
-    history = train(model, terms, weights, stream, settings, team, progress, keeper=keeper)
+    history = train(
+        model, terms, weights, stream, settings, group, progress, checkpointer=checkpointer
+    )
     return weights.mask(), history
 
 
@@ -62,14 +64,14 @@ def train_level(
     sparsity: float,
     stream: Stream,
     settings: Settings,
-    team: ProcessGroup,
+    group: ProcessGroup,
     *,
     start: Mapping[str, Tensor] | None = None,
-    keeper: Checkpointer | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> tuple[Mask, History, dict[str, Tensor]]:
     """Return the mask of one level of IMP, the loss curves and the trained weights."""
     subnetwork = Subnetwork(model, below, start)
-    history = train(model, [Mlm()], subnetwork, stream, settings, team, keeper=keeper)
+    history = train(model, [Mlm()], subnetwork, stream, settings, group, checkpointer=checkpointer)
     return prune_trained(model, below, sparsity), history, subnetwork.weights()
 
 
@@ -121,7 +123,7 @@ class Watching(Stream):
 
 @dataclass
 class Seen:
-    """What a mask search had after its start and after every step."""
+    """The state of a mask search after its start and after every step."""
 
     scores: list[dict[str, Tensor]] = field(default_factory=list)
     effective: list[dict[str, Tensor]] = field(default_factory=list)

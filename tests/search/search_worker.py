@@ -19,8 +19,8 @@ from tamt_ray.search.engine import Settings, train
 from tamt_ray.search.imp import Subnetwork, prune_trained
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.search.tamt import MaskedWeights
-from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.text import Corpus
 from tamt_ray.values.training import Optimizer, Scoring, Training
 
@@ -28,7 +28,7 @@ STEPS = 8
 METHODS = ("kd", "mlm_kd", "imp", "documents", "short")
 
 
-def search_all(team: ProcessGroup, model: Path, corpus: str, results: Path) -> None:
+def search_all(group: ProcessGroup, model: Path, corpus: str, results: Path) -> None:
     """One search after the other in one gang; writes masks and loss curves."""
     text = Corpus.model_validate_json(corpus)
     blocks = load_blocks(text.training(), f"dir:{model}")
@@ -44,7 +44,7 @@ def search_all(team: ProcessGroup, model: Path, corpus: str, results: Path) -> N
         if method == "imp":
             below = Mask.by_magnitude(theta.dense, 0.3)
             settings = Settings(training, Optimizer(lr=0.01, clip=0.5), STEPS, 7)
-            history = train(theta, [Mlm()], Subnetwork(theta, below), stream, settings, team)
+            history = train(theta, [Mlm()], Subnetwork(theta, below), stream, settings, group)
             mask = prune_trained(theta, below, 0.5)
         else:
             settings, drawn, scoring = Settings(training, optimizer, STEPS, 7), stream, Scoring()
@@ -58,12 +58,12 @@ def search_all(team: ProcessGroup, model: Path, corpus: str, results: Path) -> N
                 settings = Settings(short, optimizer, STEPS, 7)
             objective = terms.get(method, (Kd(),))
             weights = MaskedWeights(theta, 0.7, scoring, 7, head=needs_head(objective))
-            history = train(theta, objective, weights, drawn, settings, team)
+            history = train(theta, objective, weights, drawn, settings, group)
             mask = weights.mask()
         masks.update({f"{method} {name}": keep for name, keep in mask.items()})
         curves[method] = [point.value for point in history.points if point.name == "loss"]
-    save_file(masks, results / f"{team.rank}.safetensors")
-    (results / f"{team.rank}.json").write_text(json.dumps(curves))
+    save_file(masks, results / f"{group.rank}.safetensors")
+    (results / f"{group.rank}.json").write_text(json.dumps(curves))
 
 
 def main() -> None:

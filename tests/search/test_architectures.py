@@ -21,7 +21,7 @@ from tamt_ray.masks.matrices import UnsupportedModelError
 from tamt_ray.search.engine import Settings
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.tasks.classification import Classification
 from tamt_ray.values.model import Model
 from tamt_ray.values.training import Optimizer, Scoring, Training

@@ -17,7 +17,7 @@ from tamt_ray.search.engine import train
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream, stack
 from tamt_ray.search.movement import MovedWeights
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.testing import Entry, check_method
 from tamt_ray.values.model import Model
 from tamt_ray.values.pattern import UNSTRUCTURED

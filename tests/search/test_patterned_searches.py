@@ -23,8 +23,8 @@ from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
 from tamt_ray.search.mlm_corruption import Stream
 from tamt_ray.search.movement import MovedWeights
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.search.tamt import MaskedWeights
-from tamt_ray.search.team import ProcessGroup
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.store.store import Store
 from tamt_ray.values.model import Model

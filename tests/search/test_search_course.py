@@ -13,7 +13,7 @@ from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.values.training import Scoring
 
 from .search_probes import same, settings, terms_of, train_mask

@@ -12,7 +12,7 @@ from tamt_ray.data.tokens import Blocks
 from tamt_ray.masks.mask import Mask
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.values.training import Scoring
 
 from .search_probes import Watching, settings, terms_of, train_level, train_mask

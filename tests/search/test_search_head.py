@@ -11,7 +11,7 @@ from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.head import train_head
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 
 from .conftest import MakeModel
 from .search_probes import same, settings, state, terms_of

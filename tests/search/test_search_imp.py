@@ -17,7 +17,7 @@ from tamt_ray.plan.unit import Unit
 from tamt_ray.search import imp
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream, stack
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.store.store import Store
 from tamt_ray.values.model import Model
 from tamt_ray.values.text import Corpus

@@ -1,4 +1,4 @@
-"""What one level of IMP hands to the next: a mask with rewinding, trained weights without."""
+"""One level of IMP hands to the next a mask with rewinding, trained weights without."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from tamt_ray.data.tokens import Blocks
 from tamt_ray.masks.mask import Mask
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream, stack
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 
 from .conftest import MakeModel
 from .search_probes import CLIP, HORIZON, Watching, doubled, same, settings, state, train_level

@@ -22,8 +22,8 @@ from tamt_ray.search.language_model import LanguageModel, Reads
 from tamt_ray.search.loss import ForwardPass
 from tamt_ray.search.mlm_corruption import Corrupted, Stream, stack
 from tamt_ray.search.movement import MovedWeights
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.search.tamt import MaskedWeights
-from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.model import Model
 from tamt_ray.values.text import Corpus
 from tamt_ray.values.training import Scoring

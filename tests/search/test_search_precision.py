@@ -10,7 +10,7 @@ from tamt_ray.data.tokens import Blocks
 from tamt_ray.search.engine import Engine, train
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Corrupted, Stream
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.values.training import Scoring
 
 from .search_probes import masked_weights, settings, terms_of, train_mask

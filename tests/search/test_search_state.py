@@ -14,8 +14,8 @@ from tamt_ray.objectives.base import Objective
 from tamt_ray.search.head import train_head
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Stream
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.search.state import TrainingState, state_from_bytes
-from tamt_ray.search.team import ProcessGroup
 from tamt_ray.values.training import Scoring
 
 from .search_probes import settings, terms_of, train_level, train_mask
@@ -30,7 +30,7 @@ class CutOffError(Exception):
 
 
 @dataclass
-class ArtifactReader:
+class MemoryCheckpointer:
     """Keeps states as bytes; cuts the search off after the step `cut`, once its state is kept."""
 
     cut: int | None = None
@@ -55,8 +55,8 @@ class ArtifactReader:
             raise CutOffError
 
 
-Search = Callable[[ArtifactReader, int], tuple[Mask | None, History]]
-"""Runs a search of so many steps with a shelf."""
+Search = Callable[[MemoryCheckpointer, int], tuple[Mask | None, History]]
+"""Runs a search of so many steps; its states are saved."""
 
 TAMT: dict[str, tuple[tuple[Objective, ...], Scoring]] = {
     "tamt_mlm": (terms_of("mlm"), Scoring()),
@@ -83,28 +83,30 @@ def search(
     """The search named by the test's `method`, on a model with dropout."""
     method: str = request.getfixturevalue("method")
 
-    def run(shelf: ArtifactReader, steps: int) -> tuple[Mask | None, History]:
+    def run(saved: MemoryCheckpointer, steps: int) -> tuple[Mask | None, History]:
         model = load(noisy)
         released = method == "drifting_kd"
         text = train_documents(noisy) if released else train_blocks(noisy)
-        stream, team = Stream(text, 4, 1, 0.15), ProcessGroup()
+        stream, group = Stream(text, 4, 1, 0.15), ProcessGroup()
         setting = settings(
             steps, LR, bias_correction=not released, weight_decay=0.01 if released else 0.0
         )
         if method == "imp":
             below = Mask.by_magnitude(model.dense, 0.4)
-            mask, history, _ = train_level(model, below, 0.5, stream, setting, team, keeper=shelf)
+            mask, history, _ = train_level(
+                model, below, 0.5, stream, setting, group, checkpointer=saved
+            )
             return mask, history
         if method == "head":
-            return None, train_head(model, stream, setting, team, keeper=shelf)[1]
+            return None, train_head(model, stream, setting, group, checkpointer=saved)[1]
         terms, scoring = TAMT[method]
-        return train_mask(model, terms, 0.5, scoring, stream, setting, team, keeper=shelf)
+        return train_mask(model, terms, 0.5, scoring, stream, setting, group, checkpointer=saved)
 
     return run
 
 
-def end(shelf: ArtifactReader, step: int) -> dict[str, torch.Tensor]:
-    return dict(state_from_bytes(shelf.kept[step]).tensors)
+def end(saved: MemoryCheckpointer, step: int) -> dict[str, torch.Tensor]:
+    return dict(state_from_bytes(saved.kept[step]).tensors)
 
 
 def curves(history: History) -> list[tuple[int, str, float]]:
@@ -114,16 +116,16 @@ def curves(history: History) -> list[tuple[int, str, float]]:
 @pytest.mark.parametrize("method", METHODS)
 def test_cut_after_every_step(method: str, search: Search) -> None:
     """Bit for bit: values, moments, thresholds, mask and curves."""
-    undisturbed = ArtifactReader()
+    undisturbed = MemoryCheckpointer()
     mask, history = search(undisturbed, STEPS)
     expected = end(undisturbed, STEPS)
     for step in range(1, STEPS):
-        shelf = ArtifactReader(cut=step)
+        saved = MemoryCheckpointer(cut=step)
         with pytest.raises(CutOffError):
-            search(shelf, STEPS)
-        assert list(shelf.kept) == [step]
-        again, went_on = search(shelf, STEPS)
-        found = end(shelf, STEPS)
+            search(saved, STEPS)
+        assert list(saved.kept) == [step]
+        again, went_on = search(saved, STEPS)
+        found = end(saved, STEPS)
         assert found.keys() == expected.keys()
         for name, tensor in expected.items():
             assert torch.equal(found[name], tensor), (step, name)
@@ -136,11 +138,11 @@ def test_cut_after_every_step(method: str, search: Search) -> None:
 @pytest.mark.parametrize("method", ["tamt_mlm", "tamt_kd", "drifting"])
 def test_a_longer_search_goes_on_from_a_finished_one(method: str, search: Search) -> None:
     """A checkpoint is a search of its own: the same mask as that of a search that ends there."""
-    whole = ArtifactReader()
+    whole = MemoryCheckpointer()
     longer, history = search(whole, STEPS)
-    shelf = ArtifactReader()
-    search(shelf, 3)
-    again, went_on = search(shelf, STEPS)
+    saved = MemoryCheckpointer()
+    search(saved, 3)
+    again, went_on = search(saved, STEPS)
     assert longer is not None
     assert again is not None
     assert all(torch.equal(again[name], longer[name]) for name in longer)
@@ -150,13 +152,13 @@ def test_a_longer_search_goes_on_from_a_finished_one(method: str, search: Search
 def test_seconds_add_up(
     noisy: Path, load: LoadModel, train_blocks: Callable[[Path], Blocks]
 ) -> None:
-    shelf = ArtifactReader(cut=2)
+    saved = MemoryCheckpointer(cut=2)
     stream = Stream(train_blocks(noisy), 4, 1, 0.15)
     with pytest.raises(CutOffError):
         train_mask(load(noisy), terms_of("mlm"), 0.5, Scoring(), stream, settings(3, LR),
-                   ProcessGroup(), keeper=shelf)  # fmt: skip
-    before = state_from_bytes(shelf.kept[2])
-    shelf.kept[2] = TrainingState(
+                   ProcessGroup(), checkpointer=saved)  # fmt: skip
+    before = state_from_bytes(saved.kept[2])
+    saved.kept[2] = TrainingState(
         before.step, before.seconds + 1000, before.tensors, before.points
     ).to_bytes()
     _, history = train_mask(
@@ -167,6 +169,6 @@ def test_seconds_add_up(
         stream,
         settings(3, LR),
         ProcessGroup(),
-        keeper=shelf,
+        checkpointer=saved,
     )
     assert 1000 < history.seconds < 1100

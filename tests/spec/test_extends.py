@@ -79,6 +79,24 @@ def test_a_fault_inherited_is_shown_where_it_stands(folder: Path) -> None:
         load_sweep(written(folder, "extends: base.yaml\nname: over\n"))
 
 
+@pytest.mark.parametrize("key", ["extends: {}", "parts: [{}]"])
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("a\\0b", "embedded null byte"),
+        ("a" * 5_000, "File name too long"),
+    ],
+    ids=["a null byte", "5,000 characters"],
+)
+def test_what_is_no_path_gets_a_line(folder: Path, key: str, name: str, complaint: str) -> None:
+    path = written(folder, "name: a\n" + key.format(f'"{name}"') + "\n", "a.yaml")
+    with pytest.raises(
+        SpecError, match=rf"^\S*a\.yaml:2: 'a.*'…? is no path to \w+: {complaint}$"
+    ) as caught:
+        load_sweep(path)
+    assert len(str(caught.value)) < 300
+
+
 def test_a_circle_is_refused(folder: Path) -> None:
     written(folder, "extends: over.yaml\n", "middle.yaml")
     with pytest.raises(SpecError, match="extends this file in turn"):

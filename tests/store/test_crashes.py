@@ -31,7 +31,7 @@ def test_a_kill_at_every_step_of_a_commit(tmp_path: Path) -> None:
     seen: set[tuple[bool, bool]] = set()
     for root in sorted(roots, key=lambda path: int(path.name)):
         store = Store(str(root))
-        found = store.look(UNITS)
+        found = store.scan(UNITS)
         assert found.damaged == (), root
         assert store.verify(found.records.values()) == [], root
         mine = found.records[unit(1).id]
@@ -68,7 +68,7 @@ def test_truncated_files_are_found_by_looking(kind: str, keep: float, tmp_path: 
     (path,) = tmp_path.rglob(f"{kind}.*")
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data)) if 0 < keep < 1 else int(keep)])
-    found = store.look(UNITS)
+    found = store.scan(UNITS)
     assert [damage.path for damage in found.damaged] == [str(path.relative_to(tmp_path))]
     assert len(found.records) == (kind == "failure")
     assert len(found.failures) == (kind != "failure")
@@ -80,5 +80,5 @@ def test_one_flipped_byte_of_a_record_is_no_other_number(tmp_path: Path) -> None
     (path,) = tmp_path.rglob("record.json")
     assert b'"zeros":50.0' in path.read_bytes()
     path.write_bytes(path.read_bytes().replace(b'"zeros":50.0', b'"zeros":51.0'))
-    found = store.look(UNITS)
+    found = store.scan(UNITS)
     assert (found.records, [damage.id for damage in found.damaged]) == ({}, [unit(1).id])

@@ -51,7 +51,7 @@ def test_a_full_disk_ends_in_a_clear_word_and_goes_on_with_room(disk: Path) -> N
     assert "free some space" in str(caught.value)
     assert 2 <= len(written) <= 6
 
-    found = store.look(units)
+    found = store.scan(units)
     assert list(found.records) == written
     assert found.damaged == ()
     assert store.verify(found.records.values()) == []
@@ -62,7 +62,7 @@ def test_a_full_disk_ends_in_a_clear_word_and_goes_on_with_room(disk: Path) -> N
         store.fail(failure_of(unit(29)))
     with pytest.raises(UnwritableError, match=r"lease.*No space left.*free some space"):
         Lease.acquire(Files(store.uri), "toy", Pace())
-    assert store.look(units) == found, "failing to write changed nothing"
+    assert store.scan(units) == found, "failing to write changed nothing"
 
     full.unlink()
     ballast.unlink()

@@ -146,7 +146,7 @@ def test_a_paused_driver_that_was_followed_may_not_write(root: Path, files: File
                 time.sleep(QUICK.beat)
         assert ask(first, "record").startswith("refused"), "also when the other one has ended"
     found = Store(str(root))
-    assert found.look({unit().id: unit()}).records == {unit().id: kept}
+    assert found.scan({unit().id: unit()}).records == {unit().id: kept}
     assert not list(root.rglob("failure.json"))
     assert not list(root.rglob("report.html"))
 

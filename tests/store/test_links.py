@@ -42,7 +42,7 @@ def folder(root: Path, one: Unit = ONE) -> Path:
 def test_a_link_to_a_folder_is_followed(name: str, root: Path) -> None:
     (root / name).symlink_to(root.parent / "elsewhere")
     commit(root)
-    found = Store(str(root)).look({ONE.id: ONE, OTHER.id: OTHER})
+    found = Store(str(root)).scan({ONE.id: ONE, OTHER.id: OTHER})
     assert found.records.keys() == {ONE.id, OTHER.id}
     assert not found.damaged
 

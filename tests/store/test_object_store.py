@@ -26,7 +26,7 @@ __all__ = ["s3"]
 def test_a_store_that_fails_now_and_then_loses_nothing(s3: S3) -> None:
     store = Store(s3.uri)
     units = {one.id: one for one in map(unit, range(24))}
-    assert store.look(units).records == {}
+    assert store.scan(units).records == {}
     records = {
         one.id: store.commit(record_of(one), {"mask.safetensors": MASK, "curve.jsonl": b"1\n"})
         for one in list(units.values())[:16]
@@ -36,7 +36,7 @@ def test_a_store_that_fails_now_and_then_loses_nothing(s3: S3) -> None:
     assert set(s3.web.failed) == {"500", "503", "reset", "cut"}
 
     fresh = Store(s3.uri)
-    found = fresh.look(units)
+    found = fresh.scan(units)
     assert found.records == records
     assert set(found.failures) == {unit(20).id}
     assert found.damaged == ()
@@ -51,7 +51,7 @@ def test_looking_costs_one_listing_and_no_request_for_what_is_not_there(s3: S3) 
         store.commit(record_of(unit(number)), {"mask.safetensors": MASK})
     s3.web.requests.clear()
     units = {one.id: one for one in map(unit, range(1000))}
-    assert len(store.look(units).records) == 3
+    assert len(store.scan(units).records) == 3
     listings = [line for line in s3.web.requests if "list-type=2" in line]
     assert len(listings) == 1
     verbs = Counter(line.split()[0] for line in s3.web.requests if line not in listings)
@@ -65,9 +65,9 @@ def test_damage_is_found_and_set_aside_on_s3_too(s3: S3) -> None:
     store.files.write(name, MASK[:-1])
     with pytest.raises(DamagedError):
         store.artifact(record, "mask.safetensors")
-    (damage,) = store.look({unit(1).id: unit(1)}).damaged
+    (damage,) = store.scan({unit(1).id: unit(1)}).damaged
     assert store.set_aside(damage).startswith(s3.uri)
-    assert store.look({unit(1).id: unit(1)}).records == {}
+    assert store.scan({unit(1).id: unit(1)}).records == {}
     kept = [path.rsplit("/", 1)[1].split(".")[0] for path in store.files.sizes("quarantine")]
     assert sorted(kept) == ["mask", "record", "why"]
 

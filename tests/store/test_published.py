@@ -23,7 +23,7 @@ def published(tmp_path: Path) -> Store:
 def test_a_published_record_is_whole_without_its_files(published: Store) -> None:
     files = [path.name for path in Path(published.uri).rglob("*") if path.is_file()]
     assert sorted(files) == ["record.json", "store.json"]
-    found = published.look({unit().id: unit()})
+    found = published.scan({unit().id: unit()})
     (record,) = found.records.values()
     assert (record.bare, record.metrics, found.damaged) == (True, record_of(unit()).metrics, ())
     assert not published.verify([record])
@@ -45,6 +45,6 @@ def test_another_mask_is_refused_and_nothing_is_written(
 ) -> None:
     with pytest.raises(StoreError, match="came out with other bits"):
         published.commit(record_of(unit()), files)
-    (record,) = published.look({unit().id: unit()}).records.values()
+    (record,) = published.scan({unit().id: unit()}).records.values()
     assert record.bare
     assert not list(Path(published.uri).rglob("mask*"))

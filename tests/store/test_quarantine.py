@@ -56,7 +56,7 @@ def test_a_flipped_byte_is_set_aside_with_a_note_and_the_same_mask_again_keeps_t
     store: Store,
 ) -> None:
     bad = flip(store, SEARCH)
-    found = store.look(UNITS)
+    found = store.scan(UNITS)
     assert len(found.records) == 4, "sizes are right, so that only reading tells"
     (damage,) = store.verify(found.records.values())
     assert damage.id == SEARCH.id
@@ -67,11 +67,11 @@ def test_a_flipped_byte_is_set_aside_with_a_note_and_the_same_mask_again_keeps_t
     assert (where / "record.json").is_file()
     assert "it does not have the content" in (where / "why.txt").read_text()
 
-    left = store.look(UNITS)
+    left = store.scan(UNITS)
     assert set(left.records) == UNITS.keys() - {SEARCH.id}, "what was computed from it stays"
     assert left.damaged == ()
     store.commit(record_of(SEARCH), {"mask.safetensors": MASK})
-    assert store.look(UNITS).records.keys() == UNITS.keys()
+    assert store.scan(UNITS).records.keys() == UNITS.keys()
     assert store.verify(store.done(UNITS).values()) == []
 
 
@@ -80,15 +80,15 @@ def test_another_mask_in_its_place_outdates_just_what_was_computed_from_it(store
     (damage,) = store.verify(store.done(UNITS).values())
     store.set_aside(damage)
     renewed = store.commit(record_of(SEARCH), {"mask.safetensors": OTHER})
-    found = store.look(UNITS)
+    found = store.scan(UNITS)
     assert set(found.records) == {SEARCH.id, OTHER_SEARCH.id, OTHER_CHILD.id}
     (outdated,) = found.damaged
     assert outdated.id == CHILD.id
     assert str(SEARCH) in outdated.why
     store.set_aside(outdated)
-    assert store.look(UNITS).damaged == ()
+    assert store.scan(UNITS).damaged == ()
     store.commit(child_of(renewed, CHILD), {})
-    assert store.look(UNITS).records.keys() == UNITS.keys()
+    assert store.scan(UNITS).records.keys() == UNITS.keys()
 
 
 def test_a_damaged_note_of_a_failure_costs_no_result(store: Store) -> None:
@@ -98,10 +98,10 @@ def test_a_damaged_note_of_a_failure_costs_no_result(store: Store) -> None:
     units = {**UNITS, unit(3).id: unit(3)}
     for path in Path(store.uri).rglob("failure.json"):
         path.write_bytes(path.read_bytes()[:50])
-    found = store.look(units)
+    found = store.scan(units)
     assert [damage.id for damage in found.damaged] == [unit(3).id]
     store.set_aside(found.damaged[0])
-    left = store.look(units)
+    left = store.scan(units)
     assert (left.failures, left.damaged) == ({}, ())
     assert left.records.keys() == UNITS.keys()
 
@@ -123,7 +123,7 @@ def test_a_crash_while_setting_aside_leaves_nothing_that_is_trusted(
         patch.setattr(store.files, "move", once)
         with pytest.raises(KeyboardInterrupt):
             store.set_aside(damage)
-    assert SEARCH.id not in store.look(UNITS).records
+    assert SEARCH.id not in store.scan(UNITS).records
     again = store.commit(record_of(SEARCH), {"mask.safetensors": MASK})
     assert store.verify([again]) == [], "the damaged file was replaced"
 
@@ -147,6 +147,6 @@ def test_a_record_cannot_choose_a_file_outside_its_unit(
     record = record_of(SEARCH).model_copy(update={"artifacts": named})
     path = Path(store.uri, "units/search", SEARCH.id, "record.json")
     path.write_bytes(seal(record.model_dump_json().encode()))
-    found = store.look(UNITS)
+    found = store.scan(UNITS)
     assert SEARCH.id not in found.records
     assert SEARCH.id in {damage.id for damage in found.damaged}

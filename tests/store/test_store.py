@@ -119,7 +119,7 @@ def test_another_length_is_noticed(data: bytes, store: Store, root: Path) -> Non
     file_of(root, unit(), "mask.safetensors", MASK).write_bytes(data)
     with pytest.raises(DamagedError, match="does not have the content"):
         store.artifact(record, "mask.safetensors")
-    (damage,) = store.look({unit().id: unit()}).damaged
+    (damage,) = store.scan({unit().id: unit()}).damaged
     assert f"it has {len(data)} bytes, its record says 200" in damage.why
 
 
@@ -139,7 +139,7 @@ def test_a_damaged_record_is_named(data: bytes, store: Store, root: Path) -> Non
     with pytest.raises(DamagedError) as caught:
         store.record("search", unit().id)
     assert str(path) in str(caught.value)
-    found = store.look({unit().id: unit()})
+    found = store.scan({unit().id: unit()})
     assert found.records == {}
     assert [damage.path for damage in found.damaged] == [str(path.relative_to(root))]
 
@@ -148,7 +148,7 @@ def test_a_damaged_failure_is_named(store: Store, root: Path) -> None:
     store.fail(failure_of(unit()))
     path = place(root, unit()) / "failure.json"
     path.write_bytes(b"{")
-    found = store.look({unit().id: unit()})
+    found = store.scan({unit().id: unit()})
     assert found.failures == {}
     assert [damage.path for damage in found.damaged] == [str(path.relative_to(root))]
 
@@ -157,7 +157,7 @@ def test_a_record_under_a_foreign_id_is_refused(store: Store, root: Path) -> Non
     store.commit(record_of(unit(1)), {})
     place(root, unit(2)).mkdir(parents=True)
     os.link(place(root, unit(1)) / "record.json", place(root, unit(2)) / "record.json")
-    found = store.look({unit(2).id: unit(2)})
+    found = store.scan({unit(2).id: unit(2)})
     assert found.records == {}
     assert [damage.why for damage in found.damaged] == ["it is another unit's"]
 
@@ -223,7 +223,7 @@ def test_two_workers_that_write_one_unit_at_once_leave_one_that_verifies(store: 
     assert found is not None
     assert store.artifact(found, "curve.jsonl") == b"written first"
     assert store.verify([found]) == []
-    assert store.look({unit().id: unit()}).damaged == ()
+    assert store.scan({unit().id: unit()}).damaged == ()
 
 
 @pytest.mark.parametrize("found", ["2\n", "4\n", "0\n"])

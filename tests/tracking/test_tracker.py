@@ -42,14 +42,19 @@ def test_two_levels_with_names_people_can_read(undisturbed: dict[str, dict[str, 
     assert tree == Counter(expected)
 
 
-def test_a_subnetwork_holds_its_search_its_losses_and_its_scores(case: Case) -> None:
+def test_a_subnetwork_holds_its_search_its_losses_and_its_scores(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tamt_ray.tracking.writer.commit", lambda: "0123abcd")
     unit = case.unit(kind="search", method="tamt_kd")
     tracker = case.tracker()
     tracker.start()
     for chosen in (
         {"kind": "search"}, {"kind": "pretrain_eval"}, {"kind": "finetune", "seed": 2}
     ):  # fmt: skip
-        tracker.landed(case.records[case.unit(method="tamt_kd", **chosen).id])
+        record = case.records[case.unit(method="tamt_kd", **chosen).id]
+        known = {"baseline/pearson": 0.125} if record.kind == "finetune" else {}
+        tracker.landed(record.model_copy(update={"metrics": {**record.metrics, **known}}))
     assert tracker.close(60) == 0
     run = named(case, "tamt_kd 0.3 mask 1 (bert)")
     tags = {key.removeprefix("tamt."): value for key, value in run.data.tags.items()}
@@ -60,6 +65,7 @@ def test_a_subnetwork_holds_its_search_its_losses_and_its_scores(case: Case) -> 
     ]  # fmt: skip
     assert tags["mlflow.user"]
     assert tags["mlflow.source.name"] == f"tamt_ray {__version__}"
+    assert tags["mlflow.source.git.commit"] == "0123abcd", "of this software, not of the directory"
     assert run.data.metrics["pretrain/kd_loss"] == 0.25
     assert run.data.metrics["zeros"] == 40
     assert run.data.metrics["system/cpu_seconds"] == 40.5
@@ -68,6 +74,7 @@ def test_a_subnetwork_holds_its_search_its_losses_and_its_scores(case: Case) -> 
     scores = ("score/stsb", "score/average", f"{percent}/at sparsity 0.3",
               f"{percent}/over sparsity")  # fmt: skip
     assert [run.data.metrics[name] for name in scores] == [0.75, 0.75, 75, 75]
+    assert run.data.metrics["score/baseline"] == 0.125
     assert run.data.params["training.batch_size"] == "16", "defaults are shown as well"
     assert run.data.params["model.source"] == "hf:bert"
     mlflow = client(case.sweep.mlflow)

@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from tamt_ray.cli.app import app
 from tamt_ray.tracking import tracker as tracker_module
 from tamt_ray.tracking.summary import Summary
 from tamt_ray.tracking.sync import sync
 from tamt_ray.tracking.trouble import TrackingError
 
-from .tracker_cases import T0, client, content, make_case, named, runs, until
+from .tracker_cases import T0, YAML, client, content, make_case, named, runs, until
 
 
 class Server:
@@ -137,13 +139,22 @@ def drip(door: socket.socket, over: threading.Event) -> None:
 
 
 def test_a_server_that_drips_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the verb too, which ends with 3 and says that nothing is lost."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tracker_module, "_PATIENCE", 1.0)
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as door:
-        threading.Thread(target=drip, args=(door, over), daemon=True).start()
-        case = make_case(tmp_path, f"http://127.0.0.1:{door.getsockname()[1]}")
+        for _ in range(2):
+            threading.Thread(target=drip, args=(door, over), daemon=True).start()
+        uri = f"http://127.0.0.1:{door.getsockname()[1]}"
+        case = make_case(tmp_path, uri)
         begun = time.monotonic()
         with pytest.raises(TrackingError, match="no whole answer within 1 s"):
             sync(case.sweep, case.plan, case.store, case.records)
+        (tmp_path / "sweep.yaml").write_text(f"store: empty\n{YAML.format(uri=uri)}")
+        said = CliRunner().invoke(app, ["sync-mlflow", "sweep.yaml"])
         over.set()
+    assert said.exit_code == 3, said.output
+    assert "no whole answer within 1 s" in said.stderr
+    assert "results are safe in the store" in said.stderr
     assert time.monotonic() - begun < 30

@@ -62,7 +62,7 @@ class Rule(Enum):
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement, where it is made, what is measured, and by which rule it is judged."""
+    """A statement, where it is made, what is measured, and by which rule it is tested."""
 
     statement: str
     where: str
@@ -191,17 +191,17 @@ CLAIMS: tuple[Claim, ...] = (
 )  # fmt: skip
 
 
-Judged = list[tuple[Claim, str | None, Finding]]
+EvaluatedClaims = list[tuple[Claim, str | None, Finding]]
 """Statements, each with the model it was tested on and what came out."""
 
 
-def judge_claims(evidence: Mapping[str, Evidence]) -> Judged:
+def evaluate_claims(evidence: Mapping[str, Evidence]) -> EvaluatedClaims:
     """Test each statement on the models that stand for those it is about.
 
     A statement about a model that the sweep lacks has None in place of a model. Models without a
     role are left out; with no other there are no statements.
     """
-    found: Judged = []
+    found: EvaluatedClaims = []
     evidence = {name: each for name, each in evidence.items() if each.family}
     for claim in CLAIMS if evidence else ():
         models = [
@@ -209,14 +209,14 @@ def judge_claims(evidence: Mapping[str, Evidence]) -> Judged:
             for name, e in evidence.items()
             if claim.elsewhere or claim.family in (None, e.family)
         ]
-        found += [(claim, name, _judge(claim, evidence[name])) for name in models]
+        found += [(claim, name, _evaluate(claim, evidence[name])) for name in models]
         if not models:
             words = "RoBERTa" if claim.family == "roberta" else "BERT"
             found.append((claim, None, Finding("not decidable", "", f"the sweep has no {words}")))
     return found
 
 
-def _judge(claim: Claim, evidence: Evidence) -> Finding:
+def _evaluate(claim: Claim, evidence: Evidence) -> Finding:
     """Return the finding; only the model that a statement is about can contradict it."""
     finding = claim.test(evidence)
     about = evidence.of_paper and claim.family in (None, evidence.family)
@@ -225,18 +225,18 @@ def _judge(claim: Claim, evidence: Evidence) -> Finding:
     return finding
 
 
-def claims_frame(judged: Judged) -> pl.DataFrame:
-    """Return one row per verdict, in the order of `judged`, all text."""
+def claims_frame(evaluated: EvaluatedClaims) -> pl.DataFrame:
+    """Return one row per verdict, in the order of `evaluated`, all text."""
     return pl.DataFrame(
         {
-            "statement": [claim.statement for claim, _, _ in judged],
-            "where": [claim.where for claim, _, _ in judged],
-            "model": [model for _, model, _ in judged],
-            "statistic": [claim.statistic for claim, _, _ in judged],
-            "rule": [claim.rule.title for claim, _, _ in judged],
-            "value": [finding.value for _, _, finding in judged],
-            "verdict": [finding.verdict for _, _, finding in judged],
-            "why": [finding.why for _, _, finding in judged],
+            "statement": [claim.statement for claim, _, _ in evaluated],
+            "where": [claim.where for claim, _, _ in evaluated],
+            "model": [model for _, model, _ in evaluated],
+            "statistic": [claim.statistic for claim, _, _ in evaluated],
+            "rule": [claim.rule.title for claim, _, _ in evaluated],
+            "value": [finding.value for _, _, finding in evaluated],
+            "verdict": [finding.verdict for _, _, finding in evaluated],
+            "why": [finding.why for _, _, finding in evaluated],
         },
         schema_overrides={"model": pl.String},
     )

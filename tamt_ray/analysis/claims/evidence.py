@@ -105,21 +105,21 @@ class Evidence:
         return self.runs.filter(pl.col("checkpoint").is_null(), method=method, task=task)
 
 
-def gather_evidence(material: ReportData) -> dict[str, Evidence]:
+def gather_evidence(data: ReportData) -> dict[str, Evidence]:
     """Return the evidence of each model of the sweep."""
-    sweep, downstream = material.sweep, material.results.downstream
+    sweep, downstream = data.sweep, data.results.downstream
     found = roles(sweep)
     imp = found.get("imp")
     pairs = [(imp, found[role]) for role in TAMT_ROLES if imp and role in found]
     # Each objective may turn out the quickest, so the intervals hold for all at once.
     costs = search_costs(downstream, pairs, level=1 - 0.05 / max(1, len(pairs)))
     every, reduced = runs(downstream, by="checkpoint"), runs(downstream, by="train_size")
-    task = material.tasks[0] if material.tasks else ""
+    task = data.tasks[0] if data.tasks else ""
     leading = leading_task(sweep.tasks) or task
-    points = material.points.filter(pl.col("task") == leading)
+    points = data.points.filter(pl.col("task") == leading)
     tables = {
-        "runs": every, "reduced": reduced, "losses": material.results.pretrain,
-        "points": points, "distances": material.distances, "costs": costs,
+        "runs": every, "reduced": reduced, "losses": data.results.pretrain,
+        "points": points, "distances": data.distances, "costs": costs,
         "stsb_costs": search_costs(downstream.filter(pl.col("role") == "stsb"), pairs),
     }  # fmt: skip
     each = {

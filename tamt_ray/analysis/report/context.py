@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from tamt_ray.analysis.claims.catalogue import Judged, judge_claims
+from tamt_ray.analysis.claims.catalogue import EvaluatedClaims, evaluate_claims
 from tamt_ray.analysis.claims.evidence import Evidence, gather_evidence
 from tamt_ray.analysis.figures.catalogue import figures
 from tamt_ray.analysis.figures.vega import Figure
@@ -29,9 +29,9 @@ class Context:
         return gather_evidence(self.data)
 
     @cached_property
-    def judged(self) -> Judged:
+    def evaluated(self) -> EvaluatedClaims:
         """The statements of the paper with what the data say."""
-        return judge_claims(self.evidence)
+        return evaluate_claims(self.evidence)
 
     def named(self, model: str, words: str = "") -> str:
         """Return the words, behind the name of the model where the sweep has several."""

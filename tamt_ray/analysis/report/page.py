@@ -68,17 +68,17 @@ def build_report(
     plan: Plan,
     records: Mapping[str, Record],
     failures: Mapping[str, Failure] | None = None,
-    shelf: ArtifactReader | None = None,
+    reader: ArtifactReader | None = None,
     published: pl.DataFrame | None = None,
     commit: str = "",
 ) -> dict[str, bytes]:
     """Files by relative name: `report.html`, `tables/*.parquet`, `figures/*.svg` and `*.pdf`.
 
     The same records give the same bytes, but for the order of objects in a PDF. Scores in tables
-    are fractions. Without a `shelf` there are no
+    are fractions. Without a `reader` there are no
     distances between masks and no curves. `commit`: the commit of this software, shown.
     """
-    context = Context(gather(sweep, plan, records, failures or {}, shelf, published))
+    context = Context(gather(sweep, plan, records, failures or {}, reader, published))
     data = context.data
     tables = {
         "downstream": data.results.downstream,
@@ -87,9 +87,9 @@ def build_report(
         "correlations": data.correlations,
         "comparisons": fractions(data.comparisons),
         "search_costs": fractions(data.costs),
-        "claims": claims_frame(context.judged),
+        "claims": claims_frame(context.evaluated),
     }
-    if shelf is not None:
+    if reader is not None:
         tables["distances"] = data.distances
     drawn = {
         f"figures/{figure.name}.{ending}": content

@@ -23,7 +23,7 @@ _SCHEMA = {
 
 
 def distances(
-    searches: pl.DataFrame, records: Mapping[str, Record], shelf: ArtifactReader | None
+    searches: pl.DataFrame, records: Mapping[str, Record], reader: ArtifactReader | None
 ) -> pl.DataFrame:
     """Return a row for each two subnetworks of one (model, sparsity), each pair once, in plan
     order.
@@ -31,14 +31,14 @@ def distances(
     `a`, `b`: "method", "method·seed", or "method·seed·steps" for a checkpoint; `method_a`,
     `seed_a`, `checkpoint_a` and `_b`: the same apart; `mask_a`, `mask_b`: sha256 of the mask files.
     `macro`: 1 − Jaccard, unweighted mean over matrices, as in the released code; `global`: over
-    all weights together. A subnetwork that two methods share is there once. Without a `shelf`
+    all weights together. A subnetwork that two methods share is there once. Without a `reader`
     there are no rows.
     """
-    if shelf is None:
+    if reader is None:
         return pl.DataFrame(schema=_SCHEMA)
     known: dict[tuple[str, str], tuple[float, float]] = {}
-    if shelf.distances is not None:
-        columns = shelf.distances.select("mask_a", "mask_b", "macro", "global")
+    if reader.distances is not None:
+        columns = reader.distances.select("mask_a", "mask_b", "macro", "global")
         known = {
             pair: (macro, whole)
             for a, b, macro, whole in columns.iter_rows()
@@ -50,11 +50,11 @@ def distances(
     for cell, group in by_cell(groups, "model", "sparsity"):
         masks = {unit: records[unit].artifacts[MASK].sha256 for unit in group["unit"]}
         there = {unit: mask for unit, mask in masks.items() if not records[unit].bare}
-        found = known | dict(_compared(there, known, shelf))
+        found = known | dict(_compared(there, known, reader))
         sides = [_side(row, masks[row["unit"]]) for row in group.iter_rows(named=True)]
         for (a, of_a), (b, of_b) in combinations(sides, 2):
             if (of_a[-1], of_b[-1]) not in found:
-                continue  # Of a mask that was published as its digest alone.
+                continue  # The mask was published as its digest alone.
             rows.append((cell.model, cell.sparsity, a, b, *of_a, *of_b, *found[of_a[-1], of_b[-1]]))
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 
@@ -67,7 +67,7 @@ def _side(row: Mapping[str, object], mask: str) -> tuple[str, tuple[object, obje
 def _compared(
     masks: Mapping[str, str],
     known: Mapping[tuple[str, str], tuple[float, float]],
-    shelf: ArtifactReader,
+    reader: ArtifactReader,
 ) -> Iterator[tuple[tuple[str, str], tuple[float, float]]]:
     """Distances of the pairs not `known` yet. Each mask is read once where all fit the budget."""
     units = list(masks)
@@ -78,11 +78,11 @@ def _compared(
     held: dict[str, Bits] = {}
     while left:
         # Hold as many as the budget allows, then let all behind them pass by, one at a time.
-        held = {left[0]: shelf.bits(left[0])}
+        held = {left[0]: reader.bits(left[0])}
         room = max(1, BUDGET // max(1, held[left[0]].nbytes) - 1)
         passing = left[1:]
         for unit in passing:
-            bits = shelf.bits(unit)
+            bits = reader.bits(unit)
             for other, held_bits in held.items():
                 if (other, unit) in wanted:
                     yield (masks[other], masks[unit]), held_bits.distances(bits)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -14,6 +15,8 @@ from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.unit import KINDS
 from tamt_ray.store.record import Record
 
+_ANSWER = "constant"
+"""Stands for a method in the row of the best constant answers."""
 CONSTANT = "≤ constant"
 """Beside a score: no better than the best constant answer."""
 
@@ -46,7 +49,7 @@ def summary(results: Results) -> pl.DataFrame:
     `average %` over tasks and `<task> %`: mean ± standard deviation over runs, "(n/expected)"
     where some are missing, "≤ constant" where a constant answer is as good; `mlm_loss` (nats),
     `kd_loss` (cosine distance): mean ± standard deviation over masks; `runs`: complete ones, of how
-    many.
+    many. The last row of each model that has scores is the best constant answer, without sparsity.
     """
     keys = GROUP[:3]
     scores = {
@@ -77,9 +80,28 @@ def summary(results: Results) -> pl.DataFrame:
             whole = scores.get((*key, AVERAGE), {"n": 0, "n_expected": 0})
             row["runs"] = f"{whole['n']}/{whole['n_expected']}"
         rows.append(row)
+    rows += _constant_rows(scores, shown)
     texts = [*shown.values(), "mlm_loss", "kd_loss", *(["runs"] if tasks else [])]
     schema = {name: results.pretrain.schema[name] for name in keys}
     return pl.DataFrame(rows, schema={**schema, **dict.fromkeys(texts, pl.String)})
+
+
+def _constant_rows(
+    scores: Mapping[tuple[str, ...], Mapping[str, Any]], shown: Mapping[str, str]
+) -> list[dict[str, object]]:
+    """Return a row for each model with scores whose best constant answers are known."""
+    rows: list[dict[str, object]] = []
+    for model in dict.fromkeys(key[0] for key in scores):
+        own = [row for key, row in scores.items() if key[0] == model]
+        known = {
+            shown[row["task"]]: f"{row['baseline']:.1f}"
+            for row in own
+            if row["baseline"] is not None and row["task"] in shown
+        }
+        if known and any(row["n"] for row in own):
+            row = dict.fromkeys([*shown.values(), "mlm_loss", "kd_loss", "runs"], MISSING)
+            rows.append({**row, **known, "model": model, "method": _ANSWER})
+    return rows
 
 
 @dataclass(frozen=True)
@@ -98,12 +120,13 @@ class Snapshot:
 def snapshot(plan: Plan, records: Mapping[str, Record]) -> Snapshot:
     """Return the tables of these records; those of units of other plans are ignored."""
     results = collect(plan, records)
+    table, best = summary(results), best_columns(results)
     total = Counter(unit.kind for unit in plan.units.values())
     done = Counter(unit.kind for unit in plan.units.values() if unit.id in records)
     return Snapshot(
         results=results,
-        summary=summary(results),
-        best=best_columns(results),
+        summary=table,
+        best=best + (frozenset(),) * (table.height - len(best)),
         answer=answer(results),
         done={kind: done[kind] for kind in KINDS},
         total={kind: total[kind] for kind in KINDS},
@@ -112,8 +135,14 @@ def snapshot(plan: Plan, records: Mapping[str, Record]) -> Snapshot:
 
 def printed_rows(table: pl.DataFrame) -> list[list[str]]:
     """Return the names of the columns, and the rows as text."""
-    rows = [[f"{v:g}" if isinstance(v, float) else str(v) for v in row] for row in table.rows()]
-    return [table.columns, *rows]
+    return [table.columns, *([printed(value) for value in row] for row in table.rows())]
+
+
+def printed(value: object) -> str:
+    """Return a cell of a table that is ready to print."""
+    if value is None:
+        return MISSING
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def markdown(table: pl.DataFrame) -> str:

@@ -71,23 +71,29 @@ def listen_on_loopback() -> None:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 
+def keeps_token() -> bool:
+    """Return whether Ray keeps its token in the home directory, as it does by default."""
+    given = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+    return not given and os.environ.get("RAY_AUTH_MODE", "token") == "token"
+
+
 def unwritable() -> str | None:
     """Return a message about a place that a local Ray cannot do without; None where all is well."""
     base = base_of_ray()
     if not os.access(base, os.W_OK | os.X_OK):
         return f"{base} cannot be written; set RAY_TMPDIR to a directory of yours"
-    given = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
-    if given or os.environ.get("RAY_AUTH_MODE", "token") != "token":
+    if not keeps_token():
         return None
-    token = Path.home() / ".ray" / "auth_token"
+    remedy = "set HOME to a directory of yours, or RAY_AUTH_TOKEN_PATH to a file with a token"
+    try:
+        token = Path.home() / ".ray" / "auth_token"
+    except RuntimeError:
+        return f"this user has no home directory, in which Ray keeps its token; {remedy}"
     # A folder that may not be looked into is as good as empty, and its own rights decide.
     place = next(path for path in (token, *token.parents) if os.path.exists(path))
     mine = place != token or place.stat().st_uid == os.getuid()
     if not mine or not os.access(place, os.R_OK if place == token else os.W_OK | os.X_OK):
-        return (
-            f"Ray keeps its token in {token}, and {place} is not yours to use; set HOME to a "
-            "directory of yours, or RAY_AUTH_TOKEN_PATH to a file with a token"
-        )
+        return f"Ray keeps its token in {token}, and {place} is not yours to use; {remedy}"
     return None
 
 

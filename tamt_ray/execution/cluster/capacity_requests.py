@@ -26,18 +26,18 @@ class Requests:
         self._wants: dict[str, tuple[list[Bundle], float]] = {}
         """Bundles and time of the last call, by driver."""
         self._asked: list[Bundle] | None = None
-        self._heard = time.monotonic()
+        self._last_call = time.monotonic()
         self._lock = threading.Lock()
-        threading.Thread(target=self._mind, name="tamt-requests", daemon=True).start()
+        threading.Thread(target=self._expire, name="tamt-requests", daemon=True).start()
 
-    def ask(self, driver: str, bundles: list[Bundle]) -> None:
+    def request(self, driver: str, bundles: list[Bundle]) -> None:
         """Replace this driver's request, which lapses without heartbeats."""
         with self._lock:
-            self._heard = time.monotonic()
-            self._wants[driver] = bundles, self._heard
-            self._tell()
+            self._last_call = time.monotonic()
+            self._wants[driver] = bundles, self._last_call
+            self._forward()
 
-    def _mind(self) -> None:
+    def _expire(self) -> None:
         while True:
             time.sleep(self._patience / 10)
             with self._lock:
@@ -45,11 +45,11 @@ class Requests:
                 self._wants = {
                     driver: want for driver, want in self._wants.items() if want[1] > since
                 }
-                self._tell()
-                if self._heard < since:
+                self._forward()
+                if self._last_call < since:
                     os._exit(0)
 
-    def _tell(self) -> None:
+    def _forward(self) -> None:
         bundles = [bundle for wants, _ in self._wants.values() for bundle in wants]
         if bundles != self._asked:
             request_resources(bundles=bundles)

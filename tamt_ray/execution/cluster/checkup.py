@@ -50,7 +50,7 @@ class NodeReport:
     """Reasons by source."""
 
 
-def look(
+def check_node(
     who: str, probe: Probe | None, sweep: Sweep | None, inherited: Inherited | None = None
 ) -> NodeReport:
     """Return everything but GPUs. `who` becomes part of a file name; sources are read where there

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import socket
-import tempfile
+import stat
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -20,11 +20,12 @@ from ray._raylet import AuthenticationTokenLoader  # pyright: ignore[reportAttri
 
 from tamt_ray.data.cache import TYPED_IN
 from tamt_ray.execution.actors import NAMESPACE
-from tamt_ray.execution.cluster.address import write_address
+from tamt_ray.execution.cluster.address import keeps_token, write_address
 from tamt_ray.execution.interruption import BrokenOffError
 from tamt_ray.execution.scheduler.placement import Node
 from tamt_ray.store.trouble import StoreError
-from tamt_ray.values.scratch import Scratch, base_of_ray
+from tamt_ray.values.replacement import replacing
+from tamt_ray.values.scratch import Scratch, base_of_ray, lock
 
 _PASSED_ON = ("TAMT_MIRROR", "TAMT_CACHE", TYPED_IN, "HF_HUB_OFFLINE", "HF_HOME")
 """Variables on sources that every node takes over from the driver. Ray logs their values:
@@ -46,6 +47,12 @@ _NO_START = (
 )
 
 
+_NO_TOKEN = (
+    "Ray's token cannot be kept private: {error}; set HOME to a directory of yours, or "
+    "RAY_AUTH_TOKEN_PATH to a file with a token"
+)
+
+
 _LOOK = 0.5
 """Seconds between two looks at the servers of a local Ray."""
 
@@ -62,9 +69,9 @@ class Nodes:
         """Ids of nodes that will be taken away."""
         self.resources: list[Node] = []
         """Resources of the nodes that stay."""
-        self.look()
+        self.refresh()
 
-    def look(self) -> bool:
+    def refresh(self) -> bool:
         """Look again; whether anything changed."""
         before = self.draining, self.resources
         # The notice of a preemption: Ray Train itself reads it here, there is no public place.
@@ -139,6 +146,9 @@ def _start(folder: Path) -> None:
     """Start a local Ray below a private folder; the folders that Ray creates are open to all."""
     try:
         close_token()
+    except OSError as error:
+        raise ClusterError(_NO_TOKEN.format(error=error)) from error
+    try:
         ray.init(address="local", include_dashboard=False, _temp_dir=str(folder / "ray"), **_COMMON)
     except Exception as error:
         # Where its processes do not come up in time, Ray raises a plain Exception.
@@ -198,26 +208,32 @@ def _check_answers(address: str) -> None:
 def close_token() -> None:
     """Create the token of a local Ray where there is none, and let only its owner read it.
 
-    Ray itself creates it readable by every user. Raises OSError.
+    Ray itself creates it readable by every user. A token that the environment gives stays as it is.
+    Raises OSError.
     """
+    if not keeps_token():
+        return
     token = Path.home() / ".ray" / "auth_token"
     loader = AuthenticationTokenLoader.instance()
-    if os.environ.get("RAY_AUTH_MODE", "token") == "token" and not loader.has_token(
-        ignore_auth_mode=True
-    ):
-        token.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(token, generate_new_authentication_token())
+    if not loader.has_token(ignore_auth_mode=True):
+        _create(token)
         loader.reset_cache()
-    if token.exists():
-        token.parent.chmod(0o700)
-        token.chmod(0o600)
+    for path, mode in ((token.parent, 0o700), (token, 0o600)):
+        status = path.stat()
+        # Only what is wrong is changed: home may be read-only, or the folder another's.
+        if stat.S_IMODE(status.st_mode) & ~mode and (path == token or status.st_uid == os.getuid()):
+            path.chmod(mode)
 
 
-def _write(token: Path, content: str) -> None:
-    """Write the file atomically; the file of a faster process stays."""
-    descriptor, name = tempfile.mkstemp(dir=token.parent)
-    with open(descriptor, "w") as stream:
-        stream.write(content)
-    with contextlib.suppress(FileExistsError):
-        os.link(name, token)
-    Path(name).unlink()
+def _create(token: Path) -> None:
+    """Write a new token; that of a faster process stays."""
+    token.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = os.open(token.parent, os.O_RDONLY)
+    try:
+        lock(folder, wait=True)
+        if not token.exists() or not token.stat().st_size:
+            with replacing(token) as temporary:
+                temporary.touch(0o600, exist_ok=False)
+                temporary.write_text(generate_new_authentication_token())
+    finally:
+        os.close(folder)

@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from tamt_ray.execution.cluster.checkup import NodeReport, Probe, devices, look
+from tamt_ray.execution.cluster.checkup import NodeReport, Probe, check_node, devices
 from tamt_ray.execution.cluster.connection import connected
 from tamt_ray.execution.cluster.diagnosis import (
     Checked,
@@ -22,13 +22,13 @@ from tamt_ray.execution.cluster.diagnosis import (
     about_exchange,
     about_mps,
     about_nodes,
+    about_rows,
     about_sources,
     about_store,
     about_versions,
     silent,
 )
 from tamt_ray.execution.gang.allreduce import ExchangeError, exchange
-from tamt_ray.execution.rows import PreflightError, check_at_hand, settled
 from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.execution.worker.mps import mps_trouble
 from tamt_ray.spec.sweep import Sweep
@@ -53,25 +53,25 @@ class Respondent:
 
 
 def examine(
-    address: str | None, sweep: Sweep | None, hear: Callable[[Checked], None]
+    address: str | None, sweep: Sweep | None, on_finding: Callable[[Checked], None]
 ) -> list[Checked]:
-    """Return everything found, as told to `hear` one after the other. Store, MLflow and sources are
+    """Return everything found, each passed to `on_finding` at once. Store, MLflow and sources are
     those of `sweep`. Raises ClusterError."""
     findings: list[Checked] = []
 
     def found(*new: Checked) -> None:
         findings.extend(new)
         for one in new:
-            hear(one)
+            on_finding(one)
 
     with connected(address):
         members = _members()
         found(about_nodes({m.name: m.works for m in members}, local=address is None), _token())
         with _beacon(sweep, found) as probe:
-            own, inherited = look(_DRIVER, None, sweep), Inherited.of_this_process()
-            answers, missing = _ask(
+            own, inherited = check_node(_DRIVER, None, sweep), Inherited.of_this_process()
+            answers, missing = _query(
                 [
-                    (m, look, (m.id[:8], probe, sweep if m.works else None, inherited), 0)
+                    (m, check_node, (m.id[:8], probe, sweep if m.works else None, inherited), 0)
                     for m in members
                 ]
             )
@@ -81,7 +81,7 @@ def examine(
         if probe and answers:
             found(*about_store(probe.store, {n: one.store for n, one in answers.items()}))
         if sweep:
-            found(*about_sources(everyone), _rows(sweep), _mlflow(sweep))
+            found(*about_sources(everyone), about_rows(sweep), _mlflow(sweep))
         found(*about_disks({name: one.free for name, one in everyone.items()}))
         found(*_devices(members, mps=bool(sweep) and sweep.execution.finetune.share == "mps"))
         reached = [member for member in members if member.name in answers]
@@ -165,7 +165,7 @@ _Question = tuple[Respondent, Callable[..., Any], tuple[Any, ...], int]
 """A node, a function, its arguments, and the GPUs it needs."""
 
 
-def _ask(questions: Sequence[_Question]) -> tuple[dict[str, Any], dict[str, str]]:
+def _query(questions: Sequence[_Question]) -> tuple[dict[str, Any], dict[str, str]]:
     """NodeReport by the nodes' names, and why there is none of some."""
     asked: dict[Any, str] = {}
     for member, question, arguments, gpus in questions:
@@ -187,19 +187,6 @@ def _ask(questions: Sequence[_Question]) -> tuple[dict[str, Any], dict[str, str]
     return answers, missing
 
 
-def _rows(sweep: Sweep) -> Checked:
-    """Look through columns, labels and texts of the data sets at hand, as the start does."""
-    try:
-        others = check_at_hand(settled(sweep, {}))
-    except PreflightError as error:
-        return Checked(
-            "rows", _DRIVER, False, str(error),
-            "correct the sweep file or the data; `tamt plan` names the line",
-        )  # fmt: skip
-    said = f"; not at hand, checked at the start: {', '.join(others)}" if others else ""
-    return Checked("rows", _DRIVER, True, f"those at hand fit their tasks{said}")
-
-
 def _mlflow(sweep: Sweep) -> Checked:
     try:
         return Checked("mlflow", _DRIVER, True, reach(sweep))
@@ -217,10 +204,10 @@ def _devices(members: Sequence[Respondent], *, mps: bool) -> list[Checked]:
     with_gpus = [member for member in members if member.gpus]
     if not with_gpus:
         return [Checked("gpus", "cluster", True, "there are none; the sweep runs on CPUs")]
-    seen, missing = _ask([(member, devices, (), member.gpus) for member in with_gpus])
+    seen, missing = _query([(member, devices, (), member.gpus) for member in with_gpus])
     found = about_devices({member.name: member.gpus for member in with_gpus}, seen, missing)
     if mps:
-        found += about_mps(_ask([(member, mps_trouble, (), 0) for member in with_gpus])[0])
+        found += about_mps(_query([(member, mps_trouble, (), 0) for member in with_gpus])[0])
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 _LARGEST = 16 << 20
 """Bytes; the code is about one megabyte, and whatever is larger got in by mistake."""
-_TOLD = ("TAMT_MIRROR", "HF_HUB_OFFLINE")
+_FORWARDED = ("TAMT_MIRROR", "HF_HUB_OFFLINE")
 """Variables that a submitted job takes over."""
 
 _STARTS = 60.0
@@ -28,10 +28,10 @@ def check_size(files: Mapping[str, Path]) -> int:
     total = sum(sizes.values())
     if total > _LARGEST:
         largest = sorted(sizes.items(), key=lambda one: -one[1])[:5]
-        told = "\n".join(f"  {size / 1e6:10.1f} MB  {files[name]}" for name, size in largest)
+        listed = "\n".join(f"  {size / 1e6:10.1f} MB  {files[name]}" for name, size in largest)
         raise TooLargeError(
             f"{total / 1e6:.0f} MB would travel, and {_LARGEST / 1e6:.0f} MB are allowed; move "
-            f"what is no code out of the package. The largest are\n{told}"
+            f"what is no code out of the package. The largest are\n{listed}"
         )
     return total
 
@@ -44,13 +44,13 @@ def submit(address: str, folder: Path, entrypoint: str, name: str) -> str:
     # Needs what only `ray[default]` brings.
     from ray.job_submission import JobSubmissionClient
 
-    told = {name: os.environ[name] for name in _TOLD if name in os.environ}
+    forwarded = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
     until = time.monotonic() + _STARTS
     while True:
         try:
             return JobSubmissionClient(address).submit_job(
                 entrypoint=entrypoint,
-                runtime_env={"working_dir": str(folder), "env_vars": told},
+                runtime_env={"working_dir": str(folder), "env_vars": forwarded},
                 metadata={"sweep": name},
             )
         except (RuntimeError, ConnectionError, ValueError, OSError) as error:

@@ -27,7 +27,8 @@ from tamt_ray.execution.worker.attempt import Attempt, committed
 from tamt_ray.execution.worker.device import worker_device
 from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.execution.worker.unit_runner import UnitRunner
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
+from tamt_ray.spec.execution import Execution
 from tamt_ray.store.lease import Fence
 from tamt_ray.store.store import Store
 from tamt_ray.values.scratch import Scratch
@@ -147,11 +148,13 @@ class FleetWorker(tune.Trainable):
         # Before anything that may hang or fail for the machine's sake, as a stale mount does.
         self._board.arrived(str(config["holder"]), this_worker())
         self._gpus = float(str(config["gpus"]))
-        self._deterministic, self._mps = bool(config["deterministic"]), bool(config["mps"])
+        execution = config["execution"]
+        assert isinstance(execution, Execution)
+        self._execution = execution
         fence = config["fence"]
         assert fence is None or isinstance(fence, Fence)
         self._store = Store(str(config["store"]), fence)
-        self._bench: UnitRunner | None = None
+        self._made: UnitRunner | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
@@ -181,18 +184,26 @@ class FleetWorker(tune.Trainable):
         attempt = Attempt(self._board, self._store, self._holder, offer)
         match attempt.announce():
             case WorkerCommand.GO_ON:
-                attempt.carry_out(lambda progress: self._tools().perform(offer.unit, progress))
+                # A recording that failed may be why there is a further attempt.
+                graphs = self._execution.finetune.graphs and offer.attempt == 1
+                attempt.carry_out(
+                    lambda progress: self._runner().perform(offer.unit, progress, graphs=graphs)
+                )
                 return True
             case WorkerCommand.SAVE:
                 raise LeavingError(Fault.NODE)
             case WorkerCommand.STOP | WorkerCommand.DROP:
                 return False
 
-    def _tools(self) -> UnitRunner:
-        if self._bench is None:
-            device = worker_device(self._gpus, deterministic=self._deterministic, mps=self._mps)
-            self._bench = UnitRunner(self._store, ProcessGroup(device), this_place())
-        return self._bench
+    def _runner(self) -> UnitRunner:
+        if self._made is None:
+            device = worker_device(
+                self._gpus,
+                deterministic=self._execution.deterministic,
+                mps=self._execution.finetune.share == "mps",
+            )
+            self._made = UnitRunner(self._store, ProcessGroup(device), this_place())
+        return self._made
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, object]:
         """Nothing to keep: Tune asks when it pauses a trial to reuse its actor."""
@@ -202,9 +213,7 @@ class FleetWorker(tune.Trainable):
         """Do nothing: no checkpoint is kept."""
 
 
-def run_fleet(
-    board: str, store: Store, slots: Slots, *, deterministic: bool = False, mps: bool = False
-) -> None:
+def run_fleet(board: str, store: Store, slots: Slots, execution: Execution) -> None:
     """Run fine-tunes until the board has none left. Raises what Tune raises."""
     client = BoardClient.named(board)
     # Lost trials are the board's to tell; what Tune itself cannot do, it raises.
@@ -219,8 +228,7 @@ def run_fleet(
                 "board": board,
                 "store": store.uri,
                 "fence": store.fence,
-                "deterministic": deterministic,
-                "mps": mps,
+                "execution": execution,
                 "inherited": Inherited.of_this_process(),
             }
             fit(_tuner(config, scratch, units, LostWorkers(client)))

@@ -16,13 +16,14 @@ from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.execution.worker.mps import use_mps
 from tamt_ray.finetune.finetuner import Finetuner
 from tamt_ray.finetune.loop import EVALUATION_FACTOR
+from tamt_ray.spec.execution import FinetuneLane
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.tasks.base import Task
 from tamt_ray.values.model import Model
 
 
 def measured_share(
-    sweep: Sweep, nodes: Sequence[Node], look: Callable[[], None] = lambda: None
+    sweep: Sweep, nodes: Sequence[Node], on_poll: Callable[[], None] = lambda: None
 ) -> float:
     """GPUs of one fine-tune: what the sweep says, or 1/k so that the largest one fits everywhere.
 
@@ -43,18 +44,18 @@ def measured_share(
         of_type: Any = {"accelerator_type": kind} if kind else {}
         probe = ray.remote(num_gpus=1, max_retries=3, **of_type)(_peak_share)
         peaks += [
-            probe.remote(model, task, inherited, lane.share == "mps")
+            probe.remote(model, task, inherited, lane)
             for model in sweep.models.values()
             for task in sweep.tasks.values()
         ]
-    return max([*_given(peaks, look), _share_by_cpus(nodes, lane.cpus)])
+    return max([*_given(peaks, on_poll), _share_by_cpus(nodes, lane.cpus)])
 
 
-def _given(probes: list[Any], look: Callable[[], None]) -> Iterator[float]:
+def _given(probes: list[Any], on_poll: Callable[[], None]) -> Iterator[float]:
     """Yield the results of the probes; of a failed one the fine-tunes report the error."""
     while probes:
         done, probes = ray.wait(probes, timeout=1)
-        look()
+        on_poll()
         for probe in done:
             with contextlib.suppress(RayTaskError):
                 yield ray.get(probe)
@@ -82,22 +83,27 @@ def gpu_types(nodes: Sequence[Node]) -> list[str | None]:
     return sorted(found, key=str)
 
 
-def _peak_share(model: Model, task: Task, inherited: Inherited, mps: bool) -> float:
+def _peak_share(model: Model, task: Task, inherited: Inherited, lane: FinetuneLane) -> float:
     """Return the share that the peak memory of a short fine-tune asks for; a whole GPU if none is
     seen.
 
     It trains on the longest rows, evaluates the largest batch of them, and has every word of the
-    model. The flags of a mask, a byte per weight, are left to the reserve.
+    model. The flags of a mask, a byte per weight, are left to the reserve. CUDA graphs are recorded
+    at the second batch of a shape; the memory that they take outside the allocator is not seen.
     """
-    use_mps(mps)
+    use_mps(lane.share == "mps")
     if not torch.cuda.is_available():
         return 1.0
     inherited.take()
-    short = task.model_copy(update={"max_train": None, "max_validation": None, "epochs": 1})
+    short = task.model_copy(
+        update={"max_train": None, "max_validation": None, "epochs": 2 if lane.graphs else 1}
+    )
     device = torch.device("cuda")
     torch.cuda.reset_peak_memory_stats(device)
     try:
-        Finetuner(device, longest=EVALUATION_FACTOR * task.batch_size).run(model, short, 0, None)
+        Finetuner(device, longest=EVALUATION_FACTOR * task.batch_size).run(
+            model, short, 0, None, graphs=lane.graphs
+        )
     except RuntimeError as error:
         if fault_of(error) is not Fault.MEMORY:
             raise

@@ -11,6 +11,7 @@ from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.backend import Backend
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.util.placement_group import get_placement_group, remove_placement_group
 from torch import distributed
 
 from tamt_ray.execution.gang.heartbeat import Heartbeat
@@ -25,7 +26,7 @@ from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy
 from tamt_ray.execution.worker.device import worker_device
 from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.execution.worker.unit_runner import UnitRunner
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.execution import Execution, SearchLane
 from tamt_ray.store.store import Store
 from tamt_ray.values.scratch import Scratch
@@ -55,12 +56,15 @@ def run_gang(
     client = BoardClient.named(board)
     seen = idle = vain = 0
     while True:
+        # Train goes on with what it finds under the name of an earlier run.
+        run = f"{name}-{uuid.uuid4().hex[:8]}"
         try:
             with Scratch("gang") as scratch:
-                _trainer(name, board, store, scratch, size, execution).fit()
+                _trainer(name, run, board, store, scratch, size, execution).fit()
             client.ended(name)
             return
         except (TrainingFailedError, RayError) as error:
+            _give_back(run)
             if _never_began(error):
                 if not fits() or client.lost(name, Fault.NODE) is None:
                     return
@@ -81,6 +85,16 @@ def run_gang(
             time.sleep(2.0**idle)
 
 
+def _give_back(run: str) -> None:
+    """Give the places of a run back to the cluster: they outlive a killed controller, and without a
+    dashboard Ray does not free them."""
+    try:
+        remove_placement_group(get_placement_group(run))
+    except ValueError:
+        # There are none, or no longer.
+        return
+
+
 def _never_began(error: Exception) -> bool:
     """Return whether Train got no places for the workers, or lost one of them at the start."""
     cause = type(getattr(error, "controller_failure", None)).__name__
@@ -88,7 +102,13 @@ def _never_began(error: Exception) -> bool:
 
 
 def _trainer(
-    name: str, board: str, store: Store, scratch: Path, size: GangSize, execution: Execution
+    name: str,
+    run: str,
+    board: str,
+    store: Store,
+    scratch: Path,
+    size: GangSize,
+    execution: Execution,
 ) -> TorchTrainer:
     return TorchTrainer(
         _work,
@@ -109,10 +129,9 @@ def _trainer(
             resources_per_worker={"CPU": size.cpus, **({"GPU": size.gpus} if size.gpus else {})},
         ),
         run_config=RunConfig(
-            # Train goes on with what it finds under the name of an earlier run.
-            name=f"{name}-{uuid.uuid4().hex[:8]}",
+            name=run,
             # Ray takes callbacks of its controller here too.
-            callbacks=[Heartbeat(board, name)],  # pyright: ignore[reportArgumentType]
+            callbacks=[Heartbeat(board, name, run)],  # pyright: ignore[reportArgumentType]
             storage_path=store.uri if "://" in store.uri else str(scratch),
             # Each loss is classed and counted here.
             failure_config=FailureConfig(
@@ -145,36 +164,36 @@ def _work(config: dict[str, Any]) -> None:
     board = BoardClient.named(config["board"])
     context = ray.train.get_context()
     device = worker_device(config["gpus"], get_device, deterministic=config["deterministic"])
-    team = ProcessGroup(device, context.get_world_rank(), context.get_world_size())
+    group = ProcessGroup(device, context.get_world_rank(), context.get_world_size())
     store = Store(config["store"], config["fence"])
     lane: SearchLane = config["lane"]
     attempts: list[Attempt] = []
     saving = CheckpointPolicy(
         lane.state_every, urgent=lambda: attempts[-1].urgent(), leave_last=lane.keep_states
     )
-    bench = UnitRunner(store, team, this_place(), saving)
+    runner = UnitRunner(store, group, this_place(), saving)
     while True:
         attempt: Attempt | None = None
         offer: Offer | Idle = Idle.WAIT
-        if team.rank == 0:
+        if group.rank == 0:
             offer = board.take("gang", config["name"], _WAIT)
             if isinstance(offer, Offer) and (record := committed(store, offer.unit)):
                 board.landed(config["name"], record)
                 offer = Idle.WAIT
             if isinstance(offer, Offer):
-                attempt = Attempt(board, store, config["name"], offer, 0, team.size)
+                attempt = Attempt(board, store, config["name"], offer, 0, group.size)
                 offer = _announced(attempt, offer)
-        offer = _told(team, offer)
+        offer = _broadcast(group, offer)
         if offer is Idle.FINISHED:
             return
         if isinstance(offer, Offer):
             unit = offer.unit
             if attempt is None:
-                attempt = Attempt(board, store, config["name"], offer, team.rank, team.size)
+                attempt = Attempt(board, store, config["name"], offer, group.rank, group.size)
                 if not isinstance(_announced(attempt, offer), Offer):
                     raise LeavingError(Fault.STOP)
             attempts[:] = [attempt]
-            attempt.carry_out(lambda progress, unit=unit: bench.perform(unit, progress))
+            attempt.carry_out(lambda progress, unit=unit: runner.perform(unit, progress))
 
 
 def _announced(attempt: Attempt, offer: Offer) -> Offer | Idle:
@@ -188,9 +207,9 @@ def _announced(attempt: Attempt, offer: Offer) -> Offer | Idle:
             return Idle.WAIT
 
 
-def _told(team: ProcessGroup, offer: Offer | Idle) -> Offer | Idle:
+def _broadcast(group: ProcessGroup, offer: Offer | Idle) -> Offer | Idle:
     """Broadcast the offer of rank 0."""
     offers: list[Offer | Idle] = [offer]
-    if team.size > 1:
-        distributed.broadcast_object_list(offers, device=team.device)
+    if group.size > 1:
+        distributed.broadcast_object_list(offers, device=group.device)
     return offers[0]

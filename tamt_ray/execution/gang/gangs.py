@@ -37,7 +37,7 @@ class Gangs:
         self._places = 0
         self._at_work, self._since = 0, time.monotonic()
 
-    def look(self, demand: Demand, nodes: Sequence[Node]) -> None:
+    def adjust(self, demand: Demand, nodes: Sequence[Node]) -> None:
         """Start what is wanted.
 
         The fleet's places are promised to a gang at once; it gets them as fine-tunes end.

@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Collection
 from functools import partial
 
-from ray.util.placement_group import PlacementGroup
-
 from tamt_ray.data.history import Point
 from tamt_ray.execution.actors import is_gone
 from tamt_ray.execution.scheduler.assignment import Assignment, failure_of, left_logs
@@ -60,16 +58,16 @@ class BoardActor:
         self._board = Board(self._plan)
         self._opened = asyncio.Event()
         self._feed = EventFeed()
-        self._holds: dict[str, Assignment] = {}
+        self._assignments: dict[str, Assignment] = {}
         self._taken: Counter[str] = Counter()
-        self._pasts: dict[str, AttemptHistory] = {}
+        self._histories: dict[str, AttemptHistory] = {}
         self._wider: set[str] = set()
         self._written_off: set[tuple[str, str]] = set()
         """Holders with units that they will not finish, whatever signs of life still come."""
         self._gone: Counter[str] = Counter()
         """Losses of each holder; a waiting call of the lost one ends."""
         self._controllers = Controllers()
-        self._trusted = NodeHealth()
+        self._health = NodeHealth()
         self._draining: frozenset[str] = frozenset()
         self._stopped = self._saving = self._more = False
         self._later = Later()
@@ -91,13 +89,15 @@ class BoardActor:
         self._more = more
         known = known or Known()
         self._plan = plan
-        self._pasts = dict(known.pasts)
-        self._wider = {unit for unit, past in self._pasts.items() if Fault.MEMORY in past.counts}
-        attempts = {unit: past.attempts for unit, past in self._pasts.items()}
+        self._histories = dict(known.histories)
+        self._wider = {
+            unit for unit, past in self._histories.items() if Fault.MEMORY in past.counts
+        }
+        attempts = {unit: past.attempts for unit, past in self._histories.items()}
         self._board = Board(plan, done, failed, prices, attempts)
         for unit in known.running:
             if self._board.claim(unit.unit):
-                self._holds[unit.holder] = Assignment(unit.unit, unit.attempt, silent=0.0)
+                self._assignments[unit.holder] = Assignment(unit.unit, unit.attempt, silent=0.0)
                 self._taken[unit.holder] += 1
         self._resume = time.monotonic() + pause
         self._opened.set()
@@ -129,7 +129,7 @@ class BoardActor:
         new gangs, take what gets ready.
         """
         await self._opened.wait()
-        await self._met(holder, Fault.DIED)
+        await self._end_attempt(holder, Fault.DIED)
         deadline, gone = time.monotonic() + wait, self._gone[holder]
         while True:
             over = self._board.finished(lane) and not self._more
@@ -141,7 +141,7 @@ class BoardActor:
                 return Idle.WAIT
             if now >= self._resume and (unit := self._board.take(lane)):
                 attempt = self._board.attempts(unit.id)
-                self._holds[holder] = Assignment(unit.id, attempt)
+                self._assignments[holder] = Assignment(unit.id, attempt)
                 self._written_off.discard((holder, unit.id))
                 self._taken[holder] += 1
                 return Offer(unit, attempt, unit.id in self._wider)
@@ -154,7 +154,7 @@ class BoardActor:
         if self._stopped or not self._opened.is_set() or time.monotonic() < self._resume:
             return Demand((), 0, 0.0)
         searching = self._searching()
-        tunes = self._board.queued("fleet") + len(self._holds) - searching
+        tunes = self._board.queued("fleet") + len(self._assignments) - searching
         return Demand(self._board.ready("gang"), searching, self._board.left, tunes)
 
     async def started(self, holder: str, unit_id: str, rank: int, worker: Worker) -> WorkerCommand:
@@ -164,21 +164,21 @@ class BoardActor:
             await self._brake(holder, unit_id, worker.node)
         order = self._order(holder, unit_id, worker)
         if order is WorkerCommand.GO_ON:
-            hold = self._holds[holder]
+            hold = self._assignments[holder]
             hold.workers[rank] = worker
             hold.silent = 0.0
             if rank == 0:
-                await self._feed.tell(Started(unit_id, hold.attempt, worker.place, holder))
+                await self._feed.publish(Started(unit_id, hold.attempt, worker.place, holder))
         elif order is WorkerCommand.SAVE:
-            await self._met(holder, Fault.NODE)
+            await self._end_attempt(holder, Fault.NODE)
         return order
 
     async def _brake(self, holder: str, unit_id: str, node: str) -> None:
         """Delay a worker on an unhealthy node, while others may take its unit; less long than the
         other workers of a gang wait."""
-        pause = min(self._trusted.pause(node), self._patience / 4)
-        if pause and (hold := self._holds.get(holder)) and hold.unit == unit_id:
-            del self._holds[holder]
+        pause = min(self._health.pause(node), self._patience / 4)
+        if pause and (hold := self._assignments.get(holder)) and hold.unit == unit_id:
+            del self._assignments[holder]
             await self._release(unit_id)
         until = time.monotonic() + pause
         while not self._stopped and time.monotonic() < until:
@@ -187,7 +187,7 @@ class BoardActor:
     async def arrived(self, holder: str, worker: Worker) -> None:
         """Watch the process that will do a holder's unit; its failure counts against its node."""
         await self._opened.wait()
-        if hold := self._holds.get(holder):
+        if hold := self._assignments.get(holder):
             hold.workers.setdefault(0, worker)
             hold.silent = 0.0
 
@@ -205,7 +205,7 @@ class BoardActor:
         and new points of its curve."""
         await self._opened.wait()
         order = self._order(holder, unit_id, worker)
-        hold = self._holds.get(holder)
+        hold = self._assignments.get(holder)
         if order is not WorkerCommand.DROP and hold:
             hold.workers.setdefault(rank, worker)
             if hold.silent is None:
@@ -221,35 +221,32 @@ class BoardActor:
         """Note that a record was committed."""
         await self._opened.wait()
         self._feed.forget(record.id)
-        if hold := self._holds.get(holder):
-            self._trusted.landed(hold.nodes)
+        if hold := self._assignments.get(holder):
+            self._health.landed(hold.nodes)
             if hold.unit == record.id:
-                del self._holds[holder]
+                del self._assignments[holder]
         self._board.finish(record.id)
-        await self._feed.tell(Landed(record))
+        await self._feed.publish(Landed(record))
 
     async def failed(self, holder: str, rank: int, failure: Failure, fault: Fault) -> None:
         """Note that a worker raised."""
         await self._opened.wait()
-        if (hold := self._holds.get(holder)) and hold.unit == failure.id:
-            await self._met(holder, fault, failure, rank)
+        if (hold := self._assignments.get(holder)) and hold.unit == failure.id:
+            await self._end_attempt(holder, fault, failure, rank)
 
     async def lost(self, holder: str, fault: Fault) -> int | None:
         """Note that a holder is gone; return the number of units that it was handed in all, or None
         once no more are handed out."""
         await self._opened.wait()
         self._gone[holder] += 1
-        await self._controllers.lost(holder)
+        self._controllers.ended(holder)
         # It would have reported an error of its own.
-        await self._met(holder, Fault.DIED if fault is Fault.ERROR else fault)
+        await self._end_attempt(holder, Fault.DIED if fault is Fault.ERROR else fault)
         return None if self._stopped else self._taken[holder]
 
-    async def controlled(
-        self, gang: str, controller: bytes, places: PlacementGroup | None = None
-    ) -> None:
-        """Take the heartbeat of a gang's controller, by its handle; its workers run on `places`,
-        which are given back once the gang is lost."""
-        self._controllers.beat(gang, controller, places)
+    async def controlled(self, gang: str, controller: bytes) -> None:
+        """Take the heartbeat of a gang's controller, by its handle."""
+        self._controllers.beat(gang, controller)
 
     async def ended(self, gang: str) -> None:
         """Note that a gang ended well."""
@@ -271,13 +268,13 @@ class BoardActor:
         return await self._feed.since(after, wait)
 
     def _order(self, holder: str, unit_id: str, worker: Worker) -> WorkerCommand:
-        hold = self._holds.get(holder)
+        hold = self._assignments.get(holder)
         mine = (holder, unit_id) not in self._written_off
         if (hold is None or hold.unit != unit_id) and mine and self._board.claim(unit_id):
             # A board before this one handed it out.
             if hold:
                 self._later(0.0, partial(self._release, hold.unit))
-            hold = self._holds[holder] = Assignment(unit_id, self._board.attempts(unit_id))
+            hold = self._assignments[holder] = Assignment(unit_id, self._board.attempts(unit_id))
         if hold is None or hold.unit != unit_id:
             return WorkerCommand.DROP
         if self._saving:
@@ -288,14 +285,14 @@ class BoardActor:
             else WorkerCommand.GO_ON
         )
 
-    async def _met(
+    async def _end_attempt(
         self, holder: str, fault: Fault, failure: Failure | None = None, rank: int | None = None
     ) -> None:
         """End an attempt without a record; the policy decides whether there is another.
 
         The worker of `rank`, if any, reported it and keeps its log itself.
         """
-        hold = self._holds.pop(holder, None)
+        hold = self._assignments.pop(holder, None)
         if hold and fault is Fault.DIED:
             lost = [await asyncio.to_thread(is_gone, node) for node in hold.nodes]
             fault = Fault.NODE if any(lost) else fault
@@ -304,9 +301,9 @@ class BoardActor:
         self._written_off.add((holder, hold.unit))
         # A full disk that all share ends the run, whichever node reports it first.
         if failure is None or failure.error != UnwritableError.__name__:
-            fault = self._trusted.met(hold.nodes, hold.unit, fault)
-        past = self._pasts.get(hold.unit, AttemptHistory()).met(fault, hold.step)
-        self._pasts[hold.unit] = past
+            fault = self._health.charge(hold.nodes, hold.unit, fault)
+        past = self._histories.get(hold.unit, AttemptHistory()).with_fault(fault, hold.step)
+        self._histories[hold.unit] = past
         # A worker that raised an error is alive and keeps its log.
         lost = fault in {Fault.DIED, Fault.HUNG, Fault.NODE}
         unit = self._plan.units[hold.unit]
@@ -316,18 +313,18 @@ class BoardActor:
                 if wider:
                     self._wider.add(hold.unit)
                 self._later(after, partial(self._release, hold.unit))
-                await self._feed.tell(Lost(hold.unit, hold.attempt, fault, after, past, logs))
+                await self._feed.publish(Lost(hold.unit, hold.attempt, fault, after, past, logs))
             case GiveUp(reason):
                 self._board.fail(hold.unit)
                 attempts = self._board.attempts(hold.unit)
-                told = failure_of(unit, attempts, fault, reason, failure)
-                await self._feed.tell(Failed(told, logs))
+                failed = failure_of(unit, attempts, fault, reason, failure)
+                await self._feed.publish(Failed(failed, logs))
 
     async def _missed(self, holder: str, unit_id: str) -> None:
         """Give up a unit whose holder, under the previous board, has sent no heartbeat."""
-        hold = self._holds.get(holder)
+        hold = self._assignments.get(holder)
         if hold and hold.unit == unit_id and not hold.workers:
-            await self._met(holder, Fault.DIED)
+            await self._end_attempt(holder, Fault.DIED)
 
     async def _release(self, unit_id: str) -> None:
         self._board.release(unit_id)
@@ -337,12 +334,12 @@ class BoardActor:
         """Kill workers that got no further for longer than the patience lasts, and controllers of
         gangs that are silent."""
         async for passed in ticks(min(BEAT, self._patience / 4)):
-            for holder, hold in list(self._holds.items()):
+            for holder, hold in list(self._assignments.items()):
                 if hold.wait(passed) > self._patience:
                     hold.kill()
-                    await self._met(holder, Fault.HUNG)
+                    await self._end_attempt(holder, Fault.HUNG)
             self._controllers.wait(passed)
 
     def _searching(self) -> int:
-        units = (self._plan.units[hold.unit] for hold in self._holds.values())
+        units = (self._plan.units[hold.unit] for hold in self._assignments.values())
         return sum(unit.lane == "gang" for unit in units)

@@ -3,9 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-import ray
-from ray import cloudpickle
-
+from tamt_ray.execution.actors import end
 from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.messages import LeftLog, Worker
 from tamt_ray.plan.unit import Unit
@@ -47,30 +45,30 @@ class Assignment:
     def kill(self) -> None:
         """Kill the workers."""
         for worker in self.workers.values():
-            ray.kill(cloudpickle.loads(worker.actor))
+            end(worker.actor)
 
 
 def failure_of(
-    unit: Unit, attempts: int, fault: Fault, reason: str, told: Failure | None
+    unit: Unit, attempts: int, fault: Fault, reason: str, reported: Failure | None
 ) -> Failure:
     """Return the failure of a unit that is set aside after so many `attempts`: the error that its
     worker reported, or else the fault."""
-    if told and fault in {Fault.ERROR, Fault.MEMORY, Fault.PLACE}:
-        message = told.message if fault is Fault.ERROR else f"{told.message} ({reason})"
-        return told.model_copy(update={"message": message, "attempts": attempts})
-    words = f" ({told.error}: {told.message})" if told else ""
+    if reported and fault in {Fault.ERROR, Fault.MEMORY, Fault.PLACE}:
+        message = reported.message if fault is Fault.ERROR else f"{reported.message} ({reason})"
+        return reported.model_copy(update={"message": message, "attempts": attempts})
+    words = f" ({reported.error}: {reported.message})" if reported else ""
     return Failure(
         id=unit.id, kind=unit.kind, cell=unit.cell, error=_ERRORS[fault],
         message=f"{reason}{words}; `tamt logs` shows what it wrote",
-        traceback=told.traceback if told else "",
+        traceback=reported.traceback if reported else "",
         attempts=attempts, at=time.time(),
     )  # fmt: skip
 
 
-def left_logs(hold: Assignment, unit: Unit, told: int | None) -> tuple[LeftLog, ...]:
+def left_logs(hold: Assignment, unit: Unit, reported: int | None) -> tuple[LeftLog, ...]:
     """Return the logs of all its workers, except the rank that reported and keeps its own."""
     return tuple(
         LeftLog(worker.node, worker.log, log_path(unit.kind, unit.id, hold.attempt, rank))
         for rank, worker in hold.workers.items()
-        if rank != told and worker.log
+        if rank != reported and worker.log
     )

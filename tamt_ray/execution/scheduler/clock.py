@@ -1,6 +1,7 @@
 """Time in the board's event loop."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -21,7 +22,13 @@ class Later:
 
         task = asyncio.ensure_future(wait())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        # Nobody waits for its result.
+        if not task.cancelled() and (error := task.exception()):
+            logging.getLogger(__name__).error("the board's work failed", exc_info=error)
 
 
 async def ticks(pause: float) -> AsyncIterator[float]:

@@ -10,7 +10,7 @@ from ray.train.v2.api.exceptions import PreemptionError
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.execution.scheduler.faults import Fault, LeavingError
-from tamt_ray.search.team import RanksDifferError
+from tamt_ray.search.process_group import RanksDifferError
 from tamt_ray.store.trouble import DamagedError, LeaseLostError, StoreError
 
 

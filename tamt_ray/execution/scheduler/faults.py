@@ -73,7 +73,7 @@ class AttemptHistory:
         """Number of attempts."""
         return sum(self.counts.values())
 
-    def met(self, fault: Fault, step: int) -> "AttemptHistory":
+    def with_fault(self, fault: Fault, step: int) -> "AttemptHistory":
         """Return the past once an attempt ended at `step`."""
         counts = {**self.counts, fault: self.counts.get(fault, 0) + 1}
         stuck = self.stuck
@@ -124,7 +124,7 @@ class NodeHealth:
             self._landed[node] = time.monotonic()
             self._failed.pop(node, None)
 
-    def met(self, nodes: Collection[str], unit: str, fault: Fault) -> Fault:
+    def charge(self, nodes: Collection[str], unit: str, fault: Fault) -> Fault:
         """Return the fault that is charged for an attempt at `unit` on these nodes: on an unhealthy
         node, the node's."""
         if fault not in {Fault.PLACE, Fault.DIED, Fault.HUNG}:

@@ -17,7 +17,7 @@ class EventFeed:
         """Number of the first event that is still held."""
         self._steps: dict[str, Progressed] = {}
 
-    async def tell(self, event: Event) -> None:
+    async def publish(self, event: Event) -> None:
         """Add an event."""
         self._events.append(event)
         await self.wake()

@@ -158,7 +158,7 @@ class Known:
     """Knowledge of the driver that a restarted board takes over."""
 
     running: tuple[Started, ...] = ()
-    pasts: Mapping[str, AttemptHistory] = field(default_factory=dict)
+    histories: Mapping[str, AttemptHistory] = field(default_factory=dict)
     """Keys are ids of units."""
 
 

@@ -19,8 +19,8 @@ from tamt_ray.objectives.base import Objective
 from tamt_ray.search.engine import Settings, train
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.mlm_corruption import Corrupted, Stream, stack
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.search.state import Checkpointer, Stateful
-from tamt_ray.search.team import ProcessGroup
 from tamt_ray.store.record import MASK
 from tamt_ray.values.model import Model
 from tamt_ray.values.text import Text
@@ -40,10 +40,10 @@ class UnitBench:
     def __init__(
         self,
         model: Model,
-        team: ProcessGroup,
+        group: ProcessGroup,
         artifact: ReadArtifact,
         progress: Callable[[int, int], None] | None = None,
-        keeper: Checkpointer | None = None,
+        checkpointer: Checkpointer | None = None,
         *,
         steps: int | None = None,
     ) -> None:
@@ -52,9 +52,9 @@ class UnitBench:
         self.sources: dict[str, str] = {}
         """Fingerprints of what was read, as records have them."""
         self._model = model
-        self._team = team
+        self._group = group
         self._artifact = artifact
-        self._keeper = keeper
+        self._checkpointer = checkpointer
         self._steps = steps
 
     def model(self, head: str | None = None) -> LanguageModel:
@@ -64,7 +64,7 @@ class UnitBench:
         return LanguageModel(
             checkpoint.path,
             self.tensors(head, HEAD) if head else None,
-            self._team.device,
+            self._group.device,
             prune=self._model.prune,
             pooler=self._model.pooler,
         )
@@ -79,7 +79,7 @@ class UnitBench:
         """Yield corrupted batches on the device. Raises SourceError."""
         stream = Stream(self.text(text), size, seed, text.mlm_probability, one_token=text.one_token)
         for step in range(count):
-            yield stack(stream.batch(step)).to(self._team.device)
+            yield stack(stream.batch(step)).to(self._group.device)
 
     def file(self, source: str) -> bytes:
         """Return the content of a single file. Raises SourceError."""
@@ -110,7 +110,7 @@ class UnitBench:
         )
         return train(
             model, objective, inner, self.stream(search.text, settings, first), settings,
-            self._team, self.progress, keeper=self._keeper,
+            self._group, self.progress, checkpointer=self._checkpointer,
         )  # fmt: skip
 
     def stream(self, text: Text, settings: Settings, first: int = 0) -> Stream:

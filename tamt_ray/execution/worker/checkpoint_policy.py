@@ -21,7 +21,7 @@ class CheckpointPolicy:
     """Keep the state of a finished search, so that a longer one can go on from it."""
 
 
-class StoreKeeper:
+class StoreCheckpointer:
     """Keeps the states of one search in the store."""
 
     def __init__(

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 
 from tamt_ray.execution.worker.bench import HEAD, UnitBench
-from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy, StoreKeeper
+from tamt_ray.execution.worker.checkpoint_policy import CheckpointPolicy, StoreCheckpointer
 from tamt_ray.execution.worker.device import give_back_memory, keep_freed_memory
 from tamt_ray.execution.worker.usage import Usage
 from tamt_ray.finetune.finetuner import Finetuner
@@ -22,7 +22,7 @@ from tamt_ray.plan.unit import FinetuneConfig, HeadConfig, Kind, PretrainEvalCon
 from tamt_ray.search.engine import Settings
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.head import train_head
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.store.record import HISTORY, MASK, Failure, Record
 from tamt_ray.store.states import States
 from tamt_ray.store.store import Store, StoreError
@@ -46,27 +46,30 @@ class UnitRunner:
     """One process's tools; models and features are kept between units and change no result."""
 
     def __init__(
-        self, store: Store, team: ProcessGroup, place: str, saving: CheckpointPolicy | None = None
+        self, store: Store, group: ProcessGroup, place: str, saving: CheckpointPolicy | None = None
     ) -> None:
         """`place` is written into every record: host, process and GPUs; `saving` says how often
         running searches keep their states."""
         keep_freed_memory()
         self._store = store
-        self._team = team
+        self._group = group
         self._saving = saving or CheckpointPolicy()
         self.place = place
-        self._finetuner = Finetuner(team.device)
+        self._finetuner = Finetuner(group.device)
         self._inputs: dict[str, str] = {}
 
-    def perform(self, unit: Unit, progress: OnProgress | None = None) -> Record:
-        """Compute a unit and commit its record. All workers of a team call it together; the first
-        one writes. Raises whatever the computation raises, and then nothing is written."""
+    def perform(
+        self, unit: Unit, progress: OnProgress | None = None, *, graphs: bool = False
+    ) -> Record:
+        """Compute a unit and commit its record. All workers of a gang call it together; the first
+        one writes. `graphs`: a fine-tune may replay its steps as CUDA graphs. Raises whatever the
+        computation raises, and then nothing is written."""
         give_back_memory()
         started, begin = time.time(), time.perf_counter()
         self._inputs.clear()
-        usage = Usage(self._team.device)
-        keeper = self._keeper(unit)
-        done = self._compute(unit, keeper, progress)
+        usage = Usage(self._group.device)
+        checkpointer = self._checkpointer(unit)
+        done = self._compute(unit, checkpointer, progress, graphs)
         record = Record(
             id=unit.id,
             kind=unit.kind,
@@ -77,7 +80,7 @@ class UnitRunner:
             sources=done.sources,
             started=started,
             seconds=time.perf_counter() - begin,
-            device=device_name(self._team),
+            device=device_name(self._group),
             place=self.place,
             usage=usage.taken(),
             versions={
@@ -85,47 +88,56 @@ class UnitRunner:
                 **{name: version(name) for name in ("torch", "transformers")},
             },
         )
-        if self._team.rank > 0:
+        if self._group.rank > 0:
             return record
         committed = self._store.commit(record, done.artifacts)
-        keeper.finish()
+        checkpointer.finish()
         return committed
 
-    def _keeper(self, unit: Unit) -> StoreKeeper:
+    def _checkpointer(self, unit: Unit) -> StoreCheckpointer:
         search = unit.config if isinstance(unit.config, Search) else None
         last = (search.own_steps if search else 0) or sys.maxsize
         # Only trainings that have longer ones are gone on with; the rest end where they end.
         extends = search is not None and search.length is not None
         goes_on = extends and (self._saving.leave_last or unit.goes_on)
         states = States(self._store.files, unit.trajectory)
-        return StoreKeeper(states, last, self._saving, leave_last=goes_on)
+        return StoreCheckpointer(states, last, self._saving, leave_last=goes_on)
 
-    def _compute(self, unit: Unit, keeper: StoreKeeper, progress: OnProgress | None) -> UnitResult:
+    def _compute(
+        self,
+        unit: Unit,
+        checkpointer: StoreCheckpointer,
+        progress: OnProgress | None,
+        graphs: bool,
+    ) -> UnitResult:
         config = unit.config
         if isinstance(config, FinetuneConfig):
             outcome = self._finetuner.run(
-                config.model, config.task, config.seed, self._mask(config.mask), progress
-            )
+                config.model, config.task, config.seed, self._mask(config.mask), progress,
+                graphs=graphs,
+            )  # fmt: skip
             artifacts = {HISTORY: outcome.history.to_parquet(), PREDICTIONS: outcome.predictions}
             return UnitResult(outcome.metrics, artifacts, outcome.sources)
-        bench = UnitBench(config.model, self._team, self._artifact, progress, keeper)
+        bench = UnitBench(config.model, self._group, self._artifact, progress, checkpointer)
         match config:
             case HeadConfig():
-                return self._head(config, bench, keeper)
+                return self._head(config, bench, checkpointer)
             case PretrainEvalConfig():
                 return self._pretrain_eval(config, bench)
             case Search():
                 return self._search(config, bench)
 
-    def _head(self, config: HeadConfig, bench: UnitBench, keeper: StoreKeeper) -> UnitResult:
+    def _head(
+        self, config: HeadConfig, bench: UnitBench, checkpointer: StoreCheckpointer
+    ) -> UnitResult:
         head = config.training
         training = Training(
             batch_size=head.batch_size, micro_batch=head.micro_batch, decay_steps=head.steps
         )
         settings = Settings(training, Optimizer(lr=head.lr), head.steps, head.seed)
         weights, history = train_head(
-            bench.model(), bench.stream(config.text, settings), settings, self._team,
-            bench.progress, keeper=keeper,
+            bench.model(), bench.stream(config.text, settings), settings, self._group,
+            bench.progress, checkpointer=checkpointer,
         )  # fmt: skip
         return UnitResult(
             {"steps": float(head.steps)},
@@ -167,7 +179,7 @@ class UnitRunner:
             probability=config.text.mlm_probability,
             seed=config.evaluation.seed,
             batch_size=config.evaluation.batch_size,
-            device=self._team.device,
+            device=self._group.device,
             precision=config.evaluation.precision,
         )
         return UnitResult(losses, {}, bench.sources)
@@ -189,11 +201,11 @@ class UnitRunner:
         return self._store.artifact(record, name)
 
 
-def device_name(team: ProcessGroup) -> str:
+def device_name(group: ProcessGroup) -> str:
     """Return the device that the measured seconds belong to."""
-    if team.device.type == "cuda":
-        return f"{team.size} x {torch.cuda.get_device_name(team.device)}"
-    return f"{team.size} x CPU {platform.machine()}, {torch.get_num_threads()} threads"
+    if group.device.type == "cuda":
+        return f"{group.size} x {torch.cuda.get_device_name(group.device)}"
+    return f"{group.size} x CPU {platform.machine()}, {torch.get_num_threads()} threads"
 
 
 def failure_record(unit: Unit, error: BaseException, attempts: int) -> Failure:

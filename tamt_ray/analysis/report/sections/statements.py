@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from tamt_ray.analysis.claims.catalogue import Judged, Rule
+from tamt_ray.analysis.claims.catalogue import EvaluatedClaims, Rule
 from tamt_ray.analysis.report import blocks
 from tamt_ray.analysis.report.blocks import Block, Fold, Paragraph, ReportTable, TableCell
 from tamt_ray.analysis.report.context import Context
@@ -29,15 +29,15 @@ def section(context: Context) -> Iterator[Block]:
     """Yield each statement, the statistic that tests it, its value here, and the verdict."""
     if context.data.sweep.tune:
         return  # Masks that were tuned on these losses are no evidence on them.
-    several = len({model for _, model, _ in context.judged if model}) > 1
-    decided = [found for found in context.judged if found[2].verdict != "not decidable"]
+    several = len({model for _, model, _ in context.evaluated if model}) > 1
+    decided = [found for found in context.evaluated if found[2].verdict != "not decidable"]
     # Those that the seeds leave open come first, then those without data.
-    open_ = [found for found in context.judged if found not in decided]
+    open_ = [found for found in context.evaluated if found not in decided]
     open_.sort(key=lambda found: not found[2].tested)
-    if not context.judged:
+    if not context.evaluated:
         yield Paragraph(_NO_ROLE)
-    if context.judged:
-        tally = Counter(finding.verdict for _, _, finding in context.judged)
+    if context.evaluated:
+        tally = Counter(finding.verdict for _, _, finding in context.evaluated)
         words = ", ".join(f"{verdict}: {tally[verdict]}" for verdict in _MARKS if tally[verdict])
         yield Paragraph(f"{words.capitalize()}.")
     if decided:
@@ -49,12 +49,12 @@ def section(context: Context) -> Iterator[Block]:
             f"its seeds, {len(open_) - noisy} without data, seeds or models"
         )
         yield Fold(words, [_table(open_, several)])
-    if context.judged:
+    if context.evaluated:
         rules = blocks.Bullets([rule.value for rule in Rule])
         yield Fold("What a verdict takes, and the rules", [Paragraph(_ABOUT), rules])
 
 
-def _table(judged: Judged, several: bool) -> ReportTable:
+def _table(evaluated: EvaluatedClaims, several: bool) -> ReportTable:
     rows = [
         [
             TableCell(claim.statement, claim.where),
@@ -64,7 +64,7 @@ def _table(judged: Judged, several: bool) -> ReportTable:
             else blocks.NONE,
             TableCell(finding.verdict, finding.why, _MARKS[finding.verdict]),
         ]
-        for claim, model, finding in judged
+        for claim, model, finding in evaluated
     ]
     head = ["the paper says", "what is measured", "value here", "verdict"]
     return ReportTable(head, rows, words=True)

@@ -11,14 +11,14 @@ import torch
 
 from tamt_ray.data.tokens import Special
 from tamt_ray.search.language_model import LanguageModel
-from tamt_ray.search.team import ProcessGroup
+from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.values.text import Corpus
 
 WORKER = """
 import sys
 import torch
 from torch import distributed
-from tamt_ray.search.team import ProcessGroup, RanksDifferError
+from tamt_ray.search.process_group import ProcessGroup, RanksDifferError
 
 rank, place = int(sys.argv[1]), sys.argv[2]
 distributed.init_process_group("gloo", init_method=f"file://{place}", rank=rank, world_size=2)
@@ -42,7 +42,7 @@ distributed.destroy_process_group()
 
 
 def together(call: list[str]) -> list[str]:
-    """What each of two workers prints, called with its rank."""
+    """Return the output of each of two workers, called with its rank."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),

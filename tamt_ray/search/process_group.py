@@ -24,7 +24,7 @@ class ProcessGroup:
     size: int = 1
 
     def wrap(self, module: nn.Module, *, short: bool = False, unreached: bool = False) -> nn.Module:
-        """Return `module` with gradients averaged over the team; `short`: they travel in bfloat16;
+        """Return `module` with gradients averaged over the group; `short`: they travel in bfloat16;
         `unreached`: some parameters get none."""
         if self.size == 1:
             return module
@@ -42,7 +42,7 @@ class ProcessGroup:
         return wrapped
 
     def sum(self, values: Tensor) -> Tensor:
-        """`values` summed over the team."""
+        """`values` summed over the group."""
         if self.size > 1:
             distributed.all_reduce(values)
         return values

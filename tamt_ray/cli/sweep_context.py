@@ -98,7 +98,7 @@ class SweepContext:
         """Return the same as `store` has it now; what was read before is not read again."""
         if self.sweep.tune:
             return self._tuning_again(store)
-        found = store.look(self.plan.units, self.records)
+        found = store.scan(self.plan.units, self.records)
         failures = {} if self.retry_failed else found.failures
         return replace(
             self, store=store, records=found.records, failures=failures, damaged=found.damaged,
@@ -110,7 +110,7 @@ class SweepContext:
         proposals = {
             study.id: read_proposals(store, self.sweep.name, study) for study in tuning.studies
         }
-        found = store.look(tuning.possible(proposals), self.records)
+        found = store.scan(tuning.possible(proposals), self.records)
         failures = {
             i: f for i, f in found.failures.items() if f.error == DIVERGED or not self.retry_failed
         }
