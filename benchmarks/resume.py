@@ -17,8 +17,8 @@ import yaml
 from benchmarks.answer import Answer, at_most
 from benchmarks.clock import interleave
 from benchmarks.grid import MAIN_RESULTS
-from tamt_ray.cli.opened import open_sweep
 from tamt_ray.cli.report_mark import OF, report_folder, report_of
+from tamt_ray.cli.sweep_context import open_sweep
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.unit import FinetuneConfig, Kind, Unit
 from tamt_ray.spec.load import load_sweep

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
+from transformers import PreTrainedConfig
 
 from benchmarks.answer import Answer, at_least, at_most
 from benchmarks.device import Device
@@ -81,6 +82,11 @@ class Finetune:
         weights = {name: self._encoder._original[name] for name in names}
         self._half = Mask.by_magnitude(weights, 0.5)
         self.begin()
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        """The encoder's."""
+        return self._encoder.body.config
 
     def begin(self) -> None:
         """Begin with θ0 and a new head."""

@@ -24,8 +24,8 @@ from tamt_ray.analysis.stats.mcnemar import counted_answers, mcnemar_table
 from tamt_ray.analysis.stats.summary import summary
 from tamt_ray.analysis.stats.trajectories import search_curves
 from tamt_ray.cli.notebook import changing_output, follow_run
-from tamt_ray.cli.opened import SweepContext, open_sweep
 from tamt_ray.cli.results import artifact_reader
+from tamt_ray.cli.sweep_context import SweepContext, open_sweep
 from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.finetune.subnetwork import save_subnetwork
 from tamt_ray.masks.file import mask_from_bytes

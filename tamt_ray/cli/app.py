@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from tamt_ray.cli import views
-from tamt_ray.cli.opened import SweepContext, open_sweep
 from tamt_ray.cli.options import Address, AsJson, Chosen, File, Only, Set
-from tamt_ray.cli.speech import fail, out, plain, tell
+from tamt_ray.cli.speech import fail, out, plain, print_error
 from tamt_ray.cli.supervisor import leave
+from tamt_ray.cli.sweep_context import SweepContext, open_sweep
 from tamt_ray.cli.verb import app as app
 from tamt_ray.cli.verb import verb
 from tamt_ray.cli.views import one, print_plan
@@ -44,7 +44,7 @@ def run(
     try:
         return carry_out(opened, address, fail_fast=fail_fast, as_json=as_json)
     except BrokenOffError as error:
-        tell(str(error))
+        print_error(str(error))
         # Threads of Tune and Train are still alive, and their exit handlers would start Ray
         # anew; everything worth keeping is on disk.
         leave(error.code)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from tamt_ray.analysis.stats.summary import snapshot
 from tamt_ray.analysis.tuning import best_frame, snippet
 from tamt_ray.cli.live_view import print_scores
-from tamt_ray.cli.opened import SweepContext, held, put_aside
 from tamt_ray.cli.report_mark import is_current, report_folder
-from tamt_ray.cli.speech import fail, out, talk, tell, warn
+from tamt_ray.cli.speech import fail, out, print_error, talk, warn
+from tamt_ray.cli.sweep_context import SweepContext, held, put_aside
 from tamt_ray.cli.tables import failure_lines, frame_table
 from tamt_ray.cli.tune import found_by
 from tamt_ray.execution.cluster.address import listen_on_loopback, unwritable
@@ -204,7 +204,7 @@ def _show(opened: SweepContext, as_json: bool) -> None:
     else:
         print_scores(tables, out)
     for line in failure_lines(opened.failures):
-        tell(line)
+        print_error(line)
     if opened.failures:
         again = f"python -m tamt_ray.sweep {opened.words} --retry-failed"
         talk.print(f"try them again: {again}", soft_wrap=True)

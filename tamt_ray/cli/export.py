@@ -4,8 +4,8 @@ from pathlib import Path
 
 import polars as pl
 
-from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import fail, out
+from tamt_ray.cli.sweep_context import SweepContext
 from tamt_ray.plan.expand import DENSE
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.files import Files

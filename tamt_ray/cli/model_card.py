@@ -9,8 +9,8 @@ from tamt_ray.analysis.results import collect, main_rows
 from tamt_ray.analysis.stats.averages import AVERAGE, means, runs
 from tamt_ray.analysis.stats.summary import markdown
 from tamt_ray.analysis.words import counted, spread
-from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.render import render
+from tamt_ray.cli.sweep_context import SweepContext
 from tamt_ray.methods.base import Search
 from tamt_ray.plan.unit import Unit
 from tamt_ray.values.pattern import UNSTRUCTURED

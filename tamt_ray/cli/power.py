@@ -8,8 +8,8 @@ from tamt_ray.analysis.results import collect
 from tamt_ray.analysis.stats.averages import runs
 from tamt_ray.analysis.stats.power import power
 from tamt_ray.analysis.words import MISSING
-from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import fail, out
+from tamt_ray.cli.sweep_context import SweepContext
 from tamt_ray.cli.tables import frame_table
 
 _WORDS = (

@@ -1,6 +1,6 @@
 """Mark of the results that the report in the store shows; imports no drawing module."""
 
-from tamt_ray.cli.opened import SweepContext
+from tamt_ray.cli.sweep_context import SweepContext
 from tamt_ray.values.identity import identity
 from tamt_ray.values.version import __version__
 

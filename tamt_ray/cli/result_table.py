@@ -9,7 +9,7 @@ from tamt_ray.analysis.results import collect
 from tamt_ray.analysis.stats.averages import averages, fractions, runs
 from tamt_ray.analysis.stats.summary import markdown, printed_rows, summary
 from tamt_ray.analysis.tuning import best_frame, trials_frame
-from tamt_ray.cli.opened import SweepContext
+from tamt_ray.cli.sweep_context import SweepContext
 from tamt_ray.cli.tables import frame_table
 
 _SPECIAL = {"%": r"\%", "_": r"\_", "±": r"$\pm$", "≤": r"$\le$", "–": "--", "−": "$-$"}

@@ -10,9 +10,9 @@ from tamt_ray.analysis.artifacts import ArtifactReader
 from tamt_ray.analysis.claims.published import PublishedError, read_published
 from tamt_ray.analysis.report.page import DISTANCES, build_report
 from tamt_ray.analysis.tuning import snippet, trials_frame
-from tamt_ray.cli.opened import SETTLED, SweepContext
 from tamt_ray.cli.report_mark import OF, report_folder, report_of
 from tamt_ray.cli.speech import UsageError
+from tamt_ray.cli.sweep_context import SETTLED, SweepContext
 from tamt_ray.masks.bits import Bits
 from tamt_ray.masks.file import bits_from_bytes
 from tamt_ray.store.record import HISTORY, MASK

@@ -3,9 +3,9 @@
 import json
 from typing import NoReturn
 
-from tamt_ray.cli.opened import SETTLED, SweepContext
 from tamt_ray.cli.report_mark import report_folder
 from tamt_ray.cli.speech import fail
+from tamt_ray.cli.sweep_context import SETTLED, SweepContext
 from tamt_ray.execution.rows import PreflightError, check_at_hand, left_open
 from tamt_ray.spec.load import line_of
 

@@ -64,7 +64,7 @@ def init(
 
 @verb
 def new_method(
-    name: Annotated[str, typer.Argument(help="What a sweep file shall call it, as in my_method.")],
+    name: Annotated[str, typer.Argument(help="Its name in sweep files, as in my_method.")],
     trains: Annotated[
         bool, typer.Option("--trains", help="A method that trains on text, in gangs.")
     ] = False,

@@ -68,16 +68,16 @@ def exit_on_error() -> Generator[None]:
 
 
 def fail(code: int, message: str) -> NoReturn:
-    """Tell an error and end with its code."""
-    tell(message)
+    """Print an error and exit with its code."""
+    print_error(message)
     raise typer.Exit(code)
 
 
 def warn(message: str) -> None:
-    """Say what goes on all the same."""
+    """Print a warning; the command goes on."""
     talk.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
-def tell(message: str) -> None:
-    """Say what went wrong."""
+def print_error(message: str) -> None:
+    """Print a message of an error."""
     talk.print(message, style="red", highlight=False, markup=False, soft_wrap=True)

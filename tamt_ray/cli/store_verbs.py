@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from tamt_ray.cli import views
-from tamt_ray.cli.opened import held, open_sweep, put_aside
 from tamt_ray.cli.options import AsJson, File, Set
 from tamt_ray.cli.speech import fail, out, talk, warn
+from tamt_ray.cli.sweep_context import held, open_sweep, put_aside
 from tamt_ray.cli.verb import verb
 from tamt_ray.cli.views import one
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from tamt_ray.cli.opened import words_of
 from tamt_ray.cli.speech import fail, out, talk
+from tamt_ray.cli.sweep_context import words_of
 from tamt_ray.spec.load import SpecError, load_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.values.plugin import OURS, code_of, plugin_packages

@@ -12,7 +12,7 @@ from tamt_ray.analysis.stats.answer import answer
 from tamt_ray.analysis.stats.averages import AVERAGE, means, runs
 from tamt_ray.analysis.stats.summary import markdown, summary
 from tamt_ray.analysis.tuning import best_frame
-from tamt_ray.cli.opened import SweepContext
+from tamt_ray.cli.sweep_context import SweepContext
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.record import Record
 from tamt_ray.tracking.summary import Summary

@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 
 from rich.table import Table
 
-from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import fail, out
+from tamt_ray.cli.sweep_context import SweepContext
 from tamt_ray.cli.tables import failure_lines, plain_table, plan_table
 from tamt_ray.cli.tune import hours_at_most, plan_of_studies, studies_table
 from tamt_ray.plan.cost import Prices, spoken

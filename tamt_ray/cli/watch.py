@@ -11,8 +11,8 @@ from rich.text import Text
 
 from tamt_ray.analysis.stats.summary import snapshot
 from tamt_ray.cli.live_view import LiveView, print_scores
-from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.speech import warn
+from tamt_ray.cli.sweep_context import SweepContext
 from tamt_ray.cli.tables import failure_lines
 from tamt_ray.execution.cluster.address import live_name, visit_loopback
 from tamt_ray.plan.status import unit_path

@@ -1,6 +1,8 @@
 """A pre-trained model on the local disk, known by its content."""
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,22 +64,33 @@ def load_checkpoint(source: str) -> Checkpoint:
     return Checkpoint(path, text_digest(*parts))
 
 
+@contextmanager
+def quiet_transformers() -> Generator[None]:
+    """Silence the warnings and the progress bars of transformers."""
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
+
+
 def tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     """Return the model's own tokenizer. Raises SourceError where its files are missing or
     broken."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
     try:
-        return AutoTokenizer.from_pretrained(
-            checkpoint.path, local_files_only=True, trust_remote_code=False
-        )
+        with quiet_transformers():
+            return AutoTokenizer.from_pretrained(
+                checkpoint.path, local_files_only=True, trust_remote_code=False
+            )
     except Exception as error:
         # The Rust tokenizers raise plain Exceptions for a broken file.
         raise SourceError(
             f"{checkpoint.path}: the tokenizer cannot be loaded: {error or type(error).__name__}"
         ) from error
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -92,7 +92,8 @@ def _delimited(text: str, table: Table, suffix: str, where: str) -> pa.Table:
 
 
 def _quoted(text: str, where: str) -> list[tuple[int, list[str]]]:
-    """(line number from 1, fields) of each row that is not empty."""
+    """Return (line number from 1, fields) of each row that is not empty."""
+    # Polars and Arrow do not say on which line of the file a row begins, which errors have to name.
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[int, list[str]]] = []

@@ -166,7 +166,7 @@ class Monitor:
         if self._first is None:
             return work / self.places() + max(0.0, _STARTING - (now - self._began))
         busy = self._busy + sum(now - each.begun for each in self._work.values())
-        # What it was expected to be counts like a minute of experience.
+        # The expected rate counts like a minute of experience.
         together = (busy + 60 * self.places()) / (now - self._first + 60)
         return work / max(together, 0.1)
 

@@ -49,7 +49,7 @@ def first_units(units: Iterable[Unit]) -> list[Unit]:
     return list(found.values())
 
 
-def time_steps(unit: Unit, steps: int = STEPS) -> Profile:
+def time_steps(unit: Unit) -> Profile:
     """Train some steps of a search or a fine-tune, after some that do not count.
 
     Nothing is read from the store or written there: a search has the published head or a fresh one,
@@ -62,16 +62,16 @@ def time_steps(unit: Unit, steps: int = STEPS) -> Profile:
         case TrainedSearch() as config:
             _search(config, 1)
             with watched() as phases:
-                seconds = _search(config, steps)
+                seconds = _search(config, STEPS)
         case FinetuneConfig() as config:
             finetuner = Finetuner(_DEVICE)
             mask = _mask(config.model) if config.mask else None
-            _finetune(finetuner, config, mask, steps)
+            _finetune(finetuner, config, mask, STEPS)
             with watched() as phases:
-                seconds = _finetune(finetuner, config, mask, steps)
+                seconds = _finetune(finetuner, config, mask, STEPS)
         case _:
             raise ValueError(f"{unit} does not train; name a search by training or a fine-tune")
-    return Profile(unit, steps, seconds, phases)
+    return Profile(unit, STEPS, seconds, phases)
 
 
 def _search(search: TrainedSearch, steps: int) -> float:

@@ -1,18 +1,16 @@
 """An encoder with a task head, kept in memory between fine-tunes."""
 
 import copy
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 import transformers
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
-from transformers.utils import logging
 from transformers.utils.generic import ModelOutput
 
-from tamt_ray.data.checkpoint import Checkpoint
+from tamt_ray.data.checkpoint import Checkpoint, quiet_transformers
 from tamt_ray.data.device import whole_mask
 from tamt_ray.data.seeds import derive
 from tamt_ray.finetune.vocabulary import Vocabulary
@@ -79,7 +77,7 @@ class Encoder:
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         """Raises ValueError where the checkpoint lacks weights of its own architecture."""
-        with _quiet():
+        with quiet_transformers():
             loaded: tuple[PreTrainedModel, dict[str, set[str]]] = AutoModel.from_pretrained(
                 checkpoint.path,
                 dtype=torch.float32,
@@ -189,7 +187,7 @@ class Encoder:
         config.return_dict = True
         head = getattr(transformers, task.auto_class)
         try:
-            with torch.device("meta"), _quiet():
+            with torch.device("meta"), quiet_transformers():
                 whole: PreTrainedModel = head.from_config(config, dtype=torch.float32)
         except ValueError as error:
             raise ValueError(
@@ -220,17 +218,3 @@ def _initialise(modules: list[nn.Module], generator: torch.Generator) -> None:
                 module.reset_parameters()
             elif list(module.parameters(recurse=False)):
                 raise ValueError(f"cannot initialise a {type(module).__name__} of a task head")
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Silence the report on heads that are left out, as they should be."""
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()

@@ -48,11 +48,9 @@ class ImpSearch(TrainedSearch):
         return 0.0 if self.rewind else 4.0
 
     def operations(self, size: ModelSize) -> float:
-        """Count the training steps."""
         return self.step_operations(size)
 
     def find(self, bench: Bench) -> Found:
-        """Train the level and prune its weights."""
         from safetensors.torch import save
 
         from tamt_ray.masks.mask import Mask
@@ -157,7 +155,6 @@ class Imp(TrainedMethod):
             below = identity(search)
 
     def settings(self) -> tuple[str, str]:
-        """Name the size of a level."""
         words = f"{self.steps:,} steps per level of {self.step * 100:.4g} %"
         return self.optimiser_words(), words if self.rewind else f"{words}, no rewinding"
 

@@ -90,5 +90,4 @@ class Imported(Method):
             yield Asked(search, mask_seed=seed if by_seed else None)
 
     def settings(self) -> tuple[str, str]:
-        """Name the files."""
         return "", self.masks

@@ -21,11 +21,9 @@ class MovementSearch(TrainedSearch):
     settle: Fraction = 0.25
 
     def operations(self, size: ModelSize) -> float:
-        """Count the training steps."""
         return self.step_operations(size)
 
     def find(self, bench: Bench) -> Found:
-        """Train weights and scores; keep the largest scores."""
         from tamt_ray.search.movement import MovedWeights
 
         model = bench.model(self.head)
@@ -56,7 +54,6 @@ class Movement(TrainedMethod):
         return (Mlm(),)
 
     def searches(self, grid: Grid) -> Iterator[Asked]:
-        """Yield one search per sparsity and seed."""
         for sparsity, seed in product(grid.sparsities, grid.mask_seeds):
             search = MovementSearch(
                 model=grid.model, text=grid.corpus.training(), training=self.training(grid),
@@ -66,9 +63,7 @@ class Movement(TrainedMethod):
             yield Asked(search, seed)
 
     def settings(self) -> tuple[str, str]:
-        """Name the course of the sparsity."""
         return self.optimiser_words(), f"cubic sparsity, the last {self.settle:.0%} settle"
 
     def trial(self, steps: int, sparsity: float) -> Self:
-        """Train for so many steps."""
         return self.model_copy(update={"steps": steps})

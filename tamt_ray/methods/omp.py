@@ -18,7 +18,6 @@ class OmpSearch(OneShotSearch):
     method: Literal["omp"] = "omp"
 
     def scores(self, bench: Bench) -> Mapping[str, Tensor]:
-        """Return |w|."""
         return {name: weight.abs() for name, weight in bench.model().dense.items()}
 
 
@@ -35,7 +34,6 @@ class Omp(OneShotMethod):
         return "omp" if self.per == "matrix" else None
 
     def searches(self, grid: Grid) -> Iterator[Asked]:
-        """Yield one search per sparsity."""
         for sparsity in grid.sparsities:
             search = OmpSearch(
                 model=grid.model, sparsity=sparsity, pattern=self.pattern, per=self.per

@@ -27,7 +27,6 @@ class OneShotSearch(Search):
         """Return a score for every weight, [out, in] by the names of `LanguageModel.dense`."""
 
     def find(self, bench: Bench) -> Found:
-        """Score the weights and keep the largest scores."""
         from tamt_ray.masks.mask import Mask
 
         scores = self.scores(bench)
@@ -67,7 +66,6 @@ class CalibratedSearch(OneShotSearch):
         return (self.head,) if self.head else ()
 
     def operations(self, size: ModelSize) -> float:
-        """Count the passes over the text."""
         return self.passes * size.forward(self.batches * self.batch_size * self.text.block_size)
 
 
@@ -84,7 +82,6 @@ class CalibratedMethod(OneShotMethod):
     """Sequences per batch."""
 
     def searches(self, grid: Grid) -> Iterator[Asked]:
-        """Yield one search per sparsity and seed."""
         for sparsity, seed in product(grid.sparsities, grid.mask_seeds):
             search = self.unit(
                 model=grid.model, sparsity=sparsity, pattern=self.pattern, per=self.per, seed=seed,

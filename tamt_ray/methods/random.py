@@ -16,7 +16,6 @@ class RandomSearch(Search):
     seed: int
 
     def find(self, bench: Bench) -> Found:
-        """Draw the subset."""
         from tamt_ray.masks.mask import Mask
 
         return Found(
@@ -37,7 +36,6 @@ class Random(Method):
         return "random"
 
     def searches(self, grid: Grid) -> Iterator[Asked]:
-        """Yield one search per sparsity and seed."""
         for sparsity, seed in product(grid.sparsities, grid.mask_seeds):
             search = RandomSearch(
                 model=grid.model, sparsity=sparsity, pattern=self.pattern, seed=seed

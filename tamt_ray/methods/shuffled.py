@@ -83,7 +83,6 @@ class Shuffled(Method):
         return self
 
     def check(self, grid: Grid) -> None:
-        """Refuse what the other method refuses."""
         self.other.check(grid)
 
     def searches(self, grid: Grid) -> Iterator[Asked]:
@@ -100,5 +99,4 @@ class Shuffled(Method):
                 yield Asked(search, seed)
 
     def settings(self) -> tuple[str, str]:
-        """Name the other method and the bounds."""
         return self.other.settings()[0], f"{self.other.name}, shuffled within each {self.within}"

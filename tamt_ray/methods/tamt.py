@@ -80,7 +80,6 @@ class TamtSearch(TrainedSearch):
         return score_travel(lr, decay_steps, self.steps, self.scoring.threshold)
 
     def find(self, bench: Bench) -> Found:
-        """Train the scores to the last step."""
         from tamt_ray.search.tamt import MaskedWeights
 
         model = bench.model(self.head)

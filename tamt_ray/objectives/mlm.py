@@ -18,7 +18,6 @@ class Mlm(Objective):
     """Name of the loss term."""
 
     def count(self, batch: Sequences) -> int:
-        """Return the number of chosen tokens."""
         return len(batch.labels)
 
     def loss(self, step: Step) -> Tensor:

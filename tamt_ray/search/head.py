@@ -55,5 +55,4 @@ class _Head(Stateful):
                     parameter.fill_(1.0 if norm else 0.0)
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return the head's own parameters."""
         return list(self._model.head_parameters().values())

@@ -23,7 +23,7 @@ def prune_trained(
         trained[model.embedding] = model.decoder.weight
     return Mask.by_score(
         {
-            # What is already pruned ranks below every magnitude.
+            # Pruned weights rank below every magnitude.
             name: torch.where(below[name], weight.detach().abs().cpu(), -1.0)
             for name, weight in trained.items()
         },

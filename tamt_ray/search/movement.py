@@ -39,7 +39,6 @@ class MovedWeights(Subnetwork):
         """W, which the model's own tensors hold between `before_step` and `after_step` alone."""
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return all weights and the scores."""
         return [*super().parameters(), *self._scores.values()]
 
     def mask(self) -> Mask:
@@ -92,7 +91,6 @@ class MovedWeights(Subnetwork):
         return {"step": torch.tensor(self._step), **hidden}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state; choose M of its step."""
         self._step = int(state["step"])
         with torch.no_grad():
             for name, _ in self._own():

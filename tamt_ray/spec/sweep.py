@@ -133,7 +133,7 @@ class Sweep(Frozen):
     def _no_secrets(self) -> Self:
         for place, uri in (("store", self.store), ("mlflow", self.mlflow)):
             if instead := instead_of_secret(uri):
-                # What was given is not repeated.
+                # Given settings are not repeated.
                 raise fault(f"it holds credentials, and it is printed and logged; {instead}", place)
         return self
 

@@ -43,11 +43,10 @@ class States:
         for name in earlier[: len(earlier) - _SPARE]:
             self._files.remove(f"{self._folder}/{name}")
 
-    def clear(self, above: int = -1) -> None:
-        """Remove all states of more than `above` steps."""
-        for name, step in self._steps():
-            if step > above:
-                self._files.remove(f"{self._folder}/{name}")
+    def clear(self) -> None:
+        """Remove all states."""
+        for name, _ in self._steps():
+            self._files.remove(f"{self._folder}/{name}")
 
     def _steps(self) -> list[tuple[str, int]]:
         """Return the names with their steps, in the order of steps."""

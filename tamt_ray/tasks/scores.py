@@ -152,5 +152,5 @@ def first_half(predictions: Predictions) -> NDArray[np.bool_]:
 
 @cache
 def _shuffled(count: int) -> NDArray[np.intp]:
-    # By hashes, since NumPy does not promise the same stream in every version.
+    # Drawn by hashes, since NumPy does not promise the same stream in every version.
     return np.argsort([derive("half", example) for example in range(count)])

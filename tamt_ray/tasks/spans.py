@@ -67,7 +67,6 @@ class Spans(Task):
 
     @staticmethod
     def head_outputs(output: ModelOutput) -> Tensor:
-        """Return start and end outputs of every token."""
         import torch
 
         return torch.stack((output["start_logits"], output["end_logits"]), dim=-1)

@@ -96,7 +96,7 @@ def outline(plan: Plan) -> Outline:
         role: Role | None = None
         if isinstance(config, FinetuneConfig):
             parent = config.mask or _dense_key(config.model)
-            # What differs comes first: the UI shows some twenty characters.
+            # The differing part comes first: the UI shows some twenty characters.
             name = f"{task_of(cell)} seed {cell.seed}, {_subnetwork(cell)}"
         elif isinstance(config, HeadConfig):
             name = f"mlm-head ({cell.model})"

@@ -145,7 +145,7 @@ class Tracker:
     def close(self, timeout: float) -> int:
         """Wait at most `timeout` seconds for MLflow; return how many runs it may lack."""
         with self._changed:
-            # What is still at work goes on without this process, or not at all.
+            # Units still at work go on without this process, or not at all.
             for unit_id in filter(self._facts.running, list(self._facts.begun)):
                 self._end_attempt(unit_id)
                 self._touch(unit_id)

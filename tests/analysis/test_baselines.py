@@ -1,8 +1,11 @@
 """Scores of the best constant answer: from records, by definition, or not known."""
 
+import json
+
 import polars as pl
 import pytest
 
+from tamt_ray.analysis.figures.losses import mlm_loss_by_task
 from tamt_ray.analysis.report.blocks import ReportTable
 from tamt_ray.analysis.report.context import Context
 from tamt_ray.analysis.report.sections import scores
@@ -65,3 +68,16 @@ def test_tables_mark_what_is_no_better(sweep: Sweep, plan: Plan, recorded: dict)
     assert last == "| mini | constant | – | 28.2 | 0.0 | 56.5 | – | – | – |"
     assert (len(whole.best), whole.best[-1]) == (whole.summary.height, frozenset())
     assert {method for method, text in texts.items() if "≤ constant" in text} == marked
+
+
+def test_losses_against_scores_have_the_line(sweep: Sweep, plan: Plan, recorded: dict) -> None:
+    def lines(known: dict) -> int:
+        (figure,) = mlm_loss_by_task(gather(sweep, plan, known, {}))
+        return json.dumps(figure.spec).count("best constant answer")
+
+    unknown = {i: r.model_copy(update={"metrics": _bare(r.metrics)}) for i, r in recorded.items()}
+    assert lines(recorded) == lines(unknown) + 1, "on movies"
+
+
+def _bare(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not name.startswith("baseline/")}

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import acceptance
+from benchmarks import acceptance, graphs
 from benchmarks.answer import Answer, at_most
+from benchmarks.device import Device
+from tamt_ray.masks import mask
+from tests.finetune import tape
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 SMALL = {"micro-batches": 2, "graphs": 1, "nccl": 1}
@@ -37,6 +40,31 @@ def test_each_section_runs(section: acceptance.Section, lines: int) -> None:
     torch.manual_seed(0)
     answers = list(section())
     assert len(answers) == lines
+    assert all(answer.meets for answer in answers), answers
+
+
+class OnTape(Device):
+    """A toy that passes for a GPU; a tape stands in for CUDA graphs."""
+
+    cuda = True
+    torch = torch.device("cpu")
+
+    def wait(self) -> None: ...
+
+    def peak(self) -> int:
+        return 0
+
+
+def test_fine_tunes_with_graphs_are_held_against_those_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All but CUDA itself: the section's own code."""
+    monkeypatch.setattr(graphs, "graph_recorder", lambda *_: tape.record)
+    monkeypatch.setattr(graphs, "_BATCHES", 3)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 0))
+    monkeypatch.setattr(mask, "clear_pruned", torch._foreach_mul_)  # A tape does not see NumPy.
+    answers = list(graphs.run(OnTape(toy=True)))
+    assert len(answers) == 8
     assert all(answer.meets for answer in answers), answers
 
 

@@ -8,9 +8,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tamt_ray.cli.opened import open_sweep
 from tamt_ray.cli.report_mark import OF
 from tamt_ray.cli.results import mark_report, write_report
+from tamt_ray.cli.sweep_context import open_sweep
 from tamt_ray.store.store import Store
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tamt_ray.cli.opened import SweepContext, open_sweep
 from tamt_ray.cli.results import publish_records
 from tamt_ray.cli.rows import keep_settled
+from tamt_ray.cli.sweep_context import SweepContext, open_sweep
 
 from .small import SWEEP, call
 

@@ -20,7 +20,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from pyarrow import parquet
 from safetensors.torch import load_file, save_file
 
-from tamt_ray.execution.rows import PreflightError, check_at_hand, settled
+from tamt_ray.execution.cluster.diagnosis import about_rows
 from tamt_ray.spec.load import load_sweep
 
 from .small import call
@@ -437,9 +437,14 @@ def test_plan_and_doctor_see_rows_that_do_not_fit(
         said = call(words[0], "my.yaml", *words[1:])
         assert (said.exit_code, said.stdout) == (2, ""), said.output
         assert_says(f"my.yaml:{complaint}", said.stderr.splitlines()[-1])
-    with pytest.raises(PreflightError) as refused:
-        check_at_hand(settled(load_sweep(Path("my.yaml")), {}))
-    assert_says(complaint.partition(":")[2], str(refused.value))
+    found = about_rows(load_sweep(Path("my.yaml")))
+    assert not found.passed
+    assert_says(complaint.partition(":")[2], found.said)
+
+
+def test_rows_that_fit_pass(project: Path) -> None:
+    found = about_rows(load_sweep(project / "my.yaml"))
+    assert (found.passed, found.said) == (True, "those at hand fit their tasks")
 
 
 def test_plan_names_rows_that_it_cannot_read(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tamt_ray.analysis.report.page import build_report
-from tamt_ray.cli.opened import SweepContext
 from tamt_ray.cli.results import report_files
+from tamt_ray.cli.sweep_context import SweepContext
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.methods.base import Method
 from tamt_ray.methods.imp import Imp

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tamt_ray.cli.opened import open_sweep
+from tamt_ray.cli.sweep_context import open_sweep
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.store.store import Store

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tamt_ray.cli.opened import held, open_sweep
+from tamt_ray.cli.sweep_context import held, open_sweep
 from tamt_ray.plan.expand import Plan
 from tamt_ray.store.store import Store
 

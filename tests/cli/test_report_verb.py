@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from tamt_ray.analysis.figures.vega import Figure
 from tamt_ray.cli import results
 from tamt_ray.cli.app import app
-from tamt_ray.cli.opened import open_sweep
 from tamt_ray.cli.report_mark import OF, is_current
+from tamt_ray.cli.sweep_context import open_sweep
 from tamt_ray.masks.file import mask_to_bytes
 from tamt_ray.masks.mask import Mask
 from tamt_ray.plan.expand import expand

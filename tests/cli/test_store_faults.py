@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tamt_ray.cli.opened import held, open_sweep
+from tamt_ray.cli.sweep_context import held, open_sweep
 from tamt_ray.data.checkpoint import load_checkpoint
 from tamt_ray.data.table import load_rows
 from tamt_ray.plan.expand import Plan, expand

@@ -25,7 +25,7 @@ sys.exit(7)
 
 @pytest.mark.parametrize("to", ["2>&1 | head -2", ">/dev/full 2>&1", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_a_process_goes_on_without_its_streams(to: str, tmp_path: Path) -> None:
-    """Whoever reads goes away, the disk is full, or there is no stream from the beginning."""
+    """The reader goes away, the disk is full, or there is no stream from the beginning."""
     line = f'("$PYTHON" -c "$CHATTER"; echo $? > code) {to}'
     said = subprocess.run(
         ["sh", "-c", line], cwd=tmp_path, env={**os.environ, "PYTHON": sys.executable,

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from tamt_ray.cli import watch
-from tamt_ray.cli.opened import open_sweep
+from tamt_ray.cli.sweep_context import open_sweep
 from tamt_ray.plan.unit import Unit
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.values.identity import written

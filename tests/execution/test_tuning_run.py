@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tamt_ray.cli.opened import SweepContext, open_sweep
+from tamt_ray.cli.sweep_context import SweepContext, open_sweep
 from tamt_ray.execution.worker.bench import MASK
 from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.plan.expand import expand

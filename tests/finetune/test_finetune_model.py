@@ -1,4 +1,4 @@
-"""What a mask reaches in a network for a task."""
+"""Parts of a network for a task that a mask reaches."""
 
 from pathlib import Path
 

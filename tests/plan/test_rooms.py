@@ -32,7 +32,7 @@ MAY_IMPORT["execution"] = {*MAY_IMPORT}
 MAY_IMPORT["cli"] = {*MAY_IMPORT}
 
 IN_FUNCTIONS: dict[str, set[str]] = {"methods": {"search", "masks", "data"}}
-"""What a room may import where it computes and for type checkers, but not when it is loaded."""
+"""Further imports of a room, in functions and for type checkers only."""
 
 INNER: dict[str, list[set[str]]] = {
     "execution": [
@@ -81,7 +81,7 @@ ABSTRACT = {
     "objectives.base", "tasks.base", "tasks.predictions", "tasks.scores", "tasks.metrics.base",
     "tasks.features.examples",
 }  # fmt: skip
-"""What the rest of the system may know of plug-ins."""
+"""Modules of plug-ins that the rest of the system may know."""
 NAMED_BY_THE_PAPER = {
     # The losses that every mask is measured on.
     "plan/unit.py": {"objectives.kd.Kd", "objectives.mlm.Mlm"},
@@ -189,7 +189,7 @@ def test_a_library_stays_in_its_rooms(library: str) -> None:
 
 def at_home(library: str, path: Path, late: bool) -> bool:
     place = path.relative_to(PACKAGE)
-    # What people import into notebooks and tests of their own is no part of a run.
+    # Modules for notebooks and for tests of plug-ins are no part of a run.
     homes = LIVES_IN[library] | (COMPUTES_WITH.get(library, set()) if late else set())
     return str(place) in {"api.py", "testing.py", "toy.py"} or any(
         place.is_relative_to(home) for home in homes

@@ -1,4 +1,4 @@
-"""What is left of a plan and why, on a plan small enough to count on the fingers."""
+"""Units left to run and the reasons, on a plan small enough to count by hand."""
 
 import pytest
 

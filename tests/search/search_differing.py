@@ -54,7 +54,7 @@ class Saved:
 
 
 def disturb(inner: Stateful, find: Callable[[], Tensor], rank: int) -> None:
-    """Have the second worker change one value after a step."""
+    """Make the second worker change one value after a step."""
     done, follow = 0, inner.after_step
 
     def after_step() -> None:
@@ -79,7 +79,7 @@ def main() -> None:
     sys.stdout.write(json.dumps(found))
     sys.stdout.flush()
     distributed.destroy_process_group()
-    # What is taken down behind the group may wait for the other worker for ever.
+    # Objects torn down after the group may wait for the other worker for ever.
     os._exit(0)
 
 

@@ -123,7 +123,7 @@ class Watching(Stream):
 
 @dataclass
 class Seen:
-    """What a mask search had after its start and after every step."""
+    """The state of a mask search after its start and after every step."""
 
     scores: list[dict[str, Tensor]] = field(default_factory=list)
     effective: list[dict[str, Tensor]] = field(default_factory=list)

@@ -155,7 +155,7 @@ class AdamW:
 
 @dataclass
 class Trace:
-    """What a reference search went through; the lists have one entry a step."""
+    """The course of a reference search; the lists have one entry a step."""
 
     masks: list[dict[str, Tensor]] = field(default_factory=list)
     saved: dict[str, Tensor] = field(default_factory=dict)

@@ -42,7 +42,7 @@ distributed.destroy_process_group()
 
 
 def together(call: list[str]) -> list[str]:
-    """What each of two workers prints, called with its rank."""
+    """Return the output of each of two workers, called with its rank."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),

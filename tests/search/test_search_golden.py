@@ -50,7 +50,7 @@ TAMT: dict[str, dict[str, object]] = {
         "decay_steps": HORIZON,
     },
 }
-"""What is written out in the method beside its recipe, since the toy's steps are few."""
+"""Settings of the method beside its recipe, since the toy's steps are few."""
 RULES = {
     "paper": Rules(),
     "released_code": Rules(every=2, above=True, early_eps=True),
@@ -95,7 +95,7 @@ def tamt(recipe: str, method: str) -> Tamt:
 def subnetwork(
     recipe: str, method: str, source: str, load: Callable[[], LanguageModel], corpus: Corpus
 ) -> tuple[Mask | None, History]:
-    """By the code under test."""
+    """Return the mask and the curves of the code under test."""
     stream, model = Stream(load_blocks(corpus.training(), source), 4, 1, 0.15), load()
     match method:
         case "full":

@@ -1,4 +1,4 @@
-"""What one level of IMP hands to the next: a mask with rewinding, trained weights without."""
+"""One level of IMP hands to the next a mask with rewinding, trained weights without."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a sweep file says is what the values hold, and nothing changes them afterwards."""
+"""Values hold exactly the settings of the sweep file, and nothing changes them afterwards."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What editors are told about a sweep file agrees with what the program accepts."""
+"""The schema for editors agrees with the program about sweep files."""
 
 import json
 import re

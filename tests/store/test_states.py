@@ -70,8 +70,6 @@ def test_litter_of_a_crash_is_no_state(states: States, tmp_path: Path) -> None:
 def test_clearing(states: States, tmp_path: Path) -> None:
     for step in (10, 20):
         states.keep(step, b"x")
-    states.clear(above=10)
-    assert held(tmp_path) == [10]
     states.clear()
     assert held(tmp_path) == []
     states.clear()

@@ -32,7 +32,7 @@ def kd_stays_near_omp(evidence: Evidence) -> Finding:
     for s in _sparsities(evidence):
         kd, mlm = (_distances(evidence, role, "omp", s) for role in ("tamt_kd", "tamt_mlm"))
         if kd and mlm:
-            # By TAMT's seed; OMP has none.
+            # Paired by TAMT's seed; OMP has none.
             effects[percent(s)] = effect(paired(mlm, kd))
     if not effects:
         return undecidable("no masks of OMP, TAMT-MLM and TAMT-KD at one sparsity")

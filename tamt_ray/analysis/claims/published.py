@@ -29,6 +29,7 @@ def read_published(text: str, name: str) -> pl.DataFrame:
         raise PublishedError(
             f"{name}:1: the table is empty; its first line is {','.join(_COLUMNS)}"
         )
+    # Polars does not say on which line of the file a row is, which errors have to name.
     numbers, rows = [number for number, _ in lines], list(csv.reader(line for _, line in lines))
     head = [word.strip() for word in rows[0]]
     if head != _COLUMNS:

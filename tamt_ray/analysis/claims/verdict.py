@@ -57,7 +57,7 @@ def everywhere(
     return Finding("supported", value, f"not tested: {', '.join(lacking)}" if lacking else "")
 
 
-def somewhere(effects: Mapping[str, Effect | None], digits: int = 1) -> Finding:
+def somewhere(effects: Mapping[str, Effect | None]) -> Finding:
     """Return a statement that one of the effects is above 0.
 
     Supported where one is, with p < 0.05 after Holm's correction over the places. Contradicted
@@ -65,7 +65,7 @@ def somewhere(effects: Mapping[str, Effect | None], digits: int = 1) -> Finding:
     """
     if not effects:
         return undecidable("no data")
-    value = _listed(effects, digits)
+    value = _listed(effects, 1)
     if found := _significant(effects, +1):
         return Finding("supported", value, f"above 0: {_places(found, effects)}")
     if all(e and e.high is not None and e.high < 0 for e in effects.values()):
@@ -100,14 +100,14 @@ def equivalent(tables: Mapping[str, Design], lacking: Sequence[str] = ()) -> Fin
     return Finding("not decidable", value, within_wider if reach <= WIDER else beyond)
 
 
-def within(found: Effect | None, low: float, high: float, digits: int = 2) -> Finding:
+def within(found: Effect | None, low: float, high: float) -> Finding:
     """Return a statement that a mean lies between `low` and `high`.
 
     Supported where its 95 % interval lies inside, contradicted where it lies wholly outside.
     """
     if found is None:
         return undecidable("no complete data")
-    value = shown(found, "", digits, sign=False)
+    value = shown(found, "", 2, sign=False)
     if found.low is None or found.high is None:
         return Finding("not decidable", value, f"no interval: {found.reason}")
     if low <= found.low and found.high <= high:

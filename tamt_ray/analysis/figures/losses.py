@@ -18,7 +18,8 @@ MIN_POINTS = 10
 _CAPTION = (
     "Each mark is a subnetwork: its loss on the pre-training validation text against its "
     "downstream score, mean over fine-tuning seeds. Small: masks kept at other search lengths; "
-    "hollow: some runs are missing; black circle: the dense model. Over each panel Pearson's r of "
+    "hollow: some runs are missing; black circle: the dense model; dotted: the best constant "
+    "answer, where the panel reaches it. Over each panel Pearson's r of "
     "its subnetworks without the dense model, with its bootstrap 95 % interval"
 )
 _SYMBOLS = {"pearson": "r", "spearman": "ρ", "kendall": "τ"}

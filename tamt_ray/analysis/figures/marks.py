@@ -40,7 +40,6 @@ def line_panel(
     dashes: Sequence[str] = (),
     form: str = "",
     ticks: Sequence[float] | Sequence[str] = (),
-    size: tuple[int, int] = (220, 160),
     least: float = 1.0,
 ) -> Spec:
     """Return lines of `mean` over `x` with the band from `low` to `high`, one per method.
@@ -82,7 +81,7 @@ def line_panel(
                   shape=by_method(looks, shapes=True), opacity=picked(), tooltip=_SCORE)
         )  # fmt: skip
     found += _baseline(rows, "y", y_title, domain)
-    return panel(title, found, *size, words)
+    return panel(title, found, 220, 160, words)
 
 
 def _rounded(name: str) -> pl.Expr:
@@ -149,7 +148,8 @@ def cloud(
         away = points.filter(method=far)
         words = [*words, f"outside: {far}, {_mean(away, 'score'):.1f} % at {_mean(away, loss):.3g}"]
     across = quantity(loss, x_title, domain=_domain(inside, loss), padding=0)
-    down = quantity("score", y_title, domain=_domain(inside, "score"), padding=0)
+    high = _domain(inside, "score")
+    down = quantity("score", y_title, domain=high, padding=0)
     shape: Spec = by_method(looks, shapes=True)
     if by_sparsity:
         order = [percent(sparsity) for sparsity in points["sparsity"].unique().sort()]
@@ -162,7 +162,7 @@ def cloud(
     tips = [*tooltip(method="method", removed="sparsity", mask_seed="mask seed",
                      checkpoint="steps", score="score:.1f", of="runs"),
             {"field": loss, "title": x_title, "format": ".3f", "type": "quantitative"}]  # fmt: skip
-    found: list[Spec] = []
+    found = _baseline(points, "y", y_title, high)
     for chosen, filled in ((whole, True), (~whole, False)):
         marks = marked.filter(chosen).with_columns(
             size=pl.when(pl.col("checkpoint").is_null()).then(70).otherwise(24)

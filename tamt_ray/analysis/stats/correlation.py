@@ -83,7 +83,8 @@ def correlate(
 def points(results: Results) -> pl.DataFrame:
     """Return a row for each subnetwork and task (and their average): score in percent, both losses.
 
-    The score is the mean over the fine-tuning seeds present, `runs` of `runs_expected`. A
+    The score is the mean over the fine-tuning seeds present, `runs` of `runs_expected`;
+    `baseline`: that of the best constant answer, null where it is not known. A
     subnetwork that two methods share (the first IMP level is OMP) is one point, not two.
     Checkpoints are points of their own.
     """
@@ -92,6 +93,7 @@ def points(results: Results) -> pl.DataFrame:
         .group_by(*SUBNETWORK, "task", maintain_order=True)
         .agg(
             score=pl.col("score").mean(),
+            baseline=pl.col("baseline").max(),
             runs=pl.col("score").count().cast(pl.Int64),
             runs_expected=pl.len().cast(pl.Int64),
         )

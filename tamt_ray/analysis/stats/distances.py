@@ -54,7 +54,7 @@ def distances(
         sides = [_side(row, masks[row["unit"]]) for row in group.iter_rows(named=True)]
         for (a, of_a), (b, of_b) in combinations(sides, 2):
             if (of_a[-1], of_b[-1]) not in found:
-                continue  # Of a mask that was published as its digest alone.
+                continue  # The mask was published as its digest alone.
             rows.append((cell.model, cell.sparsity, a, b, *of_a, *of_b, *found[of_a[-1], of_b[-1]]))
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 

@@ -24,7 +24,7 @@ Cells = Mapping[tuple[int | None, int | None], float]
 """A value for each (mask seed, fine-tuning seed); None where there is no such seed."""
 
 LEVEL, ALPHA = 0.95, 0.05
-"""Of every interval; and below which a p value counts."""
+"""Confidence level of every interval; p values below ALPHA count."""
 SEED = 20220421
 """Seed of every resampling in a report, so that the same records give the same bytes."""
 
@@ -85,7 +85,7 @@ def minus(first: Cells, second: Cells) -> Cells:
     return {seeds: first[seeds] - second[seeds] for seeds in first if seeds in second}
 
 
-def effect(table: Design, level: float = LEVEL) -> Effect | None:
+def effect(table: Design) -> Effect | None:
     """Return the mean over a complete block of `table` with its interval; None without a value.
 
     Where values are missing, the block is that of the most values among those with two seeds or
@@ -104,7 +104,7 @@ def effect(table: Design, level: float = LEVEL) -> Effect | None:
         p = 1.0 if value == 0 else None
         return Effect(value, None, None, p, masks, runs, "the same under all seeds")
     error = variance**0.5
-    reach = float(special.stdtrit(freedom, (1 + level) / 2)) * error
+    reach = float(special.stdtrit(freedom, (1 + LEVEL) / 2)) * error
     p = 2 * float(special.stdtr(freedom, -abs(value) / error))
     return Effect(value, value - reach, value + reach, p, masks, runs)
 

@@ -51,22 +51,22 @@ def components(tables: Iterable[Design]) -> Components | None:
     return Components(*np.maximum(sums / weights, 0).tolist()) if weights.all() else None
 
 
-def masks_needed(found: Components, runs: int, points: float, most: int = 99) -> int | None:
-    """Return the fewest mask seeds that see a difference of so many points; None above `most`."""
-    enough = (masks for masks in range(2, most + 1) if detectable(found, masks, runs) <= points)
+def masks_needed(found: Components, runs: int, points: float) -> int | None:
+    """Return the fewest mask seeds that see a difference of so many points; None above 99."""
+    enough = (masks for masks in range(2, 100) if detectable(found, masks, runs) <= points)
     return next(enough, None)
 
 
-def detectable(found: Components, masks: int, runs: int, power: float = 0.8) -> float:
-    """Return the difference in points that is seen with p < 0.05, two-sided, with this
-    probability."""
+def detectable(found: Components, masks: int, runs: int) -> float:
+    """Return the difference in points that is seen with p < 0.05, two-sided, with a
+    probability of 80 %."""
     squares = (
         found.rest + runs * found.masks,
         found.rest + masks * found.runs,
         found.rest,
     )
     variance, freedom = satterthwaite(squares, masks, runs)
-    reach = special.stdtrit(freedom, 0.975) + special.stdtrit(freedom, power)
+    reach = special.stdtrit(freedom, 0.975) + special.stdtrit(freedom, 0.8)
     return float(reach * variance**0.5)
 
 

@@ -60,7 +60,7 @@ class Saving:
     reached: float | None
 
 
-def saving(imp: Curve, tamt: Curve, draws: int = _DRAWS, level: float = LEVEL) -> Saving:
+def saving(imp: Curve, tamt: Curve, level: float = LEVEL) -> Saving:
     """Iterations and seconds at which the mean curve of `tamt` first reaches the best of `imp`.
 
     Both curves are resampled together: mask seeds with replacement, and fine-tuning seeds. Three
@@ -70,7 +70,7 @@ def saving(imp: Curve, tamt: Curve, draws: int = _DRAWS, level: float = LEVEL) -
     """
     masks, runs = imp.scores.shape[1:]
     rng = np.random.default_rng(SEED)
-    of_masks, of_runs = _counts(masks, rng, draws), _counts(runs, rng, draws)
+    of_masks, of_runs = _counts(masks, rng, _DRAWS), _counts(runs, rng, _DRAWS)
     scores = _means(imp.scores, of_masks, of_runs)
     best = np.nanargmax(np.where(np.isnan(scores), -np.inf, scores), axis=1)
     rows = np.arange(len(best))
@@ -97,10 +97,7 @@ def saving(imp: Curve, tamt: Curve, draws: int = _DRAWS, level: float = LEVEL) -
 
 
 def search_costs(
-    downstream: pl.DataFrame,
-    pairs: Sequence[tuple[str, str]],
-    draws: int = _DRAWS,
-    level: float = LEVEL,
+    downstream: pl.DataFrame, pairs: Sequence[tuple[str, str]], level: float = LEVEL
 ) -> pl.DataFrame:
     """Return a row for each (model, sparsity) and (imp, tamt) of `pairs`: the `saving`.
 
@@ -116,7 +113,7 @@ def search_costs(
             ours, theirs = curves.get(here), curves.get(there)
             if ours is None or theirs is None:
                 continue
-            found = saving(theirs, ours, draws, level)
+            found = saving(theirs, ours, level)
             ratios = found.ratios or (None, None)
             intervals = found.intervals or ((None, None), (None, None))
             both = devices[here] | devices[there]

@@ -1,4 +1,4 @@
-"""Diagnoses from the nodes' reports, each with advice: pure functions."""
+"""Diagnoses from the nodes' reports and from rows at hand, each with advice."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from tamt_ray.execution.cluster.checkup import NodeReport
 from tamt_ray.execution.gang.allreduce import Exchange
+from tamt_ray.execution.rows import PreflightError, check_at_hand, settled
+from tamt_ray.spec.sweep import Sweep
 
 _LEAST_FREE = 5e9
 """Bytes below which a disk fills up within the first hours: a model, its state and a few logs."""
@@ -99,6 +101,19 @@ def about_sources(answers: Mapping[str, NodeReport]) -> list[Checked]:
         advice = "copy the same files to every node, or name them by TAMT_MIRROR, s3:// or pypi:"
         failed.append(Checked("sources", "cluster", False, said, advice))
     return failed or [fine("sources", f"{len(names)} are the same everywhere")]
+
+
+def about_rows(sweep: Sweep) -> Checked:
+    """Look through columns, labels and texts of the driver's data sets at hand, as a run does."""
+    try:
+        others = check_at_hand(settled(sweep, {}))
+    except PreflightError as error:
+        return Checked(
+            "rows", "driver", False, str(error),
+            "correct the sweep file or the data; `tamt plan` names the line",
+        )  # fmt: skip
+    said = f"; not at hand, checked at the start: {', '.join(others)}" if others else ""
+    return Checked("rows", "driver", True, f"those at hand fit their tasks{said}")
 
 
 def about_disks(free: Mapping[str, Mapping[str, int]]) -> list[Checked]:

@@ -22,13 +22,13 @@ from tamt_ray.execution.cluster.diagnosis import (
     about_exchange,
     about_mps,
     about_nodes,
+    about_rows,
     about_sources,
     about_store,
     about_versions,
     silent,
 )
 from tamt_ray.execution.gang.allreduce import ExchangeError, exchange
-from tamt_ray.execution.rows import PreflightError, check_at_hand, settled
 from tamt_ray.execution.worker.inherited import Inherited
 from tamt_ray.execution.worker.mps import mps_trouble
 from tamt_ray.spec.sweep import Sweep
@@ -81,7 +81,7 @@ def examine(
         if probe and answers:
             found(*about_store(probe.store, {n: one.store for n, one in answers.items()}))
         if sweep:
-            found(*about_sources(everyone), _rows(sweep), _mlflow(sweep))
+            found(*about_sources(everyone), about_rows(sweep), _mlflow(sweep))
         found(*about_disks({name: one.free for name, one in everyone.items()}))
         found(*_devices(members, mps=bool(sweep) and sweep.execution.finetune.share == "mps"))
         reached = [member for member in members if member.name in answers]
@@ -185,19 +185,6 @@ def _query(questions: Sequence[_Question]) -> tuple[dict[str, Any], dict[str, st
         except RayError as error:
             missing[asked[one]] = " ".join(str(error).split())[-300:]
     return answers, missing
-
-
-def _rows(sweep: Sweep) -> Checked:
-    """Look through columns, labels and texts of the data sets at hand, as the start does."""
-    try:
-        others = check_at_hand(settled(sweep, {}))
-    except PreflightError as error:
-        return Checked(
-            "rows", _DRIVER, False, str(error),
-            "correct the sweep file or the data; `tamt plan` names the line",
-        )  # fmt: skip
-    said = f"; not at hand, checked at the start: {', '.join(others)}" if others else ""
-    return Checked("rows", _DRIVER, True, f"those at hand fit their tasks{said}")
 
 
 def _mlflow(sweep: Sweep) -> Checked:

@@ -150,12 +150,10 @@ def slots_of_gang(size: GangSize, slots: Slots) -> int:
     return math.ceil(size.workers * max(by_cpu, by_gpu) - 1e-9)
 
 
-def largest_share(
-    peak_bytes: int, device_bytes: int, outside: int = 0, reserve: float = 1.25
-) -> float:
-    """Return the share 1/k of a GPU that holds `peak_bytes` with some reserve and the bytes that a
+def largest_share(peak_bytes: int, device_bytes: int, outside: int = 0) -> float:
+    """Return the share 1/k of a GPU that holds `peak_bytes`, a quarter more, and the bytes that a
     process takes `outside` its allocator; at most a whole GPU."""
-    k = math.floor(device_bytes / (peak_bytes * reserve + outside))
+    k = math.floor(device_bytes / (peak_bytes * 1.25 + outside))
     return 1.0 / k if k >= 1 else 1.0
 
 

@@ -13,7 +13,6 @@ class Accuracy(Metric):
 
     @staticmethod
     def compute(predictions: Predictions) -> float:
-        """Count the predictions that equal the gold class."""
         from sklearn.metrics import accuracy_score
 
         return float(accuracy_score(predictions.gold, predictions.predicted))
@@ -50,7 +49,6 @@ class Matthews(Metric):
 
     @staticmethod
     def compute(predictions: Predictions) -> float:
-        """Correlate predicted and gold classes."""
         import numpy as np
         from sklearn.metrics import matthews_corrcoef
 

@@ -25,7 +25,6 @@ class Pearson(Metric):
 
     @staticmethod
     def compute(predictions: Predictions) -> float:
-        """Correlate predicted and gold numbers."""
         from scipy.stats import pearsonr
 
         return correlation(pearsonr, predictions)
@@ -39,7 +38,6 @@ class Spearman(Metric):
 
     @staticmethod
     def compute(predictions: Predictions) -> float:
-        """Correlate predicted and gold numbers."""
         from scipy.stats import spearmanr
 
         return correlation(spearmanr, predictions)

@@ -13,7 +13,6 @@ class ExactMatch(Metric):
 
     @staticmethod
     def compute(predictions: Predictions) -> float:
-        """Average over the questions."""
         from tamt_ray.tasks.features.spans import exact_match
 
         return float(predictions.each(exact_match).mean())
@@ -27,7 +26,6 @@ class SpanF1(Metric):
 
     @staticmethod
     def compute(predictions: Predictions) -> float:
-        """Average over the questions."""
         from tamt_ray.tasks.features.spans import f1
 
         return float(predictions.each(f1).mean())
