@@ -70,9 +70,16 @@ def test_a_gang_survives_a_rank_that_stands_still_and_a_unit_that_crashes_it(
     assert evaluated == {"full", "omp", "tamt_mlm", "tamt_mlm_kd"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    ("number", "kinds"),
+    [
+        (signal.SIGKILL, {"gang controller"}), (signal.SIGSTOP, {"gang controller"}),
+        (signal.SIGKILL, {"gang controller", "board"}),
+    ],
+    ids=["killed", "stopped", "killed with the board"],
+)  # fmt: skip
 def test_the_places_of_a_gang_whose_controller_dies_are_given_back(
-    toy: Toy, start_driver: StartDriver, tmp_path: Path, number: signal.Signals
+    toy: Toy, start_driver: StartDriver, tmp_path: Path, number: signal.Signals, kinds: set[str]
 ) -> None:
     """The gang fills the cluster: unless its places are given back, nothing ever runs again. One
     that stands still, here while a search is under way, is killed once it was silent for a minute;
@@ -83,8 +90,12 @@ def test_the_places_of_a_gang_whose_controller_dies_are_given_back(
     toy["execution"] = {"search": {"workers": 2}}
     driver = start_driver(toy, TMPDIR=str(tmp_path), RAY_TMPDIR="/tmp")
     driver.wait_for(lambda: any(p.stat().st_size for p in tmp_path.glob("tamt-log-*")))
-    (controller,) = [p for p in processes(driver.process.pid) if p.kind == "gang controller"]
-    os.kill(controller.pid, number)
+    struck = [p for p in processes(driver.process.pid) if p.kind in kinds]
+    assert len(struck) == len(kinds)
+    for process in struck:
+        os.kill(process.pid, number)
     assert driver.end(200) == 0, driver.said
-    assert number == signal.SIGSTOP or "lost   search tiny tamt_kd" in driver.said
-    driver.gone([controller])
+    # A new board does not know what the one before it lost.
+    known = number == signal.SIGKILL and "board" not in kinds
+    assert not known or "lost   search tiny tamt_kd" in driver.said
+    driver.gone(struck)

@@ -18,7 +18,7 @@ def follow(store: Store) -> list[object]:
     seen: list[object] = []
     board, places, monitor, signals = MagicMock(), MagicMock(), MagicMock(), MagicMock(caught=None)
     board.events.side_effect = [(1, [Resized("two nodes")]), (1, [])]
-    places.nodes.look.return_value = places.look.return_value = None
+    places.nodes.refresh.return_value = places.adjust.return_value = None
     places.nodes.resources, places.waiting = [], False
     aggregation, lanes = MagicMock(), MagicMock()
     aggregation.exchange.return_value = lanes.running.return_value = False
