@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from tamt_ray.cli.frames import FRAMES
@@ -53,16 +54,19 @@ def follow_run(command: Sequence[str], show: Show | None) -> tuple[int, str]:
             sys.stdout.write(line)
 
     def draw(line: str) -> None:
-        if show:
-            show(json.loads(line))
+        # A frame that is cut or cannot be shown is dropped; the next one comes.
+        with suppress(Exception):
+            if show:
+                show(json.loads(line))
 
     asked = {FRAMES: str(theirs)} if show else {}
     with (
-        os.fdopen(ours, "rb", buffering=0),
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             pass_fds=[theirs] if show else [], env={**os.environ, **asked},
         ) as process,
+        # Closed before the process is waited for, which a full pipe would stop.
+        os.fdopen(ours, "rb", buffering=0),
         selectors.DefaultSelector() as ready,
     ):  # fmt: skip
         os.close(theirs)

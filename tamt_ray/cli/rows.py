@@ -3,7 +3,6 @@
 import json
 from typing import NoReturn
 
-from tamt_ray.cli.report_mark import report_folder
 from tamt_ray.cli.speech import fail
 from tamt_ray.cli.sweep_context import SETTLED, SweepContext
 from tamt_ray.execution.rows import PreflightError, check_at_hand, left_open
@@ -42,9 +41,11 @@ def look_through(opened: SweepContext) -> list[str]:
 
 
 def keep_settled(opened: SweepContext) -> None:
-    """Keep in the store what rows decided, for machines that have none at hand."""
-    if found := left_open(opened.sweep):
-        opened.store.write(f"{report_folder(opened)}/{SETTLED}", json.dumps(found).encode())
+    """Keep in the store what rows decided, for machines that have none at hand: for the sweep, and
+    for the parts of a union, which can be opened alone."""
+    for sweep in (opened.sweep, *opened.sweep.parts):
+        if found := left_open(sweep):
+            opened.store.write(f"reports/{sweep.name}/{SETTLED}", json.dumps(found).encode())
 
 
 def _plain(value: object) -> object:

@@ -95,3 +95,10 @@ def test_rows_that_changed_move_no_id_and_are_refused() -> None:
     refused = call("plan", FILE)
     assert refused.exit_code == 2
     assert "`classes` is 2, and the store's results have 3; set" in refused.stderr
+
+
+def test_a_union_keeps_what_rows_decided_for_its_parts_too() -> None:
+    here = sweep([0, 1, 2])
+    Path("both.yaml").write_text("name: both\nstore: results\nparts: [small.yaml]\n")
+    keep_settled(open_sweep(Path("both.yaml")))
+    assert ids(sweep(None)) == ids(here)

@@ -1,5 +1,6 @@
 """A run that Python started: its lines, and its live view in a notebook."""
 
+import io
 import json
 import os
 import signal
@@ -38,6 +39,14 @@ def test_a_notebook_shows_frames_and_the_other_lines(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == "starting Ray\nthe end\n"
 
 
+def test_a_notebook_that_cannot_show_a_frame_follows_the_run_all_the_same() -> None:
+    def show(frame: Mapping[str, str]) -> None:
+        raise RuntimeError(frame)
+
+    many = CHILD.replace("range(2)", "range(9)").replace("str(number)", "'x' * 20_000")
+    assert follow_run([sys.executable, "-c", many], show) == (3, "the end")
+
+
 def test_elsewhere_all_lines_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert follow_run([sys.executable, "-c", CHILD], None) == (3, "the end")
     assert capsys.readouterr().out.splitlines() == [
@@ -46,7 +55,7 @@ def test_elsewhere_all_lines_are_printed(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_an_interrupt_reaches_the_run_and_is_raised_behind_it(
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     child = """
 import time
@@ -56,11 +65,20 @@ try:
 except KeyboardInterrupt:
     print("saved", flush=True)
 """
-    timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+
+    class Interrupting(io.StringIO):
+        """Interrupts the kernel once the run is at work."""
+
+        def write(self, line: str) -> int:
+            if line == "at work\n":
+                threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+            return super().write(line)
+
+    said = Interrupting()
+    monkeypatch.setattr(sys, "stdout", said)
     with pytest.raises(KeyboardInterrupt):
         follow_run([sys.executable, "-c", child], None)
-    assert capsys.readouterr().out == "at work\nsaved\n"
+    assert said.getvalue() == "at work\nsaved\n"
 
 
 def test_a_run_writes_its_live_view_for_whoever_asked(monkeypatch: pytest.MonkeyPatch) -> None:
