@@ -55,7 +55,9 @@ def _nothing_to_do(opened: SweepContext, as_json: bool) -> int:
     if not is_current(opened):
         # Figures and masks bring in heavy libraries, and a finished sweep has its report.
         from tamt_ray.cli.results import mark_report, write_report
+        from tamt_ray.cli.rows import keep_settled
 
+        keep_settled(opened)
         write_report(opened)
         mark_report(opened)
         warn(

@@ -4,7 +4,7 @@ import json
 from typing import NoReturn
 
 from tamt_ray.cli.speech import fail
-from tamt_ray.cli.sweep_context import SETTLED, SweepContext
+from tamt_ray.cli.sweep_context import SETTLED, SweepContext, settled_in
 from tamt_ray.execution.rows import PreflightError, check_at_hand, left_open
 from tamt_ray.spec.load import line_of
 
@@ -44,7 +44,8 @@ def keep_settled(opened: SweepContext) -> None:
     """Keep in the store what rows decided, for machines that have none at hand: for the sweep, and
     for the parts of a union, which can be opened alone."""
     for sweep in (opened.sweep, *opened.sweep.parts):
-        if found := left_open(sweep):
+        before = settled_in(opened.store, sweep.name)
+        if (found := before | left_open(sweep)) != before:
             opened.store.write(f"reports/{sweep.name}/{SETTLED}", json.dumps(found).encode())
 
 

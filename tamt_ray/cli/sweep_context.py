@@ -195,11 +195,19 @@ def _settled(sweep: Sweep, store: Store) -> Sweep:
         return sweep
     from tamt_ray.execution.rows import settled
 
-    try:
-        known = json.loads(store.files.read(f"reports/{sweep.name}/{SETTLED}"))
-    except (FileNotFoundError, ValueError):
-        known = {}
+    known: dict[str, object] = {}
+    for name in (*(part.name for part in sweep.parts), sweep.name):
+        known |= settled_in(store, name)
     return settled(sweep, known)
+
+
+def settled_in(store: Store, name: str) -> dict[str, object]:
+    """Return what the store knows of a sweep's settings that rows decided, by task's digest."""
+    try:
+        found = json.loads(store.files.read(f"reports/{name}/{SETTLED}"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 @contextmanager

@@ -55,17 +55,17 @@ def at_hand(table: Table) -> bool:
     """Return whether the rows can be read at once: from a file of moderate size on this machine,
     or from an archive that the cache has."""
     ref = parse_source(table.source)
-    if ref.scheme == "pypi":
-        path = cached_archive(ref)
-    elif ref.scheme == "hf" and not ((stand_in := mirror()) and stand_in.local):
-        return False
-    else:
-        try:
-            path = _file(table, ref)
-        except SourceError:
-            # A mirror may have some of the data sets only.
+    try:
+        if ref.scheme == "pypi":
+            path = cached_archive(ref)
+        elif ref.scheme == "hf" and not ((stand_in := mirror()) and stand_in.local):
             return False
-    return path is not None and path.is_file() and path.stat().st_size <= _MODERATE
+        else:
+            path = _file(table, ref)
+        return path is not None and path.is_file() and path.stat().st_size <= _MODERATE
+    except (SourceError, OSError):
+        # A mirror may have some of the data sets only; a folder may belong to somebody else.
+        return False
 
 
 def _file(table: Table, ref: SourceRef) -> Path | None:

@@ -28,8 +28,8 @@ def is_gone(node: str) -> bool:
     return True
 
 
-def end(actor: bytes) -> None:
-    """Kill an actor, by its pickled handle.
+def end(actor: bytes) -> bool:
+    """Kill an actor, by its pickled handle; return whether Ray took the request.
 
     Errors are logged, whatever they are: a watch over several must go on with the others.
     """
@@ -37,6 +37,8 @@ def end(actor: bytes) -> None:
         ray.kill(cloudpickle.loads(actor))
     except Exception:
         logging.getLogger(__name__).exception("an actor cannot be killed")
+        return False
+    return True
 
 
 def on_head(kind: type, name: str, *, restarts: bool = False) -> Any:

@@ -88,6 +88,29 @@ def test_a_store_tells_machines_without_the_rows(folder: Path) -> None:
     )
 
 
+def test_a_source_out_of_reach_ends_no_verb(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAMT_MIRROR", "abc://nothing")
+    away = {"source": "hf:nyu-mll/glue#sst2", "split": "train"}
+    assert ids(sweep([0, 1], train=away, validation=[away]))
+
+
+def test_another_run_of_the_sweep_forgets_nothing(folder: Path) -> None:
+    here = sweep([0, 1, 2])
+    keep_settled(here)
+    keep_settled(sweep([0, 1], classes=2))
+    assert ids(sweep(None)) == ids(here)
+    (folder / "results/reports/small/settled.json").write_text("[1]")
+    assert ids(sweep(None)) != ids(here)
+
+
+def test_a_union_reads_what_rows_decided_for_its_parts() -> None:
+    here = sweep([0, 1, 2])
+    keep_settled(here)
+    sweep(None)
+    Path("both.yaml").write_text("name: both\nstore: results\nparts: [small.yaml]\n")
+    assert ids(open_sweep(Path("both.yaml"))) == ids(here)
+
+
 def test_rows_that_changed_move_no_id_and_are_refused() -> None:
     before = sweep([0, 1, 2])
     keep_settled(before)

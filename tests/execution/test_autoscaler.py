@@ -49,7 +49,7 @@ class Ray:
     """Calls of an actor, made at once."""
 
     def __init__(self, actor: Requests) -> None:
-        self.request = SimpleNamespace(remote=actor.request)
+        self.ask = SimpleNamespace(remote=actor.ask)
 
 
 @pytest.fixture
@@ -87,10 +87,10 @@ def test_what_a_killed_driver_asked_for_is_taken_back(
 
     monkeypatch.setattr(requests.os, "_exit", leave)
     actor = Requests(patience=1.0)
-    actor.request("killed", [GANG])
+    actor.ask("killed", [GANG])
     until = time.monotonic() + 2.5
     while time.monotonic() < until:
-        actor.request("alive", [TUNE])
+        actor.ask("alive", [TUNE])
         time.sleep(0.05)
     assert told == [[GANG], [GANG, TUNE], [TUNE]]
     assert not left.is_set()

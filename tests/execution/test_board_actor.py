@@ -7,6 +7,7 @@ import pytest
 import ray
 from ray import cloudpickle
 
+from tamt_ray.execution.actors import end
 from tamt_ray.execution.scheduler import controllers
 from tamt_ray.execution.scheduler.actor import BoardActor
 from tamt_ray.execution.scheduler.board import State
@@ -189,8 +190,10 @@ def test_a_unit_without_progress_is_taken_from_all_its_workers(
 def test_a_kill_that_fails_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not of workers and not of controllers; the next ones are killed all the same."""
     killed: list[object] = []
+    tries: list[bytes] = []
     monkeypatch.setattr(ray, "kill", killed.append)
     monkeypatch.setattr(controllers, "_SILENT", 0.4)
+    monkeypatch.setattr(controllers, "end", lambda actor: tries.append(actor) or end(actor))
     broken = b"no handle"
 
     async def scene() -> None:
@@ -203,6 +206,8 @@ def test_a_kill_that_fails_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatc
         while len(killed) < 2:
             await asyncio.sleep(0.05)
         assert killed == ["actor 2", "controller 1"]
+        while tries.count(broken) < 2:
+            await asyncio.sleep(0.05)
         lost = [event.fault for event in await heard(actor) if isinstance(event, Lost)]
         assert lost == [Fault.HUNG, Fault.HUNG]
 

@@ -81,7 +81,7 @@ class Autoscaler:
             return False
         try:
             self._requests = self._requests or requests_of_cluster()
-            ray.get(self._requests.request.remote(self._driver, bundles))
+            ray.get(self._requests.ask.remote(self._driver, bundles))
         except RayActorError:
             # Its node is lost, or it ended after long without requests: the next call restarts it.
             self._requests = None

@@ -30,8 +30,11 @@ class Requests:
         self._lock = threading.Lock()
         threading.Thread(target=self._expire, name="tamt-requests", daemon=True).start()
 
-    def request(self, driver: str, bundles: list[Bundle]) -> None:
-        """Replace this driver's request, which lapses without heartbeats."""
+    def ask(self, driver: str, bundles: list[Bundle]) -> None:
+        """Replace this driver's request, which lapses without heartbeats.
+
+        Drivers of other versions on the cluster call it by this name.
+        """
         with self._lock:
             self._last_call = time.monotonic()
             self._wants[driver] = bundles, self._last_call

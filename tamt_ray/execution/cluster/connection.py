@@ -146,7 +146,8 @@ def _start(folder: Path) -> None:
     """Start a local Ray below a private folder; the folders that Ray creates are open to all."""
     try:
         close_token()
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        # RuntimeError: nobody knows this user's home directory.
         raise ClusterError(_NO_TOKEN.format(error=error)) from error
     try:
         ray.init(address="local", include_dashboard=False, _temp_dir=str(folder / "ray"), **_COMMON)

@@ -105,7 +105,8 @@ def _peak_share(model: Model, task: Task, inherited: Inherited, lane: FinetuneLa
             model, short, 0, None, graphs=lane.graphs
         )
     except RuntimeError as error:
-        if fault_of(error) is not Fault.MEMORY:
+        # A unit whose recording fails runs without graphs the next time, on a GPU of its own here.
+        if fault_of(error) is not Fault.MEMORY and not lane.graphs:
             raise
         # The fleet will say so of the units that do not fit.
         return 1.0

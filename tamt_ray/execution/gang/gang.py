@@ -90,8 +90,8 @@ def _give_back(run: str) -> None:
     dashboard Ray does not free them."""
     try:
         remove_placement_group(get_placement_group(run))
-    except ValueError:
-        # There are none, or no longer.
+    except (ValueError, RayError):
+        # There are none, or no longer; or Ray does not answer, and the next loss tries again.
         return
 
 

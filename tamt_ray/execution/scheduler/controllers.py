@@ -30,8 +30,9 @@ class Controllers:
         for controller in self._by_gang.values():
             controller.silent += seconds
             if controller.silent > _SILENT and not controller.killed:
-                end(controller.actor)
-                controller.killed = True
+                controller.killed = end(controller.actor)
+                # One that could not be killed is tried again after as long a silence.
+                controller.silent = 0.0
 
     def ended(self, gang: str) -> None:
         """Forget the controller of a gang that ended or is lost."""
