@@ -8,7 +8,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tamt_ray.analysis.stats.summary import printed
 from tamt_ray.plan.cost import Prices, spoken
 from tamt_ray.plan.status import KindStatus
 from tamt_ray.plan.unit import Kind
@@ -62,6 +61,9 @@ def frame_table(frame: pl.DataFrame, best: Sequence[Collection[str]] = ()) -> Ta
 
     `best`: by row, the columns that are printed in bold.
     """
+    # Brings in scipy, which a plan can do without.
+    from tamt_ray.analysis.stats.summary import printed
+
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in frame.columns:
         words = name in _WORDS
