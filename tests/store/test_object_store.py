@@ -125,7 +125,7 @@ def test_training_states_live_on_s3_too(s3: S3) -> None:
 
 
 def test_no_credentials_in_an_address() -> None:
-    with pytest.raises(StoreError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") as caught:
+    with pytest.raises(StoreError, match="AWS_ACCESS_KEY_ID and AWS_SECRET") as caught:
         Store("s3://name:secret@bucket/results")
     with pytest.raises(StoreError, match="unknown option 'acess_key'"):
         Store("s3://bucket/results?acess_key=x")
