@@ -138,11 +138,11 @@ def strike(rank, step):
 def at_the_beginning(module):
     perform = module.UnitRunner.perform
 
-    def struck(self, given, *rest):
+    def struck(self, given, *rest, **more):
         global unit
         unit = given
-        strike(self._team.rank, None)
-        return perform(self, given, *rest)
+        strike(self._group.rank, None)
+        return perform(self, given, *rest, **more)
 
     module.UnitRunner.perform = struck
 
@@ -151,7 +151,7 @@ def at_a_step(module):
     backward = module.Engine._backward
 
     def struck(self, *rest):
-        strike(self._team.rank, self.step)
+        strike(self._group.rank, self.step)
         return backward(self, *rest)
 
     module.Engine._backward = struck

@@ -14,6 +14,7 @@ from ray.tune.execution import class_cache
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.hub import mirror
+from tamt_ray.execution.cluster import connection
 from tamt_ray.execution.cluster.address import unwritable
 from tamt_ray.execution.cluster.connection import close_token
 from tamt_ray.execution.fleet import fleet as tuned
@@ -62,6 +63,23 @@ def test_a_local_ray_is_private(folder: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
+class Loader:
+    """Reads a token as Ray's loader does, and does not remember it: another test of this process
+    may have a Ray with a token of its own."""
+
+    @staticmethod
+    def instance() -> "Loader":
+        return Loader()
+
+    def has_token(self, *, ignore_auth_mode: bool) -> bool:
+        assert ignore_auth_mode
+        token = Path.home() / ".ray" / "auth_token"
+        return token.exists() and bool(token.read_text())
+
+    def reset_cache(self) -> None:
+        """Nothing is kept."""
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o022])
 def test_the_first_token_is_private_from_the_beginning(
     umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -69,6 +87,7 @@ def test_the_first_token_is_private_from_the_beginning(
     for name in [name for name in os.environ if name.startswith("RAY_AUTH")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(connection, "AuthenticationTokenLoader", Loader)
     before = os.umask(umask)
     try:
         close_token()
@@ -85,6 +104,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith("RAY_AUTH")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(connection, "AuthenticationTokenLoader", Loader)
     return tmp_path
 
 

@@ -216,8 +216,6 @@ def close_token() -> None:
         return
     token = Path.home() / ".ray" / "auth_token"
     loader = AuthenticationTokenLoader.instance()
-    # A token that it has read before may be that of another home.
-    loader.reset_cache()
     if not loader.has_token(ignore_auth_mode=True):
         _create(token)
         loader.reset_cache()
