@@ -74,7 +74,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield begin
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        # Not read to its end: a process that a test leaves behind may hold it open.
+        if process.stderr:
+            process.stderr.close()
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:

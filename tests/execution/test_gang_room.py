@@ -54,6 +54,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
         monkeypatch.setattr(gang.BoardClient, "named", lambda _: board)
         monkeypatch.setattr(gang, "_trainer", lambda *_: Trainer())
+        # Without a Ray there are no places; asking for them would start one in this process.
+        monkeypatch.setattr(gang, "_give_back", lambda _: None)
         monkeypatch.setattr(gang.time, "sleep", lambda _: None)
         run_gang("gang-0", "board", Store("unused"), GangSize(4, 1, 1), Execution(), lambda: fits)
         assert not left, "it ended early"
