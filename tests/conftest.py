@@ -1,6 +1,7 @@
 """What the tests of several rooms share: a tiny model, and file systems of their own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,13 @@ torch.set_num_threads(1)
 LETTERS = "abcdefghijklmnopqrst"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", ".", *LETTERS]
 PIECES = [f"##{letter}" for letter in LETTERS]
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C back: a shell that starts the tests in its background has them ignore it, and so
+    would each run that a test starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -76,13 +76,8 @@ except KeyboardInterrupt:
 
     said = Interrupting()
     monkeypatch.setattr(sys, "stdout", said)
-    # As in a kernel; workers of pytest-xdist ignore the signal, and so would the run.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            follow_run([sys.executable, "-c", child], None)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        follow_run([sys.executable, "-c", child], None)
     assert said.getvalue() == "at work\nsaved\n"
 
 
