@@ -113,10 +113,13 @@ class Lease:
             for name in claims:
                 if _epoch(name) == highest:
                     _outlast(files, name, pace, watching)
+            if not set(claims).issuperset(_claims(files, sweep)):
+                # Another driver came meanwhile; nobody has watched whether it is alive.
+                continue
             own = f"leases/{sweep}/{highest + 1:08d}-{uuid.uuid4().hex[:12]}.json"
             _write(files, own, _own_claim())
             others = [name for name in _claims(files, sweep) if name != own]
-            if all(_epoch(name) <= highest for name in others):
+            if set(claims).issuperset(others):
                 for name in others:
                     _remove(files, name)
                 return cls(files, sweep, pace, own)
