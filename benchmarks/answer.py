@@ -54,6 +54,6 @@ def at_least(question: str, measured: float, limit: float, unit: str, detail: st
     return Answer(question, measured, target, measured >= limit, detail, unit)
 
 
-def holds(question: str, answer: bool) -> Answer:
+def holds(question: str, answer: bool, detail: str = "") -> Answer:
     """Return the answer to a question that has to be answered with yes."""
-    return Answer(question, answer, "yes", answer)
+    return Answer(question, answer, "yes", answer, detail)

@@ -241,8 +241,9 @@ class Result:
             f"rounds {self.kills.total()}, kills: {by_kind}\n"
             f"units {self.units}, lost {self.lost}, recomputed {self.again}, "
             f"committed ones recomputed {self.recommitted}\n"
-            f"processes left {_PATIENCE:g} s after each death 0, "
             f"folders left in the temporary directory {self.left}\n"
+            f"no process was left {_PATIENCE:g} s after a death that ended the run "
+            "(Ray's agents not counted after a supervisor's)\n"
             f"results equal those of the undisturbed run: {'yes' if self.same else 'NO'}"
         )
 

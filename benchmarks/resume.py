@@ -84,7 +84,7 @@ def run() -> Iterator[Answer]:
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
             )  # fmt: skip
 
-        times = interleave({"look": lambda: store.scan(plan.units), "command": command}, rounds=3)
-    of_it = f"looking at the records {times.median('look'):.1f} s"
+        times = interleave({"scan": lambda: store.scan(plan.units), "command": command}, rounds=3)
+    of_it = f"reading the records {times.median('scan'):.1f} s"
     question = f'resume of a finished main_results ({len(plan.units):,} units) to "nothing to do"'
     yield at_most(question, times.median("command"), 5, "s", of_it)

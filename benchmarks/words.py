@@ -157,7 +157,8 @@ def run(device: Device) -> Iterator[Answer]:
             if precision == "tf32" and not device.cuda:
                 yield Answer(f"{question}: left out, CPUs have none", None)
                 continue
-            seconds = Finetune(path, steps, device, precision=precision).ours()
+            if precision != "float32":
+                seconds = Finetune(path, steps, device, precision=precision).ours()
             gain = trainer(path, steps, device, precision) / seconds
             yield device.judged(at_least(question, gain, 1.3, "x"))
 

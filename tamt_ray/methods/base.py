@@ -19,6 +19,7 @@ from tamt_ray.values.pattern import UNSTRUCTURED, Pattern
 from tamt_ray.values.text import Corpus
 from tamt_ray.values.training import Training
 
+# With what a plug-in needs beside it.
 __all__ = [
     "Asked", "Bench", "Found", "Grid", "Lane", "Look", "Method", "Search", "fault",
 ]  # fmt: skip

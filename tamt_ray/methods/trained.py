@@ -12,6 +12,7 @@ from tamt_ray.objectives.base import curves
 from tamt_ray.values.base import Count
 from tamt_ray.values.training import Optimizer, Training
 
+# With what a plug-in needs beside it.
 __all__ = ["TrainedMethod", "TrainedSearch"]
 
 

@@ -133,7 +133,7 @@ class Sweep(Frozen):
     def _no_secrets(self) -> Self:
         for place, uri in (("store", self.store), ("mlflow", self.mlflow)):
             if instead := instead_of_secret(uri):
-                # Given settings are not repeated.
+                # Without the address, which would show them.
                 raise fault(f"it holds credentials, and it is printed and logged; {instead}", place)
         return self
 

@@ -105,7 +105,8 @@ class Lease:
         """Return the lease once no other driver holds it; `watching` receives a line for the user.
 
         Waits at most `patience` seconds for each holder that gives no sign of life. Raises
-        HeldError for one that does, and UnwritableError.
+        HeldError for one that does, and UnwritableError. Of drivers that begin at once at most one
+        works on; rarely none, where the one that won sees a claim that is about to be withdrawn.
         """
         while True:
             claims = _claims(files, sweep)
@@ -192,7 +193,7 @@ def _outlast(files: Files, name: str, pace: Pace, watching: Callable[[str], None
 
 def _who(files: Files, name: str) -> str:
     claim = None
-    # What is about to be said is more than who it is.
+    # The message is worth more than the name in it.
     with suppress(UnwritableError):
         claim = _parse(_read(files, name))
     return f" (host {claim.host}, pid {claim.pid}, since {claim.since})" if claim else ""

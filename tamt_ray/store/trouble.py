@@ -21,7 +21,8 @@ class DamagedError(StoreError):
 
 
 class UnwritableError(StoreError):
-    """A result could not be written: no space, no permission, no connection."""
+    """The store could not be written, or its leases not be read: no space, no permission, no
+    connection."""
 
 
 class HeldError(StoreError):

@@ -45,10 +45,10 @@ class Task(Frozen, ABC):
     """Class of transformers that builds an architecture's own head for it, such as
     `AutoModelForSequenceClassification`."""
     examples_class: ClassVar[str] = ""
-    """Class of its features, as `module:Class`, which may import Torch. Its class methods are
-    `check(task, rows)`, `read(task, rows, tokenizer, limit, seed)` and
-    `unpack(tensors, task, fingerprint)`. Empty where a kind has `check`, `examples` and `unpacked`
-    itself."""
+    """Class of its features, as `module:Class`: named, since its module may import Torch and the
+    kind itself. Its class methods are `check(task, rows)`,
+    `read(task, rows, tokenizer, limit, seed)` and `unpack(tensors, task, fingerprint)`. Empty where
+    a kind has `check`, `examples` and `unpacked` itself."""
     check_with: ClassVar[str] = ""
     """Function `(task, rows)` in place of `check` of that class, as `module:function`; its module
     imports no Torch, so that a plan can look through rows quickly."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -63,8 +62,10 @@ class Classification(SentenceTask):
 
     def found_in(self, rows: Rows) -> int | list[str] | None:
         """Return the classes of the training rows."""
-        counted: Any = resolve_name("tamt_ray.tasks.features.labels:counted_classes")
-        return counted(rows, self.label)
+        # Reads tables, which a sweep file can be checked without.
+        from tamt_ray.tasks.features.classes import counted_classes
+
+        return counted_classes(rows, self.label)
 
     @model_validator(mode="after")
     def _two_different_classes(self) -> Self:

@@ -27,7 +27,7 @@ def sweep(tmp_path: Path, model_dir: Path) -> dict[str, Any]:
     for name in ("train.txt", "validation.txt", "only_here/rows.jsonl"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text('{"text": "good", "label": 1}\n')
+        path.write_text('{"text": "good", "label": 1}\n{"text": "bad", "label": 0}\n')
     rows = {"source": f"dir:{tmp_path / 'only_here' / 'rows.jsonl'}"}
     return {
         "name": "toy",
@@ -82,7 +82,8 @@ def test_a_cluster_that_is_fit(sweep: dict[str, Any], tmp_path: Path) -> None:
     assert (code, [one for one in found if not one["passed"]]) == (0, [])
     said = {one["check"]: one["said"] for one in found}
     assert said.keys() == {
-        "nodes", "token", "versions", "store", "sources", "mlflow", "disk", "gpus", "all-reduce",
+        "nodes", "token", "versions", "store", "sources", "rows", "mlflow", "disk", "gpus",
+        "all-reduce",
     }  # fmt: skip
     assert said["token"].endswith("refuses a client without the token")
     assert "gloo, 2 processes on 2 nodes" in said["all-reduce"]

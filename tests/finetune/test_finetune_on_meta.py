@@ -14,13 +14,12 @@ from tamt_ray.data.table import load_rows
 from tamt_ray.finetune import loop
 from tamt_ray.finetune.loop import Evaluation, collate
 from tamt_ray.finetune.model import Encoder
-from tamt_ray.finetune.vocabulary import tokens_of
-from tamt_ray.masks.mask import KeptZero, Mask
-from tamt_ray.masks.matrices import prunable_matrices
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import Examples
 from tamt_ray.values.model import Model
 from tests.conftest import NoWaiting
+
+from .halved import halved
 
 Rows = Callable[[int, int], list[dict[str, object]]]
 WriteTask = Callable[..., Task]
@@ -36,13 +35,7 @@ def test_steps_wait_for_nothing(
     rows = lookup if kind == "spans" else sentiment
     more = {"max_length": 64, "doc_stride": 16, "max_query": 8} if kind == "spans" else {}
     task = write_task(kind, rows(20, 1), rows(6, 2), batch_size=4, epochs=2, **more)
-    checkpoint = load_checkpoint(model.source)
-    data = task.examples(load_rows(task.train), tokenizer(checkpoint), None, 1)
-    encoder = Encoder(checkpoint, meta)
-    network = encoder.network(model, task, 1, tokens_of([data.sequences]))
-    names = prunable_matrices(encoder.body)
-    mask = Mask.at_random({name: encoder._original[name] for name in names}, 0.5, 1)
-    pruned = KeptZero(*encoder.masked(mask))
+    network, data, pruned = halved(model, task, meta)
     steps: list[int] = []
 
     def looked(pending: list[Tensor], step: int) -> float:

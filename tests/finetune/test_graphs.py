@@ -28,6 +28,7 @@ from tamt_ray.values.model import Model
 from tests.conftest import NoWaiting
 
 from . import tape
+from .halved import halved
 
 Rows = Callable[[int, int], list[dict[str, object]]]
 WriteTask = Callable[..., Task]
@@ -174,13 +175,7 @@ def test_recorded_steps_wait_for_nothing(
     more = {"max_length": 64, "doc_stride": 16, "max_query": 8} if kind == "spans" else {}
     task = write_task(kind, rows(12, 1), rows(6, 2), batch_size=4, epochs=3, **more)
     model = Model(source=f"dir:{model_dir}")
-    checkpoint = load_checkpoint(model.source)
-    data = task.examples(load_rows(task.train), tokenizer(checkpoint), None, 1)
-    encoder = Encoder(checkpoint, meta)
-    network = encoder.network(model, task, 1, tokens_of([data.sequences]))
-    names = prunable_matrices(encoder.body)
-    mask = Mask.at_random({name: encoder._original[name] for name in names}, 0.5, 1)
-    pruned = KeptZero(*encoder.masked(mask))
+    network, data, pruned = halved(model, task, meta)
     monkeypatch.setattr(loop, "_mean_loss", lambda *_: 0.0)
     monkeypatch.setattr(loop, "_evaluate", lambda *_: Evaluation(0, {}))
 

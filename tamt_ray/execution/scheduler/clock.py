@@ -26,7 +26,7 @@ class Later:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        # Nobody waits for its result.
+        # Nothing awaits the task, so its error would be lost.
         if not task.cancelled() and (error := task.exception()):
             logging.getLogger(__name__).error("the board's work failed", exc_info=error)
 

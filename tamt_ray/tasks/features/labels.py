@@ -14,8 +14,6 @@ from tamt_ray.values.base import nearest
 _RowNumbers = NDArray[np.int64]
 _SHOWN = 8
 """Labels that a message lists."""
-_MOST = 1000
-"""Classes that are counted at most; more of them are rather numbers."""
 
 
 def labels(values: list[object], task: SentenceTask) -> tuple[_RowNumbers, NDArray[np.float64]]:
@@ -52,23 +50,6 @@ def labels(values: list[object], task: SentenceTask) -> tuple[_RowNumbers, NDArr
             f"classes 0 to {task.outputs - 1}; {remedy}"
         )
     return rows, numbers
-
-
-def counted_classes(rows: Rows, label: str) -> int | list[str] | None:
-    """Return the number of classes, if the labels are 0, 1, … without a gap; or three and more
-    names in the order of the alphabet. Of two names F1 is that of the second, so their order is
-    asked for. Raises SourceError for a missing column."""
-    found: set[object] = set()
-    for value in column(rows, label):
-        if not isinstance(value, str | int | float):
-            return None
-        found.add(value)
-    try:
-        numbers = {float(str(value)) if isinstance(value, str) else value for value in found}
-    except ValueError:
-        names = sorted(map(str, found))
-        return names if 2 < len(names) <= _MOST else None
-    return len(numbers) if 1 < len(numbers) <= _MOST and numbers == {*range(len(numbers))} else None
 
 
 def check_variety(numbers: NDArray[np.float64], task: SentenceTask) -> None:
