@@ -12,11 +12,11 @@ from benchmarks import acceptance, graphs
 from benchmarks.answer import Answer, at_most
 from benchmarks.device import Device
 from tamt_ray.masks import mask
-from tests.finetune import tape
+from tests import tape
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-SMALL = {"micro-batches": 2, "graphs": 1, "nccl": 1}
-"""Lines of sections that no other test runs; two of them say that they need a GPU."""
+SMALL = {"hardware": 4, "micro-batches": 2, "graphs": 1, "search-graphs": 1, "nccl": 1}
+"""Lines of sections that no other test runs; three of them say that they need a GPU."""
 NEEDS = """
 import sys
 from transformers import AutoModel, AutoModelForMaskedLM, BertForMaskedLM, Trainer
@@ -59,12 +59,22 @@ def test_fine_tunes_with_graphs_are_held_against_those_without(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All but CUDA itself: the section's own code."""
-    monkeypatch.setattr(graphs, "graph_recorder", lambda *_: tape.record)
+    monkeypatch.setattr(graphs, "cuda_recorder", lambda: tape.record)
     monkeypatch.setattr(graphs, "_BATCHES", 3)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 0))
     monkeypatch.setattr(mask, "clear_pruned", torch._foreach_mul_)  # A tape does not see NumPy.
     answers = list(graphs.run(OnTape(toy=True)))
     assert len(answers) == 8
+    assert all(answer.meets for answer in answers), answers
+
+
+def test_searches_with_graphs_are_held_against_those_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graphs, "cuda_recorder", lambda: tape.record)
+    monkeypatch.setattr(graphs, "_STEPS", 4)
+    answers = list(graphs.searches(OnTape(toy=True)))
+    assert len(answers) == 5
     assert all(answer.meets for answer in answers), answers
 
 
