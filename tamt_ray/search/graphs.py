@@ -20,9 +20,9 @@ from tamt_ray.search.loss import ForwardPass
 from tamt_ray.search.mlm_corruption import Corrupted
 from tamt_ray.values.training import Precision
 
-Shape = tuple[tuple[int, ...] | None, ...]
+_Shape = tuple[tuple[int, ...] | None, ...]
 """Shapes of token ids, real tokens and segments of a micro-batch."""
-Places = list[tuple[int, bool]]
+_Places = list[tuple[int, bool]]
 """Address of each weight, and whether it trains."""
 
 
@@ -41,7 +41,7 @@ class _Recorded:
     """The graphs of a shape, and the memory they read and write."""
 
     inputs: tuple[Tensor | None, ...]
-    weights: Places
+    weights: _Places
     seen: _Seen
     forward: Work
     student: BodyOutputs
@@ -83,11 +83,11 @@ class GraphedPasses:
         self._precision: Precision = precision
         self._record_work: Recorder | None = record
         self._weights = [*model.body.parameters(), *model.dense.values()]
-        self._seen: dict[Shape, _Seen] = {}
-        self._recorded: dict[Shape, _Recorded] = {}
+        self._seen: dict[_Shape, _Seen] = {}
+        self._recorded: dict[_Shape, _Recorded] = {}
         self._gradients: dict[nn.Parameter, Tensor] = {}
         """Where graphs add up the gradients of the encoder's weights."""
-        self._shape: Shape = ()
+        self._shape: _Shape = ()
         self._outputs: list[Tensor] = []
         self._step: ForwardPass | None = None
 
@@ -194,7 +194,7 @@ class GraphedPasses:
             replay_backward,
         )  # fmt: skip
 
-    def _places(self) -> Places:
+    def _places(self) -> _Places:
         return [(weight.data_ptr(), weight.requires_grad) for weight in self._weights]
 
     def _add_in_place(self) -> None:
