@@ -29,7 +29,10 @@ def observed(name: str, address: str | None) -> Generator[Callable[[], LiveStatu
     """
     where = address or known_address(name)
     if where is None:
-        raise UnreachableError("it runs on another machine, or under another TMPDIR or user")
+        raise UnreachableError(
+            "it is no local run of this user and TMPDIR on this machine; on a node of its cluster "
+            "add --address auto"
+        )
     try:
         with visiting(where):
             yield lambda: _query(name)

@@ -62,6 +62,11 @@ class Prices:
     sizes: Sizes = UNREAD
     """Sizes of models and data that the rough prices are computed from."""
 
+    @property
+    def on_cpus(self) -> bool:
+        """Whether the device is no GPU."""
+        return "cpu" in self.device.lower()
+
     def seconds(self, unit: Unit) -> float:
         """Return the estimate, scaled by the closest measured ratio; the rough one without any."""
         rough = self.rough(unit)

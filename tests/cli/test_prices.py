@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tamt_ray.cli.sweep_context import open_sweep
+from tamt_ray.plan.cost import spoken
 from tamt_ray.plan.expand import Plan, expand
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.store.store import Store
@@ -36,6 +37,30 @@ def test_dollars_are_hours_times_their_price(file: Path, monkeypatch: pytest.Mon
     assert f", {hours * 1234:,.2f} dollars (rough: none measured yet)" in said
     assert hours * 1234 > 1
     assert " dollars" not in call("plan", file).stdout
+
+
+def test_many_devices_are_as_quick_as_the_longest_chain(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Searches wait for nothing, an evaluation or a fine-tune for its search."""
+    monkeypatch.setattr("tamt_ray.plan.cost._has_gpu", lambda: True)
+    monkeypatch.setattr(
+        "tamt_ray.plan.cost.Prices.seconds", lambda _prices, unit: seconds[unit.kind]
+    )
+    seconds = {"search": 3600.0, "finetune": 7200.0, "pretrain_eval": 60.0}
+    kinds = [unit.kind for unit in open_sweep(file).plan.units.values()]
+    hours = sum(seconds[kind] for kind in kinds) / 3600
+    said = call("plan", file).stdout
+    assert "left on one GPU, at least 3.0 hours on any number of them (rough" in said
+    assert f"{hours:,.1f} GPU hours; set `execution.price` to the price of one" in said
+
+    def grown(nodes: int) -> str:
+        more = f"execution.growth=[{{nodes: {nodes}, cpus: 8, gpus: 1}}]"
+        return call("plan", file, "--set", more, "--set", "execution.price=1").stdout
+
+    assert f", {spoken(hours / 2 * 3600)} on the 2 of `execution.growth`, " in grown(2)
+    assert ", 3.0 hours on the 64 of `execution.growth`, " in grown(64)
+    assert "GPU hours" not in grown(64)
 
 
 def test_units_of_other_sweeps_in_the_store_set_prices(

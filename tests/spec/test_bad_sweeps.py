@@ -140,6 +140,9 @@ def test_unknown_names(old: str, new: str, complaint: str) -> None:
         ("[0.5]", "[0.5]\nexecution: {search: {gpus: 0.5, workers: 2}}",
          "15: `execution.search`: the workers of a gang cannot share a GPU"),
         ("[0.5]", "[0.5]\nexecution: {search: {gpus: -1}}", "15: `execution.search.gpus`: Input"),
+        ("name: small", "name: two words", "1: `name`: a name has letters, digits, `.`, `_` and"),
+        ('mini: {source: "dir:m"}', "mini: m",
+         "3: `models.mini`: keys with values are needed, such as `source: …`, one per line"),
     ],
 )  # fmt: skip
 def test_impossible_values(old: str, new: str, starts: str) -> None:
