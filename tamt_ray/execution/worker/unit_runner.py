@@ -65,6 +65,7 @@ class UnitRunner:
         one writes. `graphs`: a fine-tune may replay its steps as CUDA graphs. Raises whatever the
         computation raises, and then nothing is written."""
         give_back_memory()
+        self._store.ensure_shared()
         started, begin = time.time(), time.perf_counter()
         self._inputs.clear()
         usage = Usage(self._group.device)
