@@ -177,7 +177,7 @@ class Partial(OmpSearch):
 class Bare(OmpSearch):
     """One that returns a mask as it is."""
 
-    def find(self, bench: Bench) -> Any:
+    def find(self, bench: Bench) -> Any:  # noqa: ANN401 - that is its mistake
         return Mask.by_magnitude(bench.model().dense, self.sparsity)
 
 
@@ -190,7 +190,7 @@ def test_a_method_that_breaks_its_contract_is_refused(bert: Path, tmp_path: Path
         expand(sweep.model_copy(update={"methods": (Direct(name="mine"),)}))
     runner = UnitRunner(Store(str(tmp_path / "store")), ProcessGroup(), "here")
     model = Model(source=f"dir:{bert}")
-    with pytest.raises(ValueError, match="the mask is another model's: .*weight"):
+    with pytest.raises(ValueError, match=r"the mask is another model's: .*weight"):
         runner.perform(Unit(Partial(model=model, sparsity=0.5)))
     with pytest.raises(TypeError, match=r"`find` of Bare has to return Found\(mask: Mask\)"):
         runner.perform(Unit(Bare(model=model, sparsity=0.5)))
