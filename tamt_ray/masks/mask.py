@@ -99,6 +99,9 @@ class Mask(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._matrices)
 
+    def __repr__(self) -> str:
+        return f"<Mask of {len(self)} matrices, {self.zeros:,} of {self.weights:,} weights pruned>"
+
     @property
     def weights(self) -> int:
         """Number of weights covered."""
