@@ -228,6 +228,30 @@ def front_door(*words: object) -> tuple[subprocess.CompletedProcess[str], set[st
     return ran, imported, seconds
 
 
+def module(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, words)],
+        capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def test_the_module_has_the_verbs_of_tamt(file: Path) -> None:
+    ran = module("tamt_ray", "plan", file, "--json")
+    assert ran.returncode == 0, ran.stderr
+    found = {kind: counts["total"] for kind, counts in json.loads(ran.stdout)["units"].items()}
+    assert found == TOTALS
+
+
+def test_a_verb_at_the_front_door_ends_with_the_command_to_type() -> None:
+    ran = module("tamt_ray.sweep", "sync-mlflow", "my x.yaml")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == (
+        "python -m tamt_ray.sweep runs a sweep file, and sync-mlflow is a verb of tamt; "
+        "type: tamt sync-mlflow 'my x.yaml'\n"
+    )
+
+
 def test_a_sweep_that_is_done_is_shown_and_nothing_starts(
     file: Path, plan: Plan, store: Store, tmp_path: Path
 ) -> None:
