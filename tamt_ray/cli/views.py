@@ -12,10 +12,10 @@ from rich.table import Table
 
 from tamt_ray.cli.speech import fail, out
 from tamt_ray.cli.sweep_context import SweepContext
-from tamt_ray.cli.tables import failure_lines, plain_table, plan_table
+from tamt_ray.cli.tables import failure_lines, method_table, plain_table, plan_table
 from tamt_ray.cli.tune import hours_at_most, plan_of_studies, studies_table
 from tamt_ray.plan.cost import Prices, spoken
-from tamt_ray.plan.status import decide, tally, unit_path
+from tamt_ray.plan.status import decide, method_costs, tally, unit_path
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.origin import method_settings, model_settings, search_settings
@@ -24,8 +24,8 @@ from tamt_ray.store.damage import Damage
 from tamt_ray.values.identity import written
 
 
-def print_plan(opened: SweepContext, as_json: bool, remarks: Iterable[str] = ()) -> None:
-    """Print by kind what is done, what would run and its cost, and `remarks` for people."""
+def print_plan(opened: SweepContext, as_json: bool, remarks: Iterable[str] | None = None) -> None:
+    """Print by kind what is done, what would run and its cost; with `remarks` by method too."""
     known = opened.prices()
     decisions = decide(opened.plan, opened.records, opened.failures)
     statuses = tally(opened.plan, decisions, known)
@@ -49,16 +49,31 @@ def print_plan(opened: SweepContext, as_json: bool, remarks: Iterable[str] = ())
         out.print(studies_table(studies))
         out.print("of the trials drawn so far:")
     out.print(plan_table(statuses, known))
+    if remarks is not None and not studies and hours:
+        costs = method_costs(opened.plan, decisions, known)
+        out.print()
+        out.print(method_table(costs, _steps_by_default(opened.sweep)))
+        out.print()
     price = _price(hours, known, opened.sweep.execution)
     out.print(f"{masks} subnetworks; {'at most ' if studies else ''}{price}")
     if any(opened.plan.units[unit].lane == "gang" for unit in decisions):
         out.print(_widths(opened.sweep), highlight=False)
     for decision, count in Counter(decisions.values()).items():
         out.print(f"{count:,}: {decision.value}", highlight=False)
-    for remark in remarks:
+    for remark in remarks or ():
         out.print(remark, highlight=False)
     out.print(f"store: {opened.store.uri}", highlight=False)
     out.print(f"run it: python -m tamt_ray.sweep {opened.words}")
+
+
+def _steps_by_default(sweep: Sweep) -> set[str]:
+    """Return the methods whose number of steps does not come from the sweep file."""
+    return {
+        method.name
+        for method in sweep.methods
+        for setting in method_settings(method)
+        if setting.name == "steps" and setting.origin != "sweep file"
+    }
 
 
 def _widths(sweep: Sweep) -> str:
@@ -67,7 +82,7 @@ def _widths(sweep: Sweep) -> str:
     pieces = -(-training.batch_size // training.micro_batch)
     return (
         f"a search step is {pieces} × {training.micro_batch} blocks (search.micro_batch): work for "
-        f"at most {pieces} workers per gang, and {workers} asked for"
+        f"at most {pieces} worker{'s' * (pieces > 1)} per gang, and {workers} asked for"
     )
 
 
@@ -76,6 +91,9 @@ def _price(hours: float, known: Prices, execution: Execution) -> str:
     if not hours:
         return "nothing left to run"
     basis = f"measured on {known.measured} units" if known.measured else "rough: none measured yet"
+    basis += (
+        ", for a machine without other work" if known.measured and "CPU" in known.device else ""
+    )
     cost = f", {hours * execution.price:,.2f} dollars" if execution.price else ""
     workers = int((os.cpu_count() or 1) / max(1.0, execution.finetune.cpus))
     here = f", {spoken(hours * 3600 / workers)} on the {workers} of this machine"

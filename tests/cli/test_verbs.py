@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from tamt_ray.cli.app import app
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.status import unit_path
@@ -241,6 +243,12 @@ def test_the_module_has_the_verbs_of_tamt(file: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     found = {kind: counts["total"] for kind, counts in json.loads(ran.stdout)["units"].items()}
     assert found == TOTALS
+
+
+def test_a_shell_completes_verbs() -> None:
+    shell = {"_TAMT_COMPLETE": "complete_bash", "COMP_WORDS": "tamt st", "COMP_CWORD": "1"}
+    said = CliRunner().invoke(app, [], env=shell, prog_name="tamt")
+    assert said.stdout.split() == ["status"]
 
 
 def test_a_verb_at_the_front_door_ends_with_the_command_to_type() -> None:
