@@ -57,7 +57,7 @@ def test_the_plan_names_the_method_that_costs_the_hours(file: Path, store: Store
         ["tamt_kd", "12", "11,000–17,000 (default)"], ["short", "12", "30–40"],
     ]  # fmt: skip
     assert {row[0]: row[1:4] for row in found[2:]} == {
-        "omp": ["6", "–", "3 seconds"], "full": ["2", "–", "–"],
+        "omp": ["6", "–", "2 seconds"], "full": ["2", "–", "–"],
     }  # fmt: skip
     opened = open_sweep(other)
     units, known = opened.plan.units.values(), opened.prices()
