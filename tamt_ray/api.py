@@ -42,6 +42,8 @@ __all__ = ["RunError", "SweepResults", "load", "run"]
 
 _NOT_DONE = "this fine-tune is not done"
 _NOT_KEPT = "this fine-tune is from before predictions were kept"
+_LISTED = 20
+"""Masks that a message lists."""
 
 
 class RunError(RuntimeError):
@@ -208,18 +210,23 @@ class SweepResults:
         if method not in methods:
             raise LookupError(f"there is no method {method!r}{nearest(method, methods)}")
         units, records = self._opened.plan.units, self._opened.records
-        found = [
-            units[unit]
+        all_of = {
+            cell: units[unit]
             for cell, unit in self._opened.plan.cells["search"].items()
-            if cell.checkpoint is None
-            and cell.method == method
-            and abs(cell.sparsity - sparsity) < 1e-9
+            if cell.checkpoint is None and cell.method == method
+        }
+        found = [
+            cell
+            for cell in all_of
+            if abs(cell.sparsity - sparsity) < 1e-9
             and seed in {None, cell.mask_seed}
             and model in {None, cell.model}
         ]
         if len(found) != 1:
-            several = "; give `seed` or `model`" if found else ""
-            raise LookupError(f"{len(found)} masks of {method} at {sparsity:g} are meant{several}")
-        if found[0].id not in records:
-            raise LookupError(f"{found[0]} is not done yet: tamt status {self._opened.words}")
-        return found[0]
+            remedy = "give `seed` or `model`" if found else "there are"
+            listed = ", ".join(map(str, (found or [*all_of])[:_LISTED]))
+            raise LookupError(f"{len(found)} masks of {method} are meant; {remedy}: {listed}")
+        unit = all_of[found[0]]
+        if unit.id not in records:
+            raise LookupError(f"{unit} is not done yet: tamt status {self._opened.words}")
+        return unit

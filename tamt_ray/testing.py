@@ -27,6 +27,7 @@ from tamt_ray.masks.layout import Layout
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.select import zeros_at
 from tamt_ray.methods.base import Search
+from tamt_ray.methods.registry import METHODS
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.unit import FinetuneConfig, Unit, parse_config
 from tamt_ray.search.process_group import ProcessGroup
@@ -196,7 +197,10 @@ def _check_identity(sweep: Sweep, units: Sequence[Unit]) -> None:
     assert done.returncode == 0, f"a fresh process cannot plan it: {done.stderr[-1000:]}"
     ids, loaded = json.loads(done.stdout)
     assert ids == [unit.id for unit in units], "a fresh process gives other ids"
-    assert not loaded, f"planning imports {', '.join(loaded)}; import it inside the function"
+    refused = "".join(f"; {each}" for each in METHODS.refused.values())
+    assert not loaded, (
+        f"planning imports {', '.join(loaded)}; import it inside the function{refused}"
+    )
     for unit in units:
         again = identity(parse_config(written(unit.config)))
         assert again == unit.id, f"{unit}: its own description has another id"

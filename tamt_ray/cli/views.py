@@ -15,7 +15,7 @@ from tamt_ray.cli.sweep_context import SweepContext
 from tamt_ray.cli.tables import failure_lines, method_table, plain_table, plan_table
 from tamt_ray.cli.tune import hours_at_most, plan_of_studies, studies_table
 from tamt_ray.plan.cost import Prices, spoken
-from tamt_ray.plan.status import decide, method_costs, tally, unit_path
+from tamt_ray.plan.status import Decision, decide, longest_chain, method_costs, tally, unit_path
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.origin import method_settings, model_settings, search_settings
@@ -54,12 +54,21 @@ def print_plan(opened: SweepContext, as_json: bool, remarks: Iterable[str] | Non
         out.print()
         out.print(method_table(costs, _steps_by_default(opened.sweep)))
         out.print()
-    price = _price(hours, known, opened.sweep.execution)
+    execution = opened.sweep.execution
+    chain = 0.0 if studies else longest_chain(opened.plan, decisions, known)
+    price = _price(hours, chain, known, execution)
     out.print(f"{masks} subnetworks; {'at most ' if studies else ''}{price}")
+    if hours and not known.on_cpus and not execution.price:
+        out.print(
+            f"{hours:,.1f} GPU hours; set `execution.price` to the price of one to see the cost",
+            highlight=False,
+        )
     if any(opened.plan.units[unit].lane == "gang" for unit in decisions):
-        out.print(_widths(opened.sweep), highlight=False)
-    for decision, count in Counter(decisions.values()).items():
-        out.print(f"{count:,}: {decision.value}", highlight=False)
+        _print_widths(opened.sweep)
+    # Columns of the table count the others.
+    for decision in (Decision.SET_ASIDE, Decision.BLOCKED):
+        if count := Counter(decisions.values())[decision]:
+            out.print(f"{count:,} of the units: {decision.value}", highlight=False)
     for remark in remarks or ():
         out.print(remark, highlight=False)
     out.print(f"store: {opened.store.uri}", highlight=False)
@@ -76,29 +85,42 @@ def _steps_by_default(sweep: Sweep) -> set[str]:
     }
 
 
-def _widths(sweep: Sweep) -> str:
-    """Return a line on the number of workers of a gang that a search step has work for."""
+def _print_widths(sweep: Sweep) -> None:
+    """Print where a search step has work for more workers than a gang has."""
     training, workers = sweep.search, sweep.execution.search.workers
     pieces = -(-training.batch_size // training.micro_batch)
-    return (
-        f"a search step is {pieces} × {training.micro_batch} blocks (search.micro_batch): work for "
-        f"at most {pieces} worker{'s' * (pieces > 1)} per gang, and {workers} asked for"
-    )
+    if pieces > workers:
+        out.print(
+            f"a search step is {pieces} × {training.micro_batch} blocks (search.micro_batch): work "
+            f"for {pieces} workers per gang (execution.search.workers: {workers})",
+            highlight=False,
+        )
 
 
-def _price(hours: float, known: Prices, execution: Execution) -> str:
-    """Return the time left in words, of which device it is, and what it costs."""
+def _price(hours: float, chain: float, known: Prices, execution: Execution) -> str:
+    """Return the time left in words, of which device it is, and what it costs; `chain`: hours that
+    the longest chain of units takes."""
     if not hours:
         return "nothing left to run"
     basis = f"measured on {known.measured} units" if known.measured else "rough: none measured yet"
-    basis += (
-        ", for a machine without other work" if known.measured and "CPU" in known.device else ""
-    )
+    if known.measured and known.on_cpus:
+        basis += ", for a machine without other work"
     cost = f", {hours * execution.price:,.2f} dollars" if execution.price else ""
-    workers = int((os.cpu_count() or 1) / max(1.0, execution.finetune.cpus))
-    here = f", {spoken(hours * 3600 / workers)} on the {workers} of this machine"
-    here = here if "CPU" in known.device and workers > 1 and not execution.growth else ""
-    return f"about {spoken(hours * 3600)} left on one {known.device}{here}{cost} ({basis})"
+    share = max(1.0, execution.finetune.cpus)
+    if execution.growth:
+        kinds = execution.growth
+        devices = sum(k.nodes * (k.cpus / share if known.on_cpus else k.gpus) for k in kinds)
+        where = "`execution.growth`"
+    else:
+        devices = (os.cpu_count() or 1) / share if known.on_cpus else 0
+        where = "this machine"
+    if (number := int(devices)) > 1:
+        all_of = f", {spoken(max(hours / number, chain) * 3600)} on the {number} of {where}"
+    elif chain and not known.on_cpus:
+        all_of = f", at least {spoken(chain * 3600)} on any number of them"
+    else:
+        all_of = ""
+    return f"about {spoken(hours * 3600)} left on one {known.device}{all_of}{cost} ({basis})"
 
 
 def print_troubles(opened: SweepContext) -> None:

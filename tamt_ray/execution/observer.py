@@ -30,7 +30,8 @@ def observed(name: str, address: str | None) -> Generator[Callable[[], LiveStatu
     where = address or known_address(name)
     if where is None:
         raise UnreachableError(
-            "its Ray is still starting, or on another machine, or under another TMPDIR or user"
+            "it is still starting, or no local run of this user and TMPDIR on this machine; on a "
+            "node of its cluster add --address auto"
         )
     try:
         with visiting(where):

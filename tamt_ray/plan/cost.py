@@ -76,6 +76,11 @@ class Prices:
     sizes: Sizes = UNREAD
     """Sizes of models and data that the rough prices are computed from."""
 
+    @property
+    def on_cpus(self) -> bool:
+        """Whether the device is no GPU."""
+        return _is_cpu(self.device)
+
     def seconds(self, unit: Unit) -> float:
         """Return the estimate, scaled by the closest measured ratio; the rough one without any."""
         rough = self.rough(unit)
@@ -157,7 +162,7 @@ def prices(
         counts[device] += 1
         rough = usual.rough(unit)
         # A GPU's work is no time of a CPU.
-        cpu = timing.usage.get("cpu_seconds", 0.0) if "CPU" in device else 0.0
+        cpu = timing.usage.get("cpu_seconds", 0.0) if _is_cpu(device) else 0.0
         spent = _Spent(device_seconds(timing) / rough, cpu * number / rough)
         for each in _classes(unit):
             found.setdefault(device, {}).setdefault(each, []).append(spent)
@@ -181,6 +186,10 @@ def _ratio(spent: Sequence[_Spent]) -> float:
         return median(each.wall for each in spent)
     stretch = sorted(each.wall / each.cpu for each in by_cpu)[len(by_cpu) // 10]
     return stretch * median(each.cpu for each in by_cpu)
+
+
+def _is_cpu(device: str) -> bool:
+    return "cpu" in device.lower()
 
 
 def device_seconds(timing: Timing) -> float:

@@ -106,6 +106,17 @@ def method_costs(
     return dict(sorted(costs.items(), key=lambda each: -each[1].seconds))
 
 
+def longest_chain(plan: Plan, decisions: Mapping[str, Decision], prices: Prices = ROUGH) -> float:
+    """Return the hours of the longest chain of units to run, each on one device: more devices than
+    there are chains do not shorten it."""
+    ends: dict[str, float] = {}
+    for unit in plan.units.values():
+        runs = decisions[unit.id] in {Decision.RUN, Decision.WAIT}
+        hours = prices.seconds(unit) / 3600 if runs else 0.0
+        ends[unit.id] = max((ends[need] for need in unit.needs), default=0.0) + hours
+    return max(ends.values(), default=0.0)
+
+
 def unit_path(unit: Unit) -> str:
     """`kind/model/method/sparsity/…`, what `--only` matches."""
     return "/".join([unit.kind, *map(str, unit.cell.given.values())])

@@ -105,6 +105,13 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
                                "18: .* label 2 .* none of the classes 0 to 1; set `classes: 3`"),
     "labels in words": (rows(label=lambda number: ("neg", "pos")[number % 2]),
                         "18: .* set `classes: [neg, pos]`"),
+    "labels that YAML reads otherwise": (
+        rows(label=lambda number: ("no", "a, b")[number % 2]),
+        "18: .* set `classes: ['a, b', 'no']`"),
+    "class without quotes": (edit("text: [text]", "text: [text]\n    classes: [1, 2]"),
+                             "21: .*: text is needed; put it between double quotes (given: 2)"),
+    "folder of rows": (edit("dir:train.jsonl", "dir:model"),
+                       "18: .* dir:model is a folder; name its files, as in dir:model/*.parquet"),
     "no label in a row": (rows(label=lambda number: None if number == 3 else number % 2),
                           "18: .* row 3: None .*; remove the row or give it a label"),
     "one class": (rows(label=lambda _: 1), "18: .* every label .* is 1; choose rows of at least"),
@@ -240,7 +247,7 @@ def test_ctrl_c_behind_the_last_unit(project: Path, monkeypatch: pytest.MonkeyPa
 AT_HAND = (
     "column", "label column", "column of the corpus", "third class to validate",
     "class that is left out", "labels in words", "no label in a row", "one class", "no rows",
-    "broken row", "semicolons", "encoding",
+    "folder of rows", "broken row", "semicolons", "encoding",
 )  # fmt: skip
 """Mistakes in rows: they need no model."""
 

@@ -70,6 +70,30 @@ def test_the_plan_names_the_method_that_costs_the_hours(file: Path, store: Store
     assert "steps per search" not in call("status", file).stdout
 
 
+def test_many_devices_are_as_quick_as_the_longest_chain(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Searches wait for nothing, an evaluation or a fine-tune for its search."""
+    monkeypatch.setattr("tamt_ray.plan.cost._has_gpu", lambda: True)
+    monkeypatch.setattr(
+        "tamt_ray.plan.cost.Prices.seconds", lambda _prices, unit: seconds[unit.kind]
+    )
+    seconds = {"search": 3600.0, "finetune": 7200.0, "pretrain_eval": 60.0}
+    kinds = [unit.kind for unit in open_sweep(file).plan.units.values()]
+    hours = sum(seconds[kind] for kind in kinds) / 3600
+    said = call("plan", file).stdout
+    assert "left on one GPU, at least 3.0 hours on any number of them (rough" in said
+    assert f"{hours:,.1f} GPU hours; set `execution.price` to the price of one" in said
+
+    def grown(nodes: int) -> str:
+        more = f"execution.growth=[{{nodes: {nodes}, cpus: 8, gpus: 1}}]"
+        return call("plan", file, "--set", more, "--set", "execution.price=1").stdout
+
+    assert f", {spoken(hours / 2 * 3600)} on the 2 of `execution.growth`, " in grown(2)
+    assert ", 3.0 hours on the 64 of `execution.growth`, " in grown(64)
+    assert "GPU hours" not in grown(64)
+
+
 def test_units_of_other_sweeps_in_the_store_set_prices(
     file: Path, plan: Plan, store: Store
 ) -> None:

@@ -73,9 +73,11 @@ def test_the_plan_says_how_many_workers_have_work(file: Path) -> None:
     """16 blocks per step, 4 at once."""
     said = CliRunner().invoke(app, ["plan", str(file)])
     assert (
-        "a search step is 4 × 4 blocks (search.micro_batch): work for at most 4 workers per gang, "
-        "and 1 asked for"
+        "a search step is 4 × 4 blocks (search.micro_batch): work for 4 workers per gang "
+        "(execution.search.workers: 1)"
     ) in " ".join(said.stdout.split())
+    said = CliRunner().invoke(app, ["plan", str(file), "--set", "execution.search.workers=4"])
+    assert "a search step" not in said.stdout
 
 
 def test_what_does_not_train_has_no_profile(file: Path) -> None:
