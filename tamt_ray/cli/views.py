@@ -12,10 +12,10 @@ from rich.table import Table
 
 from tamt_ray.cli.speech import fail, out
 from tamt_ray.cli.sweep_context import SweepContext
-from tamt_ray.cli.tables import failure_lines, plain_table, plan_table
+from tamt_ray.cli.tables import failure_lines, method_table, plain_table, plan_table
 from tamt_ray.cli.tune import hours_at_most, plan_of_studies, studies_table
 from tamt_ray.plan.cost import Prices, spoken
-from tamt_ray.plan.status import Decision, decide, longest_chain, tally, unit_path
+from tamt_ray.plan.status import Decision, decide, longest_chain, method_costs, tally, unit_path
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.origin import method_settings, model_settings, search_settings
@@ -23,8 +23,8 @@ from tamt_ray.store.damage import Damage
 from tamt_ray.values.identity import written
 
 
-def print_plan(opened: SweepContext, as_json: bool, remarks: Iterable[str] = ()) -> None:
-    """Print by kind what is done, what would run and its cost, and `remarks` for people."""
+def print_plan(opened: SweepContext, as_json: bool, remarks: Iterable[str] | None = None) -> None:
+    """Print by kind what is done, what would run and its cost; with `remarks` by method too."""
     known = opened.prices()
     decisions = decide(opened.plan, opened.records, opened.failures)
     statuses = tally(opened.plan, decisions, known)
@@ -48,6 +48,11 @@ def print_plan(opened: SweepContext, as_json: bool, remarks: Iterable[str] = ())
         out.print(studies_table(studies))
         out.print("of the trials drawn so far:")
     out.print(plan_table(statuses, known))
+    if remarks is not None and not studies and hours:
+        costs = method_costs(opened.plan, decisions, known)
+        out.print()
+        out.print(method_table(costs, _steps_by_default(opened.sweep)))
+        out.print()
     execution = opened.sweep.execution
     chain = 0.0 if studies else longest_chain(opened.plan, decisions, known)
     price = _price(hours, chain, known, execution)
@@ -62,10 +67,20 @@ def print_plan(opened: SweepContext, as_json: bool, remarks: Iterable[str] = ())
     for decision in (Decision.SET_ASIDE, Decision.BLOCKED):
         if count := Counter(decisions.values())[decision]:
             out.print(f"{count:,} of the units: {decision.value}", highlight=False)
-    for remark in remarks:
+    for remark in remarks or ():
         out.print(remark, highlight=False)
     out.print(f"store: {opened.store.uri}", highlight=False)
     out.print(f"run it: python -m tamt_ray.sweep {opened.words}")
+
+
+def _steps_by_default(sweep: Sweep) -> set[str]:
+    """Return the methods whose number of steps does not come from the sweep file."""
+    return {
+        method.name
+        for method in sweep.methods
+        for setting in method_settings(method)
+        if setting.name == "steps" and setting.origin != "sweep file"
+    }
 
 
 def _print_gangs(opened: SweepContext, decisions: Mapping[str, Decision], known: Prices) -> None:
@@ -95,6 +110,8 @@ def _price(hours: float, chain: float, known: Prices, execution: Execution) -> s
     if not hours:
         return "nothing left to run"
     basis = f"measured on {known.measured} units" if known.measured else "rough: none measured yet"
+    if known.measured and known.on_cpus:
+        basis += ", for a machine without other work"
     cost = f", {hours * execution.price:,.2f} dollars" if execution.price else ""
     share = max(1.0, execution.finetune.cpus)
     if execution.growth:

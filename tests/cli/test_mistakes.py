@@ -12,6 +12,7 @@ import pytest
 import torch
 from click.testing import Result
 
+from tamt_ray.cli.doctor import as_planned
 from tamt_ray.execution.cluster.diagnosis import about_rows
 from tamt_ray.spec.load import load_sweep
 
@@ -261,7 +262,7 @@ def test_plan_and_doctor_see_rows_that_do_not_fit(
         said = call(words[0], "my.yaml", *words[1:])
         assert (said.exit_code, said.stdout) == (2, ""), said.output
         assert_says(f"my.yaml:{complaint}", said.stderr.splitlines()[-1])
-    found = about_rows(load_sweep(Path("my.yaml")))
+    found = about_rows(as_planned(load_sweep(Path("my.yaml"))))
     assert not found.passed
     assert_says(complaint.partition(":")[2], found.said)
 

@@ -1,6 +1,7 @@
 """What a plan says it costs: on which device, in dollars, and by what other sweeps measured."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +38,36 @@ def test_dollars_are_hours_times_their_price(file: Path, monkeypatch: pytest.Mon
     assert f", {hours * 1234:,.2f} dollars (rough: none measured yet)" in said
     assert hours * 1234 > 1
     assert " dollars" not in call("plan", file).stdout
+
+
+def test_the_plan_names_the_method_that_costs_the_hours(file: Path, store: Store) -> None:
+    """A list takes the place of the extended file's, with the steps that were given there."""
+    text = file.read_text().replace("[random, omp]", "[{method: tamt_kd, steps: 30}]")
+    file.write_text(text.replace("[0.5]", "[0.5, 0.7]"))
+    other = file.with_name("other.yaml")
+    short = "{method: tamt_kd, name: short, init: graded, steps: {0.5: 30, 0.7: 40}}"
+    other.write_text(f"extends: small.yaml\nname: other\nmethods: [omp, {short}, tamt_kd]\n")
+
+    def rows() -> list[list[str]]:
+        table = call("plan", other).stdout.split("\n\n")[1]
+        return [re.split(r"  +", line.strip()) for line in table.splitlines()[1:]]
+
+    found = rows()
+    assert [row[:3] for row in found[:2]] == [
+        ["tamt_kd", "12", "11,000–17,000 (default)"], ["short", "12", "30–40"],
+    ]  # fmt: skip
+    assert {row[0]: row[1:4] for row in found[2:]} == {
+        "omp": ["6", "–", "2 seconds"], "full": ["2", "–", "–"],
+    }  # fmt: skip
+    opened = open_sweep(other)
+    units, known = opened.plan.units.values(), opened.prices()
+    mine = [known.seconds(unit) for unit in units if unit.cell.method == "tamt_kd"]
+    assert found[0][4] == spoken(sum(mine))
+    finish(store, *(unit for unit in units if unit.cell.method in ("tamt_kd", "full")))
+    assert [row[0] for row in rows()] == ["short", "omp"]
+    finish(store, *units)
+    assert "steps" not in call("plan", other).stdout
+    assert "steps per search" not in call("status", file).stdout
 
 
 def test_many_devices_are_as_quick_as_the_longest_chain(
