@@ -19,6 +19,7 @@ from tamt_ray.plan.status import Decision, decide, longest_chain, method_costs, 
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.origin import method_settings, model_settings, search_settings
+from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.damage import Damage
 from tamt_ray.values.identity import written
 

@@ -39,8 +39,8 @@ class ForwardPass:
         value = term.loss(self)
         if value.ndim:
             raise ValueError(
-                f"the loss term {term.name} returns {list(value.shape)} values; it has to return one, "
-                "summed over what `count` counts"
+                f"the loss term {term.name} returns {list(value.shape)} values; it has to return "
+                "one, summed over what `count` counts"
             )
         return value
 
