@@ -132,8 +132,8 @@ def test_unknown_names(old: str, new: str, complaint: str) -> None:
         ("steps: 40", "steps: 40\n    lr: 5e-5x", "14: `methods.3.lr`: Input should be a valid n"),
         ("    kind: regression\n", "", "16: `tasks.stsb` needs a `kind`"),
         ("name: small\n", "", "1: `name` is missing"),
-        ("name: small", "name: a/b", "1: `name`: String should match pattern"),
-        ("  mini:", "  m i:", "3: `models.m i`: String should match pattern"),
+        ("name: small", "name: a/b", "1: `name`: a name has letters, digits, `.`, `_`"),
+        ("  mini:", "  m i:", "3: `models.m i`: a name has letters, digits, `.`"),
         ("[0.5]", "[0.5]\nexecution: {search: {gpus: 0.3}}", "15: `execution.search`: gpus must"),
         ("[0.5]", "[0.5]\nexecution: {finetune: {gpus: 0, graphs: true}}",
          "15: `execution.finetune`: CUDA graphs need a GPU"),
@@ -146,6 +146,10 @@ def test_unknown_names(old: str, new: str, complaint: str) -> None:
         ("[0.5]", "[0.5]\nexecution: {search: {gpus: 0.5, workers: 2}}",
          "15: `execution.search`: the workers of a gang cannot share a GPU"),
         ("[0.5]", "[0.5]\nexecution: {search: {gpus: -1}}", "15: `execution.search.gpus`: Input"),
+        ("name: small", "name: small\nstore: $HOME/results", "2: `store`: a variable has no value"),
+        ("name: small", "name: small\nstore: s3:/bucket/it", "2: `store`: write it as s3://bucket/"),
+        ('mini: {source: "dir:m"}', "mini: m",
+         "3: `models.mini`: keys with values are needed, such as `source: …`, one per line"),
     ],
 )  # fmt: skip
 def test_impossible_values(old: str, new: str, starts: str) -> None:
