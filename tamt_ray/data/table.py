@@ -57,7 +57,7 @@ def at_hand(table: Table) -> bool:
     ref = parse_source(table.source)
     try:
         if ref.scheme == "pypi":
-            path = cached_archive(ref)
+            path = cached_archive(ref, _MODERATE)
         elif ref.scheme == "hf" and not ((stand_in := mirror()) and stand_in.local):
             return False
         else:
