@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import requests
@@ -20,6 +19,7 @@ from pypi_simple import (
     UnsupportedContentTypeError,
     UnsupportedRepoVersionError,
 )
+from pypi_simple.progress import NullProgressTracker
 
 from tamt_ray.data.cache import SourceError, file_digest
 from tamt_ray.values.address import masked
@@ -132,7 +132,7 @@ def _same(given: str | None, wanted: str) -> bool:
         return given == wanted
 
 
-class _Bounded(AbstractContextManager["_Bounded"]):
+class _Bounded(NullProgressTracker):
     """Announces a large download; raises SourceError for more than `most` bytes."""
 
     def __init__(self, ref: SourceRef, filename: str, most: int, size: int | None) -> None:
@@ -150,9 +150,6 @@ class _Bounded(AbstractContextManager["_Bounded"]):
                 f"{_shown(self._ref)}: the index sends more than an archive may have; check the "
                 "digest"
             )
-
-    def __exit__(self, *error: object) -> None:
-        """Do nothing."""
 
 
 def _shown(ref: SourceRef) -> str:

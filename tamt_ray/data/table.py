@@ -115,7 +115,9 @@ def _load(table: Table, ref: SourceRef, path: Path | None, stamp: tuple[int, int
     whole = table.model_copy(update={"part": "all", "tail": 0.1})
     content = _content(whole, ref, path, stamp)  # pyright: ignore[reportArgumentType]
     if table.part != "all":
-        content = content.filter(_in_part(content, table))
+        border = int(table.tail * 2**64)
+        places = _places(whole, ref, path, stamp)  # pyright: ignore[reportArgumentType]
+        content = content.filter([(place < border) == (table.part == "tail") for place in places])
     content = content.combine_chunks()
     return Rows(content, fingerprint(content))
 
@@ -131,14 +133,14 @@ def _content(
     return read_split(ref, table.split or "")
 
 
-def _in_part(content: pa.Table, table: Table) -> pa.Array:
-    """Return [rows] of booleans; equal rows fall on the same side, whatever their order."""
-    border = int(table.tail * 2**64)
-    tail = [
-        int.from_bytes(hashlib.sha256(_canonical(row)).digest()[:8]) < border
-        for row in content.to_pylist()
-    ]
-    return pa.array([is_tail == (table.part == "tail") for is_tail in tail], type=pa.bool_())
+@functools.lru_cache(maxsize=4)
+def _places(
+    table: Table, ref: SourceRef, path: Path | None, stamp: tuple[int, int] | None
+) -> list[int]:
+    """Return a number below 2⁶⁴ per row, by which it belongs to a part: equal rows have the same,
+    whatever their order."""
+    rows = _content(table, ref, path, stamp).to_pylist()  # pyright: ignore[reportArgumentType]
+    return [int.from_bytes(hashlib.sha256(_canonical(row)).digest()[:8]) for row in rows]
 
 
 def _canonical(value: object) -> bytes:
