@@ -316,6 +316,23 @@ def test_a_file_made_to_harm_gets_a_line(more: str, complaint: str) -> None:
     assert len(said) <= 21
 
 
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        ("# comment\n" * 10_000, "more than 4 MiB in all files of this sweep"),
+        (f"mask_seeds: {[*range(9_900)]}\n", "more than 100,000 values in all files of this sweep"),
+    ],
+)
+def test_many_files_made_to_harm_get_a_line(tmp_path: Path, more: str, complaint: str) -> None:
+    """Each alone is read; all of them would take half a minute."""
+    (tmp_path / "part.yaml").write_text(GOOD + more)
+    (tmp_path / "all.yaml").write_text(f"name: a\nparts: [{', '.join(['part.yaml'] * 99)}]\n")
+    begun = time.process_time()
+    with pytest.raises(SpecError, match=complaint):
+        load_sweep(tmp_path / "all.yaml")
+    assert time.process_time() - begun < 10
+
+
 @pytest.mark.timeout(20)
 def test_files_that_name_each_other_for_ever_get_a_line(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("name: a\nparts: [own.yaml]\n")
