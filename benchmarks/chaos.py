@@ -266,7 +266,8 @@ def chaos(
 
     Raises RuntimeError where a run does not end as it should, or leaves processes behind.
     """
-    there = left_behind()
+    rays = Path(tempfile.gettempdir())
+    there = left_behind(rays, "tamt-ray-*/")
     calms: list[Run] = []
     for number, file in enumerate(files):
         calms.append(Run(file, folder / f"calm-{number}"))
@@ -295,17 +296,15 @@ def chaos(
         result.lost += len(run.lost(account.records, calm))
         result.same &= run.same(calm)
         result.left += len(left_behind(run.temporary))
-    result.left += len(left_behind() - there)
+    result.left += len(left_behind(rays, "tamt-ray-*/") - there)
     return result
 
 
-def left_behind(folder: Path | None = None) -> set[Path]:
-    """Folders of runs in the temporary directory that no process uses; logs of killed workers stay
-    for an hour."""
+def left_behind(folder: Path, pattern: str = "tamt-*/") -> set[Path]:
+    """Folders of runs in a temporary directory that no process uses; logs of killed workers stay
+    for an hour. Runs share the directory of Ray's folders with other programs."""
     found: set[Path] = set()
-    for path in (folder or Path(tempfile.gettempdir())).glob("tamt-*"):
-        if path.name.startswith("tamt-chaos-") or not path.is_dir():
-            continue
+    for path in folder.glob(pattern):
         with suppress(OSError):
             descriptor = os.open(path, os.O_RDONLY)
             try:

@@ -8,6 +8,7 @@
 # memory) is given to sbatch.
 #SBATCH --job-name=tamt
 #SBATCH --output=tamt-%j.log
+#SBATCH --open-mode=append
 #SBATCH --ntasks-per-node=1
 #SBATCH --exclusive
 # Five minutes before the time is up this script is told.
@@ -41,7 +42,8 @@ resources=(--num-cpus="$SLURM_CPUS_ON_NODE" --num-gpus="${SLURM_GPUS_ON_NODE:-0}
   --dashboard-host=127.0.0.1 "${resources[@]}")
 others=$((${#nodes[@]} - 1))
 if ((others)); then
-  (umask 077; exec srun --nodes="$others" --ntasks="$others" --exclude="${nodes[0]}" \
+  # Some sites bind a task to one CPU unless they are told not to.
+  (umask 077; exec srun --nodes="$others" --ntasks="$others" --exclude="${nodes[0]}" --cpu-bind=none \
     bash -c 'nvidia-cuda-mps-control -d &> /dev/null; exec "$@"' mps \
     ray start --block --address="$address:$port" "${resources[@]}") &
   # The driver refuses a sweep that the nodes it finds cannot hold. Ten minutes are enough; one that

@@ -6,6 +6,7 @@ predicted token, KD losses cosine distances, times seconds.
 
 import html
 import sys
+from argparse import ArgumentParser
 from functools import cache, cached_property
 from os import PathLike
 from pathlib import Path
@@ -42,28 +43,34 @@ __all__ = ["RunError", "SweepResults", "load", "run"]
 
 _NOT_DONE = "this fine-tune is not done"
 _NOT_KEPT = "this fine-tune is from before predictions were kept"
+_LISTED = 20
+"""Masks that a message lists."""
 
 
 class RunError(RuntimeError):
     """A sweep could not be run; its own words say why."""
 
 
-def load(file: str | PathLike[str]) -> "SweepResults":
-    """Return what the store holds of a sweep. Raises SpecError or StoreError."""
-    return SweepResults(open_sweep(Path(file)))
+def load(file: str | PathLike[str], *settings: str) -> "SweepResults":
+    """Return what the store holds of a sweep; `settings` are those of `--set`, such as
+    "search.batch_size=8". Raises SpecError or StoreError."""
+    return SweepResults(open_sweep(Path(file), overrides=settings))
 
 
 def run(file: str | PathLike[str], *options: str) -> "SweepResults":
     """Run what is missing of a sweep in a process of its own; return what the store holds then.
 
-    A notebook shows the live view of the run in the cell. Units that failed are no error here: they
-    are missing in the tables. Raises RunError.
+    `options` are those of the command line, such as "--set", "search.batch_size=8". A notebook
+    shows the live view of the run in the cell. Units that failed are no error here: they are
+    missing in the tables. Raises RunError.
     """
     command = [sys.executable, "-m", "tamt_ray.sweep", str(file), *options]
     code, last = follow_run(command, changing_output())
     if code not in {0, 1}:
         raise RunError(last)
-    return load(file)
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--set", action="append", default=[])
+    return load(file, *parser.parse_known_args(options)[0].set)
 
 
 class SweepResults:
@@ -208,18 +215,23 @@ class SweepResults:
         if method not in methods:
             raise LookupError(f"there is no method {method!r}{nearest(method, methods)}")
         units, records = self._opened.plan.units, self._opened.records
-        found = [
-            units[unit]
+        all_of = {
+            cell: units[unit]
             for cell, unit in self._opened.plan.cells["search"].items()
-            if cell.checkpoint is None
-            and cell.method == method
-            and abs(cell.sparsity - sparsity) < 1e-9
+            if cell.checkpoint is None and cell.method == method
+        }
+        found = [
+            cell
+            for cell in all_of
+            if abs(cell.sparsity - sparsity) < 1e-9
             and seed in {None, cell.mask_seed}
             and model in {None, cell.model}
         ]
         if len(found) != 1:
-            several = "; give `seed` or `model`" if found else ""
-            raise LookupError(f"{len(found)} masks of {method} at {sparsity:g} are meant{several}")
-        if found[0].id not in records:
-            raise LookupError(f"{found[0]} is not done yet: tamt status {self._opened.words}")
-        return found[0]
+            remedy = "give `seed` or `model`" if found else "there are"
+            listed = ", ".join(map(str, (found or [*all_of])[:_LISTED]))
+            raise LookupError(f"{len(found)} masks of {method} are meant; {remedy}: {listed}")
+        unit = all_of[found[0]]
+        if unit.id not in records:
+            raise LookupError(f"{unit} is not done yet: tamt status {self._opened.words}")
+        return unit

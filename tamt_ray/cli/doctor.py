@@ -10,14 +10,18 @@ from rich.console import Console
 from rich.text import Text
 
 from tamt_ray.cli.speech import fail, talk
+from tamt_ray.cli.sweep_context import settle
 from tamt_ray.spec.load import load_sweep
+from tamt_ray.spec.sweep import Sweep
+from tamt_ray.store.store import Store
+from tamt_ray.store.trouble import StoreError
 
 
 def print_examination(
     file: Path | None, overrides: Sequence[str], address: str | None, as_json: bool
 ) -> int:
     """Print what is found, as it is found; returns the exit code. Raises SpecError."""
-    sweep = load_sweep(file, overrides) if file else None
+    sweep = as_planned(load_sweep(file, overrides)) if file else None
     if address is None:
         from tamt_ray.execution.cluster.address import listen_on_loopback
 
@@ -52,3 +56,14 @@ def print_examination(
         where = f" --address {address}" if address else ""
         talk.print(f"run it: python -m tamt_ray.sweep {file or 'SWEEP.yaml'}{where}")
     return 1 if failed else 0
+
+
+def as_planned(sweep: Sweep) -> Sweep:
+    """Return the sweep with the settings that its store or rows at hand decide."""
+    try:
+        return settle(sweep, Store(sweep.store))
+    except (StoreError, OSError):
+        # The examination of the store says what is wrong with it.
+        from tamt_ray.execution.rows import settled
+
+        return settled(sweep, {})

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from tamt_ray.cli.streams import forgive_output, open_closed_streams
@@ -10,7 +11,7 @@ from tamt_ray.cli.supervisor import supervised
 
 
 def main() -> None:
-    """Run the `tamt` console script."""
+    """Run the `tamt` console script, or `python -m tamt_ray`."""
     open_closed_streams()
     if sys.argv[1:2] == ["run"]:
         _supervise("tamt", _any_verb)
@@ -36,6 +37,14 @@ def _any_verb() -> None:
 
 
 def _run_alone() -> None:
-    from tamt_ray.cli.app import alone
+    from tamt_ray.cli.app import alone, app
+    from tamt_ray.cli.speech import print_error
 
+    word = next(iter(sys.argv[1:]), "")
+    if word in {command.name for command in app.registered_commands} and not Path(word).exists():
+        print_error(
+            f"python -m tamt_ray.sweep runs a sweep file, and {word} is a verb of tamt; "
+            f"type: tamt {shlex.join(sys.argv[1:])}"
+        )
+        sys.exit(2)
     alone()

@@ -99,7 +99,7 @@ QUESTIONS: dict[str, tuple[str, str, Callable[[str], str]]] = {
     "model": (f"Which model ({', '.join(MODELS)}, hf:<repo> or dir:<path>)", "minilm", check_model),
     "tasks": (f"Which tasks ({', '.join(TASK_TEMPLATES)})", "stsb, rte",
               partial(_each, "task", TASK_TEMPLATES)),
-    "methods": ("Which methods", "random, omp, imp, tamt_mlm, tamt_kd",
+    "methods": (f"Which methods ({', '.join(_METHODS)})", "random, omp, imp, tamt_mlm, tamt_kd",
                 partial(_each, "method", _METHODS)),
     "budget": (f"How much time ({', '.join(BUDGETS)})", "minutes",
                partial(_known, "budget", BUDGETS)),

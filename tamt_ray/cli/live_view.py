@@ -12,6 +12,8 @@ from tamt_ray.plan.unit import KINDS
 
 _SHOWN = 8
 """Units at work shown at most; a cluster runs hundreds."""
+_LEAST = 2
+"""Units at work shown in a terminal of 24 lines."""
 _ALL = 1000
 """Rows of scores where there is no terminal to fit; `tamt results` has them all."""
 _AROUND = 23
@@ -29,12 +31,14 @@ class LiveView:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield counts, units at work and scores."""
         activity, tables = self._status.activity, self._status.tables
+        height = options.size.height
+        shown = max(_LEAST, min(_SHOWN, height - 22)) if self._fitted else _SHOWN
         yield counts_table(activity)
         yield Text()
-        yield at_work_table(activity, options.max_width)
+        yield at_work_table(activity, options.max_width, shown)
         if tables and _any_score(tables):
             yield Text()
-            rows = max(4, options.size.height - _AROUND - len(activity.at_work[:_SHOWN]))
+            rows = max(4, height - _AROUND - len(activity.at_work[:shown]))
             yield scores_so_far(tables, options.max_width, rows if self._fitted else _ALL)
         yield Text()
         yield Text(time_line(activity))
@@ -51,8 +55,8 @@ def counts_table(activity: Activity) -> Table:
     return table
 
 
-def at_work_table(activity: Activity, width: int) -> RenderableType:
-    """Return one line per unit at work: step, rate, time and place."""
+def at_work_table(activity: Activity, width: int, shown: int) -> RenderableType:
+    """Return one line per unit at work: step, rate, time and place; of the first `shown`."""
     if not activity.at_work:
         return Text("no unit is at work yet: workers are starting")
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -61,11 +65,11 @@ def at_work_table(activity: Activity, width: int) -> RenderableType:
     table.add_column("since", justify="right", no_wrap=True)
     if width >= 100:
         table.add_column("place", no_wrap=True, overflow="ellipsis")
-    for unit in activity.at_work[:_SHOWN]:
+    for unit in activity.at_work[:shown]:
         cells = [unit.path.replace("/", " "), *_speed(unit), spoken(unit.seconds)]
         table.add_row(*cells, *([unit.place] if width >= 100 else []))
-    if len(activity.at_work) > _SHOWN:
-        return Group(table, Text(f"… and {len(activity.at_work) - _SHOWN} more"))
+    if len(activity.at_work) > shown:
+        return Group(table, Text(f"… and {len(activity.at_work) - shown} more"))
     return table
 
 

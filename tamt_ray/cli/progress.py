@@ -140,7 +140,8 @@ class Progress:
         self._say(Text(text, "yellow"))
 
     def _say(self, text: Text) -> None:
-        self._console.print(text, soft_wrap=True, highlight=False)
+        # On a terminal a live view stands below, whose lines would be cut, not wrapped.
+        self._console.print(text, soft_wrap=not self._console.is_terminal, highlight=False)
 
     def _words(self, unit_id: str) -> str:
         return unit_path(self._plan.units[unit_id]).replace("/", " ")

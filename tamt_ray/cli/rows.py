@@ -1,6 +1,7 @@
 """Rows of data sets as the verbs meet them: settings they decide, and rows that do not fit."""
 
 import json
+import re
 from typing import NoReturn
 
 from tamt_ray.cli.speech import fail
@@ -32,6 +33,7 @@ def look_through(opened: SweepContext) -> list[str]:
         key = task.left_open
         if key and (value := vars(task)[key]) != type(task).model_fields[key].default:
             lines.append(f"tasks.{name}.{key}: {_plain(value)}, from its training rows")
+    others = list(dict.fromkeys(re.sub(r"#sha256=\w+", "", name) for name in others))
     if others:
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         lines.append(

@@ -177,7 +177,7 @@ def open_sweep(
     if sweep.tune and pattern:
         raise SpecError(f"{file}: a tuning draws its own units; leave --only out")
     store = Store(sweep.store)
-    sweep = _settled(sweep, store)
+    sweep = settle(sweep, store)
     try:
         plan = Plan({}, {}) if sweep.tune else expand(sweep)
     except PlanError as error:
@@ -188,7 +188,7 @@ def open_sweep(
     return replace(opened, failures={}, retry_failed=True) if retry_failed else opened
 
 
-def _settled(sweep: Sweep, store: Store) -> Sweep:
+def settle(sweep: Sweep, store: Store) -> Sweep:
     """Return the sweep with the settings that its data decide, as the store or data at hand have
     them."""
     if not any(task.left_open for task in sweep.tasks.values()):

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tamt_ray.plan.cost import Prices, spoken
-from tamt_ray.plan.status import KindStatus
+from tamt_ray.plan.status import KindStatus, MethodCost
 from tamt_ray.plan.unit import Kind
 from tamt_ray.store.record import Failure
 
@@ -44,6 +44,21 @@ def plan_table(statuses: Mapping[Kind, KindStatus], known: Prices) -> Table:
         left = spoken(status.gpu_hours * 3600) if status.to_run else "–"
         rough = " (rough)" if status.to_run and known.measured and known.is_rough(kind) else ""
         table.add_row(kind, *(f"{n:,}" for n in numbers), left + rough)
+    return table
+
+
+def method_table(costs: Mapping[str, MethodCost], by_default: Collection[str]) -> Table:
+    """Return one row per method: units to run, steps of a search and the time that they take;
+    `by_default`: methods whose steps no file gave."""
+    table = plain_table("method", "to run", "steps per search", "searches", "time left")
+    for method, cost in costs.items():
+        ends = sorted({min(cost.steps), max(cost.steps)}) if cost.steps else []
+        steps = "–".join(f"{number:,}" for number in ends) or "–"
+        steps += " (default)" if ends and method in by_default else ""
+        searches = spoken(cost.search_seconds) if cost.search_seconds else "–"
+        table.add_row(
+            method or "MLM head", f"{cost.to_run:,}", steps, searches, spoken(cost.seconds)
+        )
     return table
 
 
@@ -88,18 +103,22 @@ def score_table(
     frame: pl.DataFrame, best: Sequence[Collection[str]], width: int, rows: int
 ) -> RenderableType:
     """Return the summary without rows that have no value yet, cut to a terminal; says what is left
-    out."""
+    out. Rows with a best value stay."""
     values = [name for name in frame.columns if name not in {*_WORDS, "sparsity", "runs"}]
     filled = [n for n, row in enumerate(frame.to_dicts()) if any(row[v] != "–" for v in values)]
-    shown = frame[filled[:rows]]
+    kept = sorted(sorted(filled, key=lambda n: not best[n])[:rows])
+    shown = frame[kept]
     sizes = {name: max(map(len, [name, *map(str, shown[name])])) + 2 for name in frame.columns}
     # Between columns there are two blanks, behind the last one none.
     while sum(sizes.values()) - 2 > width and values:
         del sizes[values.pop()]
     left_out = frame.width - len(sizes)
-    words = [f"{left_out} more columns"] if left_out else []
-    words += [f"{len(filled) - rows} more rows"] if len(filled) > rows else []
-    table = frame_table(shown.select(list(sizes)), [best[n] for n in filled[:rows]])
+    words = [
+        f"{number} more {what}{'s' * (number > 1)}"
+        for number, what in ((left_out, "column"), (len(filled) - len(kept), "row"))
+        if number
+    ]
+    table = frame_table(shown.select(list(sizes)), [best[n] for n in kept])
     return Group(table, Text(f"{' and '.join(words)}: tamt results", "dim")) if words else table
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 
@@ -12,10 +12,10 @@ from rich.table import Table
 
 from tamt_ray.cli.speech import fail, out
 from tamt_ray.cli.sweep_context import SweepContext
-from tamt_ray.cli.tables import failure_lines, plain_table, plan_table
+from tamt_ray.cli.tables import failure_lines, method_table, plain_table, plan_table
 from tamt_ray.cli.tune import hours_at_most, plan_of_studies, studies_table
 from tamt_ray.plan.cost import Prices, spoken
-from tamt_ray.plan.status import decide, tally, unit_path
+from tamt_ray.plan.status import Decision, decide, longest_chain, method_costs, tally, unit_path
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.execution import Execution
 from tamt_ray.spec.origin import method_settings, model_settings, search_settings
@@ -24,8 +24,8 @@ from tamt_ray.store.damage import Damage
 from tamt_ray.values.identity import written
 
 
-def print_plan(opened: SweepContext, as_json: bool, remarks: Iterable[str] = ()) -> None:
-    """Print by kind what is done, what would run and its cost, and `remarks` for people."""
+def print_plan(opened: SweepContext, as_json: bool, remarks: Iterable[str] | None = None) -> None:
+    """Print by kind what is done, what would run and its cost; with `remarks` by method too."""
     known = opened.prices()
     decisions = decide(opened.plan, opened.records, opened.failures)
     statuses = tally(opened.plan, decisions, known)
@@ -49,38 +49,86 @@ def print_plan(opened: SweepContext, as_json: bool, remarks: Iterable[str] = ())
         out.print(studies_table(studies))
         out.print("of the trials drawn so far:")
     out.print(plan_table(statuses, known))
-    price = _price(hours, known, opened.sweep.execution)
+    if remarks is not None and not studies and hours:
+        costs = method_costs(opened.plan, decisions, known)
+        out.print()
+        out.print(method_table(costs, _steps_by_default(opened.sweep)))
+        out.print()
+    execution = opened.sweep.execution
+    chain = 0.0 if studies else longest_chain(opened.plan, decisions, known)
+    price = _price(hours, chain, known, execution)
     out.print(f"{masks} subnetworks; {'at most ' if studies else ''}{price}")
-    if any(opened.plan.units[unit].lane == "gang" for unit in decisions):
-        out.print(_widths(opened.sweep), highlight=False)
-    for decision, count in Counter(decisions.values()).items():
-        out.print(f"{count:,}: {decision.value}", highlight=False)
-    for remark in remarks:
+    if hours and not known.on_cpus and not execution.price:
+        out.print(
+            f"{hours:,.1f} GPU hours; set `execution.price` to the price of one to see the cost",
+            highlight=False,
+        )
+    _print_gangs(opened, decisions, known)
+    # Columns of the table count the others.
+    for decision in (Decision.SET_ASIDE, Decision.BLOCKED):
+        if count := Counter(decisions.values())[decision]:
+            out.print(f"{count:,} of the units: {decision.value}", highlight=False)
+    for remark in remarks or ():
         out.print(remark, highlight=False)
     out.print(f"store: {opened.store.uri}", highlight=False)
     out.print(f"run it: python -m tamt_ray.sweep {opened.words}")
 
 
-def _widths(sweep: Sweep) -> str:
-    """Return a line on the number of workers of a gang that a search step has work for."""
-    training, workers = sweep.search, sweep.execution.search.workers
+def _steps_by_default(sweep: Sweep) -> set[str]:
+    """Return the methods whose number of steps does not come from the sweep file."""
+    return {
+        method.name
+        for method in sweep.methods
+        for setting in method_settings(method)
+        if setting.name == "steps" and setting.origin != "sweep file"
+    }
+
+
+def _print_gangs(opened: SweepContext, decisions: Mapping[str, Decision], known: Prices) -> None:
+    """Print where a search step has work for more workers than a gang has, and where searches wait
+    for each other while GPUs are idle."""
+    units, training, lane = opened.plan.units, opened.sweep.search, opened.sweep.execution.search
+    trained = [d for unit_id, d in decisions.items() if units[unit_id].lane == "gang"]
     pieces = -(-training.batch_size // training.micro_batch)
-    return (
-        f"a search step is {pieces} × {training.micro_batch} blocks (search.micro_batch): work for "
-        f"at most {pieces} workers per gang, and {workers} asked for"
-    )
+    if trained and pieces > lane.workers:
+        out.print(
+            f"a search step is {pieces} × {training.micro_batch} blocks (search.micro_batch): work "
+            f"for {pieces} workers per gang (execution.search.workers: {lane.workers})",
+            highlight=False,
+        )
+    to_run = sum(decision in {Decision.RUN, Decision.WAIT} for decision in trained)
+    if to_run > 1 and lane.gangs == 1 and not known.on_cpus and not opened.survey:
+        out.print(
+            f"searches run one at a time, on {lane.workers} of the GPUs; "
+            "`execution.search.gangs: auto` uses all",
+            highlight=False,
+        )
 
 
-def _price(hours: float, known: Prices, execution: Execution) -> str:
-    """Return the time left in words, of which device it is, and what it costs."""
+def _price(hours: float, chain: float, known: Prices, execution: Execution) -> str:
+    """Return the time left in words, of which device it is, and what it costs; `chain`: hours that
+    the longest chain of units takes."""
     if not hours:
         return "nothing left to run"
     basis = f"measured on {known.measured} units" if known.measured else "rough: none measured yet"
+    if known.measured and known.on_cpus:
+        basis += ", for a machine without other work"
     cost = f", {hours * execution.price:,.2f} dollars" if execution.price else ""
-    workers = int((os.cpu_count() or 1) / max(1.0, execution.finetune.cpus))
-    here = f", {spoken(hours * 3600 / workers)} on the {workers} of this machine"
-    here = here if "CPU" in known.device and workers > 1 and not execution.growth else ""
-    return f"about {spoken(hours * 3600)} left on one {known.device}{here}{cost} ({basis})"
+    share = max(1.0, execution.finetune.cpus)
+    if execution.growth:
+        kinds = execution.growth
+        devices = sum(k.nodes * (k.cpus / share if known.on_cpus else k.gpus) for k in kinds)
+        where = "`execution.growth`"
+    else:
+        devices = (os.cpu_count() or 1) / share if known.on_cpus else 0
+        where = "this machine"
+    if (number := int(devices)) > 1:
+        all_of = f", {spoken(max(hours / number, chain) * 3600)} on the {number} of {where}"
+    elif chain and not known.on_cpus:
+        all_of = f", at least {spoken(chain * 3600)} on any number of them"
+    else:
+        all_of = ""
+    return f"about {spoken(hours * 3600)} left on one {known.device}{all_of}{cost} ({basis})"
 
 
 def print_troubles(opened: SweepContext) -> None:

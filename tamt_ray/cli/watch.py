@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from rich.console import Console, Group
@@ -14,6 +14,7 @@ from tamt_ray.cli.live_view import LiveView, print_scores
 from tamt_ray.cli.speech import warn
 from tamt_ray.cli.sweep_context import SweepContext
 from tamt_ray.cli.tables import failure_lines
+from tamt_ray.execution.activity import LiveStatus
 from tamt_ray.execution.cluster.address import live_name, visit_loopback
 from tamt_ray.plan.status import unit_path
 from tamt_ray.store.lease import at_work
@@ -23,58 +24,57 @@ Ask = Callable[[], Group | None]
 
 
 @contextmanager
-def asking(opened: SweepContext, address: str | None, *, fitted: bool) -> Generator[Ask]:
-    """Yield a function that asks the running driver of the sweep, if there is one; print once where
-    it cannot be reached. Ray is imported only where there is one. `fitted`: the view keeps to the
-    terminal's height."""
-    found = at_work(opened.store.files, opened.sweep.name)
-    if found is None:
-        yield lambda: None
-        return
-    epoch, holder = found
-    driver = f"host {holder.host}, pid {holder.pid}, since {holder.since}"
-    if address is None:
-        visit_loopback()
-    from tamt_ray.execution.observer import UnreachableError, observed
+def asking(
+    opened: SweepContext, address: str | None, say: Callable[[str], None], *, fitted: bool
+) -> Generator[Ask]:
+    """Yield a function that asks the running driver of the sweep, and looks for it as long as there
+    is none. `say` receives each reason for which it cannot be asked, once. Ray is imported only
+    where a driver is at work. `fitted`: the view keeps to the terminal's height."""
+    query: Callable[[], LiveStatus | None] | None = None
+    asked = ""
+    said = set[str]()
 
-    def unreachable(error: UnreachableError) -> None:
-        warn(
-            f"a driver runs this sweep ({driver}), but cannot be asked: {error}; this is the store"
+    def ask() -> Group | None:
+        nonlocal query, asked
+        found = at_work(opened.store.files, opened.sweep.name)
+        if found is None:
+            # Ray ends a process that stays connected to one that is gone.
+            connection.close()
+            query = None
+            return None
+        epoch, holder = found
+        driver = f"host {holder.host}, pid {holder.pid}, since {holder.since}"
+        if address is None:
+            visit_loopback()
+        from tamt_ray.execution.observer import UnreachableError, observed
+
+        name = live_name(opened.sweep.name, opened.store.uri, epoch)
+        try:
+            if query is None or name != asked:
+                connection.close()
+                query = None
+                query, asked = connection.enter_context(observed(name, address)), name
+            answer = query()
+        except UnreachableError as error:
+            words = f"a driver runs this sweep ({driver}), but cannot be asked: {error}"
+            if words not in said:
+                said.add(words)
+                say(f"{words}; this is the store")
+            return None
+        view = (
+            LiveView(answer, fitted=fitted) if answer else Text("its live tables are being set up")
         )
+        return Group(Text(f"running: {driver}"), view)
 
-    name = live_name(opened.sweep.name, opened.store.uri, epoch)
-    try:
-        with observed(name, address) as status:
-            lost = False
-
-            def ask() -> Group | None:
-                nonlocal lost
-                if lost:
-                    return None
-                try:
-                    answer = status()
-                except UnreachableError as error:
-                    lost = True
-                    unreachable(error)
-                    return None
-                view = (
-                    LiveView(answer, fitted=fitted)
-                    if answer
-                    else Text("its live tables are being set up")
-                )
-                return Group(Text(f"running: {driver}"), view)
-
-            yield ask
-    except UnreachableError as error:
-        unreachable(error)
-        yield lambda: None
+    with ExitStack() as connection:
+        yield ask
 
 
 def print_state(opened: SweepContext, out: Console, address: str | None) -> None:
     """Print the running units and the scores so far; without a run the scores in the store."""
-    with asking(opened, address, fitted=False) as ask:
+    with asking(opened, address, warn, fitted=False) as ask:
         if view := ask():
-            out.print(view)
+            out.print(view, soft_wrap=not out.is_terminal)
             return
     tables = snapshot(opened.plan, opened.records)
     if tables.answer.done:
@@ -90,10 +90,17 @@ def follow(
     Needs the store and nothing else; a driver that can be asked is asked too. Each look costs a
     listing, and a read for what is new.
     """
+    # A live view of lines that are not wrapped is cut at the terminal's width.
+    out.soft_wrap = not out.is_terminal
     out.print(f"{opened.sweep.name}: {_counts(opened)}; Ctrl-C leaves it running", highlight=False)
     live = Live(console=out, auto_refresh=False, transient=True)
+
+    def say(text: str) -> None:
+        # Standard error would tear the live view.
+        out.print(text, style="yellow", highlight=False)
+
     try:
-        with asking(opened, address, fitted=True) as ask:
+        with asking(opened, address, say, fitted=True) as ask:
             if out.is_terminal:
                 live.start()
             while opened.missing + opened.to_draw:

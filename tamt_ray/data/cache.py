@@ -24,6 +24,14 @@ def local_path(path: str) -> Path:
     return Path(os.environ.get(TYPED_IN, "")).absolute() / Path(path).expanduser()
 
 
+def local_files(path: str) -> tuple[Path, ...]:
+    """Return the file of that path, or in the order of their names those that its `*` stand for;
+    the path itself where there are none."""
+    place = local_path(path)
+    found = sorted(place.parent.glob(place.name)) if "*" in place.name else []
+    return tuple(found) or (place,)
+
+
 def missing(path: Path, kind: str) -> str:
     """Return the message about a path that is no such `kind`, with the closest name beside it."""
     here = "; a relative path begins at the directory that the command is typed in"

@@ -11,7 +11,14 @@ import pyarrow as pa
 from pyarrow import ArrowInvalid, fs
 
 from tamt_ray.data.archive import fetch_archive
-from tamt_ray.data.cache import SourceError, cache_dir, local_path, locked, text_digest
+from tamt_ray.data.cache import (
+    SourceError,
+    cache_dir,
+    local_files,
+    local_path,
+    locked,
+    text_digest,
+)
 from tamt_ray.values.address import instead_of_secret
 from tamt_ray.values.replacement import replacing
 from tamt_ray.values.table import SourceRef, Table, parse_source
@@ -172,23 +179,25 @@ def glimpse(table: Table) -> str:
             fetch_archive(ref)
             return ref.sha256[:12]
         case "dir":
-            return _ends(table, local_path(ref.path))
+            return _ends(table, *local_files(ref.path))
         case "hf":
             if (stand_in := mirror()) is not None:
                 return _ends(table, split_file(stand_in, ref, table.split or ""))
             return _commit(ref.name)
 
 
-def _ends(table: Table, path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            digest = hashlib.sha256(str(size).encode())
-            for start in (0, max(0, size - _END)):
-                stream.seek(start)
-                digest.update(stream.read(_END))
-    except OSError as error:
-        raise SourceError(f"{table.source}: {path}: {error.strerror or error}") from error
+def _ends(table: Table, *paths: Path) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as stream:
+                size = stream.seek(0, os.SEEK_END)
+                digest.update(str(size).encode())
+                for start in (0, max(0, size - _END)):
+                    stream.seek(start)
+                    digest.update(stream.read(_END))
+        except OSError as error:
+            raise SourceError(f"{table.source}: {path}: {error.strerror or error}") from error
     return digest.hexdigest()[:12]
 
 

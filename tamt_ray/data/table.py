@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tamt_ray.data.archive import cached_archive, read_member
-from tamt_ray.data.cache import SourceError, local_path, missing
+from tamt_ray.data.cache import SourceError, local_files, missing
 from tamt_ray.data.formats import parse
 from tamt_ray.data.hub import mirror, read_split, split_file
 from tamt_ray.values.base import nearest
@@ -24,6 +24,8 @@ _MODERATE = 1 << 25
 
 _PART = r"\w+|[^\w\s]"
 """A word or a mark; beyond ASCII each character counts."""
+_Stamps = tuple[tuple[int, int], ...]
+"""Size and time of each file."""
 
 
 @dataclass(frozen=True)
@@ -44,37 +46,41 @@ def load_rows(table: Table) -> Rows:
     source cannot be had, lacks the split, or has a line that does not fit.
     """
     ref = parse_source(table.source)
-    path = _file(table, ref)
-    if ref.scheme == "dir" and path and not path.is_file():
-        raise SourceError(f"{table.source}: {missing(path, 'file')}")
-    stamp = (path.stat().st_size, path.stat().st_mtime_ns) if path else None
-    return _load(table, ref, path, stamp)  # pyright: ignore[reportArgumentType] - frozen, so it hashes
+    paths = _files(table, ref)
+    for path in paths if ref.scheme == "dir" else ():
+        if path.is_dir():
+            raise SourceError(
+                f"{table.source} is a folder; name its files, as in dir:{ref.path}/*.parquet"
+            )
+        if not path.is_file():
+            raise SourceError(f"{table.source}: {missing(path, 'file')}")
+    stamps = tuple((path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
+    return _load(table, ref, paths, stamps)  # pyright: ignore[reportArgumentType] - frozen, so it hashes
 
 
 def at_hand(table: Table) -> bool:
-    """Return whether the rows can be read at once: from a file of moderate size on this machine,
-    or from an archive that the cache has."""
+    """Return whether the rows can be read at once: from files of moderate size on this machine, or
+    from an archive that the cache has. A folder counts: reading it says what is wrong."""
     ref = parse_source(table.source)
     try:
-        if ref.scheme == "pypi":
-            path = cached_archive(ref, _MODERATE)
-        elif ref.scheme == "hf" and not ((stand_in := mirror()) and stand_in.local):
+        if ref.scheme == "hf" and not ((stand_in := mirror()) and stand_in.local):
             return False
-        else:
-            path = _file(table, ref)
-        return path is not None and path.is_file() and path.stat().st_size <= _MODERATE
+        path = cached_archive(ref, _MODERATE) if ref.scheme == "pypi" else None
+        paths = [path] if path else _files(table, ref)
+        there = bool(paths) and all(path.exists() for path in paths)
+        return there and sum(path.stat().st_size for path in paths) <= _MODERATE
     except (SourceError, OSError):
         # A mirror may have some of the data sets only; a folder may belong to somebody else.
         return False
 
 
-def _file(table: Table, ref: SourceRef) -> Path | None:
-    """Return the file that holds the rows; None where the package index or the hub has them."""
+def _files(table: Table, ref: SourceRef) -> tuple[Path, ...]:
+    """Return the files that hold the rows; none where the package index or the hub has them."""
     if ref.scheme == "dir":
-        return local_path(ref.path)
+        return local_files(ref.path)
     if ref.scheme == "hf" and (stand_in := mirror()) is not None:
-        return split_file(stand_in, ref, table.split or "")
-    return None
+        return (split_file(stand_in, ref, table.split or ""),)
+    return ()
 
 
 def name_of(table: Table) -> str:
@@ -109,37 +115,38 @@ def _counted(counts: pa.ChunkedArray) -> NDArray[np.int64]:
 
 
 @functools.lru_cache(maxsize=8)
-def _load(table: Table, ref: SourceRef, path: Path | None, stamp: tuple[int, int] | None) -> Rows:
-    """`path` is the file, unless the package index or the hub has it; `stamp` its size and time."""
+def _load(table: Table, ref: SourceRef, paths: tuple[Path, ...], stamps: _Stamps) -> Rows:
+    """`paths` are the files, unless the package index or the hub has the rows."""
     # Both parts of one file come out of a single reading.
     whole = table.model_copy(update={"part": "all", "tail": 0.1})
-    content = _content(whole, ref, path, stamp)  # pyright: ignore[reportArgumentType]
+    content = _content(whole, ref, paths, stamps)  # pyright: ignore[reportArgumentType]
     if table.part != "all":
         border = int(table.tail * 2**64)
-        places = _places(whole, ref, path, stamp)  # pyright: ignore[reportArgumentType]
+        places = _places(whole, ref, paths, stamps)  # pyright: ignore[reportArgumentType]
         content = content.filter([(place < border) == (table.part == "tail") for place in places])
     content = content.combine_chunks()
     return Rows(content, fingerprint(content))
 
 
 @functools.lru_cache(maxsize=4)
-def _content(
-    table: Table, ref: SourceRef, path: Path | None, _stamp: tuple[int, int] | None
-) -> pa.Table:
-    if path is not None:
-        return parse(table, path.name, path.read_bytes())
+def _content(table: Table, ref: SourceRef, paths: tuple[Path, ...], _stamps: _Stamps) -> pa.Table:
+    if paths:
+        parts = [parse(table, path.name, path.read_bytes()) for path in paths]
+        try:
+            return pa.concat_tables(parts) if len(parts) > 1 else parts[0]
+        except pa.ArrowInvalid as error:
+            words = " ".join(str(error).split())
+            raise SourceError(f"{table.source}: its files make no table: {words}") from error
     if ref.scheme == "pypi":
         return parse(table, ref.path, read_member(ref))
     return read_split(ref, table.split or "")
 
 
 @functools.lru_cache(maxsize=4)
-def _places(
-    table: Table, ref: SourceRef, path: Path | None, stamp: tuple[int, int] | None
-) -> list[int]:
+def _places(table: Table, ref: SourceRef, paths: tuple[Path, ...], stamps: _Stamps) -> list[int]:
     """Return a number below 2⁶⁴ per row, by which it belongs to a part: equal rows have the same,
     whatever their order."""
-    rows = _content(table, ref, path, stamp).to_pylist()  # pyright: ignore[reportArgumentType]
+    rows = _content(table, ref, paths, stamps).to_pylist()  # pyright: ignore[reportArgumentType]
     return [int.from_bytes(hashlib.sha256(_canonical(row)).digest()[:8]) for row in rows]
 
 

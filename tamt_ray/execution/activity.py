@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from tamt_ray.analysis.stats.summary import Snapshot
 from tamt_ray.execution.scheduler.messages import Event, Failed, Landed, Lost, Progressed, Started
-from tamt_ray.plan.cost import Prices, prices
+from tamt_ray.plan.cost import Prices, device_seconds, prices
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.status import unit_path
 from tamt_ray.plan.unit import Kind
 from tamt_ray.store.record import Record
 
 _STARTING = 20.0
-"""Seconds until the first worker begins."""
+"""Seconds until the first worker begins; the expected speed counts like as many of experience."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,27 @@ class _Work:
     @property
     def rate(self) -> float | None:
         """Steps per second between the first and the last sign of life, or since the beginning."""
-        if not self.first or not self.last:
+        if not self.last:
             return None
-        since, before = self.first if self.last > self.first else (self.begun, 0)
-        seconds = self.last[0] - since
-        return (self.last[1] - before) / seconds if seconds > 0 else None
+        seconds = self.last[0] - self._since[0]
+        return self.taken / seconds if seconds > 0 else None
+
+    @property
+    def taken(self) -> int:
+        """Steps that this worker took, as far as known; a search may go on from a state."""
+        return self.last[1] - self._since[1] if self.last else 0
+
+    @property
+    def _since(self) -> tuple[float, int]:
+        return (
+            self.first if self.first and self.last and self.last > self.first else (self.begun, 0)
+        )
+
+    def seconds_left(self, now: float) -> float:
+        """Seconds to its end at its own rate; 0 if that is not known."""
+        if not self.rate or not self.last:
+            return 0.0
+        return max(0.0, (self.steps - self.last[1]) / self.rate - (now - self.last[0]))
 
 
 @dataclass
@@ -87,8 +103,8 @@ class Monitor:
     """Number of units that may be at work at once."""
     clock: Callable[[], float] = time.monotonic
     _work: dict[str, _Work] = field(default_factory=dict)
-    _busy: float = 0.0
-    """Seconds of units that are over."""
+    _landed: dict[str, float] = field(default_factory=dict)
+    """Seconds of one device that each unit took which this run finished."""
 
     def __post_init__(self) -> None:
         self._began = self.clock()
@@ -115,11 +131,12 @@ class Monitor:
                     work.first = now, step
                 work.last, work.steps = (now, step), steps
             case Landed(record):
-                self._end(record.id, now)
+                if self._work.pop(record.id, None):
+                    self._landed[record.id] = device_seconds(record)
             case Failed(failure):
-                self._end(failure.id, now)
+                self._work.pop(failure.id, None)
             case Lost(unit_id):
-                self._end(unit_id, now)
+                self._work.pop(unit_id, None)
             case _:
                 pass
 
@@ -148,33 +165,43 @@ class Monitor:
             self._left(now),
         )
 
-    def _end(self, unit_id: str, now: float) -> None:
-        if work := self._work.pop(unit_id, None):
-            self._busy += now - work.begun
-
     def _left(self, now: float) -> float | None:
-        """Work that is left over the number of units at work at once so far."""
+        """Return the price of what is left over the price of what was done per second so far, but
+        at least the time to the end of each unit at work.
+
+        On a busy machine a second does less work than a second of the prices.
+        """
         blocked = set(self.failed)
-        work = 0.0
+        left = 0.0
         for unit in self.plan.units.values():
             if unit.id in self.records or unit.id in blocked or blocked & set(unit.needs):
                 blocked |= {unit.id} - self.records.keys()
                 continue
-            work += self._rest_of(unit.id, now)
-        if not work:
+            left += self._rest_of(unit.id, now)
+        if not left:
             return None
         if self._first is None:
-            return work / self.places() + max(0.0, _STARTING - (now - self._began))
-        busy = self._busy + sum(now - each.begun for each in self._work.values())
-        # The expected rate counts like a minute of experience.
-        together = (busy + 60 * self.places()) / (now - self._first + 60)
-        return work / max(together, 0.1)
+            return left / self.places() + max(0.0, _STARTING - (now - self._began))
+        speed = (self._done(now) + _STARTING * self.places()) / (now - self._first + _STARTING)
+        return max(left / speed, *(work.seconds_left(now) for work in self._work.values()), 0.0)
+
+    def _done(self, now: float) -> float:
+        """Return the price of what this run did. One that went on from a state did no more than it
+        took time for."""
+        done = sum(min(self._price(i), seconds) for i, seconds in self._landed.items())
+        for unit_id, work in self._work.items():
+            share = work.taken / work.steps if work.steps else None
+            price = self._price(unit_id)
+            done += price * share if share is not None else min(0.9 * price, now - work.begun)
+        return done
 
     def _rest_of(self, unit_id: str, now: float) -> float:
-        price = self.prices.seconds(self.plan.units[unit_id])
-        work = self._work.get(unit_id)
+        price, work = self._price(unit_id), self._work.get(unit_id)
         if work is None:
             return price
-        if work.rate and work.last:
-            return max(0.0, (work.steps - work.last[1]) / work.rate - (now - work.last[0]))
+        if work.steps and work.last:
+            return price * (1 - work.last[1] / work.steps)
         return max(0.1 * price, price - (now - work.begun))
+
+    def _price(self, unit_id: str) -> float:
+        return self.prices.seconds(self.plan.units[unit_id])

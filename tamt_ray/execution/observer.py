@@ -29,18 +29,24 @@ def observed(name: str, address: str | None) -> Generator[Callable[[], LiveStatu
     """
     where = address or known_address(name)
     if where is None:
-        raise UnreachableError("it runs on another machine, or under another TMPDIR or user")
+        raise UnreachableError(
+            "it is still starting, or no local run of this user and TMPDIR on this machine; on a "
+            "node of its cluster add --address auto"
+        )
     try:
         with visiting(where):
-            yield lambda: _query(name)
+            yield lambda: _query(name, sure=address is None)
     except ClusterError as error:
         raise UnreachableError(str(error)) from error
 
 
-def _query(name: str) -> LiveStatus | None:
+def _query(name: str, *, sure: bool) -> LiveStatus | None:
+    """`sure`: this Ray is the one of that run, so that an aggregator is still to come."""
     try:
         answer: Any = ray.get(ray.get_actor(name, NAMESPACE).status.remote(), timeout=_PATIENCE)
     except ValueError as error:
+        if sure:
+            return None
         raise UnreachableError("its Ray has no aggregator of this run") from error
     except GetTimeoutError as error:
         raise UnreachableError(f"no answer within {_PATIENCE:g} s") from error

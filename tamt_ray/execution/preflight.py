@@ -181,13 +181,12 @@ def _check_lengths(sweep: Sweep, model: str, texts: Collection[Text], longest: i
         *((text.block_size, ("corpus", "block_size")) for text in texts),
         *((task.max_length, ("tasks", name, "max_length")) for name, task in sweep.tasks.items()),
     ]
-    for length, at in asked:
-        if length > longest:
-            raise PreflightError(
-                f"models.{model}: it reads {longest} tokens at most; set `{'.'.join(at)}: "
-                f"{longest}` or less",
-                *at,
-            )
+    if too_long := [at for length, at in asked if length > longest]:
+        settings = ", ".join(f"`{'.'.join(at)}: {longest}`" for at in too_long)
+        raise PreflightError(
+            f"models.{model}: it reads {longest} tokens at most; set {settings} or less",
+            *too_long[0],
+        )
 
 
 def _check_patterns(sweep: Sweep, model: LanguageModel) -> None:

@@ -61,8 +61,12 @@ class Mask(Mapping[str, Tensor]):
         """Keeps the largest scores of each matrix, exactly `sparsity` of it zero.
 
         Under a pattern the units with the largest mean scores are kept, in each of its groups; with
-        `per` the scores of a row, or of all matrices, are ranked together.
+        `per` the scores of a row, or of all matrices, are ranked together. Raises ValueError for a
+        score that is not a number: it has no rank.
         """
+        for name, values in scores.items():
+            if values.isnan().any():
+                raise ValueError(f"{name}: {int(values.isnan().sum())} scores are not a number")
         return cls(_layout(scores, pattern, per).select(scores, sparsity, zeros), pattern)
 
     @classmethod
@@ -94,6 +98,9 @@ class Mask(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._matrices)
+
+    def __repr__(self) -> str:
+        return f"<Mask of {len(self)} matrices, {self.zeros:,} of {self.weights:,} weights pruned>"
 
     @property
     def weights(self) -> int:

@@ -8,7 +8,7 @@ models in 32 bit, or a share of those that this machine's CPU reaches in a short
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import ceil
@@ -46,6 +46,20 @@ class Timing(Protocol):
         """Return number and type of the devices, as in `4 x A100`."""
         ...
 
+    @property
+    def usage(self) -> Mapping[str, float]:
+        """Return the resources of one worker; `cpu_seconds` among them, if they were measured."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Spent:
+    """The time of one unit over its rough price."""
+
+    wall: float
+    cpu: float
+    """CPU time; 0 if that is no measure of the work."""
+
 
 @dataclass(frozen=True)
 class Prices:
@@ -61,6 +75,11 @@ class Prices:
     their own: they say nothing about others."""
     sizes: Sizes = UNREAD
     """Sizes of models and data that the rough prices are computed from."""
+
+    @property
+    def on_cpus(self) -> bool:
+        """Whether the device is no GPU."""
+        return _is_cpu(self.device)
 
     def seconds(self, unit: Unit) -> float:
         """Return the estimate, scaled by the closest measured ratio; the rough one without any."""
@@ -131,12 +150,9 @@ def prices(
     units: Mapping[str, Unit], timings: Mapping[str, Timing], usual: Prices = ROUGH
 ) -> Prices:
     """Prices as the finished ones among `units` had them, on the device that most of them ran on;
-    `usual` before there are any.
-
-    A ratio is the median of its units': one that was cut off and went on counts only its last
-    stretch.
+    `usual` before there are any. One that was cut off and went on counts only its last stretch.
     """
-    found: dict[str, dict[Class, list[float]]] = {}
+    found: dict[str, dict[Class, list[_Spent]]] = {}
     counts: Counter[str] = Counter()
     for unit_id, timing in timings.items():
         unit = units.get(unit_id)
@@ -144,16 +160,41 @@ def prices(
             continue
         number, device = _taken_apart(timing.device)
         counts[device] += 1
-        ratio = timing.seconds * number / usual.rough(unit)
+        rough = usual.rough(unit)
+        # A GPU's work is no time of a CPU.
+        cpu = timing.usage.get("cpu_seconds", 0.0) if _is_cpu(device) else 0.0
+        spent = _Spent(device_seconds(timing) / rough, cpu * number / rough)
         for each in _classes(unit):
-            found.setdefault(device, {}).setdefault(each, []).append(ratio)
+            found.setdefault(device, {}).setdefault(each, []).append(spent)
     if not counts:
         return usual
     device, number = max(counts.items(), key=lambda each: (each[1], each[0]))
-    ratios = {each: median(ratios) for each, ratios in found[device].items()}
+    ratios = {each: _ratio(spent) for each, spent in found[device].items()}
     if device == usual.device:
         ratios = {**usual.ratios, **ratios}
     return replace(usual, device=device, measured=number, ratios=ratios)
+
+
+def _ratio(spent: Sequence[_Spent]) -> float:
+    """Return measured over rough seconds on a device without other work.
+
+    Other work stretches the wall time of a unit on a CPU many times and hardly its CPU time. So the
+    median CPU time counts, times the wall seconds of a CPU second in the least disturbed tenth.
+    """
+    by_cpu = [each for each in spent if each.cpu]
+    if not by_cpu:
+        return median(each.wall for each in spent)
+    stretch = sorted(each.wall / each.cpu for each in by_cpu)[len(by_cpu) // 10]
+    return stretch * median(each.cpu for each in by_cpu)
+
+
+def _is_cpu(device: str) -> bool:
+    return "cpu" in device.lower()
+
+
+def device_seconds(timing: Timing) -> float:
+    """Return the seconds that one device would have taken."""
+    return timing.seconds * _taken_apart(timing.device)[0]
 
 
 def _taken_apart(device: str) -> tuple[int, str]:

@@ -3,6 +3,7 @@
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from tamt_ray.methods.base import Asked
 from tamt_ray.objectives.base import Objective
 from tamt_ray.plan.unit import (
     KINDS,
@@ -84,7 +85,7 @@ class AmbiguityError(PlanError):
 
 def expand(sweep: Sweep) -> Plan:
     """Return every unit of the sweep. Raises AmbiguityError where parts of a union contradict, and
-    PlanError where a method leaves its pattern out of its searches."""
+    PlanError where `searches` of a method does not keep its contract."""
     grid = _Grid()
     terms = measured_terms(sweep)
     for part in sweep.parts or (sweep,):
@@ -119,6 +120,11 @@ def _fill(grid: _Grid, sweep: Sweep, name: str, model: Model, terms: tuple[Objec
     seen = sweep.grid(name, head)
     for method in sweep.methods:
         for asked in method.searches(seen):
+            if not isinstance(asked, Asked):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise PlanError(
+                    f"{method.name}: `searches` of its class yields {type(asked).__name__}; it has "
+                    "to yield Asked(search)"
+                )
             if asked.compared and asked.search.pattern != method.pattern:
                 raise PlanError(
                     f"{method.name} makes {asked.search.pattern} masks, not {method.pattern} ones; "

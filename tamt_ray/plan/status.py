@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from fnmatch import fnmatchcase
 
 from tamt_ray.plan.cost import ROUGH, Prices
 from tamt_ray.plan.expand import Plan
-from tamt_ray.plan.unit import KINDS, Kind, Unit
+from tamt_ray.plan.unit import KINDS, Kind, Search, Unit
 
 
 class Decision(Enum):
@@ -75,6 +75,46 @@ def tally(
         )
         for kind, count in counts.items()
     }
+
+
+@dataclass
+class MethodCost:
+    """What is left to run of one method."""
+
+    to_run: int = 0
+    steps: set[int] = field(default_factory=set)
+    """Optimiser steps of its searches, of each that trains."""
+    search_seconds: float = 0.0
+    seconds: float = 0.0
+    """Of searches, evaluations and fine-tunes, on one device."""
+
+
+def method_costs(
+    plan: Plan, decisions: Mapping[str, Decision], prices: Prices
+) -> dict[str, MethodCost]:
+    """Return the costs of methods that have units to run, by name, the dearest first."""
+    costs: dict[str, MethodCost] = {}
+    for unit in plan.units.values():
+        if decisions[unit.id] not in {Decision.RUN, Decision.WAIT}:
+            continue
+        cost, seconds = costs.setdefault(unit.cell.method, MethodCost()), prices.seconds(unit)
+        cost.to_run += 1
+        cost.seconds += seconds
+        if isinstance(unit.config, Search):
+            cost.search_seconds += seconds
+            cost.steps |= {unit.config.own_steps} - {0}
+    return dict(sorted(costs.items(), key=lambda each: -each[1].seconds))
+
+
+def longest_chain(plan: Plan, decisions: Mapping[str, Decision], prices: Prices = ROUGH) -> float:
+    """Return the hours of the longest chain of units to run, each on one device: more devices than
+    there are chains do not shorten it."""
+    ends: dict[str, float] = {}
+    for unit in plan.units.values():
+        runs = decisions[unit.id] in {Decision.RUN, Decision.WAIT}
+        hours = prices.seconds(unit) / 3600 if runs else 0.0
+        ends[unit.id] = max((ends[need] for need in unit.needs), default=0.0) + hours
+    return max(ends.values(), default=0.0)
 
 
 def unit_path(unit: Unit) -> str:

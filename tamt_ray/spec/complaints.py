@@ -38,7 +38,9 @@ def complaint(detail: ErrorDetails, lines: Lines, name: str) -> str:
             key = str(context.get("discriminator", "")).strip("'")
             return f"{where}: `{dotted}` needs a `{key}`"
         case _:
-            message = _EXPECTED.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+            message = _EXPECTED.get(detail["type"], "").format(first=_first(detail)) or detail[
+                "msg"
+            ].removeprefix("Value error, ")
             if share := _percent(detail):
                 message += f"; write {share:g} for {100 * share:g} %"
             shown = f" (given: {given!r})" if isinstance(given, int | float | str) else ""
@@ -46,11 +48,20 @@ def complaint(detail: ErrorDetails, lines: Lines, name: str) -> str:
 
 
 _EXPECTED = {
+    "string_type": "text is needed; put it between double quotes",
     "tuple_type": "a list is needed, such as `[a, b]`, or lines that begin with `- `",
-    "model_type": "keys with values are needed, one per line; check the indentation",
-    "dict_type": "keys with values are needed, one per line; check the indentation",
+    "model_type": "keys with values are needed{first}, one per line; check the indentation",
+    "dict_type": "keys with values are needed{first}, one per line; check the indentation",
+    "string_pattern_mismatch": "a name has letters, digits, `.`, `_` and `-` only",
 }
 """Complaints about a value of another form, in words for people."""
+
+
+def _first(detail: ErrorDetails) -> str:
+    """Return the first key that a single word would be the value of; empty where none is known."""
+    fields = _walk(_schema(), _schema(), list(detail["loc"]))
+    word = isinstance(detail["input"], str) and detail["type"] == "model_type"
+    return f", such as `{next(iter(fields[0]))}: …`" if word and fields else ""
 
 
 def _percent(detail: ErrorDetails) -> float | None:

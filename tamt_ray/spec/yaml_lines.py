@@ -21,7 +21,8 @@ class SpecError(ValueError):
 
 
 class _NumberLoader(yaml.SafeLoader):
-    """YAML 1.1 reads 5e-5 as a string; everyone who writes it means a number. Dates are words."""
+    """YAML 1.1 reads 5e-5 as a string; everyone who writes it means a number. Dates are words. So
+    are `yes`, `no`, `on` and `off`, as in YAML 1.2: they name classes more often."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
         """Return the value of a node. Raises ConstructorError where it does not fit its tag: `!!int
@@ -35,10 +36,14 @@ class _NumberLoader(yaml.SafeLoader):
 
 
 # A sweep named after a day is a word, and `2001-13-45` no reason to stop.
+_OTHERS = {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool"}
 _NumberLoader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, form) for tag, form in resolvers if tag not in _OTHERS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_NumberLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _NumberLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),

@@ -71,6 +71,11 @@ def ensure_held(files: Files, fence: Fence) -> None:
         )
 
 
+def was_claimed(files: Files, sweep: str) -> bool:
+    """Return whether a driver has ever claimed the sweep in this store. Raises UnwritableError."""
+    return bool(_claims(files, sweep))
+
+
 def at_work(files: Files, sweep: str) -> tuple[int, Holder] | None:
     """Epoch and driver of the newest claim on a sweep; None where it was given back, or where its
     process is known to be gone. It may still be dead. Raises UnwritableError."""

@@ -1,6 +1,7 @@
 """Results by content identity: `units/<kind>/<id>/`, artifacts first, `record.json` last."""
 
 import hashlib
+import socket
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from tamt_ray.plan.unit import Kind, Unit
 from tamt_ray.store.damage import Damage, outdated, set_aside
 from tamt_ray.store.files import BrokenSealError, Files, seal, unseal
-from tamt_ray.store.lease import Fence, ensure_held
+from tamt_ray.store.lease import Fence, ensure_held, was_claimed
 from tamt_ray.store.record import Artifact, Failure, Record
 from tamt_ray.store.trouble import DamagedError, StoreError, UnwritableError
 from tamt_ray.values.address import masked
@@ -73,6 +74,15 @@ class Store:
         """Raises LeaseLostError once another driver has taken over from the one of the fence."""
         if self.fence:
             ensure_held(self.files, self.fence)
+
+    def ensure_shared(self) -> None:
+        """Raise UnwritableError where this place lacks the lease of the fence: on this machine its
+        path leads elsewhere than on the driver's."""
+        if self.fence and not was_claimed(self.files, self.fence.sweep):
+            raise UnwritableError(
+                f"{self.uri} on {socket.gethostname()} is not the driver's store; set `store:` to "
+                "s3://… or to a directory that all nodes mount under one path"
+            )
 
     def commit(self, record: Record, artifacts: Mapping[str, bytes]) -> Record:
         """Write artifacts, then the record that vouches for them; returns that record.

@@ -99,6 +99,12 @@ class Task(Frozen, ABC):
         known = metrics_of(cls.answers)
         if refused := METRICS.refused.get(name):
             raise fault(str(refused))
+        others = [kind.answers for kind in METRICS.distinct if kind.name == name]
+        if name not in known and others:
+            raise fault(
+                f"{name!r} measures {others[0]}, and this kind of task answers with {cls.answers}; "
+                f"valid are: {', '.join(known)}"
+            )
         if name not in known:
             raise PydanticKnownError(
                 "literal_error", {"expected": " or ".join(f"'{each}'" for each in known)}

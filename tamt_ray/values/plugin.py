@@ -120,6 +120,12 @@ class Registry(Generic[T]):
             try:
                 kind = self._load(entry)
                 names = self._names(kind)
+                own = [name.rpartition("/")[2] for name in names]
+                if entry.name not in own:
+                    raise ValueError(
+                        f"its entry point is called {entry.name!r}, its class {own[0]!r}; give "
+                        "both one name"
+                    )
                 if taken := sorted(found.keys() & set(names)):
                     owner = package_of(found[taken[0]]) or OURS
                     raise ValueError(f"{taken[0]!r} is a name of {owner} already")

@@ -77,7 +77,8 @@ class Table(Frozen):
 
     source: Source
     """`hf:<repo>[#<config>]`, or one file: `dir:<path>`,
-    `pypi:<name>==<version>/<path>#sha256=<digest>`."""
+    `pypi:<name>==<version>/<path>#sha256=<digest>`. A `*` in the last part of a `dir:` path stands
+    for several files, which are read in the order of their names."""
     split: str | None = None
     """The split, such as `train`; required for `hf:`, unused elsewhere."""
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tamt_ray.cli.doctor import as_planned
 from tamt_ray.cli.results import publish_records
 from tamt_ray.cli.rows import keep_settled
 from tamt_ray.cli.sweep_context import SweepContext, open_sweep
+from tamt_ray.execution.cluster.diagnosis import about_rows
+from tamt_ray.spec.load import load_sweep
 
 from .small import SWEEP, call
 
@@ -24,6 +27,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def sweep(labels: list[object] | None, **settings: object) -> SweepContext:
     """Open the small sweep as a classification with these labels; None: its rows are elsewhere."""
+    write(labels, **settings)
+    return open_sweep(FILE)
+
+
+def write(labels: list[object] | None, **settings: object) -> None:
     body = yaml.safe_load(SWEEP.format(store="results"))
     body["tasks"]["stsb"] |= {"kind": "classification", "text": ["a"], **settings}
     if labels is None:
@@ -36,7 +44,6 @@ def sweep(labels: list[object] | None, **settings: object) -> SweepContext:
         for name in ("a.txt", "b.txt"):
             Path(name).write_text("a text\n")
     FILE.write_text(yaml.safe_dump(body))
-    return open_sweep(FILE)
 
 
 def ids(opened: SweepContext) -> set[str]:
@@ -117,7 +124,18 @@ def test_rows_that_changed_move_no_id_and_are_refused() -> None:
     assert ids(sweep([0, 1])) == ids(before)
     refused = call("plan", FILE)
     assert refused.exit_code == 2
-    assert "`classes` is 2, and the store's results have 3; set" in refused.stderr
+    complaint = "`classes` is 2, and the store's results have 3; set"
+    assert complaint in refused.stderr
+    found = about_rows(as_planned(load_sweep(FILE)))
+    assert not found.passed
+    assert complaint in found.said
+
+
+def test_doctor_counts_classes_where_the_store_cannot_be_used(folder: Path) -> None:
+    (folder / "results").write_text("no folder")
+    write([0, 1, 2])
+    task = as_planned(load_sweep(FILE)).tasks["stsb"]
+    assert vars(task)["classes"] == 3
 
 
 def test_a_union_keeps_what_rows_decided_for_its_parts_too() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from click.testing import Result
 
+from tamt_ray.cli.doctor import as_planned
 from tamt_ray.execution.cluster.diagnosis import about_rows
 from tamt_ray.spec.load import load_sweep
 
@@ -104,6 +105,13 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
                                "18: .* label 2 .* none of the classes 0 to 1; set `classes: 3`"),
     "labels in words": (rows(label=lambda number: ("neg", "pos")[number % 2]),
                         "18: .* set `classes: [neg, pos]`"),
+    "labels that YAML reads otherwise": (
+        rows(label=lambda number: ("no", "a, b")[number % 2]),
+        "18: .* set `classes: ['a, b', 'no']`"),
+    "class without quotes": (edit("text: [text]", "text: [text]\n    classes: [1, 2]"),
+                             "21: .*: text is needed; put it between double quotes (given: 2)"),
+    "folder of rows": (edit("dir:train.jsonl", "dir:model"),
+                       "18: .* dir:model is a folder; name its files, as in dir:model/*.parquet"),
     "no label in a row": (rows(label=lambda number: None if number == 3 else number % 2),
                           "18: .* row 3: None .*; remove the row or give it a label"),
     "one class": (rows(label=lambda _: 1), "18: .* every label .* is 1; choose rows of at least"),
@@ -239,7 +247,7 @@ def test_ctrl_c_behind_the_last_unit(project: Path, monkeypatch: pytest.MonkeyPa
 AT_HAND = (
     "column", "label column", "column of the corpus", "third class to validate",
     "class that is left out", "labels in words", "no label in a row", "one class", "no rows",
-    "broken row", "semicolons", "encoding",
+    "folder of rows", "broken row", "semicolons", "encoding",
 )  # fmt: skip
 """Mistakes in rows: they need no model."""
 
@@ -254,7 +262,7 @@ def test_plan_and_doctor_see_rows_that_do_not_fit(
         said = call(words[0], "my.yaml", *words[1:])
         assert (said.exit_code, said.stdout) == (2, ""), said.output
         assert_says(f"my.yaml:{complaint}", said.stderr.splitlines()[-1])
-    found = about_rows(load_sweep(Path("my.yaml")))
+    found = about_rows(as_planned(load_sweep(Path("my.yaml"))))
     assert not found.passed
     assert_says(complaint.partition(":")[2], found.said)
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from tamt_ray.cli.app import app
 from tamt_ray.masks.file import mask_from_bytes
 from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.status import unit_path
@@ -226,6 +228,36 @@ def front_door(*words: object) -> tuple[subprocess.CompletedProcess[str], set[st
     imported = {m[1] for m in re.finditer(r"\| +(\w+)[\w.]*$", ran.stderr, re.MULTILINE)}
     assert "pydantic" in imported, "the import log is read wrongly"
     return ran, imported, seconds
+
+
+def module(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, words)],
+        capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def test_the_module_has_the_verbs_of_tamt(file: Path) -> None:
+    ran = module("tamt_ray", "plan", file, "--json")
+    assert ran.returncode == 0, ran.stderr
+    found = {kind: counts["total"] for kind, counts in json.loads(ran.stdout)["units"].items()}
+    assert found == TOTALS
+
+
+def test_a_shell_completes_verbs() -> None:
+    shell = {"_TAMT_COMPLETE": "complete_bash", "COMP_WORDS": "tamt st", "COMP_CWORD": "1"}
+    said = CliRunner().invoke(app, [], env=shell, prog_name="tamt")
+    assert said.stdout.split() == ["status"]
+
+
+def test_a_verb_at_the_front_door_ends_with_the_command_to_type() -> None:
+    ran = module("tamt_ray.sweep", "sync-mlflow", "my x.yaml")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == (
+        "python -m tamt_ray.sweep runs a sweep file, and sync-mlflow is a verb of tamt; "
+        "type: tamt sync-mlflow 'my x.yaml'\n"
+    )
 
 
 def test_a_sweep_that_is_done_is_shown_and_nothing_starts(

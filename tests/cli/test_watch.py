@@ -1,17 +1,27 @@
 """`tamt status --watch`: what lands meanwhile is told once, and the end of the sweep ends it."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pyte
 import pytest
 from rich.console import Console
 
+from tamt_ray.analysis.stats.summary import snapshot
 from tamt_ray.cli import watch
+from tamt_ray.cli.live_view import LiveView
 from tamt_ray.cli.sweep_context import open_sweep
+from tamt_ray.execution.activity import Activity, LiveStatus, UnitAtWork
+from tamt_ray.plan.expand import expand
 from tamt_ray.plan.unit import Unit
+from tamt_ray.spec.load import parse_sweep
 from tamt_ray.store.record import Failure, Record
+from tamt_ray.store.store import Store
 from tamt_ray.values.identity import written
+
+from . import small
 
 SWEEP = """\
 name: small
@@ -94,3 +104,64 @@ def test_ctrl_c_leaves(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     code, lines = watched(file, monkeypatch, iter([interrupt]))
     assert (code, len(lines)) == (0, 1)
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (120, 40)])
+def test_a_terminal_shows_answer_and_time_left_whole(
+    columns: int, lines: int, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With six units at work and more methods than there is room for. Nothing of a view is left
+    above the next one, and nothing at the end."""
+    methods = "[omp, random, wanda, movement, {method: imp, steps: 9}, fisher]"
+    other = parse_sweep(
+        small.SWEEP.format(store=file.parent / "b").replace("[random, omp]", methods)
+    )
+    plan, store = expand(other), Store(other.store)
+    for number, unit in enumerate(plan.units.values()):
+        metrics = dict(small.METRICS[unit.kind])
+        if unit.kind == "pretrain_eval":
+            metrics["mlm_loss"] += number
+            metrics["kd_loss"] += number
+        if unit.kind == "finetune" and unit.cell.method == "fisher":
+            metrics["best/pearson/pearson"] = 0.9
+        small.finish(store, unit, metrics=metrics)
+    tables = snapshot(plan, store.scan(plan.units).records)
+    units = tuple(
+        UnitAtWork(f"finetune/mini/random/0.5/{n}/stsb/1", "node pid 7", 9.0, n, 99, 1.0)
+        for n in range(6)
+    )
+    activity = Activity(units, {"finetune": 6}, {"finetune": 3}, {}, {"finetune": 9}, 60.0, 600.0)
+
+    @contextmanager
+    def asking(*_: object, fitted: bool) -> Generator[Callable[[], LiveView]]:
+        yield lambda: LiveView(LiveStatus(tables, activity), fitted=fitted)
+
+    screen = pyte.Screen(columns, lines)
+    screen.set_mode(pyte.modes.LNM)
+    stream, words = pyte.Stream(screen), io.StringIO()
+    opened, shown = open_sweep(file), list[list[str]]()
+
+    def look() -> None:
+        stream.feed(words.getvalue())
+        words.seek(words.truncate(0))
+        shown.append([line.rstrip() for line in screen.display])
+
+    def happen() -> Iterator[Callable[[], object]]:
+        for unit in opened.plan.units.values():
+            yield lambda unit=unit: (look(), opened.store.commit(record_of(unit), {}))
+
+    monkeypatch.setattr(watch, "asking", asking)
+    meanwhile = happen()
+    monkeypatch.setattr(watch.time, "sleep", lambda _: next(meanwhile)())
+    console = Console(
+        file=words, force_terminal=True, width=columns, height=lines, soft_wrap=True,
+    )  # fmt: skip
+    assert watch.follow(opened, console) == 0
+    for screenful in shown:
+        text = " ".join(" ".join(screenful).split())
+        assert tables.answer.text in text
+        assert "3 of 9 units done, 1 minute elapsed, about 10 minutes left" in text
+        assert sum(line.startswith("units ") for line in screenful) == 1
+        assert any(" fisher " in line for line in screenful), "the best is not what is left out"
+    look()
+    assert not any(line.startswith(("units ", "at work")) for line in shown[-1])

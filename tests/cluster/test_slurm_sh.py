@@ -78,7 +78,7 @@ def test_a_head_its_workers_and_the_driver_are_started_with_one_token(slurm: Slu
     worker = f"ray start --block --address=10.1.2.3:21234 {resources}"
     assert f"{head} {resources}" in said
     (start,) = (line for line in said if line.startswith("srun "))
-    assert start.startswith("srun --nodes=2 --ntasks=2 --exclude=node1 bash -c ")
+    assert start.startswith("srun --nodes=2 --ntasks=2 --exclude=node1 --cpu-bind=none bash -c ")
     assert start.endswith(f" mps {worker}")
     # A daemon on either kind of node, before Ray, and none is left.
     daemons = [n for n, line in enumerate(said) if line == "nvidia-cuda-mps-control -d"]

@@ -113,6 +113,21 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert load_rows(Table(source=source)).table.num_rows == 2
 
 
+def test_a_star_stands_for_files_in_the_order_of_their_names(tmp_path: Path) -> None:
+    for name, content in (("b-2", "c,3\n"), ("b-1", "b,2\n"), ("a", "a,1\n")):
+        write(tmp_path, f"parts/{name}.csv", f"s,n\n{content}")
+    assert rows_of(f"dir:{tmp_path}/parts/b-*.csv") == {"s": ["b", "c"], "n": [2, 3]}
+    write(tmp_path, "parts/b-3.csv", "s,n\nd,4\n")
+    assert rows_of(f"dir:{tmp_path}/parts/b-*.csv") == {"s": ["b", "c", "d"], "n": [2, 3, 4]}
+    with pytest.raises(SourceError, match=r"parts is a folder; name its files, as in dir:.*/\*"):
+        rows_of(f"dir:{tmp_path}/parts")
+    with pytest.raises(SourceError, match=r"no file .*/none-"):
+        rows_of(f"dir:{tmp_path}/parts/none-*.csv")
+    write(tmp_path, "parts/b-4.csv", "s,n\nd,four\n")
+    with pytest.raises(SourceError, match=r"its files make no table: .*int64"):
+        rows_of(f"dir:{tmp_path}/parts/b-*.csv")
+
+
 def test_a_missing_file_is_a_source_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no file"):
         rows_of(f"dir:{tmp_path}/absent.txt")

@@ -7,13 +7,20 @@ from typing import Any
 
 import pytest
 
+from tamt_ray.execution.scheduler.errors import fault_of
+from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.execution.scheduler.messages import Offer, Worker, WorkerCommand
 from tamt_ray.execution.worker import attempt
 from tamt_ray.execution.worker.attempt import Attempt, committed
+from tamt_ray.execution.worker.unit_runner import UnitRunner
 from tamt_ray.plan.unit import Cell, Unit, parse_config
+from tamt_ray.search.process_group import ProcessGroup
+from tamt_ray.store.files import Files
+from tamt_ray.store.lease import Fence, Lease
 from tamt_ray.store.logs import read_logs
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
+from tamt_ray.store.trouble import UnwritableError
 
 CONFIG = {"kind": "search", "method": "omp", "model": {"source": "dir:m"}, "sparsity": 0.5}
 UNIT = Unit(parse_config(CONFIG), Cell(method="omp"))
@@ -75,3 +82,16 @@ def test_what_another_sweep_finished_meanwhile_is_not_begun(tmp_path: Path) -> N
     )
     Store(str(tmp_path)).commit(record, {})
     assert committed(store, UNIT) == record
+
+
+def test_a_store_that_is_another_one_on_this_machine_gets_no_unit(tmp_path: Path) -> None:
+    """The path of the sweep's store is a folder of this node alone, without the driver's lease."""
+    elsewhere = UnitRunner(Store(str(tmp_path / "node"), Fence("toy", 1)), ProcessGroup(), "here")
+    with pytest.raises(UnwritableError, match="is not the driver's store; set `store:`") as caught:
+        elsewhere.perform(UNIT)
+    assert fault_of(caught.value) is Fault.PLACE
+    assert not (tmp_path / "node").exists()
+    with Lease.acquire(Files(str(tmp_path / "shared")), "toy") as lease:
+        shared = Store(str(tmp_path / "shared"), lease.fence)
+        shared.ensure_shared()
+    shared.ensure_shared()

@@ -45,11 +45,11 @@ def plan() -> Plan:
     return expand(parse_sweep(SWEEP))
 
 
-def record_of(unit: Unit, seconds: float = 8.0) -> Record:
+def record_of(unit: Unit, seconds: float = 8.0, cpu: float = 0.0) -> Record:
     return Record(
         id=unit.id, kind=unit.kind, config=written(unit.config), parents=unit.parents,
         metrics={"mlm_loss": 4.0, "kd_loss": 0.25}, started=0.0, seconds=seconds, device="1 x CPU",
-        place="here",
+        place="here", usage={"cpu_seconds": cpu} if cpu else {},
     )  # fmt: skip
 
 
@@ -110,6 +110,33 @@ def test_the_time_left_is_there_from_the_start_and_follows_what_is_measured(plan
     for unit in units:
         watched.records[unit.id] = record_of(unit)
     assert watched.monitor.snapshot().left is None
+
+
+def test_the_time_left_follows_the_speed_of_a_busy_machine(plan: Plan) -> None:
+    """An evaluation took 8 s of an idle machine. Two more take ten times as long, side by side, and
+    so will the two searches, of 1 s and 8 s. 20 s at the expected speed of 2 count too."""
+    watched = Watched(plan)
+    evaluations = [unit for unit in plan.units.values() if unit.kind == "pretrain_eval"]
+    first, *others = evaluations
+    watched.records[first.id] = record_of(first, seconds=8.0, cpu=8.0)
+    for unit in others:
+        watched.monitor.update(Started(unit.id, 1, "here", "trial"))
+    watched.now = 80.0
+    for unit in others:
+        watched.land(record_of(unit, seconds=80.0, cpu=8.0))
+    speed = (8 + 8 + 20 * 2) / (80 + 20)
+    assert watched.monitor.snapshot().left == pytest.approx((1 + 8) / speed)
+
+
+def test_the_time_left_is_at_least_that_of_a_unit_at_work(plan: Plan) -> None:
+    watched = Watched(plan)
+    *others, last = plan.units.values()
+    for unit in others:
+        watched.records[unit.id] = record_of(unit)
+    watched.monitor.update(Started(last.id, 1, "here", "trial"))
+    for watched.now, step in ((1.0, 500), (11.0, 510)):
+        watched.monitor.update(Progressed(last.id, step, 600))
+    assert watched.monitor.snapshot().left == pytest.approx(90.0), "90 steps, one per second"
 
 
 def test_an_aggregator_that_was_lost_reads_the_store_again(plan: Plan, tmp_path: Path) -> None:

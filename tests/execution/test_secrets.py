@@ -61,7 +61,9 @@ def cluster(environment: dict[str, str]) -> Iterator[str]:
     assert process.stdin
     assert process.stdout
     try:
-        yield process.stdout.readline().strip()
+        address = process.stdout.readline().strip()
+        assert address, "Ray does not start"
+        yield address
     finally:
         process.stdin.close()
         process.wait(60)

@@ -1,5 +1,7 @@
 """What a mask covers, what it keeps out, and that pruned weights stay at zero."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -21,6 +23,7 @@ from tamt_ray.masks.mask import (
     zero_pruned,
 )
 from tamt_ray.masks.matrices import UnsupportedModelError, prunable_matrices
+from tamt_ray.values.pattern import Per
 
 TINY = {
     "vocab_size": 40, "hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2,
@@ -74,6 +77,13 @@ def test_magnitude_is_local_to_each_matrix_and_ignores_the_sign() -> None:
     assert mask["large"].tolist() == [[True, False]]
     signed = Mask.by_score(weights, 0.5)
     assert signed["small"].tolist() == [[True, False], [True, False]]
+
+
+@pytest.mark.parametrize("per", ["matrix", "row", "model"])
+def test_a_score_that_is_not_a_number_ranks_nothing(per: Per) -> None:
+    scores = {"w": torch.tensor([[1.0, math.nan], [math.inf, 0.0]])}
+    with pytest.raises(ValueError, match="w: 1 scores are not a number"):
+        Mask.by_score(scores, 0.5, per=per)
 
 
 def test_random_masks_follow_the_seed_and_nothing_else() -> None:

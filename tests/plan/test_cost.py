@@ -1,6 +1,6 @@
 """Prices by hand: rough ones, and those that finished units correct."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -32,6 +32,7 @@ UNITS = expand(parse_sweep(SWEEP)).units
 class Took:
     seconds: float
     device: str = "1 x A100"
+    usage: dict[str, float] = field(default_factory=dict)
 
 
 def some(kind: str, **cell: object) -> list[Unit]:
@@ -135,3 +136,21 @@ def test_results_of_other_sweeps_and_strange_devices_are_no_hindrance() -> None:
     found = prices(UNITS, {"0" * 64: Took(9.0), **took(cola, 2.0, device="cpu")})
     assert (found.device, found.measured) == ("cpu", 1)
     assert found.seconds(cola[1]) == pytest.approx(2.0 * ROUGH.seconds(cola[1]))
+
+
+@pytest.mark.parametrize("device", ["1 x CPU x86_64, 2 threads", "1 x A100"])
+def test_other_work_on_a_machine_raises_the_wall_time_and_no_price_of_a_cpu(device: str) -> None:
+    """Each took 3 CPU seconds: the least disturbed, on two threads, 2 s of wall time."""
+    cola = some("finetune", task="cola")
+    took = {
+        unit.id: Took(seconds, device, {"cpu_seconds": 3.0})
+        for unit, seconds in zip(cola, (2.0, 9.0, 30.0), strict=False)
+    }
+    found = prices(UNITS, took)
+    assert found.seconds(cola[3]) == pytest.approx(2.0 if "CPU" in device else 9.0)
+
+
+def test_cpu_seconds_of_one_worker_stand_for_its_gang() -> None:
+    imp = some("search", method="imp")
+    took = {imp[0].id: Took(5.0, "4 x CPU x86_64, 1 threads", {"cpu_seconds": 4.0})}
+    assert prices(UNITS, took).seconds(imp[0]) == pytest.approx(20.0)

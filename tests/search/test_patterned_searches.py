@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -155,6 +156,45 @@ def test_a_method_that_forgets_its_pattern_is_refused(bert: Path, tmp_path: Path
     runner = UnitRunner(Store(str(tmp_path / "store")), ProcessGroup(), "here")
     with pytest.raises(ValueError, match="omp found a mask that is unstructured, not 2:4"):
         runner.perform(unit)
+
+
+class Direct(Omp):
+    """A plug-in that yields searches as they are."""
+
+    def searches(self, grid: Grid) -> Iterator[Any]:
+        for sparsity in grid.sparsities:
+            yield OmpSearch(model=grid.model, sparsity=sparsity)
+
+
+class Partial(OmpSearch):
+    """One that leaves a matrix out."""
+
+    def find(self, bench: Bench) -> Found:
+        _, *others = bench.model().dense.items()
+        return Found(Mask.by_magnitude(dict(others), self.sparsity))
+
+
+class Bare(OmpSearch):
+    """One that returns a mask as it is."""
+
+    def find(self, bench: Bench) -> Any:  # noqa: ANN401 - that is its mistake
+        return Mask.by_magnitude(bench.model().dense, self.sparsity)
+
+
+def test_a_method_that_breaks_its_contract_is_refused(bert: Path, tmp_path: Path) -> None:
+    """Before its mask is stored and fine-tunes are paid for."""
+    sweep = parse_sweep(yaml.safe_dump({**yaml.safe_load(SWEEP), "methods": ["omp"]}))
+    with pytest.raises(
+        PlanError, match=r"mine: .* yields OmpSearch; it has to yield Asked\(search"
+    ):
+        expand(sweep.model_copy(update={"methods": (Direct(name="mine"),)}))
+    runner = UnitRunner(Store(str(tmp_path / "store")), ProcessGroup(), "here")
+    model = Model(source=f"dir:{bert}")
+    with pytest.raises(ValueError, match=r"the mask is another model's: .*weight"):
+        runner.perform(Unit(Partial(model=model, sparsity=0.5)))
+    with pytest.raises(TypeError, match=r"`find` of Bare has to return Found\(mask: Mask\)"):
+        runner.perform(Unit(Bare(model=model, sparsity=0.5)))
+    assert not (tmp_path / "store").exists()
 
 
 def test_the_levels_of_imp_lead_to_the_pattern() -> None:

@@ -96,6 +96,19 @@ def test_a_date_is_a_word() -> None:
     assert parse_sweep(SMALL.replace("name: small", "name: 2026-02-31")).name == "2026-02-31"
 
 
+def test_only_true_and_false_are_truth_values() -> None:
+    """`no` and `yes` are classes; where a truth value is needed they still are one."""
+    task = (
+        "tasks: {no: {kind: classification, classes: [no, yes], text: [on], "
+        'train: {source: "dir:a.csv", header: no}, validation: [{source: "dir:b.csv"}]}}\n'
+    )
+    sweep = parse_sweep(f"{SMALL}execution: {{deterministic: true}}\n{task}", "small.yaml")
+    found = sweep.tasks["no"]
+    assert isinstance(found, Classification)
+    assert (found.classes, found.text, found.train.header) == (("no", "yes"), ("on",), False)
+    assert sweep.execution.deterministic is True
+
+
 def test_a_method_by_its_bare_name() -> None:
     methods = parse_sweep(SMALL).methods
     assert [(method.label, method.word, method.name) for method in methods] == [

@@ -126,6 +126,7 @@ thing = pruners:Thing
 greedy = pruners_greedy:Greedy
 broken = pruners_broken:Broken
 absent = pruners:Absent
+rowise = pruners:Rowwise
 
 [tamt_ray.objectives]
 maps = pruners_others:Maps
@@ -255,6 +256,7 @@ REFUSED = {
     "greedy": "pruners_greedy imports mlflow when it is loaded; import it inside the function",
     "broken": "RuntimeError: no library",
     "absent": "AttributeError: ",
+    "rowise": "its entry point is called 'rowise', its class 'rowwise'; give both one name",
 }
 
 
@@ -299,6 +301,13 @@ MISTAKES = [
     ("[rowwise,", "[never_asked,", 5, "unknown method 'never_asked'"),
     ("[rowwise,", "[rowwsie,", 5, "did you mean `rowwise`?"),
     ("macro_f1", "macro_f2", 8, "did you mean `macro_f1`?"),
+    (
+        "macro_f1",
+        "spearman",
+        8,
+        "'spearman' measures numbers, and this kind of task answers with "
+        "classes; valid are: accuracy, f1, matthews, macro_f1",
+    ),
     ("[rowwise,", "[{method: tamt, objective: [map]},", 5, "did you mean `maps`?"),
 ]
 

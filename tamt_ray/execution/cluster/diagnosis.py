@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tamt_ray.execution.cluster.checkup import NodeReport
 from tamt_ray.execution.gang.allreduce import Exchange
-from tamt_ray.execution.rows import PreflightError, check_at_hand, settled
+from tamt_ray.execution.rows import PreflightError, check_at_hand
 from tamt_ray.spec.sweep import Sweep
 
 _LEAST_FREE = 5e9
@@ -104,9 +104,12 @@ def about_sources(answers: Mapping[str, NodeReport]) -> list[Checked]:
 
 
 def about_rows(sweep: Sweep) -> Checked:
-    """Look through columns, labels and texts of the driver's data sets at hand, as a run does."""
+    """Look through columns, labels and texts of the driver's data sets at hand, as a run does.
+
+    `sweep` has the settings that its rows decide.
+    """
     try:
-        others = check_at_hand(settled(sweep, {}))
+        others = check_at_hand(sweep)
     except PreflightError as error:
         return Checked(
             "rows", "driver", False, str(error),

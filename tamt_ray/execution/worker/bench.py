@@ -51,6 +51,8 @@ class UnitBench:
         self.progress = progress or _silent
         self.sources: dict[str, str] = {}
         """Fingerprints of what was read, as records have them."""
+        self.matrices: dict[str, Tensor] = {}
+        """Shapes of the prunable matrices, once the model was asked for; without their values."""
         self._model = model
         self._group = group
         self._artifact = artifact
@@ -61,13 +63,15 @@ class UnitBench:
         """Return a fresh θ0 on the device. Raises SourceError."""
         checkpoint = load_checkpoint(self._model.source)
         self.sources[self._model.source] = checkpoint.fingerprint
-        return LanguageModel(
+        model = LanguageModel(
             checkpoint.path,
             self.tensors(head, HEAD) if head else None,
             self._group.device,
             prune=self._model.prune,
             pooler=self._model.pooler,
         )
+        self.matrices = {name: weight.to("meta") for name, weight in model.dense.items()}
+        return model
 
     def text(self, text: Text) -> Tokens:
         """Return the sequences of a text for the model's tokenizer. Raises SourceError."""

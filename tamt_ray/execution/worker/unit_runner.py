@@ -65,6 +65,7 @@ class UnitRunner:
         one writes. `graphs`: a fine-tune may replay its steps as CUDA graphs. Raises whatever the
         computation raises, and then nothing is written."""
         give_back_memory()
+        self._store.ensure_shared()
         started, begin = time.time(), time.perf_counter()
         self._inputs.clear()
         usage = Usage(self._group.device)
@@ -147,6 +148,10 @@ class UnitRunner:
 
     def _search(self, search: Search, bench: UnitBench) -> UnitResult:
         found = search.find(bench)
+        if not isinstance(getattr(found, "mask", None), Mask):
+            raise TypeError(f"`find` of {type(search).__name__} has to return Found(mask: Mask)")
+        if bench.matrices:
+            found.mask.check_covers(bench.matrices)
         if found.mask.pattern != search.pattern:
             raise ValueError(
                 f"{search.label} found a mask that is {found.mask.pattern}, not {search.pattern}; "

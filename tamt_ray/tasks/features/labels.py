@@ -4,6 +4,7 @@ import math
 from collections import Counter
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from tamt_ray.data.table import Rows, column
@@ -84,9 +85,11 @@ def _number(value: object, row: int, task: SentenceTask, values: list[object]) -
     hint = "; remove the row or give it a label"
     if isinstance(value, str) and isinstance(task, Classification):
         common = Counter(str(each) for each in values).most_common(_SHOWN + 1)
-        listed = ", ".join(sorted(name for name, _ in common[:_SHOWN]))
+        # With quotes where YAML needs them.
+        names = sorted(name for name, _ in common[:_SHOWN])
+        listed = yaml.safe_dump(names, default_flow_style=True, allow_unicode=True, width=math.inf)
         more = ", …" if len(common) > _SHOWN else ""
-        hint = f"; for classes with names set `classes: [{listed}{more}]`"
+        hint = f"; for classes with names set `classes: {listed.strip()[:-1]}{more}]`"
     raise ValueError(f"{where} is not a number{hint}")
 
 
