@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Self
 
 import requests
 from packaging.version import InvalidVersion, Version
@@ -141,6 +142,10 @@ class _Bounded(NullProgressTracker):
         self._left = most
         if size is not None and 1_000_000 < size <= most:
             sys.stderr.write(f"downloading {filename} ({size / 1e6:.0f} MB)\n")
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
 
     def update(self, increment: int) -> None:
         """Count so many bytes more."""
