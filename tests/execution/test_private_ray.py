@@ -155,7 +155,7 @@ def test_no_token_for_a_given_ray_is_one_sentence(monkeypatch: pytest.MonkeyPatc
         raise AuthenticationError("no token was found")
 
     monkeypatch.setattr(connection.ray, "init", init)
-    with pytest.raises(ClusterError, match=r"no token was found; check .*RAY_AUTH_TOKEN_PATH"):
+    with pytest.raises(ClusterError, match=r"no token was found.*; check .*RAY_AUTH_TOKEN_PATH"):
         connection._join("auto")
 
 
