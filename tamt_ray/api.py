@@ -6,6 +6,7 @@ predicted token, KD losses cosine distances, times seconds.
 
 import html
 import sys
+from argparse import ArgumentParser
 from functools import cache, cached_property
 from os import PathLike
 from pathlib import Path
@@ -50,22 +51,26 @@ class RunError(RuntimeError):
     """A sweep could not be run; its own words say why."""
 
 
-def load(file: str | PathLike[str]) -> "SweepResults":
-    """Return what the store holds of a sweep. Raises SpecError or StoreError."""
-    return SweepResults(open_sweep(Path(file)))
+def load(file: str | PathLike[str], *settings: str) -> "SweepResults":
+    """Return what the store holds of a sweep; `settings` are those of `--set`, such as
+    "search.batch_size=8". Raises SpecError or StoreError."""
+    return SweepResults(open_sweep(Path(file), overrides=settings))
 
 
 def run(file: str | PathLike[str], *options: str) -> "SweepResults":
     """Run what is missing of a sweep in a process of its own; return what the store holds then.
 
-    A notebook shows the live view of the run in the cell. Units that failed are no error here: they
-    are missing in the tables. Raises RunError.
+    `options` are those of the command line, such as "--set", "search.batch_size=8". A notebook
+    shows the live view of the run in the cell. Units that failed are no error here: they are
+    missing in the tables. Raises RunError.
     """
     command = [sys.executable, "-m", "tamt_ray.sweep", str(file), *options]
     code, last = follow_run(command, changing_output())
     if code not in {0, 1}:
         raise RunError(last)
-    return load(file)
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--set", action="append", default=[])
+    return load(file, *parser.parse_known_args(options)[0].set)
 
 
 class SweepResults:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +33,7 @@ from tamt_ray.plan.unit import FinetuneConfig, Unit, parse_config
 from tamt_ray.search.process_group import ProcessGroup
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.record import MASK, Record
-from tamt_ray.tasks.metrics.base import Metric, Predictions
+from tamt_ray.tasks.metrics.base import Answers, Metric, Predictions
 from tamt_ray.tasks.scores import led_by
 from tamt_ray.toy import Playground, playground
 from tamt_ray.values.identity import identity, written
@@ -98,6 +98,8 @@ def check_objective(entry: Entry, *, steps: int = 4) -> None:
 def check_metric(metric: type[Metric]) -> None:
     """Assert that a metric keeps its contract: a finite number, the same each time, also for
     constant predictions, and never worse for perfect predictions than for wrong ones."""
+    kinds = get_args(Answers)
+    assert metric.answers in kinds, f"{metric.name}: `answers` is one of {', '.join(kinds)}"
     draw = np.random.default_rng(0)
     gold_classes, other_classes = draw.integers(0, 3, 60), draw.integers(0, 3, 60)
     gold_numbers, other_numbers = draw.normal(size=(2, 60)).astype(np.float32)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.text import Text
 
 from tamt_ray.cli.speech import fail, lasting_out, talk
-from tamt_ray.cli.sweep_context import settle
+from tamt_ray.cli.sweep_context import settle, words_of
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.spec.sweep import Sweep
 from tamt_ray.store.store import Store
@@ -51,8 +51,10 @@ def print_examination(
     elif failed:
         talk.print(f"{failed} of {len(findings)} checks failed", style="red")
     else:
+        words = words_of(file, overrides) if file else "SWEEP.yaml"
         where = f" --address {address}" if address else ""
-        talk.print(f"run it: python -m tamt_ray.sweep {file or 'SWEEP.yaml'}{where}")
+        talk.print(f"what it costs: tamt plan {words}", soft_wrap=True)
+        talk.print(f"run it: python -m tamt_ray.sweep {words}{where}", soft_wrap=True)
     return 1 if failed else 0
 
 

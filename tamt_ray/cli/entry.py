@@ -32,7 +32,11 @@ def _supervise(program: str, act: Callable[[], None]) -> NoReturn:
 def _any_verb() -> None:
     # Imported after the fork: it starts threads, which a fork would lose.
     from tamt_ray.cli.app import app
+    from tamt_ray.cli.speech import print_error
 
+    if next(iter(sys.argv[1:]), "").endswith((".yaml", ".yml")):
+        print_error(f"a verb stands before the file; type: tamt run {shlex.join(sys.argv[1:])}")
+        sys.exit(2)
     app()
 
 

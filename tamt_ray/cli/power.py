@@ -28,7 +28,7 @@ def print_power(opened: SweepContext, as_json: bool) -> None:
         fail(
             2,
             f"{opened.file}: no two methods have results under two mask seeds and two fine-tuning "
-            f"seeds yet; run a part: python -m tamt_ray.sweep {opened.file} --only 'finetune/*'",
+            f"seeds yet; run a part: python -m tamt_ray.sweep {opened.words} --only 'finetune/*'",
         )
     if as_json:
         sys.stdout.write(found.write_json() + "\n")

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 
@@ -63,8 +63,7 @@ def print_plan(opened: SweepContext, as_json: bool, remarks: Iterable[str] | Non
             f"{hours:,.1f} GPU hours; set `execution.price` to the price of one to see the cost",
             highlight=False,
         )
-    if any(opened.plan.units[unit].lane == "gang" for unit in decisions):
-        _print_widths(opened.sweep)
+    _print_gangs(opened, decisions, known)
     # Columns of the table count the others.
     for decision in (Decision.SET_ASIDE, Decision.BLOCKED):
         if count := Counter(decisions.values())[decision]:
@@ -85,14 +84,23 @@ def _steps_by_default(sweep: Sweep) -> set[str]:
     }
 
 
-def _print_widths(sweep: Sweep) -> None:
-    """Print where a search step has work for more workers than a gang has."""
-    training, workers = sweep.search, sweep.execution.search.workers
+def _print_gangs(opened: SweepContext, decisions: Mapping[str, Decision], known: Prices) -> None:
+    """Print where a search step has work for more workers than a gang has, and where searches wait
+    for each other while GPUs are idle."""
+    units, training, lane = opened.plan.units, opened.sweep.search, opened.sweep.execution.search
+    trained = [d for unit_id, d in decisions.items() if units[unit_id].lane == "gang"]
     pieces = -(-training.batch_size // training.micro_batch)
-    if pieces > workers:
+    if trained and pieces > lane.workers:
         out.print(
             f"a search step is {pieces} × {training.micro_batch} blocks (search.micro_batch): work "
-            f"for {pieces} workers per gang (execution.search.workers: {workers})",
+            f"for {pieces} workers per gang (execution.search.workers: {lane.workers})",
+            highlight=False,
+        )
+    to_run = sum(decision in {Decision.RUN, Decision.WAIT} for decision in trained)
+    if to_run > 1 and lane.gangs == 1 and not known.on_cpus and not opened.survey:
+        out.print(
+            f"searches run one at a time, on {lane.workers} of the GPUs; "
+            "`execution.search.gangs: auto` uses all",
             highlight=False,
         )
 

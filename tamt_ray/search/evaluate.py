@@ -63,7 +63,7 @@ def pretraining_losses(
             chosen += len(whole.labels)
             with autocast(precision, device), matrix_products(precision):
                 step = ForwardPass(model, whole.to(device), reads)
-                sums.append(torch.stack([term.loss(step).double() for term in measured]))
+                sums.append(torch.stack([step.loss(term).double() for term in measured]))
             for number, term in enumerate(measured):
                 counts[number] += term.count(whole)
         if share and not chosen:

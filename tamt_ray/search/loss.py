@@ -34,6 +34,16 @@ class ForwardPass:
             )
         return self._teachers[dropout]
 
+    def loss(self, term: Objective) -> Tensor:
+        """Return the loss of a term. Raises ValueError where it is no scalar."""
+        value = term.loss(self)
+        if value.ndim:
+            raise ValueError(
+                f"the loss term {term.name} returns {list(value.shape)} values; it has to return "
+                "one, summed over what `count` counts"
+            )
+        return value
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the head's logits [tokens, vocabulary] of hidden states [tokens, hidden]."""
         return self._model.logits(hidden)
@@ -58,7 +68,7 @@ class SearchLoss(nn.Module):
         weights; `counts` are those of the global batch."""
         step = ForwardPass(self.model, batch, self._reads)
         shares = [
-            term.loss(step) / max(count, 1) for term, count in zip(self.terms, counts, strict=True)
+            step.loss(term) / max(count, 1) for term, count in zip(self.terms, counts, strict=True)
         ]
         weighted = [
             share if term.weight == 1 else share * term.weight

@@ -138,6 +138,14 @@ class Sweep(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _store_as_meant(self) -> Self:
+        if "$" in self.store:
+            raise fault("a variable has no value here; write the path out, or `~/…`", "store")
+        if self.store.lower().startswith("s3:") and not self.store.startswith("s3://"):
+            raise fault("write it as s3://bucket/prefix", "store")
+        return self
+
+    @model_validator(mode="after")
     def _unlike_methods(self) -> Self:
         names = [method.name for method in self.methods]
         for number, name in enumerate(names):

@@ -31,8 +31,11 @@ class Files:
             raise ValueError(f"it holds credentials; {instead}")
         if uri.startswith("s3://"):
             filesystem, root = _object_store(uri)
-        elif "://" in uri:
+        elif uri.startswith("file://"):
             filesystem, root = fs.FileSystem.from_uri(uri)
+        elif "://" in uri:
+            # Arrow's other file systems were never tried; without a network some hang for minutes.
+            raise ValueError("it is neither a directory nor s3://bucket/prefix")
         else:
             filesystem, root = fs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
         self.uri = uri if "://" in uri else root

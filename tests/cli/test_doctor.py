@@ -58,6 +58,18 @@ def test_a_cluster_that_is_fit_ends_with_the_command_to_type(
     assert "python -m tamt_ray.sweep SWEEP.yaml --address 10.0.0.1:6379" in shown.stderr
 
 
+def test_the_commands_to_type_have_the_settings_that_were_checked(
+    monkeypatch: pytest.MonkeyPatch, file: Path
+) -> None:
+    found(monkeypatch, FINE)
+    words = [str(file), "--set", "mask_seeds=[7]"]
+    said = CliRunner().invoke(app, ["doctor", *words, "--address", "10.0.0.1:6379"]).stderr
+    assert said.splitlines()[-2:] == [
+        f"what it costs: tamt plan {file} --set 'mask_seeds=[7]'",
+        f"run it: python -m tamt_ray.sweep {file} --set 'mask_seeds=[7]' --address 10.0.0.1:6379",
+    ]
+
+
 def test_no_cluster_and_no_sweep(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def unreachable(*_: object) -> list[Checked]:
         raise ClusterError("no Ray cluster answers")

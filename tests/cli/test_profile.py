@@ -80,6 +80,17 @@ def test_the_plan_says_how_many_workers_have_work(file: Path) -> None:
     assert "a search step" not in said.stdout
 
 
+def test_the_plan_says_where_searches_leave_gpus_idle(file: Path) -> None:
+    def hint(*more: str) -> bool:
+        words = [word for each in ("mask_seeds=[1, 2]", *more) for word in ("--set", each)]
+        said = CliRunner().invoke(app, ["plan", str(file), *words]).stdout
+        return "searches run one at a time, on 1 of the GPUs; `execution.search.gangs:" in said
+
+    assert hint("execution.search.gpus=1")
+    assert not hint("execution.search.gpus=1", "execution.search.gangs=auto")
+    assert not hint("execution.search.gpus=0", "execution.finetune.gpus=0")
+
+
 def test_what_does_not_train_has_no_profile(file: Path) -> None:
     said = profile(file, "search/mini/omp/0.5")
     assert said.exit_code == 2

@@ -260,6 +260,12 @@ def test_a_verb_at_the_front_door_ends_with_the_command_to_type() -> None:
     )
 
 
+def test_a_file_without_a_verb_ends_with_the_command_to_type() -> None:
+    ran = module("tamt_ray", "my x.yaml", "--dry-run")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "a verb stands before the file; type: tamt run 'my x.yaml' --dry-run\n"
+
+
 def test_a_sweep_that_is_done_is_shown_and_nothing_starts(
     file: Path, plan: Plan, store: Store, tmp_path: Path
 ) -> None:

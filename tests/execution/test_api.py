@@ -103,6 +103,23 @@ def test_masks_and_models_are_those_of_the_store(made: Made) -> None:
         results.mask("omp", 0.7)
 
 
+def test_results_are_those_of_the_settings_laid_over(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run returns the results of the sweep that it ran."""
+    file, _, _ = made
+    monkeypatch.setattr("tamt_ray.api.follow_run", lambda *_given: (0, ""))
+    more = ("--set", "sparsities=[0.7]", "--fail-fast", "--set=finetune_seeds=[9]")
+    for results in (
+        tamt_ray.load(file, "sparsities=[0.7]", "finetune_seeds=[9]"),
+        tamt_ray.run(file, *more),
+    ):
+        scores = results.scores
+        assert set(scores["sparsity"].to_list()) == {0.0, 0.7}
+        assert set(scores["seed"].to_list()) == {9}
+        assert scores["score"].null_count() == len(scores)
+
+
 @pytest.mark.parametrize("form", ["", "markdown", "latex", "csv", "json"])
 def test_the_table_of_scores_in_every_form(made: Made, form: str) -> None:
     file, _, _ = made

@@ -221,3 +221,18 @@ def test_the_teacher_runs_once_per_micro_batch_and_only_if_a_term_asks(
     # Dropout makes it another forward pass.
     SearchLoss(model, [Kd(), Far(teacher_dropout=True)])(BATCH, [12, 12])
     assert asked == [False, False, True]
+
+
+class PerToken(Objective):
+    """A term that forgets to add up."""
+
+    objective: Literal["per_token"] = "per_token"
+
+    def loss(self, step: Step) -> Tensor:
+        return step.student.last.pow(2).mean(-1)
+
+
+def test_a_loss_that_is_no_scalar_is_refused_by_its_name(halved: LanguageModel) -> None:
+    batch = Corrupted(torch.ones(2, 4, dtype=torch.long), torch.tensor([1]), torch.tensor([1]))
+    with pytest.raises(ValueError, match=r"loss term per_token returns \[2, 4\] values; it has to"):
+        SearchLoss(halved, [PerToken()])(batch, [8])

@@ -140,6 +140,8 @@ def test_unknown_names(old: str, new: str, complaint: str) -> None:
         ("[0.5]", "[0.5]\nexecution: {search: {gpus: 0.5, workers: 2}}",
          "15: `execution.search`: the workers of a gang cannot share a GPU"),
         ("[0.5]", "[0.5]\nexecution: {search: {gpus: -1}}", "15: `execution.search.gpus`: Input"),
+        ("name: small", "name: small\nstore: $HOME/results", "2: `store`: a variable has no value"),
+        ("name: small", "name: small\nstore: s3:/bucket/it", "2: `store`: write it as s3://bucket/"),
         ('mini: {source: "dir:m"}', "mini: m",
          "3: `models.mini`: keys with values are needed, such as `source: …`, one per line"),
     ],

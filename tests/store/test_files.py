@@ -197,7 +197,7 @@ def test_what_killed_writers_left_is_removed_by_the_next_write(tmp_path: Path) -
     assert {*folder.iterdir()} == {elsewhere, others, folder / "record.json"}
 
 
-@pytest.mark.parametrize("uri", ["nonsense://x", "file://relative/path"])
+@pytest.mark.parametrize("uri", ["nonsense://x", "gs://bucket/x", "file://relative/path"])
 def test_other_nonsense(uri: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         Files(uri)
