@@ -98,6 +98,14 @@ class Progress:
                     self._warn(f"lost   {what}; again in {after:g} s")
             case messages.Rebuilt(name):
                 self._warn(f"the {name} actor was lost and stands again; nothing is lost with it")
+            case messages.HeadSilent(address):
+                self._warn(
+                    f"Ray's head at {address} does not answer; what is done is kept in the store. "
+                    "The run goes on if it answers again; else Ray ends it within about a minute, "
+                    "and the same command continues it"
+                )
+            case messages.HeadBack(address):
+                self._warn(f"Ray's head at {address} answers again; the run goes on")
             case messages.Resized(nodes):
                 self._warn(f"the cluster is now: {nodes}")
             case messages.NodesRequested(nodes):

@@ -27,7 +27,7 @@ from tamt_ray.values.replacement import replacing
 from tamt_ray.values.table import SourceRef, parse_source
 
 LIMIT = 2 * 1024**3
-"""Bytes that one archive may hold unpacked; more is taken for a decompression bomb."""
+"""Bytes of one archive, packed or unpacked; more is taken for a decompression bomb."""
 
 _ZIPS = (".whl", ".zip")
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -62,13 +62,14 @@ def fetch_archive(ref: SourceRef) -> Path:
             return path
         from tamt_ray.data.index import download
 
-        return download(ref, folder)
+        return download(ref, folder, LIMIT)
 
 
-def cached_archive(ref: SourceRef) -> Path | None:
-    """Return the wheel or sdist of a `pypi` source if the cache has it whole."""
-    each = sorted(_folder(ref).glob("[!.]*"))
-    return next((path for path in each if file_digest(path) == ref.sha256), None)
+def cached_archive(ref: SourceRef, most: int = LIMIT) -> Path | None:
+    """Return the wheel or sdist of a `pypi` source if the cache has it whole; no more than `most`
+    bytes of it are read."""
+    each = [path for path in _folder(ref).glob("[!.]*") if path.stat().st_size <= most]
+    return next((path for path in sorted(each) if file_digest(path) == ref.sha256), None)
 
 
 def _folder(ref: SourceRef) -> Path:

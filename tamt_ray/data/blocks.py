@@ -19,6 +19,7 @@ from tamt_ray.data.tokens import (
     batched,
     cache_key,
     joined,
+    shared_tokenizer,
     special_tokens,
     texts_of,
     tokenised,
@@ -43,7 +44,7 @@ def check_fills(text: Text, source: str) -> None:
     Reads the text no further than its first sequence, and keeps nothing.
     """
     checkpoint = load_checkpoint(source)
-    rows, words = load_rows(text.table), tokenizer(checkpoint)
+    rows, words = load_rows(text.table), shared_tokenizer(checkpoint)
     if text.form == "documents":
         check_document(text, rows, words)
         return

@@ -6,8 +6,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import requests
 from packaging.version import InvalidVersion, Version
@@ -16,12 +16,11 @@ from pypi_simple import (
     DigestMismatchError,
     DistributionPackage,
     NoSuchProjectError,
-    ProgressTracker,
     PyPISimple,
     UnsupportedContentTypeError,
     UnsupportedRepoVersionError,
 )
-from pypi_simple.progress import null_progress_tracker
+from pypi_simple.progress import NullProgressTracker
 
 from tamt_ray.data.cache import SourceError, file_digest
 from tamt_ray.values.address import masked
@@ -39,15 +38,15 @@ class _Unavailable(Exception):
     """A failure that another try may cure."""
 
 
-def download(ref: SourceRef, folder: Path) -> Path:
+def download(ref: SourceRef, folder: Path, most: int) -> Path:
     """Return the path in `folder` of the archive that `ref` names, written whole or not at all.
 
     Raises SourceError where the index does not have it, cannot be reached in three tries, or
-    sends other content than the digest says.
+    sends other content than the digest says or more than `most` bytes.
     """
     for attempt in range(1, TRIES + 1):
         try:
-            return _download(ref, folder)
+            return _download(ref, folder, most)
         except _Unavailable as error:
             if attempt == TRIES:
                 raise SourceError(
@@ -70,7 +69,7 @@ def index_url() -> str:
     return str(ast.literal_eval(found[1])) if found else PYPI_SIMPLE_ENDPOINT
 
 
-def _download(ref: SourceRef, folder: Path) -> Path:
+def _download(ref: SourceRef, folder: Path, most: int) -> Path:
     try:
         with PyPISimple(index_url()) as client:
             # REQUESTS_CA_BUNDLE needs no mention: requests reads it and prefers it.
@@ -79,7 +78,10 @@ def _download(ref: SourceRef, folder: Path) -> Path:
             target = folder / Path(package.filename).name
             with replacing(target) as temporary:
                 client.download_package(
-                    package, temporary, progress=_announce(package.filename), timeout=_TIMEOUT
+                    package,
+                    temporary,
+                    progress=lambda size: _Bounded(ref, package.filename, most, size),
+                    timeout=_TIMEOUT,
                 )
                 if (digest := file_digest(temporary)) != ref.sha256:
                     raise _Unavailable(f"received content with sha256 {digest}")
@@ -131,13 +133,28 @@ def _same(given: str | None, wanted: str) -> bool:
         return given == wanted
 
 
-def _announce(filename: str) -> Callable[[int | None], ProgressTracker]:
-    def started(size: int | None) -> ProgressTracker:
-        if size is not None and size > 1_000_000:
-            sys.stderr.write(f"downloading {filename} ({size / 1e6:.0f} MB)\n")
-        return null_progress_tracker()(size)
+class _Bounded(NullProgressTracker):
+    """Announces a large download; raises SourceError for more than `most` bytes."""
 
-    return started
+    def __init__(self, ref: SourceRef, filename: str, most: int, size: int | None) -> None:
+        """`size`: bytes as the index announces them."""
+        self._ref = ref
+        self._left = most
+        if size is not None and 1_000_000 < size <= most:
+            sys.stderr.write(f"downloading {filename} ({size / 1e6:.0f} MB)\n")
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def update(self, increment: int) -> None:
+        """Count so many bytes more."""
+        self._left -= increment
+        if self._left < 0:
+            raise SourceError(
+                f"{_shown(self._ref)}: the index sends more than an archive may have; check the "
+                "digest"
+            )
 
 
 def _shown(ref: SourceRef) -> str:

@@ -140,6 +140,8 @@ _LOOSE = re.compile(r"\(\s*(?:[;,:|]\s*)+")
 _NO_PROSE = re.compile(r"[|!]|(?:file|image):", re.IGNORECASE)
 _REMAINS = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}")
 _MARK = re.compile(r"^[*#:;]+\s*")
+_SPACES = re.compile(r"\s+")
+_BEFORE_MARK = re.compile(r"\s+([,.;:)])")
 _ITEM = 8
 """Words; a shorter item of a list is a name rather than prose."""
 
@@ -157,7 +159,9 @@ def clean(markup: str) -> str:
     text = _EXTERNAL.sub(r"\1", _MAGIC.sub("", text))
     text = _APPARATUS.sub("", text)
     for _ in range(_DEPTH):
-        text = _LINK.sub(_shown, text)
+        text, links = _LINK.subn(_shown, text)
+        if not links:
+            break
     text = _QUOTES.sub("", _HEADING.sub("", text)).replace("\xa0", " ")
     lines = (_line(line) for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
@@ -204,4 +208,4 @@ def _line(line: str) -> str:
     if (item != line and len(item.split()) < _ITEM) or _NO_PROSE.match(item):
         return ""
     line = _LOOSE.sub("(", _HOLLOW.sub("", item)).replace("|", " ")
-    return re.sub(r"\s+([,.;:)])", r"\1", re.sub(r"\s+", " ", line)).strip()
+    return _BEFORE_MARK.sub(r"\1", _SPACES.sub(" ", line)).strip()

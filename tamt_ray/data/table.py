@@ -65,7 +65,7 @@ def at_hand(table: Table) -> bool:
     try:
         if ref.scheme == "hf" and not ((stand_in := mirror()) and stand_in.local):
             return False
-        path = cached_archive(ref) if ref.scheme == "pypi" else None
+        path = cached_archive(ref, _MODERATE) if ref.scheme == "pypi" else None
         paths = [path] if path else _files(table, ref)
         there = bool(paths) and all(path.exists() for path in paths)
         return there and sum(path.stat().st_size for path in paths) <= _MODERATE
@@ -121,7 +121,9 @@ def _load(table: Table, ref: SourceRef, paths: tuple[Path, ...], stamps: _Stamps
     whole = table.model_copy(update={"part": "all", "tail": 0.1})
     content = _content(whole, ref, paths, stamps)  # pyright: ignore[reportArgumentType]
     if table.part != "all":
-        content = content.filter(_in_part(content, table))
+        border = int(table.tail * 2**64)
+        places = _places(whole, ref, paths, stamps)  # pyright: ignore[reportArgumentType]
+        content = content.filter([(place < border) == (table.part == "tail") for place in places])
     content = content.combine_chunks()
     return Rows(content, fingerprint(content))
 
@@ -140,14 +142,12 @@ def _content(table: Table, ref: SourceRef, paths: tuple[Path, ...], _stamps: _St
     return read_split(ref, table.split or "")
 
 
-def _in_part(content: pa.Table, table: Table) -> pa.Array:
-    """Return [rows] of booleans; equal rows fall on the same side, whatever their order."""
-    border = int(table.tail * 2**64)
-    tail = [
-        int.from_bytes(hashlib.sha256(_canonical(row)).digest()[:8]) < border
-        for row in content.to_pylist()
-    ]
-    return pa.array([is_tail == (table.part == "tail") for is_tail in tail], type=pa.bool_())
+@functools.lru_cache(maxsize=4)
+def _places(table: Table, ref: SourceRef, paths: tuple[Path, ...], stamps: _Stamps) -> list[int]:
+    """Return a number below 2⁶⁴ per row, by which it belongs to a part: equal rows have the same,
+    whatever their order."""
+    rows = _content(table, ref, paths, stamps).to_pylist()  # pyright: ignore[reportArgumentType]
+    return [int.from_bytes(hashlib.sha256(_canonical(row)).digest()[:8]) for row in rows]
 
 
 def _canonical(value: object) -> bytes:

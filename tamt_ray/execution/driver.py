@@ -74,7 +74,7 @@ def run(
     decisions = decide(plan, ledger.records, ledger.failures)
     open_units = [plan.units[i] for i, d in decisions.items() if d in {Decision.RUN, Decision.WAIT}]
     live = live_name(sweep.name, store.uri, store.fence.epoch if store.fence else 0)
-    with connected(call.address, live) as nodes, caught_signals() as signals:
+    with connected(call.address, live, watch) as nodes, caught_signals() as signals:
         name = f"tamt-{uuid.uuid4().hex[:12]}"
         autoscaler = Autoscaler(nodes_to_come(execution, call.address), name)
         possible = [*nodes.resources, *autoscaler.to_come]

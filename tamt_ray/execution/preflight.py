@@ -1,7 +1,8 @@
 """Everything that can be known to be wrong before compute is spent, changed sources among it."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import itemgetter
 
@@ -10,9 +11,9 @@ import torch
 
 from tamt_ray.data.blocks import check_fills
 from tamt_ray.data.cache import SourceError, cache_dir, locked
-from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, pad_id, tokenizer
+from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, pad_id
 from tamt_ray.data.table import Rows, name_of
-from tamt_ray.data.tokens import estimated_tokens, tokenised
+from tamt_ray.data.tokens import estimated_tokens, shared_tokenizer, tokenised
 from tamt_ray.execution.rows import (
     PreflightError,
     check_column,
@@ -79,11 +80,14 @@ def check(
     for name, model in sweep.models.items():
         try:
             checkpoint = load_checkpoint(model.source)
-            language_model = LanguageModel(checkpoint.path, prune=model.prune, pooler=model.pooler)
-            encoder = Encoder(checkpoint, torch.device("cpu"))
+            with _one_thread():
+                language_model = LanguageModel(
+                    checkpoint.path, prune=model.prune, pooler=model.pooler
+                )
+                encoder = Encoder(checkpoint, torch.device("cpu"))
+                for task in sweep.tasks.values():
+                    encoder.try_out(model, task)
             _check_tokenizer(checkpoint, encoder.body.config.vocab_size)
-            for task in sweep.tasks.values():
-                encoder.try_out(model, task)
         except (SourceError, UnsupportedModelError, OSError, ValueError) as error:
             raise PreflightError(f"models.{name}: {error}", "models", name, "source") from error
         if sweep.tasks and encoder.body.config.problem_type == _MULTI_LABEL:
@@ -132,6 +136,18 @@ def check(
     return found
 
 
+@contextmanager
+def _one_thread() -> Generator[None]:
+    """A trial of a few tokens has nothing for a second thread, which spins while it waits: more
+    than all other checks together, where the cores are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _size(rows: Rows, task: Task, reader: Checkpoint) -> TableSize:
     """Return rows and tokens of a usual one."""
     # A special token stands before the first text and behind each.
@@ -143,7 +159,7 @@ def _size(rows: Rows, task: Task, reader: Checkpoint) -> TableSize:
 
 def _check_tokenizer(checkpoint: Checkpoint, rows: int) -> None:
     """`rows`: tokens that the embedding has. Raises SourceError and ValueError."""
-    words = tokenizer(checkpoint)
+    words = shared_tokenizer(checkpoint)
     pad_id(words)
     vocabulary = words.get_vocab()
     token, last = max(vocabulary.items(), key=itemgetter(1), default=("", -1))

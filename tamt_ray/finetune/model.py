@@ -22,6 +22,8 @@ from tamt_ray.values.model import Model
 
 HeadOutputs = Callable[[ModelOutput], Tensor]
 """Takes from the output of an architecture's head what a loss reads."""
+_Key = tuple[str, int, HeadOutputs]
+_MEAN = "mean"
 _STD = 0.02
 """Standard deviation of new weights, as BERT was initialised."""
 _TRIAL = 8
@@ -97,7 +99,8 @@ class Encoder:
         self._original = {name: p.detach().clone() for name, p in self.body.named_parameters()}
         self._vocabulary = Vocabulary.find(self.body, self._original)
         self.body.to(device)  # pyright: ignore[reportArgumentType]
-        self._networks: dict[tuple[str, int, HeadOutputs], Network] = {}
+        self._networks: dict[_Key, Network] = {}
+        self._tried: set[_Key] = set()
 
     def network(
         self, model: Model, task: Task, seed: int, tokens: Indices | None = None
@@ -107,10 +110,9 @@ class Encoder:
         Given the `tokens` that it will read, in ascending order, it has no other words. Raises
         ValueError for tokens of another vocabulary.
         """
-        mean = task.pooled and model.pooling == "mean"
-        key = "mean" if mean else task.auto_class, task.outputs, task.head_outputs
+        key = _key(model, task)
         if key not in self._networks:
-            self._networks[key] = self._mean(task) if mean else self._native(task)
+            self._networks[key] = self._mean(task) if key[0] == _MEAN else self._native(task)
         network = self._networks[key]
         replaced = None
         known = self.body.config.vocab_size
@@ -132,7 +134,10 @@ class Encoder:
 
     @torch.no_grad()
     def try_out(self, model: Model, task: Task) -> None:
-        """Run a network for the task on a few tokens. Raises ValueError where it does not work."""
+        """Run a network for the task on a few tokens, once for tasks with heads alike. Raises
+        ValueError where it does not work."""
+        if (key := _key(model, task)) in self._tried:
+            return
         ids = torch.arange(_TRIAL, device=self._device)[None] % self.body.config.vocab_size
         network = self.network(model, task, 0).eval()
         try:
@@ -141,6 +146,7 @@ class Encoder:
             raise ValueError(
                 f"{type(self.body).__name__} does not work with a head for {task.words}: {error}"
             ) from error
+        self._tried.add(key)
 
     def masked(self, mask: Mask) -> tuple[dict[str, nn.Parameter], Mask]:
         """Return the weights of the latest network that a mask covers, by name, and the mask on
@@ -203,6 +209,12 @@ class Encoder:
                 if next(child.buffers(), None) is not None:
                     raise ValueError(f"cannot initialise the buffers of {type(whole).__name__}")
         return NativeHead(self.body, whole, task.head_outputs)
+
+
+def _key(model: Model, task: Task) -> _Key:
+    """Return the kind of head that a task has on a model."""
+    mean = task.pooled and model.pooling == "mean"
+    return _MEAN if mean else task.auto_class, task.outputs, task.head_outputs
 
 
 def _initialise(modules: list[nn.Module], generator: torch.Generator) -> None:

@@ -1,7 +1,7 @@
 """Reading a sweep file: every complaint names the file, the line and the nearest valid name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -18,8 +18,9 @@ _LARGEST = 1 << 17
 _MOST_COMPLAINTS = 20
 _SHOWN = 60
 """Characters of a path that is none."""
-_MOST_FILES = 100
-"""Files that a sweep is put together from."""
+_MOST_FILES, _MOST_BYTES, _MOST_VALUES = 100, 1 << 22, 100_000
+"""Files that a sweep is put together from, and all that they hold; reading so much takes some
+seconds."""
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
@@ -37,7 +38,7 @@ def line_of(path: Path, at: Location, overrides: Sequence[str] = ()) -> str:
     """Return `file:line` of a place in a sweep file that loads, or of what holds it; the option
     where a `--set` gave it."""
     lines: Lines = {}
-    data = _extended(_text(path), lines, Chain((path,), []))
+    data = _extended(_text(path), lines, Chain((path,)))
     for override in map(Override, overrides):
         data = _overridden(data, override, lines)
     return lines[place(at, lines)]
@@ -45,18 +46,27 @@ def line_of(path: Path, at: Location, overrides: Sequence[str] = ()) -> str:
 
 def parse_sweep(text: str, name: str = "<sweep>", overrides: Sequence[str] = ()) -> Sweep:
     """Return the sweep in YAML `text`; `name` stands for the file in complaints."""
-    return _sweep(text, Chain((Path(name),), []), overrides)
+    return _sweep(text, Chain((Path(name),)), overrides)
+
+
+@dataclass
+class Amount:
+    """All that the files of a sweep hold, as far as they were read."""
+
+    files: int = 0
+    bytes: int = 0
+    values: int = 0
 
 
 @dataclass(frozen=True)
 class Chain:
     """The path from the sweep file to another file, through `extends` and `parts`.
 
-    `above`: each file is named by the one before. `read`: all files of the sweep read so far.
+    `above`: each file is named by the one before. `read`: shared by all chains of the sweep.
     """
 
     above: tuple[Path, ...]
-    read: list[Path]
+    read: Amount = field(default_factory=Amount)
 
     @property
     def file(self) -> Path:
@@ -78,9 +88,14 @@ class Chain:
             raise SpecError(f"{where}: {name} {verb}s this file in turn")
         if not there:
             raise SpecError(f"{where}: there is no file {path} to {verb}")
-        self.read.append(path)
-        if len(self.read) > _MOST_FILES:
+        self.read.files += 1
+        self.read.bytes += path.stat().st_size
+        if self.read.files > _MOST_FILES:
             raise SpecError(f"{where}: more than {_MOST_FILES} files make up this sweep")
+        if self.read.bytes > _MOST_BYTES:
+            raise SpecError(
+                f"{where}: more than {_MOST_BYTES >> 20} MiB in all files of this sweep"
+            )
         return Chain((*self.above, path), self.read)
 
 
@@ -125,6 +140,9 @@ def _extended(text: str, lines: Lines, chain: Chain) -> dict[str, object]:
     own: Lines = {}
     name = str(chain.file)
     node, data = parsed(text, name, own)
+    chain.read.values += len(own)
+    if chain.read.values > _MOST_VALUES:
+        raise SpecError(f"{name}: more than {_MOST_VALUES:,} values in all files of this sweep")
     if not isinstance(node, yaml.MappingNode):
         raise SpecError(f"{name}:1: a sweep file is a mapping that begins with `name: …`")
     assert isinstance(data, dict)

@@ -101,6 +101,7 @@ class GpuHost:
             "nvidia-cuda-mps-control": MPS,
             "pgrep": "#!/bin/sh\ntest -e ~/ray\n",
             "sleep": "#!/bin/sh\nexec /bin/sleep 0.02\n",
+            "uname": "#!/bin/sh\necho host\n",
         }.items():
             (home / name).write_text(does)
             (home / name).chmod(0o755)
@@ -156,11 +157,23 @@ def test_a_daemon_of_the_users_own_is_left_alone(mps: str, host: GpuHost) -> Non
     (host.home / "ray").unlink()
     host.type(mps)
     assert host.said("refused")
-    host.type("flock -w 30 ~/.tamt_mps true")  # Free once nothing follows.
+    host.type("flock -w 30 ~/.tamt_mps.host true")  # Free once nothing follows.
     assert host.said("refused")
 
 
 def test_a_host_without_mps_starts_all_the_same(mps: str, host: GpuHost) -> None:
     (host.home / "nvidia-cuda-mps-control").unlink()
     host.type(mps)
-    assert not (host.home / ".tamt_mps").exists()
+    assert [*host.home.glob(".tamt_mps*")] == []
+
+
+def test_hosts_that_share_a_home_start_a_daemon_each(mps: str, host: GpuHost) -> None:
+    for name in ("host", "other"):
+        (host.home / "uname").write_text(f"#!/bin/sh\necho {name}\n")
+        (host.home / "daemon").unlink(missing_ok=True)
+        host.type(mps)
+        assert host.said(*["start"] * (1 + (name == "other")))
+    (host.home / "ray").unlink()
+    for name in ("host", "other"):
+        (host.home / "daemon").touch()
+        host.type(f"flock -w 30 ~/.tamt_mps.{name} true")

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from tamt_ray.data import archive
+from tamt_ray.data import table as data_table
 from tamt_ray.data.archive import extract_directory, fetch_archive, read_member
 from tamt_ray.data.cache import SourceError
-from tamt_ray.values.table import SourceRef
+from tamt_ray.data.table import at_hand
+from tamt_ray.values.table import SourceRef, Table
 
 
 def tar(files: dict[str, bytes], links: dict[str, str] | None = None) -> bytes:
@@ -269,6 +271,32 @@ def test_a_truncated_archive_is_a_source_error(cache: Path, kind: str) -> None:
     for path in ("a", "b", "demo-1.0/b"):
         with pytest.raises(SourceError, match="cannot be unpacked"):
             read_member(place(cache, kind, data[: len(data) // 2], path))
+
+
+def test_no_more_is_downloaded_than_an_archive_may_have(
+    index: Index, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "LIMIT", 1_000_000)
+    ref = index.offer(WHEEL, wheel({"a": hashlib.shake_256(b"seed").digest(3_000_000)}))
+    with pytest.raises(SourceError, match=r"demo==1\.0: the index sends more"):
+        fetch_archive(ref)
+    assert index.asked.count(f"/files/{WHEEL}") == 1
+    assert [*(cache / "archives").rglob(f"*{WHEEL}*")] == []
+
+
+def test_a_large_archive_is_not_hashed_to_find_out_that_it_is_large(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[Path] = []
+    monkeypatch.setattr(archive, "file_digest", lambda path: hashed.append(path) or "")
+    ref = place(cache, WHEEL, wheel({"a.txt": b"hello\n"}), "a.txt")
+    table = Table(source=f"pypi:demo==1.0/a.txt#sha256={ref.sha256}")
+    monkeypatch.setattr(data_table, "_MODERATE", 10)
+    assert not at_hand(table)
+    assert hashed == []
+    monkeypatch.setattr(data_table, "_MODERATE", 10_000)
+    assert not at_hand(table)
+    assert len(hashed) == 1
 
 
 @pytest.mark.parametrize("kind", ["demo-1.0.tar.gz", WHEEL])

@@ -140,9 +140,9 @@ def test_a_controller_that_stands_still_is_killed(monkeypatch: pytest.MonkeyPatc
 
     async def scene() -> None:
         actor = await opened(ONE, TWO, patience=0.4)
-        await actor.controlled("gang-0", cloudpickle.dumps("controller 0"))
+        await actor.controlled("gang-0", cloudpickle.dumps("controller 0"), False)
         for _ in range(12):
-            await actor.controlled("gang-1", cloudpickle.dumps("controller 1"))
+            await actor.controlled("gang-1", cloudpickle.dumps("controller 1"), False)
             await asyncio.sleep(0.1)
         assert killed == ["controller 0"]
 
@@ -198,8 +198,8 @@ def test_a_kill_that_fails_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatc
 
     async def scene() -> None:
         actor = await opened(ONE, TWO, patience=0.2)
-        await actor.controlled("gang-0", broken)
-        await actor.controlled("gang-1", cloudpickle.dumps("controller 1"))
+        await actor.controlled("gang-0", broken, False)
+        await actor.controlled("gang-1", cloudpickle.dumps("controller 1"), False)
         for holder, unit, handle in (("a", ONE, broken), ("b", TWO, THERE.actor)):
             assert await offered(actor, holder) is unit
             await actor.started(holder, unit.id, 0, Worker("here", "node-1", "", handle))

@@ -8,7 +8,7 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 from ray.train import TrainingFailedError
 
-from tamt_ray.execution.gang import gang
+from tamt_ray.execution.gang import gang, heartbeat
 from tamt_ray.execution.gang import gangs as gangs_module
 from tamt_ray.execution.gang.gangs import Gangs
 from tamt_ray.execution.gang.heartbeat import Heartbeat
@@ -171,7 +171,7 @@ class VainError(TrainingFailedError):
 
 
 class Boards:
-    """A board that is lost at the first two heartbeats, and one without units."""
+    """A board that is lost at the first three heartbeats, and one without units."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[object, ...]] = []
@@ -183,8 +183,8 @@ class Boards:
                 raise ActorUnavailableError("it is being started anew", None)
             case 2:
                 raise ValueError("Failed to look up actor")
-            case 3:
-                raise InterruptedError
+            case 4:
+                raise KeyboardInterrupt
 
     def lost(self, gang: str, fault: Fault) -> int:
         self.heard.append((gang, fault))
@@ -203,9 +203,29 @@ def boards(monkeypatch: pytest.MonkeyPatch) -> Boards:
 
 
 def test_a_heartbeat_that_fails_is_not_the_last_one(boards: Boards) -> None:
-    with pytest.raises(InterruptedError):
+    with pytest.raises(KeyboardInterrupt):
         Heartbeat("board", "gang-0", "run")._beat(b"me")
-    assert boards.heard == [("gang-0", b"me")] * 3
+    assert boards.heard == [("gang-0", b"me", False)] * 4
+
+
+def test_a_heartbeat_says_when_the_gang_has_its_places(
+    boards: Boards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come after a while; later they may be gone, for which Ray raises a plain Exception."""
+    answers = [False, True]
+
+    class Places:
+        def wait(self, _: float) -> bool:
+            if not answers:
+                raise Exception("Placement group does not exist.")
+            return answers.pop(0)
+
+    monkeypatch.setattr(heartbeat, "placement_group", lambda *_, name: Places())
+    beats = Heartbeat("board", "gang-0", "run")
+    beats._named([{"CPU": 1}])
+    with pytest.raises(KeyboardInterrupt):
+        beats._beat(b"me")
+    assert [placed for *_, placed in boards.heard] == [False, True, True, True]
 
 
 def test_the_places_of_a_lost_gang_are_given_back_before_the_next_begins(

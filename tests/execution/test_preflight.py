@@ -15,9 +15,12 @@ from transformers import AlbertConfig, AlbertForMaskedLM
 
 from tamt_ray.execution.preflight import check
 from tamt_ray.execution.rows import PreflightError
+from tamt_ray.finetune.model import Encoder, Network
 from tamt_ray.plan.expand import expand
 from tamt_ray.spec.load import parse_sweep
 from tamt_ray.spec.sweep import Sweep
+from tamt_ray.tasks.base import Task
+from tamt_ray.values.model import Model
 
 SetModel = Callable[..., Sweep]
 
@@ -40,6 +43,29 @@ def with_model(
 def test_a_sound_sweep_passes(with_model: SetModel, model_dir: Path) -> None:
     assert f"dir:{model_dir}" in check(with_model()).fingerprints
     check(with_model(prune=["*.attention.*"], pooling="mean"))
+
+
+def test_models_are_tried_in_one_thread_and_heads_alike_once(
+    with_model: SetModel, toy: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that wait for each other cost more than all other checks where cores are busy."""
+    tried: list[int] = []
+    plain = Encoder.network
+
+    def network(self: Encoder, model: Model, task: Task, seed: int) -> Network:
+        tried.append(torch.get_num_threads())
+        return plain(self, model, task, seed)
+
+    monkeypatch.setattr(Encoder, "network", network)
+    toy["tasks"] = {"words": toy["tasks"]["words"], "again": toy["tasks"]["words"]}
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        check(with_model())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert tried == [1]
 
 
 @pytest.mark.parametrize(

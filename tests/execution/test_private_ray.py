@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray.exceptions import AuthenticationError
 from ray.tune.execution import class_cache
 
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.hub import mirror
 from tamt_ray.execution.cluster import connection
 from tamt_ray.execution.cluster.address import unwritable
-from tamt_ray.execution.cluster.connection import close_token
+from tamt_ray.execution.cluster.connection import ClusterError, close_token
 from tamt_ray.execution.fleet import fleet as tuned
 
 SCRIPT = """
@@ -145,6 +146,17 @@ def test_nobody_needs_a_home_who_has_a_token(home: Path, monkeypatch: pytest.Mon
     assert unwritable() is None
     close_token()
     assert [*home.iterdir()] == []
+
+
+def test_no_token_for_a_given_ray_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's own error is no RuntimeError, and was a traceback."""
+
+    def init(**_: object) -> None:
+        raise AuthenticationError("no token was found")
+
+    monkeypatch.setattr(connection.ray, "init", init)
+    with pytest.raises(ClusterError, match=r"no token was found.*; check .*RAY_AUTH_TOKEN_PATH"):
+        connection._join("auto")
 
 
 def test_tune_copies_no_credentials_into_runtime_envs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tamt_ray.spec import load
 from tamt_ray.spec.load import SpecError, load_sweep, parse_sweep
 
 GOOD = """\
@@ -318,6 +319,26 @@ def test_a_file_made_to_harm_gets_a_line(more: str, complaint: str) -> None:
     assert time.process_time() - begun < 2
     assert any(line.startswith(f"s.yaml:{complaint}") for line in said)
     assert len(said) <= 21
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        ("# comment\n" * 10_000, "more than 4 MiB in all files of this sweep"),
+        (f"mask_seeds: {[*range(2_000)]}\n", "more than 9,000 values in all files of this sweep"),
+    ],
+)
+def test_many_files_made_to_harm_get_a_line(
+    tmp_path: Path, more: str, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each alone is read; a hundred of them would take half a minute."""
+    monkeypatch.setattr(load, "_MOST_VALUES", 9_000)
+    (tmp_path / "part.yaml").write_text(GOOD + more)
+    (tmp_path / "all.yaml").write_text(f"name: a\nparts: [{', '.join(['part.yaml'] * 50)}]\n")
+    begun = time.process_time()
+    with pytest.raises(SpecError, match=complaint):
+        load_sweep(tmp_path / "all.yaml")
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.timeout(20)

@@ -17,10 +17,12 @@ from ray._private.authentication.authentication_token_generator import (
 )
 from ray._private.state import state
 from ray._raylet import AuthenticationTokenLoader  # pyright: ignore[reportAttributeAccessIssue]
+from ray.exceptions import RayError
 
 from tamt_ray.data.cache import TYPED_IN
 from tamt_ray.execution.actors import NAMESPACE
 from tamt_ray.execution.cluster.address import keeps_token, write_address
+from tamt_ray.execution.cluster.head import Announce, watch_head
 from tamt_ray.execution.interruption import BrokenOffError
 from tamt_ray.execution.scheduler.placement import Node
 from tamt_ray.store.trouble import StoreError
@@ -85,10 +87,13 @@ class Nodes:
 
 
 @contextmanager
-def connected(address: str | None, name: str | None = None) -> Generator[Nodes]:
+def connected(
+    address: str | None, name: str | None = None, announce: Announce | None = None
+) -> Generator[Nodes]:
     """Yield the nodes of the cluster while connected; shut down a local Ray at the end.
 
-    Other processes of this user find a local Ray by `name` (`address.known_address`).
+    Other processes of this user find a local Ray by `name` (`address.known_address`). `announce` is
+    called when the head of a given cluster falls silent, and when it is back.
 
     A local Ray listens on loopback only, asks for Ray's token, has no dashboard, and its files are
     in a folder that no other user can enter.
@@ -96,14 +101,16 @@ def connected(address: str | None, name: str | None = None) -> Generator[Nodes]:
     # Tune and Train give each worker a directory of its own, and other nodes know no other.
     os.environ[TYPED_IN] = os.getcwd()
     try:
-        with _connected(address, name) as nodes:
+        with _connected(address, name, announce) as nodes:
             yield nodes
     finally:
         del os.environ[TYPED_IN]
 
 
 @contextmanager
-def _connected(address: str | None, name: str | None) -> Generator[Nodes]:
+def _connected(
+    address: str | None, name: str | None, announce: Announce | None
+) -> Generator[Nodes]:
     os.environ.update(_NO_GPU_UNASKED)
     # A job that was submitted with the same variables is not refused for it.
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
@@ -123,6 +130,8 @@ def _connected(address: str | None, name: str | None) -> Generator[Nodes]:
         else:
             _join(address)
             ending.callback(ray.shutdown)
+            if announce:
+                ending.enter_context(watch_head(ray.get_runtime_context().gcs_address, announce))
         with _without_reports():
             try:
                 yield Nodes()
@@ -199,7 +208,8 @@ def _join(address: str) -> None:
     passed |= _NO_GPU_UNASKED
     try:
         ray.init(address=address, runtime_env={"env_vars": passed}, **_COMMON)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+        # RayError: the cluster asks for a token, and there is none.
         raise ClusterError(_SILENT.format(address=address, error=error)) from error
 
 

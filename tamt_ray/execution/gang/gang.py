@@ -10,13 +10,15 @@ import ray.train
 from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.backend import Backend
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.torch import TorchConfig, get_device
 from ray.util.placement_group import get_placement_group, remove_placement_group
 from torch import distributed
 
 from tamt_ray.execution.gang.heartbeat import Heartbeat
 from tamt_ray.execution.gang.rendezvous import OwnAddress
+from tamt_ray.execution.gang.trainer import BoundedTrainer
 from tamt_ray.execution.scheduler.client import BoardClient, this_place
+from tamt_ray.execution.scheduler.controllers import to_start
 from tamt_ray.execution.scheduler.errors import fault_of
 from tamt_ray.execution.scheduler.faults import Fault, LeavingError
 from tamt_ray.execution.scheduler.messages import Idle, Offer, WorkerCommand
@@ -109,8 +111,8 @@ def _trainer(
     scratch: Path,
     size: GangSize,
     execution: Execution,
-) -> TorchTrainer:
-    return TorchTrainer(
+) -> BoundedTrainer:
+    trainer = BoundedTrainer(
         _work,
         train_loop_config={
             "name": name,
@@ -139,6 +141,8 @@ def _trainer(
             ),
         ),
     )
+    trainer.patience = to_start(execution.patience)
+    return trainer
 
 
 class _Alone(TorchConfig):

@@ -66,7 +66,7 @@ class BoardActor:
         """Holders with units that they will not finish, whatever signs of life still come."""
         self._gone: Counter[str] = Counter()
         """Losses of each holder; a waiting call of the lost one ends."""
-        self._controllers = Controllers()
+        self._controllers = Controllers(patience)
         self._health = NodeHealth()
         self._draining: frozenset[str] = frozenset()
         self._stopped = self._saving = self._more = False
@@ -129,6 +129,7 @@ class BoardActor:
         new gangs, take what gets ready.
         """
         await self._opened.wait()
+        self._controllers.asked(holder)
         await self._end_attempt(holder, Fault.DIED)
         deadline, gone = time.monotonic() + wait, self._gone[holder]
         while True:
@@ -244,9 +245,10 @@ class BoardActor:
         await self._end_attempt(holder, Fault.DIED if fault is Fault.ERROR else fault)
         return None if self._stopped else self._taken[holder]
 
-    async def controlled(self, gang: str, controller: bytes) -> None:
-        """Take the heartbeat of a gang's controller, by its handle."""
-        self._controllers.beat(gang, controller)
+    async def controlled(self, gang: str, controller: bytes, placed: bool) -> None:
+        """Take the heartbeat of a gang's controller, by its handle; `placed`: the workers have
+        their places."""
+        self._controllers.beat(gang, controller, placed)
 
     async def ended(self, gang: str) -> None:
         """Note that a gang ended well."""
@@ -331,14 +333,15 @@ class BoardActor:
         await self._feed.wake()
 
     async def _watch(self) -> None:
-        """Kill workers that got no further for longer than the patience lasts, and controllers of
-        gangs that are silent."""
+        """Kill workers that got no further for longer than the patience lasts, and controllers that
+        are silent or whose gang hangs without a search."""
         async for passed in ticks(min(BEAT, self._patience / 4)):
             for holder, hold in list(self._assignments.items()):
                 if hold.wait(passed) > self._patience:
                     hold.kill()
                     await self._end_attempt(holder, Fault.HUNG)
-            self._controllers.wait(passed)
+            at_work = {holder for holder, hold in self._assignments.items() if hold.workers}
+            self._controllers.wait(passed, at_work)
 
     def _searching(self) -> int:
         units = (self._plan.units[hold.unit] for hold in self._assignments.values())

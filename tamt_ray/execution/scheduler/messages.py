@@ -163,6 +163,20 @@ class Known:
 
 
 @dataclass(frozen=True)
+class HeadSilent:
+    """Nothing listens any more at the address of a cluster's head."""
+
+    address: str
+
+
+@dataclass(frozen=True)
+class HeadBack:
+    """The head of the cluster answers again."""
+
+    address: str
+
+
+@dataclass(frozen=True)
 class Rebuilt:
     """An actor was lost and stands again."""
 
@@ -180,5 +194,7 @@ Event = (
     | NodesRequested
     | Extended
     | Stopping
+    | HeadSilent
+    | HeadBack
     | Rebuilt
 )
