@@ -19,12 +19,15 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from benchmarks import graphs, nccl, reranking, search_step, side_by_side, words
 from benchmarks.answer import HEADING, Answer, at_most, holds
+from benchmarks.clock import interleave
 from benchmarks.device import Device
 from benchmarks.search_step import SPARSITY, mask_training
 from benchmarks.shape import Shape
+from tamt_ray.data.device import matrix_products
 from tamt_ray.masks.pruner import Matrices, keep_by_sorting
 from tamt_ray.masks.select import keep_largest, make_pruner, zeros_at
 from tamt_ray.objectives.base import Objective
@@ -32,6 +35,7 @@ from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
 from tamt_ray.search.engine import Engine
 from tamt_ray.search.tamt import MaskedWeights
+from tamt_ray.values.training import Precision
 
 DEVICE = Device("cuda") if torch.cuda.is_available() else Device(toy=True)
 CUDA = DEVICE.cuda
@@ -159,8 +163,29 @@ def _reads(path: Path) -> Answer:
     return at_most("reads by the host in ten steps, the last one logged", len(seen), 2, "")
 
 
+def hardware() -> Iterator[Answer]:
+    """What the device gives at most, to read the other figures by."""
+    place, count = DEVICE.torch, 2**30 if CUDA else 2**16
+    given = torch.randn(count, device=place)
+    taken = torch.empty_like(given)
+    copy = interleave({"copy": lambda: taken.copy_(given)}, 3, device=DEVICE)
+    speed = 2 * given.nbytes / copy.spent("copy") / 1e12
+    yield Answer("bytes that a copy reads and writes per second", speed, unit="TB/s")
+    rows = 8192 if CUDA else 64
+    left, right = torch.randn(rows, 768, device=place), torch.randn(3072, 768, device=place)
+    formats: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
+    for precision in formats:
+        if precision == "bfloat16":
+            left, right = left.bfloat16(), right.bfloat16()
+        with matrix_products(precision):
+            product = interleave({"": partial(functional.linear, left, right)}, 3, device=DEVICE)
+        speed = 2 * rows * 768 * 3072 / product.spent("") / 1e12
+        yield Answer(f"{precision}: operations of a matrix product", speed, unit="T/s")
+
+
 Section = Callable[[], Iterator[Answer]]
 SECTIONS: dict[str, tuple[Section, float]] = {
+    "hardware": (hardware, 40),
     "selection": (selection, 60),
     "reranking": (partial(reranking.run, DEVICE), 60),
     "searches": (searches, 120),
@@ -171,6 +196,7 @@ SECTIONS: dict[str, tuple[Section, float]] = {
     "micro-batches": (partial(search_step.micro_batches, DEVICE), 60),
     "finetunes": (partial(words.run, DEVICE), 90),
     "graphs": (partial(graphs.run, DEVICE), 60),
+    "search-graphs": (partial(graphs.searches, DEVICE), 90),
     "nccl": (partial(nccl.run, DEVICE), 60),
     "beside": (partial(side_by_side.run, DEVICE), 150),
 }

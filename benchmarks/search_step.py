@@ -23,6 +23,7 @@ from benchmarks.device import CPU, Device
 from benchmarks.released_step import ReleasedStep
 from benchmarks.shape import BASE, MINI, Shape
 from tamt_ray.data.device import autocast, matrix_products
+from tamt_ray.data.graphs import Recorder
 from tamt_ray.objectives.base import Objective, needs_head
 from tamt_ray.objectives.kd import Kd
 from tamt_ray.objectives.mlm import Mlm
@@ -78,16 +79,19 @@ def mask_training(
     terms: Sequence[Objective],
     sparsity: float = SPARSITY,
     device: Device = CPU,
+    *,
+    record: Recorder | None = None,
     **changes: object,
 ) -> tuple[MaskedWeights, Engine]:
     """Return a search of the shape that computes its batch in one piece, with `changes` of
-    `Training`: scores and training."""
+    `Training`: scores and training. With `record`, micro-batches are replayed."""
     given = {"batch_size": shape.batch, "micro_batch": shape.batch, "log_every": 10**6, **changes}
     settings = Settings(Training.model_validate(given), Optimizer(lr=5e-5), 10**6, 0)
     model = LanguageModel(path, device=device.torch)
     weights = MaskedWeights(model, sparsity, Scoring(), settings.seed, head=needs_head(terms))
     loss = SearchLoss(model, terms)
-    return weights, Engine(loss, weights, shape.stream(), settings, ProcessGroup(device.torch))
+    group = ProcessGroup(device.torch)
+    return weights, Engine(loss, weights, shape.stream(), settings, group, record=record)
 
 
 def spread(weights: MaskedWeights) -> None:
@@ -104,7 +108,7 @@ def masked_step(
     path: Path, shape: Shape, terms: Sequence[Objective], device: Device = CPU, **changes: object
 ) -> Callable[[], None]:
     """Our own step, exact sparsity after each, with `changes` of `Training`."""
-    weights, engine = mask_training(path, shape, terms, SPARSITY, device, **changes)
+    weights, engine = mask_training(path, shape, terms, SPARSITY, device, record=None, **changes)
     spread(weights)
 
     def work() -> None:

@@ -16,15 +16,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
-from transformers import PreTrainedConfig
 
 from benchmarks.answer import Answer, at_least, at_most
 from benchmarks.device import Device
 from benchmarks.padded import Padded
 from tamt_ray.data.checkpoint import Checkpoint
+from tamt_ray.data.graphs import Recorder
 from tamt_ray.data.history import History
 from tamt_ray.finetune import loop
-from tamt_ray.finetune.graphs import Recorder
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.finetune.vocabulary import tokens_of
 from tamt_ray.masks.mask import KeptZero, Mask, pruned_nonzero
@@ -82,11 +81,6 @@ class Finetune:
         weights = {name: self._encoder._original[name] for name in names}
         self._half = Mask.by_magnitude(weights, 0.5)
         self.begin()
-
-    @property
-    def config(self) -> PreTrainedConfig:
-        """The encoder's."""
-        return self._encoder.body.config
 
     def begin(self) -> None:
         """Begin with θ0 and a new head."""

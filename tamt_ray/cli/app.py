@@ -9,7 +9,7 @@ import typer
 
 from tamt_ray.cli import views
 from tamt_ray.cli.options import Address, AsJson, Chosen, File, Only, Set
-from tamt_ray.cli.speech import fail, out, plain, print_error
+from tamt_ray.cli.speech import fail, lasting_out, out, plain, print_error
 from tamt_ray.cli.supervisor import leave
 from tamt_ray.cli.sweep_context import SweepContext, open_sweep
 from tamt_ray.cli.verb import app as app
@@ -100,11 +100,11 @@ def status(
     from tamt_ray.cli.watch import follow, print_state
 
     if watch:
-        return follow(opened, out, address)
+        return follow(opened, lasting_out(), address)
     print_plan(opened, as_json)
     views.print_troubles(opened)
     if not opened.sweep.tune:
-        print_state(opened, out, address)
+        print_state(opened, lasting_out(), address)
     return 0
 
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
-from tamt_ray.cli.speech import fail, talk
+from tamt_ray.cli.speech import fail, lasting_out, talk
 from tamt_ray.cli.sweep_context import settle, words_of
 from tamt_ray.spec.load import load_sweep
 from tamt_ray.spec.sweep import Sweep
@@ -30,8 +29,7 @@ def print_examination(
     from tamt_ray.execution.cluster.diagnosis import Checked
     from tamt_ray.execution.cluster.doctor import examine
 
-    # Ray's own words are kept from standard output while it is connected, these are not.
-    out = Console(file=sys.stdout, soft_wrap=True, highlight=False)
+    out = lasting_out()
 
     def show(finding: Checked) -> None:
         if as_json:

@@ -58,7 +58,9 @@ def counts_table(activity: Activity) -> Table:
 def at_work_table(activity: Activity, width: int, shown: int) -> RenderableType:
     """Return one line per unit at work: step, rate, time and place; of the first `shown`."""
     if not activity.at_work:
-        return Text("no unit is at work yet: workers are starting")
+        over = sum(activity.done.values()) + sum(activity.failed.values())
+        starts = over < sum(activity.total.values())
+        return Text(f"no unit is at work{' yet: workers are starting' if starts else ''}")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column, side in (("at work", "left"), ("step", "right"), ("steps/s", "right")):
         table.add_column(column, justify=side, no_wrap=True)  # pyright: ignore[reportArgumentType]

@@ -46,6 +46,12 @@ talk = _Console(stderr=True, markup=False, emoji=False, width=_WIDE)
 out = _Console(soft_wrap=True, markup=False, emoji=False, width=_WIDE)
 
 
+def lasting_out() -> Console:
+    """Return `out` on the standard output of now, for lines printed while Ray is connected: its own
+    words go to standard output, which is then redirected."""
+    return _Console(file=sys.stdout, soft_wrap=True, markup=False, emoji=False, width=_WIDE)
+
+
 class UsageError(ValueError):
     """An answer, option or file that cannot be used; the message is meant for the user."""
 

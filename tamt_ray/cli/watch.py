@@ -117,7 +117,11 @@ def follow(
     if opened.failures:
         out.print(f"try them again: python -m tamt_ray.sweep {opened.words} --retry-failed")
         return 1
-    out.print(f"write the report: tamt report {opened.words}")
+    if at_work(opened.store.files, opened.sweep.name):
+        page = f"{opened.store.uri}/reports/{opened.sweep.name}/report.html"
+        out.print(f"the run writes its report: {page}", highlight=False)
+    else:
+        out.print(f"write the report: tamt report {opened.words}")
     return 0
 
 

@@ -12,10 +12,7 @@ from tamt_ray.data.derived import Tensors, derived
 from tamt_ray.data.documents import check_document, load_documents
 from tamt_ray.data.seeds import derive
 from tamt_ray.data.table import Rows, load_rows
-from tamt_ray.data.tokens import (
-    Blocks,
-    Special,
-    Tokens,
+from tamt_ray.data.tokenization import (
     batched,
     cache_key,
     joined,
@@ -24,6 +21,7 @@ from tamt_ray.data.tokens import (
     texts_of,
     tokenised,
 )
+from tamt_ray.data.tokens import Blocks, Special, Tokens
 from tamt_ray.values.text import Text
 
 _FEW = 10_000

@@ -13,8 +13,7 @@ from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.derived import Tensors, derived
 from tamt_ray.data.seeds import derive
 from tamt_ray.data.table import Rows, load_rows
-from tamt_ray.data.tokens import (
-    Documents,
+from tamt_ray.data.tokenization import (
     batched,
     cache_key,
     joined,
@@ -22,6 +21,7 @@ from tamt_ray.data.tokens import (
     texts_of,
     tokenised,
 )
+from tamt_ray.data.tokens import Documents
 from tamt_ray.values.text import Text
 
 _SHORTEST = 20

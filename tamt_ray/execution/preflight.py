@@ -13,7 +13,7 @@ from tamt_ray.data.blocks import check_fills
 from tamt_ray.data.cache import SourceError, cache_dir, locked
 from tamt_ray.data.checkpoint import Checkpoint, load_checkpoint, pad_id
 from tamt_ray.data.table import Rows, name_of
-from tamt_ray.data.tokens import estimated_tokens, shared_tokenizer, tokenised
+from tamt_ray.data.tokenization import estimated_tokens, shared_tokenizer, tokenised
 from tamt_ray.execution.rows import (
     PreflightError,
     check_column,

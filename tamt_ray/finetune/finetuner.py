@@ -13,9 +13,10 @@ from transformers import PreTrainedTokenizerBase
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
 from tamt_ray.data.derived import derived
+from tamt_ray.data.graphs import graph_recorder
 from tamt_ray.data.history import History
 from tamt_ray.data.table import load_rows, longest_rows, name_of
-from tamt_ray.finetune.graphs import WORTH, graph_recorder
+from tamt_ray.finetune.graphs import WORTH
 from tamt_ray.finetune.loop import fine_tune
 from tamt_ray.finetune.model import Encoder
 from tamt_ray.finetune.vocabulary import tokens_of
@@ -129,7 +130,7 @@ class Finetuner:
         network = encoder.network(model, task, seed, tokens)
         matrices, mask = ({}, None) if mask is None else encoder.masked(mask)
         pruned = None if mask is None else KeptZero(matrices, mask)
-        record = graph_recorder(self._device, encoder.body.config) if graphs else None
+        record = graph_recorder(self._device, encoder.body.config, "finetune") if graphs else None
         # The longest rows come a few times only, and are to show what recordings take.
         worth = 2 if self._longest else WORTH
         try:

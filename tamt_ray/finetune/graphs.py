@@ -1,30 +1,26 @@
 """Steps of a fine-tune as CUDA graphs, one pair per shape of batch that comes often.
 
-A graph holds the kernels of some work with their addresses and numbers; a replay starts them all at
-once, where the host would start some thousand one by one. The first graph is the forward pass up to
-the outputs, the second one backward pass, clipping and AdamW. The loss between them is the task's
-own code and runs as ever. Never run on a GPU.
+The first graph is the forward pass up to the outputs, the second one backward pass, clipping and
+AdamW. The two of a shape are replayed back to back. The loss between them is the task's own code
+and runs as ever. Never run on a GPU.
 """
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig
 
-from tamt_ray.data.device import autocast, matrix_products, takes_whole_mask
+from tamt_ray.data.device import autocast, matrix_products
+from tamt_ray.data.graphs import Recorder, Work
 from tamt_ray.finetune.model import Network
 from tamt_ray.finetune.step import TrainingStep
 from tamt_ray.masks.mask import KeptZero
 from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.features.examples import Batch, Examples, Indices
 
-Recorder = Callable[[Callable[[], None]], Callable[[], None]]
-"""Takes work on a device, which it does not do yet, and returns a function that does it: on the
-same memory, with the host's numbers of this moment."""
 Shape = tuple[int, int, bool]
 """Rows and length of a batch, and whether any row is padded."""
 
@@ -32,40 +28,6 @@ WORTH = 12
 """Batches of a shape that pay for its recording: an estimate of 150 ms over 14 ms per step."""
 MOST = 32
 """Shapes that are recorded at most; graphs take memory outside Torch's allocator too."""
-
-
-def graph_recorder(device: torch.device, config: PreTrainedConfig) -> Recorder | None:
-    """Return the recorder of CUDA graphs; None, with a warning, where there can be none."""
-    if device.type != "cuda":
-        reason = "CUDA graphs need a GPU, and this fine-tune runs on a CPU"
-    elif not takes_whole_mask(config):
-        reason = f"the host waits for the GPU in each forward pass of {config.model_type}"
-    else:
-        return _cuda_recorder()
-    warnings.warn(f"execution.finetune.graphs is ignored: {reason}", stacklevel=2)
-    return None
-
-
-def _cuda_recorder() -> Recorder:
-    """Graphs of one recorder share a pool of memory. They are replayed one at a time, the two of a
-    shape back to back, so what the first holds for the second no other overwrites."""
-    pool = torch.cuda.graph_pool_handle()
-
-    def record(work: Callable[[], None]) -> Callable[[], None]:
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, pool=pool):
-                work()
-        except torch.OutOfMemoryError:
-            raise  # The recording was ended in good order.
-        except Exception as error:
-            # Generator and allocator of this process are left in the middle of a recording.
-            raise torch.AcceleratorError(
-                f"CUDA error: a step cannot be recorded: {error}"
-            ) from error
-        return graph.replay
-
-    return record
 
 
 def frequent_shapes(
@@ -85,11 +47,11 @@ class _Recorded:
     """The two halves of a step at one shape, and the memory they read and write."""
 
     inputs: dict[str, Tensor]
-    forward: Callable[[], None]
+    forward: Work
     outputs: Tensor
     gradient: Tensor
     """∂loss/∂outputs."""
-    backward: Callable[[], None]
+    backward: Work
 
 
 class RecordedStep(TrainingStep):

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tamt_ray.data.device import autocast, matrix_products, send
+from tamt_ray.data.graphs import Recorder
 from tamt_ray.data.history import History, NonFiniteLossError, check_finite
 from tamt_ray.data.phases import phase
 from tamt_ray.data.seeds import derive
-from tamt_ray.finetune.graphs import WORTH, RecordedStep, Recorder, frequent_shapes
+from tamt_ray.finetune.graphs import WORTH, RecordedStep, frequent_shapes
 from tamt_ray.finetune.model import Network
 from tamt_ray.finetune.step import TrainingStep
 from tamt_ray.masks.mask import KeptZero

@@ -5,6 +5,7 @@ tokens, a forward pass 2. The operations per second are those of a current data-
 models in 32 bit, or a share of those that this machine's CPU reaches in a short matrix product.
 """
 
+import re
 import shutil
 import time
 from collections import Counter
@@ -16,12 +17,14 @@ from pathlib import Path
 from statistics import median
 from typing import Protocol
 
+from tamt_ray.methods.search import TrainedSearch
 from tamt_ray.plan.sizes import Sizes
 from tamt_ray.plan.unit import TOKENS, FinetuneConfig, PretrainEvalConfig, Search, Unit
 from tamt_ray.spec.execution import Execution
 from tamt_ray.tasks.base import Task
 from tamt_ray.values.config import Kind
 from tamt_ray.values.model import ModelSize
+from tamt_ray.values.training import Precision
 
 OPERATIONS_PER_SECOND = 40e12
 """Speed of a current data-centre GPU."""
@@ -68,6 +71,8 @@ class Prices:
     device: str = "GPU"
     speed: float = OPERATIONS_PER_SECOND
     """Operations per second of a unit that was not measured."""
+    gain: float = 1.0
+    """Times that bfloat16 is as fast."""
     measured: int = 0
     """Units behind the ratios."""
     ratios: Mapping[Class, float] = field(default_factory=dict)
@@ -88,7 +93,8 @@ class Prices:
 
     def rough(self, unit: Unit) -> float:
         """Return the estimate from the operations alone."""
-        return operations(unit, self.sizes) / self.speed + _START
+        gain = self.gain if _precision(unit) == "bfloat16" else 1.0
+        return operations(unit, self.sizes) / (self.speed * gain) + _START
 
     def is_rough(self, kind: Kind) -> bool:
         """Return whether the device has no measured unit of that kind with operations."""
@@ -113,11 +119,22 @@ def usual_prices(execution: Execution, gpus: bool | None = None, sizes: Sizes = 
         return replace(ROUGH, sizes=sizes)
     # A larger share of a machine is more CPUs; each of a worker's threads has one.
     speed = _OF_A_PRODUCT * _cpu_speed() * max(1.0, lanes[0].cpus)
-    return Prices("CPU worker", speed, sizes=sizes)
+    return Prices("CPU worker", speed, 2.0 if _multiplies_bfloat16() else 1.0, sizes=sizes)
 
 
 def _has_gpu() -> bool:
     return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
+
+
+@lru_cache
+def _multiplies_bfloat16() -> bool:
+    """Return whether this machine's CPU has instructions for products in bfloat16; without
+    `/proc`, that is not known."""
+    try:
+        said = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", said) is not None
 
 
 @lru_cache
@@ -211,6 +228,18 @@ def _classes(unit: Unit) -> Iterable[Class]:
         name = config.task.train.source
     kinds = (unit.kind, name), (unit.kind,), ()
     return kinds if operations(unit) else [("idle", *kind) for kind in kinds]
+
+
+def _precision(unit: Unit) -> Precision:
+    match unit.config:
+        case FinetuneConfig(task=task):
+            return task.precision
+        case PretrainEvalConfig(evaluation=evaluation):
+            return evaluation.precision
+        case TrainedSearch(training=training):
+            return training.precision
+        case _:
+            return "float32"
 
 
 def operations(unit: Unit, sizes: Sizes = UNREAD) -> float:

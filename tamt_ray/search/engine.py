@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tamt_ray.data.device import autocast, matrix_products
+from tamt_ray.data.graphs import Recorder, graph_recorder
 from tamt_ray.data.history import History, check_finite
 from tamt_ray.data.phases import phase
 from tamt_ray.data.seeds import derive
 from tamt_ray.objectives.base import Objective
+from tamt_ray.search.graphs import GraphedPasses
 from tamt_ray.search.language_model import LanguageModel
 from tamt_ray.search.loss import SearchLoss
 from tamt_ray.search.mlm_corruption import Corrupted, Stream, stack
@@ -53,9 +55,11 @@ class Engine:
         settings: Settings,
         group: ProcessGroup,
         checkpointer: Checkpointer | None = None,
+        record: Recorder | None = None,
     ) -> None:
         """`inner` trains; `checkpointer` saves the states from which an interrupted training
-        resumes."""
+        resumes. With `record`, micro-batches are replayed (`search.graphs`); one worker only, as
+        graphs hold no all-reduce."""
         self.step = 0
         loss.model.check_reads(stream.text.special)
         self.history = History()
@@ -66,6 +70,12 @@ class Engine:
         if settings.training.compile:
             # Dropout draws what it draws without it.
             loss.model.body.compile(options={"fallback_random": True})
+        self._graphs: GraphedPasses | None = None
+        if record:
+            assert group.size == 1
+            precision = settings.training.precision
+            self._graphs = GraphedPasses(loss.model, loss.reads, record, precision)
+            loss.forward_pass = self._graphs.forward
         self._loss = group.wrap(
             loss,
             short=settings.training.gradients == "bfloat16",
@@ -174,13 +184,17 @@ class Engine:
         for number in mine:
             last = number + self._group.size >= len(micro_batches)
             drawn = derive(self._settings.seed, "dropout", self._stream.first + self.step, number)
-            torch.manual_seed(drawn)
             batch = stack(micro_batches[number]).to(self._group.device)
+            if self._graphs:
+                self._graphs.prepare(batch)
+            torch.manual_seed(drawn)
             with contextlib.nullcontext() if last else _unsynchronised(self._loss):
                 with autocast(precision, device):
                     loss, terms = self._loss(batch, counts)
                 # DDP averages over workers; the loss is a share of a sum.
                 (loss * self._group.size).backward()
+            if self._graphs:
+                self._graphs.backward()
             for name, value in terms.items():
                 totals[name] = totals[name] + value if name in totals else value
         names = sorted(totals)
@@ -220,12 +234,16 @@ def train(
     progress: OnProgress | None = None,
     *,
     checkpointer: Checkpointer | None = None,
+    graphs: bool = False,
 ) -> History:
-    """Train `inner` on the sum of `terms` to its last step; return the curves.
+    """Train `inner` on the sum of `terms` to its last step; return the curves. `graphs`: replay
+    micro-batches as CUDA graphs, where there can be any.
 
     Raises NonFiniteLossError with the step, and RanksDifferError.
     """
-    engine = Engine(SearchLoss(model, terms), inner, stream, settings, group, checkpointer)
+    loss = SearchLoss(model, terms)
+    record = graph_recorder(group.device, model.config, "search") if graphs else None
+    engine = Engine(loss, inner, stream, settings, group, checkpointer, record)
     engine.run(progress)
     return engine.history
 

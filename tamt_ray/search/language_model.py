@@ -69,7 +69,7 @@ class LanguageModel(nn.Module):
         trial = torch.arange(_TRIAL, device=model.device)[None] % model.config.vocab_size
         expected = _logits(model, trial)
         self.body: nn.Module = model.base_model
-        self._config = model.config
+        self.config = model.config
         self.matrices = prunable_matrices(self.body, prune)
         self.dense = {name: weight.detach().clone() for name, weight in self.matrices.items()}
         words = self.body.get_input_embeddings().weight  # pyright: ignore
@@ -99,7 +99,7 @@ class LanguageModel(nn.Module):
 
     def check_heads(self, heads: int | None) -> None:
         """Raises ValueError for another number of attention heads than the model has."""
-        ours = self._config.num_attention_heads
+        ours = self.config.num_attention_heads
         if heads not in {None, ours}:
             raise ValueError(f"the model has {ours} attention heads per layer, not {heads}")
 
@@ -176,9 +176,9 @@ class LanguageModel(nn.Module):
     def _inputs(
         self, ids: Tensor, real: Tensor | None, reads: Reads, segments: Tensor | None
     ) -> dict[str, Tensor | bool | None]:
-        mask = None if real is None else whole_mask(real, self._config)
+        mask = None if real is None else whole_mask(real, self.config)
         found: dict[str, Tensor | bool | None] = {"input_ids": ids, "attention_mask": mask}
-        if segments is not None and getattr(self._config, "type_vocab_size", 0) > 1:
+        if segments is not None and getattr(self.config, "type_vocab_size", 0) > 1:
             found["token_type_ids"] = segments
         if "states" in reads:
             found["output_hidden_states"] = True

@@ -1,6 +1,6 @@
 """The loss of a training step: the weighted sum of an objective's terms."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,18 @@ def reads_of(terms: Sequence[Objective]) -> Reads:
 class ForwardPass:
     """One micro-batch as loss terms see it; the dense model runs when a term first asks for it."""
 
-    def __init__(self, model: LanguageModel, batch: Corrupted, reads: Reads) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        batch: Corrupted,
+        reads: Reads,
+        student: BodyOutputs | None = None,
+    ) -> None:
+        """`student`: outputs of the subnetwork, where they are there already."""
         self.batch = batch
-        self.student = model.outputs(batch.ids, batch.real, reads, segments=batch.segments)
+        self.student = student or model.outputs(
+            batch.ids, batch.real, reads, segments=batch.segments
+        )
         self._model = model
         self._reads = reads
         self._teachers: dict[bool, BodyOutputs] = {}
@@ -56,8 +65,10 @@ class SearchLoss(nn.Module):
         super().__init__()
         self.model = model
         self.terms = tuple(terms)
-        self._reads = reads_of(terms)
-        model.prepare(self._reads)
+        self.reads = reads_of(terms)
+        self.forward_pass: Callable[[Corrupted], ForwardPass] | None = None
+        """Stands for the forward pass of a micro-batch, where it is not computed as it comes."""
+        model.prepare(self.reads)
 
     def counts(self, batch: Corrupted) -> list[int]:
         """Return over how many things of a batch each term is a mean."""
@@ -66,7 +77,10 @@ class SearchLoss(nn.Module):
     def forward(self, batch: Corrupted, counts: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss to minimise, and its terms by the names of their curves, without their
         weights; `counts` are those of the global batch."""
-        step = ForwardPass(self.model, batch, self._reads)
+        if self.forward_pass:
+            step = self.forward_pass(batch)
+        else:
+            step = ForwardPass(self.model, batch, self.reads)
         shares = [
             step.loss(term) / max(count, 1) for term, count in zip(self.terms, counts, strict=True)
         ]

@@ -23,6 +23,10 @@ class Resources(Frozen):
     """CPUs that Ray reserves for one search worker or fine-tune; may be a fraction."""
     gpus: Gpus = "auto"
     """`auto`: none without GPUs; a whole one a search worker; the measured share a fine-tune."""
+    graphs: bool = False
+    """On GPUs, replay micro-batches of a search, or a fine-tune's steps of batch shapes that come
+    often, as CUDA graphs: the same computation with less work for the host. A unit that is tried
+    again runs without them. Never run on a GPU yet. Part of no identity."""
 
     @model_validator(mode="after")
     def _exact_shares(self) -> Self:
@@ -31,6 +35,12 @@ class Resources(Frozen):
         whole = gpus == int(gpus) if gpus >= 1 else gpus == 0
         if not whole and (gpus > 1 or abs(round(1 / gpus) - 1 / gpus) >= 1e-6):
             raise ValueError("gpus must be auto, 0, 1/k such as 0.5 or 0.25, or a whole number")
+        return self
+
+    @model_validator(mode="after")
+    def _graphs_need_gpus(self) -> Self:
+        if self.graphs and self.gpus == 0:
+            raise ValueError("CUDA graphs need a GPU; leave out `graphs`, or set `gpus: auto`")
         return self
 
 
@@ -42,16 +52,6 @@ class FinetuneLane(Resources):
     the same time by NVIDIA's Multi-Process Service (`mps`), whose daemon has to run on every
     node. Under it a CUDA error of one fine-tune ends its neighbours too; they are tried again.
     Part of no identity."""
-    graphs: bool = False
-    """On GPUs, replay the steps of batch shapes that come often as CUDA graphs: the same
-    computation with less work for the host. A unit that is tried again runs without them. Never run
-    on a GPU yet. Part of no identity."""
-
-    @model_validator(mode="after")
-    def _graphs_need_gpus(self) -> Self:
-        if self.graphs and self.gpus == 0:
-            raise ValueError("CUDA graphs need a GPU; leave out `graphs`, or set `gpus: auto`")
-        return self
 
 
 class SearchLane(Resources):
@@ -77,6 +77,15 @@ class SearchLane(Resources):
             raise ValueError(
                 "the workers of a gang cannot share a GPU, which NCCL refuses; set `workers: 1` "
                 "or `gpus: 1`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _graphs_of_one_worker(self) -> Self:
+        if self.graphs and self.workers > 1:
+            raise ValueError(
+                "CUDA graphs hold no all-reduce between the workers of a gang; set `workers: 1` or "
+                "leave out `graphs`"
             )
         return self
 

@@ -204,6 +204,15 @@ class Sweep(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _recordable(self) -> Self:
+        if self.execution.search.graphs and self.search.compile:
+            raise fault(
+                "an encoder under `search.compile` may be compiled anew in the middle of a "
+                "recording; leave out one of the two", "execution", "search", "graphs",
+            )  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
     def _every_method_fits(self) -> Self:
         if self.parts:
             return self

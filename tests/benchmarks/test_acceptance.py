@@ -12,18 +12,39 @@ from benchmarks import acceptance, graphs
 from benchmarks.answer import Answer, at_most
 from benchmarks.device import Device
 from tamt_ray.masks import mask
-from tests.finetune import tape
+from tests import tape
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-SMALL = {"micro-batches": 2, "graphs": 1, "nccl": 1}
-"""Lines of sections that no other test runs; two of them say that they need a GPU."""
+SMALL = {"hardware": 4, "micro-batches": 2, "graphs": 1, "search-graphs": 1, "nccl": 1}
+"""Lines of sections that no other test runs; three of them say that they need a GPU."""
 NEEDS = """
 import sys
+from importlib.machinery import PathFinder
+
+class Bare(PathFinder):
+    # Transformers imports some of these too, where they are.
+    hidden = set(sys.argv[2].split())
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.partition(".")[0] not in cls.hidden:
+            return super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Bare
+from pathlib import Path
 from transformers import AutoModel, AutoModelForMaskedLM, BertForMaskedLM, Trainer
 before = {name.partition(".")[0] for name in sys.modules} | sys.stdlib_module_names
-from benchmarks import acceptance
+from benchmarks import acceptance, search_step, words
+path, device = Path(sys.argv[1]), acceptance.DEVICE
+device.shape.save(path)
+search_step.masked_step(path, device.shape, acceptance.TERMS["mlm_kd"], device)()
+words.Finetune(path, 1, device).ours()
 after = {name.partition(".")[0] for name in sys.modules}
 sys.stdout.write(" ".join(sorted(after - before)))
+"""
+HIDDEN = """
+datasets jinja2 joblib mlflow optuna pandas polars pyarrow pypi_simple ray requests rich scipy
+sklearn sqlalchemy typer vl_convert
 """
 
 
@@ -59,7 +80,7 @@ def test_fine_tunes_with_graphs_are_held_against_those_without(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All but CUDA itself: the section's own code."""
-    monkeypatch.setattr(graphs, "graph_recorder", lambda *_: tape.record)
+    monkeypatch.setattr(graphs, "cuda_recorder", lambda: tape.record)
     monkeypatch.setattr(graphs, "_BATCHES", 3)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 0))
     monkeypatch.setattr(mask, "clear_pruned", torch._foreach_mul_)  # A tape does not see NumPy.
@@ -68,10 +89,21 @@ def test_fine_tunes_with_graphs_are_held_against_those_without(
     assert all(answer.meets for answer in answers), answers
 
 
-def test_beside_torch_and_transformers_it_needs_pydantic_and_no_more() -> None:
-    """A machine with a GPU need not have what the cluster, the tracker and the sources need."""
+def test_searches_with_graphs_are_held_against_those_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graphs, "cuda_recorder", lambda: tape.record)
+    monkeypatch.setattr(graphs, "_STEPS", 4)
+    answers = list(graphs.searches(OnTape(toy=True)))
+    assert len(answers) == 5
+    assert all(answer.meets for answer in answers), answers
+
+
+def test_beside_torch_and_transformers_it_needs_pydantic_and_no_more(tmp_path: Path) -> None:
+    """A machine with a GPU need not have what the cluster, the tracker and the sources need. One
+    step of a search and of a fine-tune run without."""
     done = subprocess.run(
-        [sys.executable, "-c", NEEDS],
+        [sys.executable, "-c", NEEDS, str(tmp_path), HIDDEN],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tamt_ray.data import blocks as room
-from tamt_ray.data import derived, tokens
+from tamt_ray.data import derived, tokenization
 from tamt_ray.data.blocks import load_blocks
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.tokens import Blocks
@@ -65,8 +65,8 @@ def test_text_that_fills_its_blocks_exactly_loses_nothing(model: Path, tmp_path:
 def test_a_limit_takes_the_first_blocks_and_reads_no_further(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "BATCH", 5)
-    monkeypatch.setattr(tokens, "_SLICE", 1)
+    monkeypatch.setattr(tokenization, "BATCH", 5)
+    monkeypatch.setattr(tokenization, "_SLICE", 1)
     texts = [*TEXTS, *["a b c d e f"] * 50]
     limited = text(tmp_path, texts, limit=1)
     seen: list[str] = []
@@ -90,8 +90,8 @@ def test_how_the_work_is_cut_does_not_change_the_blocks(
 ) -> None:
     whole = load_blocks(text(tmp_path, TEXTS), f"dir:{model}")
     monkeypatch.setenv("TAMT_CACHE", str(cache / "other"))
-    monkeypatch.setattr(tokens, "BATCH", 1)
-    monkeypatch.setattr(tokens, "_SLICE", 2)
+    monkeypatch.setattr(tokenization, "BATCH", 1)
+    monkeypatch.setattr(tokenization, "_SLICE", 2)
     pieces = load_blocks(text(tmp_path, TEXTS), f"dir:{model}")
     assert torch.equal(whole.ids, pieces.ids)
 

@@ -7,9 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tamt_ray.data import derived
+from tamt_ray.data import derived, tokenization
 from tamt_ray.data import documents as room
-from tamt_ray.data import tokens as token_module
 from tamt_ray.data.blocks import load_text
 from tamt_ray.data.cache import SourceError
 from tamt_ray.data.documents import load_documents
@@ -160,7 +159,7 @@ def test_documents_depend_on_nothing_but_the_text(
     rows = [row for pair in pairs for row in (*pair, "")]
     whole = load(model, tmp_path, rows)
     monkeypatch.setenv("TAMT_CACHE", str(cache / "other"))
-    monkeypatch.setattr(token_module, "BATCH", 1)
+    monkeypatch.setattr(tokenization, "BATCH", 1)
     again = load(model, tmp_path, rows)
     assert torch.equal(whole.tokens, again.tokens)
     assert torch.equal(whole.first, again.first)

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from tamt_ray.data import graphs as data_graphs
 from tamt_ray.data.checkpoint import load_checkpoint, tokenizer
+from tamt_ray.data.graphs import Recorder
 from tamt_ray.data.history import History
 from tamt_ray.data.table import load_rows
 from tamt_ray.execution.scheduler.errors import fault_of
@@ -16,8 +20,9 @@ from tamt_ray.execution.scheduler.faults import Fault
 from tamt_ray.finetune import finetuner as finetuner_module
 from tamt_ray.finetune import graphs, loop
 from tamt_ray.finetune.finetuner import Finetuner
-from tamt_ray.finetune.graphs import RecordedStep, Recorder, frequent_shapes
+from tamt_ray.finetune.graphs import RecordedStep, frequent_shapes
 from tamt_ray.finetune.model import Encoder
+from tamt_ray.finetune.step import TrainingStep
 from tamt_ray.finetune.vocabulary import tokens_of
 from tamt_ray.masks import mask as mask_module
 from tamt_ray.masks.mask import KeptZero, Mask, pruned_nonzero
@@ -26,33 +31,13 @@ from tamt_ray.tasks.base import Task
 from tamt_ray.tasks.scores import Evaluation
 from tamt_ray.values.model import Model
 from tests.conftest import NoWaiting
+from tests.tape import Counted
 
-from . import tape
 from .halved import halved
 
 Rows = Callable[[int, int], list[dict[str, object]]]
 WriteTask = Callable[..., Task]
 CPU = torch.device("cpu")
-
-
-class Counted:
-    """A recorder that counts; it is out of memory at the recording number `lacks`."""
-
-    def __init__(self, record: Recorder = tape.record, lacks: int = 0) -> None:
-        self._record, self._lacks = record, lacks
-        self.records = self.replays = 0
-
-    def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
-        self.records += 1
-        replay = self._record(work)
-        if self.records == self._lacks:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-
-        def counted() -> None:
-            self.replays += 1
-            replay()
-
-        return counted
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +137,19 @@ def test_the_tape_sees_a_number_that_a_graph_would_keep(
     assert not Trained(model, toy(), Counted()).same(plain)
 
 
+def test_a_plain_step_on_a_gpu_has_the_rate_that_a_graph_reads() -> None:
+    """AdamW's kernel reads float32 from the device: graphs change no bit. CPUs keep float64."""
+    lr, rates = 5e-5 * 2 / 3, dict[str, float]()
+    for device in ("cpu", "cuda"):
+        group: dict[str, float] = {}
+        optimizer = SimpleNamespace(param_groups=[group])
+        step = SimpleNamespace(_device=torch.device(device), _optimizer=optimizer)
+        TrainingStep._set_rate(cast("TrainingStep", step), lr)
+        rates[device] = group["lr"]
+    assert rates["cpu"] == lr
+    assert rates["cuda"] == torch.tensor(lr, dtype=torch.float32).item() != lr
+
+
 @pytest.mark.parametrize("lacks", [1, 4])
 def test_without_memory_for_a_recording_the_fine_tune_goes_on_without(
     model_dir: Path, toy: Callable[..., Task], lacks: int
@@ -231,7 +229,7 @@ def test_a_failed_recording_costs_the_process_unless_it_ended_in_order(
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: 1)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
     monkeypatch.setattr(torch.cuda, "graph", Spoiled(end))
-    record = graphs._cuda_recorder()
+    record = data_graphs.cuda_recorder()
 
     def work() -> None:
         raise met

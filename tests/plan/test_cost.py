@@ -99,6 +99,25 @@ def test_without_a_gpu_the_price_is_that_of_a_cpu(monkeypatch: pytest.MonkeyPatc
     assert usual_prices(here) == ROUGH
 
 
+def test_bfloat16_is_twice_as_fast_where_the_cpu_multiplies_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cost, "_has_gpu", lambda: False)
+    text = SWEEP.replace("epochs: 9", "epochs: 9, precision: bfloat16")
+    text = text.replace('"dir:m"', '"dir:m", head: {steps: 5}')
+    mixed = expand(parse_sweep(text + "search: {precision: bfloat16}\n")).units.values()
+
+    def work(gain: bool) -> list[float]:
+        monkeypatch.setattr(cost, "_multiplies_bfloat16", lambda: gain)
+        usual = usual_prices(Execution())
+        return [usual.seconds(unit) - 1 for unit in mixed]
+
+    for unit, without, gained in zip(mixed, work(False), work(True), strict=True):
+        rounded = unit.cell.method in {"imp", "tamt_kd"} and unit.kind == "search"
+        rounded |= unit.cell.task == "rte"
+        assert gained == pytest.approx(without / 2 if rounded else without), unit
+
+
 def test_the_speed_of_this_machine_is_measured() -> None:
     """A matrix product of a computer of this century."""
     assert 1e8 < cost._cpu_speed() < 1e13

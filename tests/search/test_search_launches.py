@@ -17,12 +17,18 @@ from transformers import BertConfig, BertForMaskedLM
 from tamt_ray.masks.mask import Mask
 from tamt_ray.masks.pruner import Matrices, Pruner
 from tamt_ray.search import language_model, tamt
+from tamt_ray.search.graphs import GraphedPasses
 from tamt_ray.search.language_model import LanguageModel
+from tamt_ray.search.loss import SearchLoss
+from tamt_ray.search.mlm_corruption import Corrupted
 from tamt_ray.search.movement import MovedWeights
 from tamt_ray.search.tamt import MaskedWeights
 from tamt_ray.values.training import Scoring
 from tests.conftest import NoWaiting
 from tests.masks.test_radix import needs_triton
+from tests.tape import Counted
+
+from .search_probes import terms_of
 
 KERNELS = ("count_digits", "choose_digit", "count_ties", "find_cut", "write_kept")
 MEMORY = ("empty", "new_empty", "_unsafe_view")
@@ -89,6 +95,40 @@ def test_movement(model: LanguageModel) -> None:
     with Launches() as counted:
         weights.after_step()
     assert counted.count.total() == 364, counted.count
+
+
+@pytest.mark.parametrize(("terms", "plain", "graphs"), [("mlm", 781, 33), ("kd", 1336, 337)])
+def test_a_micro_batch_and_one_that_is_replayed(
+    model: LanguageModel, terms: str, plain: int, graphs: int
+) -> None:
+    """4 × 512 tokens, forward and backward, on BERT-base. docs/speed.md names these figures."""
+    objective, count = terms_of(terms), 300
+    MaskedWeights(model, 0.5, Scoring(), 1, head=terms == "mlm")
+    with torch.device("meta"):
+        ids, some = torch.zeros(4, 512, dtype=torch.int64), torch.zeros(count, dtype=torch.int64)
+    batch, loss = Corrupted(ids, some, some), SearchLoss(model, objective)
+    loss.train()
+
+    def once(work: Callable[[], None]) -> Callable[[], None]:
+        work()
+        return lambda: None
+
+    recorder = Counted(once)
+    passes = GraphedPasses(model, loss.reads, recorder, "float32")
+
+    def launches() -> int:
+        with Launches() as counted:
+            loss(batch, [count])[0].backward()
+            if loss.forward_pass:
+                passes.backward()
+        return counted.count.total()
+
+    assert launches() == plain
+    loss.forward_pass = passes.forward
+    passes.prepare(batch)
+    launches()
+    passes.prepare(batch)
+    assert launches() + recorder.replays == graphs
 
 
 @needs_triton

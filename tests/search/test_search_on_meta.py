@@ -19,7 +19,7 @@ from tamt_ray.search.engine import Engine, train
 from tamt_ray.search.evaluate import pretraining_losses
 from tamt_ray.search.head import train_head
 from tamt_ray.search.language_model import LanguageModel, Reads
-from tamt_ray.search.loss import ForwardPass
+from tamt_ray.search.loss import ForwardPass, SearchLoss
 from tamt_ray.search.mlm_corruption import Corrupted, Stream, stack
 from tamt_ray.search.movement import MovedWeights
 from tamt_ray.search.process_group import ProcessGroup
@@ -28,6 +28,7 @@ from tamt_ray.values.model import Model
 from tamt_ray.values.text import Corpus
 from tamt_ray.values.training import Scoring
 from tests.conftest import NoWaiting
+from tests.tape import Counted
 
 from .search_probes import masked_weights, settings, terms_of, train_level
 
@@ -82,6 +83,28 @@ def test_mask_training(
     with NoWaiting():
         train(model, objective, weights, Stream(text, 4, 5, 0.15), setting, ProcessGroup(meta))
     assert steps == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("terms", "documents"), [("mlm_kd", False), ("kd", True)])
+def test_mask_training_in_recorded_micro_batches(
+    model: LanguageModel, steps: list[int], noisy: Path, meta: torch.device,
+    train_blocks: LoadText, train_documents: LoadText, terms: str, *, documents: bool,
+) -> None:  # fmt: skip
+    text = (train_documents if documents else train_blocks)(noisy)
+    objective = terms_of(terms)
+    weights = masked_weights(model, objective, 0.7, EXACT, 1)
+
+    def once(work: Callable[[], None]) -> Callable[[], None]:
+        work()
+        return lambda: None
+
+    record = Counted(once)
+    loss, stream = SearchLoss(model, objective), Stream(text, 4, 5, 0.15)
+    setting = settings(3, 1e-3)
+    with NoWaiting():
+        Engine(loss, weights, stream, setting, ProcessGroup(meta), record=record).run()
+    assert steps == [1, 2, 3]
+    assert record.replays > 0
 
 
 @pytest.fixture

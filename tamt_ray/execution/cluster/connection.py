@@ -132,10 +132,7 @@ def _connected(
             ending.callback(ray.shutdown)
             if announce:
                 ending.enter_context(watch_head(ray.get_runtime_context().gcs_address, announce))
-        # Ray prints long reports on lost workers and nodes to standard output, where results go.
-        # The board's events say it in a line, Ray's own logs keep all of it.
-        nowhere = ending.enter_context(Path(os.devnull).open("w"))
-        with contextlib.redirect_stdout(nowhere):
+        with _without_reports():
             try:
                 yield Nodes()
             except (BrokenOffError, StoreError):
@@ -144,6 +141,16 @@ def _connected(
                 # with it.
                 ending.pop_all()
                 raise
+
+
+@contextmanager
+def _without_reports() -> Generator[None]:
+    """Drop Ray's long reports on workers and nodes, which go to standard output, where results go.
+
+    The board's events say it in a line, Ray's own logs keep all of it.
+    """
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 _COMMON: Mapping[str, Any] = {
@@ -189,7 +196,8 @@ def visiting(address: str) -> Generator[None]:
     """Connected to a Ray that runs, without any claim to it. Raises ClusterError."""
     _join(address)
     try:
-        yield
+        with _without_reports():
+            yield
     finally:
         ray.shutdown()
 

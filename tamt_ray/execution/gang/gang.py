@@ -1,5 +1,6 @@
 """A search gang: DDP workers under Ray Train that take one search after the other."""
 
+import functools
 import time
 import uuid
 from collections.abc import Callable
@@ -197,7 +198,11 @@ def _work(config: dict[str, Any]) -> None:
                 if not isinstance(_announced(attempt, offer), Offer):
                     raise LeavingError(Fault.STOP)
             attempts[:] = [attempt]
-            attempt.carry_out(lambda progress, unit=unit: runner.perform(unit, progress))
+            # A recording that failed may be why there is a further attempt.
+            perform = functools.partial(
+                runner.perform, unit, graphs=lane.graphs and offer.attempt == 1
+            )
+            attempt.carry_out(perform)
 
 
 def _announced(attempt: Attempt, offer: Offer) -> Offer | Idle:

@@ -46,8 +46,10 @@ class UnitBench:
         checkpointer: Checkpointer | None = None,
         *,
         steps: int | None = None,
+        graphs: bool = False,
     ) -> None:
-        """`artifact` reads what a parent left; `steps`: train so many instead of all."""
+        """`artifact` reads what a parent left; `steps`: train so many instead of all; `graphs`:
+        replay micro-batches as CUDA graphs."""
         self.progress = progress or _silent
         self.sources: dict[str, str] = {}
         """Fingerprints of what was read, as records have them."""
@@ -58,6 +60,7 @@ class UnitBench:
         self._artifact = artifact
         self._checkpointer = checkpointer
         self._steps = steps
+        self._graphs = graphs
 
     def model(self, head: str | None = None) -> LanguageModel:
         """Return a fresh θ0 on the device. Raises SourceError."""
@@ -114,7 +117,7 @@ class UnitBench:
         )
         return train(
             model, objective, inner, self.stream(search.text, settings, first), settings,
-            self._group, self.progress, checkpointer=self._checkpointer,
+            self._group, self.progress, checkpointer=self._checkpointer, graphs=self._graphs,
         )  # fmt: skip
 
     def stream(self, text: Text, settings: Settings, first: int = 0) -> Stream:

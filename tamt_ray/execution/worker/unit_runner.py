@@ -62,8 +62,8 @@ class UnitRunner:
         self, unit: Unit, progress: OnProgress | None = None, *, graphs: bool = False
     ) -> Record:
         """Compute a unit and commit its record. All workers of a gang call it together; the first
-        one writes. `graphs`: a fine-tune may replay its steps as CUDA graphs. Raises whatever the
-        computation raises, and then nothing is written."""
+        one writes. `graphs`: a search and a fine-tune may replay their steps as CUDA graphs. Raises
+        whatever the computation raises, and then nothing is written."""
         give_back_memory()
         self._store.ensure_shared()
         started, begin = time.time(), time.perf_counter()
@@ -119,7 +119,9 @@ class UnitRunner:
             )  # fmt: skip
             artifacts = {HISTORY: outcome.history.to_parquet(), PREDICTIONS: outcome.predictions}
             return UnitResult(outcome.metrics, artifacts, outcome.sources)
-        bench = UnitBench(config.model, self._group, self._artifact, progress, checkpointer)
+        bench = UnitBench(
+            config.model, self._group, self._artifact, progress, checkpointer, graphs=graphs
+        )
         match config:
             case HeadConfig():
                 return self._head(config, bench, checkpointer)

@@ -4,7 +4,6 @@ As with a graph, the host's numbers are those of the recording, all replays use 
 recording itself changes nothing, generators are read anew, and a read by the host is an error.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,16 +11,38 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
+from tamt_ray.data.graphs import Recorder, Work
+
 READS = ("_local_scalar", "nonzero", "is_nonzero")
 
 
-def record(work: Callable[[], None]) -> Callable[[], None]:
-    """Record as `finetune.graphs.Recorder` says."""
+def record(work: Work) -> Work:
+    """Record as `data.graphs.Recorder` says."""
     tape = Tape()
     with torch.random.fork_rng(devices=[]), tape:
         work()
     tape.undo()
     return tape.replay
+
+
+class Counted:
+    """A recorder that counts; it is out of memory at the recording number `lacks`."""
+
+    def __init__(self, recorder: Recorder = record, lacks: int = 0) -> None:
+        self._record, self._lacks = recorder, lacks
+        self.records = self.replays = 0
+
+    def __call__(self, work: Work) -> Work:
+        self.records += 1
+        replay = self._record(work)
+        if self.records == self._lacks:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+        def counted() -> None:
+            self.replays += 1
+            replay()
+
+        return counted
 
 
 class Tape(TorchDispatchMode):
@@ -69,7 +90,8 @@ class Tape(TorchDispatchMode):
 
     def replay(self) -> None:
         """Do all of it again on the same memory."""
-        with torch.no_grad(), torch._C._AutoDispatchBelowAutograd():
+        plain = torch.autocast("cpu", enabled=False)
+        with torch.no_grad(), plain, torch._C._AutoDispatchBelowAutograd():
             for func, args, kwargs, made in self._done:
                 again = _tensors(func(*args, **kwargs))
                 for old, new in zip(made, again, strict=False):
