@@ -15,6 +15,8 @@ from tamt_ray.store.record import Record
 
 _STARTING = 20.0
 """Seconds until the first worker begins; the expected speed counts like as many of experience."""
+_REMEMBERED = 600.0
+"""Seconds of experience that say how fast this run is: other work comes and goes."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,8 @@ class Monitor:
     """Number of units that may be at work at once."""
     clock: Callable[[], float] = time.monotonic
     _work: dict[str, _Work] = field(default_factory=dict)
-    _landed: dict[str, float] = field(default_factory=dict)
-    """Seconds of one device that each unit took which this run finished."""
+    _landed: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    """Begin, end and seconds of one device of each unit that this run finished."""
 
     def __post_init__(self) -> None:
         self._began = self.clock()
@@ -131,8 +133,8 @@ class Monitor:
                     work.first = now, step
                 work.last, work.steps = (now, step), steps
             case Landed(record):
-                if self._work.pop(record.id, None):
-                    self._landed[record.id] = device_seconds(record)
+                if work := self._work.pop(record.id, None):
+                    self._landed[record.id] = work.begun, now, device_seconds(record)
             case Failed(failure):
                 self._work.pop(failure.id, None)
             case Lost(unit_id):
@@ -166,7 +168,7 @@ class Monitor:
         )
 
     def _left(self, now: float) -> float | None:
-        """Return the price of what is left over the price of what was done per second so far, but
+        """Return the price of what is left over the price of what was done per second lately, but
         at least the time to the end of each unit at work.
 
         On a busy machine a second does less work than a second of the prices.
@@ -182,17 +184,22 @@ class Monitor:
             return None
         if self._first is None:
             return left / self.places() + max(0.0, _STARTING - (now - self._began))
-        speed = (self._done(now) + _STARTING * self.places()) / (now - self._first + _STARTING)
+        since = max(self._first, now - _REMEMBERED)
+        speed = (self._done(since, now) + _STARTING * self.places()) / (now - since + _STARTING)
         return max(left / speed, *(work.seconds_left(now) for work in self._work.values()), 0.0)
 
-    def _done(self, now: float) -> float:
-        """Return the price of what this run did. One that went on from a state did no more than it
-        took time for."""
-        done = sum(min(self._price(i), seconds) for i, seconds in self._landed.items())
+    def _done(self, since: float, now: float) -> float:
+        """Return the price of what this run did in a time. A unit that went on from a state did no
+        more than it took time for."""
+        done = 0.0
+        for unit_id, (begun, ended, seconds) in self._landed.items():
+            done += min(self._price(unit_id), seconds) * _share(begun, ended, since)
         for unit_id, work in self._work.items():
-            share = work.taken / work.steps if work.steps else None
             price = self._price(unit_id)
-            done += price * share if share is not None else min(0.9 * price, now - work.begun)
+            mine = min(0.9 * price, now - work.begun)
+            if work.steps:
+                mine = price * work.taken / work.steps
+            done += mine * _share(work.begun, now, since)
         return done
 
     def _rest_of(self, unit_id: str, now: float) -> float:
@@ -205,3 +212,8 @@ class Monitor:
 
     def _price(self, unit_id: str) -> float:
         return self.prices.seconds(self.plan.units[unit_id])
+
+
+def _share(begun: float, ended: float, since: float) -> float:
+    """Return the share of a span of time that lies behind a moment."""
+    return min(1.0, max(0.0, ended - since) / max(ended - begun, 1e-9))

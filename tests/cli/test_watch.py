@@ -13,10 +13,12 @@ from tamt_ray.analysis.stats.summary import snapshot
 from tamt_ray.cli import watch
 from tamt_ray.cli.live_view import LiveView
 from tamt_ray.cli.sweep_context import open_sweep
+from tamt_ray.execution import observer
 from tamt_ray.execution.activity import Activity, LiveStatus, UnitAtWork
 from tamt_ray.plan.expand import expand
 from tamt_ray.plan.unit import Unit
 from tamt_ray.spec.load import parse_sweep
+from tamt_ray.store.lease import Lease
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.store import Store
 from tamt_ray.values.identity import written
@@ -104,6 +106,34 @@ def test_ctrl_c_leaves(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     code, lines = watched(file, monkeypatch, iter([interrupt]))
     assert (code, len(lines)) == (0, 1)
+
+
+def test_a_driver_that_answers_later_is_asked_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watch may begin before the driver has a Ray, and goes on behind its end."""
+    opened, said, events = open_sweep(file), list[str](), list[str]()
+
+    @contextmanager
+    def observed(_name: str, _address: str | None) -> Generator[Callable[[], None]]:
+        events.append("look")
+        if len(events) < 3:
+            raise observer.UnreachableError("no Ray yet")
+        yield lambda: None
+        events.append("left")
+
+    monkeypatch.setattr(observer, "observed", observed)
+    with watch.asking(opened, None, said.append, fitted=False) as ask:
+        assert ask() is None
+        assert (events, said) == ([], []), "nobody runs it"
+        with Lease.acquire(opened.store.files, "small"):
+            assert [ask(), ask()] == [None, None]
+            assert len(said) == 1
+            assert "no Ray yet" in said[0]
+            assert [bool(ask()), bool(ask())] == [True, True]
+        assert events == ["look"] * 3
+        assert ask() is None
+        assert events[3:] == ["left"]
 
 
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (120, 40)])

@@ -208,6 +208,28 @@ def test_a_heartbeat_that_fails_is_not_the_last_one(boards: Boards) -> None:
     assert boards.heard == [("gang-0", b"me", False)] * 4
 
 
+def test_the_first_heartbeat_comes_before_the_controller_is_up(
+    boards: Boards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that stands still right after has been heard of."""
+    boards.heard = [()] * 9
+    threads: list[int] = []
+
+    class Thread:
+        def __init__(self, **_: object) -> None:
+            threads.append(len(boards.heard))
+
+        def start(self) -> None:
+            """Not here."""
+
+    context = SimpleNamespace(current_actor="me")
+    monkeypatch.setattr(heartbeat.ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(heartbeat.threading, "Thread", Thread)
+    monkeypatch.setattr(heartbeat.worker_group, "placement_group", None)
+    Heartbeat("board", "gang-0", "run").after_controller_start(None)
+    assert threads == [10]
+
+
 def test_a_heartbeat_says_when_the_gang_has_its_places(
     boards: Boards, monkeypatch: pytest.MonkeyPatch
 ) -> None:

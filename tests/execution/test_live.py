@@ -128,6 +128,21 @@ def test_the_time_left_follows_the_speed_of_a_busy_machine(plan: Plan) -> None:
     assert watched.monitor.snapshot().left == pytest.approx((1 + 8) / speed)
 
 
+def test_the_time_left_forgets_what_lies_far_behind(plan: Plan) -> None:
+    """The first evaluation took an hour, the next, from half an hour later on, 8 s: half of it lies
+    in the last ten minutes when it is over for 596 s."""
+    watched = Watched(plan)
+    evaluations = [unit for unit in plan.units.values() if unit.kind == "pretrain_eval"]
+    for unit, begin, end in zip(evaluations, (0.0, 5400.0), (3600.0, 5408.0), strict=False):
+        watched.now = begin
+        watched.monitor.update(Started(unit.id, 1, "here", "trial"))
+        watched.now = end
+        watched.land(record_of(unit, seconds=end - begin, cpu=8.0))
+    watched.now = 5408.0 + 596.0
+    speed = (8 / 2 + 20 * 2) / (600 + 20)
+    assert watched.monitor.snapshot().left == pytest.approx((8 + 8 + 1) / speed)
+
+
 def test_the_time_left_is_at_least_that_of_a_unit_at_work(plan: Plan) -> None:
     watched = Watched(plan)
     *others, last = plan.units.values()

@@ -28,12 +28,15 @@ class Heartbeat(ControllerCallback):
         self._gang = gang
         self._run = run
         self._places: PlacementGroup | None = None
+        self._placed = False
 
     def after_controller_start(self, train_run_context: object) -> None:
         """Called in the controller, before it starts any worker."""
         worker_group.placement_group = self._named  # pyright: ignore[reportPrivateImportUsage]
         context = ray.get_runtime_context()
         controller = cloudpickle.dumps(context.current_actor)  # pyright: ignore[reportPrivateImportUsage]
+        # From here on the board watches: the driver's own bound ends with this call.
+        self._report(controller)
         # A thread as an attribute could not travel to the workers with the settings of the run.
         threading.Thread(target=self._beat, args=(controller,), daemon=True).start()
 
@@ -43,14 +46,16 @@ class Heartbeat(ControllerCallback):
         return self._places
 
     def _beat(self, controller: bytes) -> None:
-        placed = False
         while True:
-            try:
-                # In 0 s Ray has no answer yet.
-                placed = placed or (self._places is not None and self._places.wait(1))
-                BoardClient.named(self._board).controlled(self._gang, controller, placed)
-            except Exception as error:  # noqa: BLE001 - Ray raises plain ones too
-                # The board is being started anew, the cluster does not answer for a while, or the
-                # places are being given back.
-                logging.getLogger(__name__).warning("a heartbeat is lost: %s", error)
             time.sleep(BEAT)
+            self._report(controller)
+
+    def _report(self, controller: bytes) -> None:
+        try:
+            # In 0 s Ray has no answer yet.
+            self._placed = self._placed or (self._places is not None and self._places.wait(1))
+            BoardClient.named(self._board).controlled(self._gang, controller, self._placed)
+        except Exception as error:  # noqa: BLE001 - Ray raises plain ones too
+            # The board is being started anew, the cluster does not answer for a while, or the
+            # places are being given back.
+            logging.getLogger(__name__).warning("a heartbeat is lost: %s", error)
