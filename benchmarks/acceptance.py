@@ -164,7 +164,7 @@ def _reads(path: Path) -> Answer:
 
 
 def hardware() -> Iterator[Answer]:
-    """What the device gives at most, to read the other figures by."""
+    """Upper bounds of the device, to compare the other figures with."""
     place, count = DEVICE.torch, 2**30 if CUDA else 2**16
     given = torch.randn(count, device=place)
     taken = torch.empty_like(given)

@@ -47,8 +47,8 @@ out = _Console(soft_wrap=True, markup=False, emoji=False, width=_WIDE)
 
 
 def lasting_out() -> Console:
-    """Return `out` on the standard output of now, for lines printed while Ray is connected: its own
-    words go to standard output, which is then redirected."""
+    """Return a console like `out` that keeps the present standard output. While Ray is connected,
+    `sys.stdout` is redirected, because Ray prints there."""
     return _Console(file=sys.stdout, soft_wrap=True, markup=False, emoji=False, width=_WIDE)
 
 

@@ -134,13 +134,16 @@ def _same(given: str | None, wanted: str) -> bool:
 
 
 class _Bounded(NullProgressTracker):
-    """Announces a large download; raises SourceError for more than `most` bytes."""
+    """Announces a large download; raises SourceError for more than `most` bytes, before the first
+    one where the index announces so many."""
 
     def __init__(self, ref: SourceRef, filename: str, most: int, size: int | None) -> None:
         """`size`: bytes as the index announces them."""
         self._ref = ref
         self._left = most
-        if size is not None and 1_000_000 < size <= most:
+        if size is not None and size > most:
+            self.update(size)
+        if size is not None and size > 1_000_000:
             sys.stderr.write(f"downloading {filename} ({size / 1e6:.0f} MB)\n")
 
     def __enter__(self) -> Self:

@@ -121,9 +121,9 @@ def _load(table: Table, ref: SourceRef, paths: tuple[Path, ...], stamps: _Stamps
     whole = table.model_copy(update={"part": "all", "tail": 0.1})
     content = _content(whole, ref, paths, stamps)  # pyright: ignore[reportArgumentType]
     if table.part != "all":
-        border = int(table.tail * 2**64)
+        border = np.uint64(int(table.tail * 2**64))
         places = _places(whole, ref, paths, stamps)  # pyright: ignore[reportArgumentType]
-        content = content.filter([(place < border) == (table.part == "tail") for place in places])
+        content = content.filter(pa.array((places < border) == (table.part == "tail")))
     content = content.combine_chunks()
     return Rows(content, fingerprint(content))
 
@@ -143,11 +143,14 @@ def _content(table: Table, ref: SourceRef, paths: tuple[Path, ...], _stamps: _St
 
 
 @functools.lru_cache(maxsize=4)
-def _places(table: Table, ref: SourceRef, paths: tuple[Path, ...], stamps: _Stamps) -> list[int]:
-    """Return a number below 2⁶⁴ per row, by which it belongs to a part: equal rows have the same,
+def _places(
+    table: Table, ref: SourceRef, paths: tuple[Path, ...], stamps: _Stamps
+) -> NDArray[np.uint64]:
+    """Return a number per row, [rows], by which it belongs to a part: equal rows have the same,
     whatever their order."""
     rows = _content(table, ref, paths, stamps).to_pylist()  # pyright: ignore[reportArgumentType]
-    return [int.from_bytes(hashlib.sha256(_canonical(row)).digest()[:8]) for row in rows]
+    digests = (hashlib.sha256(_canonical(row)).digest()[:8] for row in rows)
+    return np.fromiter(map(int.from_bytes, digests), np.uint64, len(rows))
 
 
 def _canonical(value: object) -> bytes:

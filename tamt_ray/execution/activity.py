@@ -107,6 +107,8 @@ class Monitor:
     _work: dict[str, _Work] = field(default_factory=dict)
     _landed: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     """Begin, end and seconds of one device of each unit that this run finished."""
+    _costs: dict[str, float] = field(default_factory=dict)
+    """Prices of units, as computed last."""
 
     def __post_init__(self) -> None:
         self._began = self.clock()
@@ -119,6 +121,7 @@ class Monitor:
         if self._priced is None or len(self.records) > 1.05 * self._priced:
             self._prices = prices(self.plan.units, self.records, self.usual)
             self._priced = len(self.records)
+            self._costs.clear()
         return self._prices
 
     def update(self, event: Event) -> None:
@@ -193,7 +196,8 @@ class Monitor:
         more than it took time for."""
         done = 0.0
         for unit_id, (begun, ended, seconds) in self._landed.items():
-            done += min(self._price(unit_id), seconds) * _share(begun, ended, since)
+            if ended > since:
+                done += min(self._price(unit_id), seconds) * _share(begun, ended, since)
         for unit_id, work in self._work.items():
             price = self._price(unit_id)
             mine = min(0.9 * price, now - work.begun)
@@ -211,9 +215,12 @@ class Monitor:
         return max(0.1 * price, price - (now - work.begun))
 
     def _price(self, unit_id: str) -> float:
-        return self.prices.seconds(self.plan.units[unit_id])
+        known = self.prices
+        if unit_id not in self._costs:
+            self._costs[unit_id] = known.seconds(self.plan.units[unit_id])
+        return self._costs[unit_id]
 
 
 def _share(begun: float, ended: float, since: float) -> float:
-    """Return the share of a span of time that lies behind a moment."""
+    """Return the share of a span of time that lies after the moment `since`."""
     return min(1.0, max(0.0, ended - since) / max(ended - begun, 1e-9))

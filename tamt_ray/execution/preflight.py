@@ -138,8 +138,8 @@ def check(
 
 @contextmanager
 def _one_thread() -> Generator[None]:
-    """A trial of a few tokens has nothing for a second thread, which spins while it waits: more
-    than all other checks together, where the cores are busy."""
+    """Run Torch in one thread. A trial of a few tokens has no work for a second one, which spins
+    while it waits: on busy cores that takes more CPU time than all other checks together."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -36,7 +36,7 @@ from tamt_ray.plan.expand import Plan
 from tamt_ray.plan.tuning import DIVERGED, merged
 from tamt_ray.store.record import Failure, Record
 from tamt_ray.store.store import Store, StoreError
-from tamt_ray.store.trouble import DamagedError, UnwritableError
+from tamt_ray.store.trouble import DamagedError, NotSharedError, UnwritableError
 from tamt_ray.tracking.tracker import Tracker
 
 _LOOK = 1.0
@@ -154,7 +154,7 @@ class RunLoop:
         self.watch(event)
 
     def _set_aside(self, failure: Failure, *, fatal: bool) -> None:
-        if failure.error == UnwritableError.__name__:
+        if failure.error in {UnwritableError.__name__, NotSharedError.__name__}:
             raise BrokenOffError(1, failure.message)
         self.ledger.failures[failure.id] = failure
         # A damaged mask is no failure of the unit that wanted to read it.

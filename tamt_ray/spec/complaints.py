@@ -61,7 +61,7 @@ def _first(detail: ErrorDetails) -> str:
     """Return the first key that a single word would be the value of; empty where none is known."""
     fields = _walk(_schema(), _schema(), list(detail["loc"]))
     word = isinstance(detail["input"], str) and detail["type"] == "model_type"
-    return f", such as `{next(iter(fields[0]))}: …`" if word and fields else ""
+    return f", such as `{next(iter(fields[0]))}: …`" if word and fields and fields[0] else ""
 
 
 def _percent(detail: ErrorDetails) -> float | None:

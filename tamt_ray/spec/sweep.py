@@ -205,7 +205,8 @@ class Sweep(Frozen):
 
     @model_validator(mode="after")
     def _recordable(self) -> Self:
-        if self.execution.search.graphs and self.search.compile:
+        compiled = any(part.search.compile for part in self.parts or (self,))
+        if self.execution.search.graphs and compiled:
             raise fault(
                 "an encoder under `search.compile` may be compiled anew in the middle of a "
                 "recording; leave out one of the two", "execution", "search", "graphs",

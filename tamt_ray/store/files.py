@@ -1,4 +1,4 @@
-"""Whole files only, on any `pyarrow.fs` file system, and JSON that carries its own sha256."""
+"""Whole files only, on a disk or an S3 object store, and JSON that carries its own sha256."""
 
 import errno
 import hashlib

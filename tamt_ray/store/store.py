@@ -15,7 +15,7 @@ from tamt_ray.store.damage import Damage, outdated, set_aside
 from tamt_ray.store.files import BrokenSealError, Files, seal, unseal
 from tamt_ray.store.lease import Fence, ensure_held, was_claimed
 from tamt_ray.store.record import Artifact, Failure, Record
-from tamt_ray.store.trouble import DamagedError, StoreError, UnwritableError
+from tamt_ray.store.trouble import DamagedError, NotSharedError, StoreError, UnwritableError
 from tamt_ray.values.address import masked
 from tamt_ray.values.base import Frozen
 from tamt_ray.values.identity import identity
@@ -76,10 +76,10 @@ class Store:
             ensure_held(self.files, self.fence)
 
     def ensure_shared(self) -> None:
-        """Raise UnwritableError where this place lacks the lease of the fence: on this machine its
-        path leads elsewhere than on the driver's."""
+        """Raise NotSharedError where this place lacks the lease of the fence, and UnwritableError
+        where that cannot be found out."""
         if self.fence and not was_claimed(self.files, self.fence.sweep):
-            raise UnwritableError(
+            raise NotSharedError(
                 f"{self.uri} on {socket.gethostname()} is not the driver's store; set `store:` to "
                 "s3://… or to a directory that all nodes mount under one path"
             )

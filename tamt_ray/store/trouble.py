@@ -25,6 +25,10 @@ class UnwritableError(StoreError):
     connection."""
 
 
+class NotSharedError(UnwritableError):
+    """On this node the store's path leads elsewhere than on the driver's."""
+
+
 class HeldError(StoreError):
     """Another driver runs the sweep."""
 

@@ -20,7 +20,7 @@ from tamt_ray.store.lease import Fence, Lease
 from tamt_ray.store.logs import read_logs
 from tamt_ray.store.record import Record
 from tamt_ray.store.store import Store
-from tamt_ray.store.trouble import UnwritableError
+from tamt_ray.store.trouble import NotSharedError
 
 CONFIG = {"kind": "search", "method": "omp", "model": {"source": "dir:m"}, "sparsity": 0.5}
 UNIT = Unit(parse_config(CONFIG), Cell(method="omp"))
@@ -87,7 +87,7 @@ def test_what_another_sweep_finished_meanwhile_is_not_begun(tmp_path: Path) -> N
 def test_a_store_that_is_another_one_on_this_machine_gets_no_unit(tmp_path: Path) -> None:
     """The path of the sweep's store is a folder of this node alone, without the driver's lease."""
     elsewhere = UnitRunner(Store(str(tmp_path / "node"), Fence("toy", 1)), ProcessGroup(), "here")
-    with pytest.raises(UnwritableError, match="is not the driver's store; set `store:`") as caught:
+    with pytest.raises(NotSharedError, match="is not the driver's store; set `store:`") as caught:
         elsewhere.perform(UNIT)
     assert fault_of(caught.value) is Fault.PLACE
     assert not (tmp_path / "node").exists()

@@ -119,7 +119,12 @@ def test_the_end_of_a_process_that_only_arrived_is_held_against_its_node() -> No
     play(scene)
 
 
-def test_a_full_disk_is_told_as_such_whatever_the_node() -> None:
+@pytest.mark.parametrize(
+    ("error", "shunned"), [("UnwritableError", False), ("NotSharedError", True)]
+)
+def test_a_full_disk_is_told_as_such_whatever_the_node(error: str, shunned: bool) -> None:
+    """A node whose store is another one than the driver's gets no units instead."""
+
     async def scene() -> None:
         units = [tune(seed) for seed in range(1, 6)]
         actor = await opened(*units, retries=0)
@@ -129,10 +134,12 @@ def test_a_full_disk_is_told_as_such_whatever_the_node() -> None:
         for number in range(4):
             unit = await offered(actor, f"b{number}")
             await actor.started(f"b{number}", unit.id, 1, THERE)
-            full = failure(unit).model_copy(update={"error": "UnwritableError"})
+            full = failure(unit).model_copy(update={"error": error})
             await actor.failed(f"b{number}", 0, full, Fault.PLACE)
-        failed = [event.failure for event in await heard(actor) if isinstance(event, Failed)]
-        assert {each.error for each in failed} == {"UnwritableError"}
-        assert len(failed) == 4
+        events = await heard(actor)
+        failed = [event.failure for event in events if isinstance(event, Failed)]
+        assert {each.error for each in failed} == {error}
+        assert len(failed) == (2 if shunned else 4)
+        assert any(isinstance(e, Lost) and e.fault is Fault.SHUNNED for e in events) is shunned
 
     play(scene)

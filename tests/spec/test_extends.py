@@ -177,9 +177,12 @@ def test_parts_that_contradict_are_refused(folder: Path, change: str, complaint:
         ("name: u\nparts: [base.yaml]\nsparsities: [0.5]\n",
          "over.yaml:3: a union of sweeps has no `sparsities`"),
         ("name: u\nparts: [base.yaml]\nexecution: {retries: -1}\n", "over.yaml:3:"),
+        ("name: u\nparts: [compiled.yaml]\nexecution: {search: {graphs: true}}\n",
+         "over.yaml:3: `execution.search.graphs`: an encoder under `search.compile`"),
     ],
 )  # fmt: skip
 def test_a_union_has_nothing_of_its_own(folder: Path, text: str, complaint: str) -> None:
+    written(folder, "extends: base.yaml\nname: c\nsearch: {compile: true}\n", "compiled.yaml")
     with pytest.raises(SpecError) as error:
         load_sweep(written(folder, text))
     assert complaint in str(error.value)

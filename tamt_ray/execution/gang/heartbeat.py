@@ -52,7 +52,7 @@ class Heartbeat(ControllerCallback):
 
     def _report(self, controller: bytes) -> None:
         try:
-            # In 0 s Ray has no answer yet.
+            # With a time limit of 0 s Ray always says no.
             self._placed = self._placed or (self._places is not None and self._places.wait(1))
             BoardClient.named(self._board).controlled(self._gang, controller, self._placed)
         except Exception as error:  # noqa: BLE001 - Ray raises plain ones too
