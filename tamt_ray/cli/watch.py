@@ -87,8 +87,8 @@ def follow(
     """Show what runs, and print what lands and what fails, until nothing is left to run, or until
     Ctrl-C, which stops nothing but the watching; returns the exit code.
 
-    Needs the store and nothing else; a driver that can be asked is asked too. Each look costs a
-    listing, and a read for what is new.
+    Needs the store and nothing else; a driver that can be asked is asked too. Each look costs two
+    listings, of records and leases, and reads the lease and what is new.
     """
     # A live view of lines that are not wrapped is cut at the terminal's width.
     out.soft_wrap = not out.is_terminal

@@ -10,7 +10,7 @@ from ray import cloudpickle
 NAMESPACE = "tamt"
 """Ray namespace of every named actor."""
 
-_PROBE = 3.0
+PROBE = 3.0
 """Seconds within which a live node accepts a connection."""
 
 
@@ -21,7 +21,7 @@ def is_gone(node: str) -> bool:
         if known["NodeID"] == node and known["Alive"]:
             try:
                 where = known["NodeManagerAddress"], known["NodeManagerPort"]
-                socket.create_connection(where, timeout=_PROBE).close()
+                socket.create_connection(where, timeout=PROBE).close()
             except OSError:
                 return True
             return False

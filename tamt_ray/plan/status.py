@@ -79,14 +79,14 @@ def tally(
 
 @dataclass
 class MethodCost:
-    """What is left to run of one method."""
+    """Units of one method that are left to run."""
 
     to_run: int = 0
     steps: set[int] = field(default_factory=set)
     """Optimiser steps of its searches, of each that trains."""
     search_seconds: float = 0.0
     seconds: float = 0.0
-    """Of searches, evaluations and fine-tunes, on one device."""
+    """Time of searches, evaluations and fine-tunes on one device."""
 
 
 def method_costs(

@@ -28,7 +28,7 @@ _Places = list[tuple[int, bool]]
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the loss terms read of a micro-batch."""
+    """The reads of the loss terms in a micro-batch."""
 
     used: tuple[bool, ...]
     """Whether each output of the encoder got a gradient."""
@@ -198,7 +198,7 @@ class GraphedPasses:
         return [(weight.data_ptr(), weight.requires_grad) for weight in self._weights]
 
     def _add_in_place(self) -> None:
-        """Have autograd add to the gradients that stay in one place, whatever it has so far."""
+        """Make autograd add to the gradients that stay in one place; move present ones there."""
         fresh: list[Tensor] = []
         for weight, gradient in self._gradients.items():
             if weight.grad is None:

@@ -49,7 +49,7 @@ def test_a_head_that_falls_silent_is_announced_once_and_its_return_too() -> None
 
 def test_it_is_announced_within_15_seconds() -> None:
     """A host that takes no packets lets each probe wait to its end."""
-    assert head._PATIENCE + 2 * (head._PAUSE + head._PROBE) <= 15
+    assert head._PATIENCE + 2 * (head._PAUSE + head.PROBE) <= 15
 
 
 def test_the_words_say_what_is_kept_and_what_happens_next(

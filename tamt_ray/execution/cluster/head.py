@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 
+from tamt_ray.execution.actors import PROBE
 from tamt_ray.execution.scheduler.messages import HeadBack, HeadSilent
 from tamt_ray.store.trouble import StoreError
 
@@ -15,8 +16,6 @@ _PAUSE = 2.0
 """Seconds between two probes."""
 _PATIENCE = 5.0
 """Seconds without an answer after which the head counts as silent."""
-_PROBE = 3.0
-"""Seconds within which a live head accepts a connection."""
 
 
 @contextlib.contextmanager
@@ -34,7 +33,7 @@ def watch_head(
         last, silent = time.monotonic(), False
         while not over.wait(pause):
             with contextlib.suppress(OSError):
-                socket.create_connection(place, timeout=_PROBE).close()
+                socket.create_connection(place, timeout=PROBE).close()
                 last = time.monotonic()
             if silent == (time.monotonic() - last > patience) or over.is_set():
                 continue
