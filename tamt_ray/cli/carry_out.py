@@ -190,7 +190,7 @@ def _warn_of_little_space(opened: SweepContext) -> None:
 
 
 def _show(opened: SweepContext, as_json: bool) -> None:
-    report = f"{opened.store.uri}/reports/{opened.sweep.name}/report.html"
+    report = opened.store.files.address(f"reports/{opened.sweep.name}/report.html")
     tables = snapshot(opened.whole.plan, opened.whole.records)
     if as_json:
         body: dict[str, object] = {

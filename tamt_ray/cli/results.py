@@ -48,7 +48,7 @@ def write_report(
     opened.store.write(f"{folder}/{OF}", b"being written\n")
     for name in sorted(files, key="report.html".__eq__):
         opened.store.write(f"{folder}/{name}", files[name])
-    return f"{opened.store.uri}/{folder}/report.html"
+    return opened.store.files.address(f"{folder}/report.html")
 
 
 def mark_report(opened: SweepContext) -> None:

@@ -118,7 +118,7 @@ def follow(
         out.print(f"try them again: python -m tamt_ray.sweep {opened.words} --retry-failed")
         return 1
     if at_work(opened.store.files, opened.sweep.name):
-        page = f"{opened.store.uri}/reports/{opened.sweep.name}/report.html"
+        page = opened.store.files.address(f"reports/{opened.sweep.name}/report.html")
         out.print(f"the run writes its report: {page}", highlight=False)
     else:
         out.print(f"write the report: tamt report {opened.words}")

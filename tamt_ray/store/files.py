@@ -47,6 +47,11 @@ class Files:
         self.parallel = 8 if self.local else 32
         """Reads worth having under way at once: a disk is quick, an object store is far."""
 
+    def address(self, name: str) -> str:
+        """Return where a file is, to be printed; an object store's options stay at the end."""
+        place, mark, options = self.uri.partition("?") if self.local is None else (self.uri, "", "")
+        return f"{place.rstrip('/')}/{name}{mark}{options}"
+
     def _path(self, name: str) -> str:
         parts = name.split("/")
         if name.startswith("/") or any(part in {"", ".", ".."} for part in parts):

@@ -307,7 +307,7 @@ class Store:
             raise
         except OSError as error:
             raise StoreError(
-                f"{self.uri}/{path} cannot be read: {error.strerror or error}; correct what is "
+                f"{self.files.address(path)} cannot be read: {error.strerror or error}; correct what is "
                 "wrong there, then type the same command again"
             ) from error
 
@@ -322,7 +322,7 @@ class Store:
 
     def _unwritable(self, path: str, error: OSError) -> UnwritableError:
         return UnwritableError(
-            f"{self.uri}/{path} cannot be written: {error.strerror or error}; what is finished is "
+            f"{self.files.address(path)} cannot be written: {error.strerror or error}; what is finished is "
             "kept; free some space or correct the permissions, then type the same command again"
         )
 

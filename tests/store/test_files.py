@@ -80,6 +80,7 @@ def test_a_relative_path_is_meant_from_here(
     files = Files("results")
     files.write("x", b"1")
     assert files.uri == str(tmp_path / "results")
+    assert files.address("a?/x") == str(tmp_path / "results/a?/x")
     monkeypatch.chdir("/")
     assert files.read("x") == b"1"
 

@@ -25,6 +25,8 @@ __all__ = ["s3"]
 
 def test_a_store_that_fails_now_and_then_loses_nothing(s3: S3) -> None:
     store = Store(s3.uri)
+    place, _, options = s3.uri.partition("?")
+    assert store.files.address("a/b") == f"{place}/a/b?{options}"
     units = {one.id: one for one in map(unit, range(24))}
     assert store.scan(units).records == {}
     records = {
