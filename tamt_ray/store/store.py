@@ -307,8 +307,8 @@ class Store:
             raise
         except OSError as error:
             raise StoreError(
-                f"{self.files.address(path)} cannot be read: {error.strerror or error}; correct what is "
-                "wrong there, then type the same command again"
+                f"{self.files.address(path)} cannot be read: {error.strerror or error}; "
+                "correct what is wrong there, then type the same command again"
             ) from error
 
     def _seal(self, path: str, value: Frozen) -> None:
@@ -322,8 +322,8 @@ class Store:
 
     def _unwritable(self, path: str, error: OSError) -> UnwritableError:
         return UnwritableError(
-            f"{self.files.address(path)} cannot be written: {error.strerror or error}; what is finished is "
-            "kept; free some space or correct the permissions, then type the same command again"
+            f"{self.files.address(path)} cannot be written: {error.strerror or error}; "
+            "what is finished is kept; free some space or correct the permissions, then type the same command again"
         )
 
     def _mark(self) -> None:
