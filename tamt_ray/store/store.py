@@ -323,7 +323,8 @@ class Store:
     def _unwritable(self, path: str, error: OSError) -> UnwritableError:
         return UnwritableError(
             f"{self.files.address(path)} cannot be written: {error.strerror or error}; "
-            "what is finished is kept; free some space or correct the permissions, then type the same command again"
+            "what is finished is kept; free some space or correct the permissions, "
+            "then type the same command again"
         )
 
     def _mark(self) -> None:
