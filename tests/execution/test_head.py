@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from tamt_ray.cli.progress import Progress
-from tamt_ray.execution.cluster import head
+from tamt_ray.execution.cluster import connection, head
+from tamt_ray.execution.cluster.connection import ClusterError
 from tamt_ray.execution.cluster.head import watch_head
 from tamt_ray.execution.scheduler.messages import HeadBack, HeadSilent
 from tamt_ray.plan.expand import Plan
@@ -63,3 +64,16 @@ def test_the_words_say_what_is_kept_and_what_happens_next(
     assert "goes on if it answers again; else Ray ends it within about a minute" in said
     assert "the same command continues it" in said
     assert "head at 10.0.0.1:6379 answers again; the run goes on" in said
+
+
+def test_a_head_on_loopback_only_is_refused_at_once_where_ray_would_look_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray takes the machine's address on its network, and tries for a quarter of an hour."""
+    monkeypatch.setattr(connection, "resolve_ip_for_localhost", lambda _: "127.0.0.2")
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        address = f"127.0.0.1:{door.getsockname()[1]}"
+        with pytest.raises(ClusterError, match=r"127\.0\.0\.2, which Ray takes for 127\.0\.0\.1"):
+            connection._check_answers(address)
+        monkeypatch.setattr(connection, "resolve_ip_for_localhost", lambda host: host)
+        connection._check_answers(address)

@@ -56,7 +56,7 @@ def cluster(environment: dict[str, str]) -> Iterator[str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     process = subprocess.Popen(
         [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**kept, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **environment},
+        env={**kept, **environment},
     )  # fmt: skip
     assert process.stdin
     assert process.stdout
@@ -115,7 +115,8 @@ def test_no_file_holds_what_was_planted(
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": SECRETS["RAY_AUTH_TOKEN"]}
     faults.inject("diverge", method="omp", sparsity=0.25)
     marked = faults.inject("nothing", method="tamt_mlm", times=9)
-    there = {**faults.environment, **token, "RAY_TMPDIR": str(place)}
+    loopback = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    there = {**faults.environment, **token, **loopback, "RAY_TMPDIR": str(place)}
     seen: dict[Path, bytes] = {}
     shared: set[tuple[int, int, int, bytes]] = set()
     before = {*Path("/dev/shm").glob("*")}

@@ -15,6 +15,7 @@ from ray._private import worker as ray_worker
 from ray._private.authentication.authentication_token_generator import (
     generate_new_authentication_token,
 )
+from ray._private.services import resolve_ip_for_localhost
 from ray._private.state import state
 from ray._raylet import AuthenticationTokenLoader  # pyright: ignore[reportAttributeAccessIssue]
 from ray.exceptions import RayError
@@ -214,14 +215,25 @@ def _join(address: str) -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Check that the address answers: Ray itself tries for minutes before it fails."""
+    """Check that the address answers: Ray itself tries for a quarter of an hour before it fails.
+
+    In place of 127.0.0.1 Ray takes this machine's address on its network.
+    """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         return
+    host = host.strip("[]")
+    taken = resolve_ip_for_localhost(host) if host else host
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        socket.create_connection((taken, int(port)), timeout=10).close()
     except OSError as error:
-        raise ClusterError(_SILENT.format(address=address, error=error)) from error
+        why = str(error)
+        if taken != host:
+            why += (
+                f" at {taken}, which Ray takes for {host}; give the address that `ray start` "
+                "printed, or set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 for a head on loopback only"
+            )
+        raise ClusterError(_SILENT.format(address=address, error=why)) from error
 
 
 def close_token() -> None:
