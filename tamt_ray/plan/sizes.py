@@ -86,11 +86,15 @@ def _share(table: Table) -> float:
     return {"all": 1.0, "head": 1 - table.tail, "tail": table.tail}[table.part]
 
 
-@lru_cache
 def model_size(source: str) -> ModelSize | None:
     """Return the size of a checkpoint directory, by the headers of its safetensors files."""
     folder = _place(parse_source(source), "models")
-    return folder and size_in(folder)
+    return folder and _model_at(folder)
+
+
+@lru_cache
+def _model_at(folder: Path) -> ModelSize | None:
+    return size_in(folder)
 
 
 def size_in(folder: Path) -> ModelSize | None:
@@ -115,13 +119,15 @@ def size_in(folder: Path) -> ModelSize | None:
     return ModelSize(sum(body), max(embeddings, default=0)) if body else None
 
 
-@lru_cache
 def table_size(source: str, split: str | None = None) -> TableSize | None:
     """Return the size of one split, or of one text file by its bytes; 0 tokens are unknown."""
     ref = parse_source(source)
     place = _place(ref, "datasets")
-    if place is None:
-        return None
+    return place and _table_at(place, ref, split)
+
+
+@lru_cache
+def _table_at(place: Path, ref: SourceRef, split: str | None) -> TableSize | None:
     try:
         if ref.scheme == "hf":
             files = list((place / (ref.config or "default")).glob(f"{split}*.parquet"))
@@ -135,11 +141,12 @@ def table_size(source: str, split: str | None = None) -> TableSize | None:
 
 
 def _place(ref: SourceRef, kind: str) -> Path | None:
+    """Return the absolute path of a source on this machine."""
     if ref.scheme == "dir":
-        return Path(ref.path)
+        return Path(ref.path).absolute()
     mirror = os.environ.get("TAMT_MIRROR", "")
     if ref.scheme == "hf" and mirror and "://" not in mirror:
-        return Path(mirror) / kind / ref.name
+        return Path(mirror).absolute() / kind / ref.name
     return None
 
 

@@ -15,12 +15,6 @@ from tamt_ray.spec.load import parse_sweep
 from tamt_ray.values.model import ModelSize
 
 
-@pytest.fixture(autouse=True)
-def forgotten() -> None:
-    for size in (model_size, table_size):
-        size.cache_clear()
-
-
 def checkpoint(folder: Path, words: int = 50, *layers: tuple[int, ...]) -> None:
     """The head of a safetensors file; nobody reads its data."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,12 +41,22 @@ def test_sizes_on_this_machine_and_in_a_mirror(
         pa.table({"a": [1, 2, 3]}), tmp_path / "mirror/datasets/me/rows/small/train.parquet"
     )
     assert model_size("hf:me/it") is None
-    model_size.cache_clear()
     monkeypatch.setenv("TAMT_MIRROR", str(tmp_path / "mirror"))
     assert model_size("hf:me/it") == ModelSize(4, 300)
     assert table_size("hf:me/rows#small", "train") == TableSize(3, 0)
     (tmp_path / "a.txt").write_text("one line\nand another\n")
     assert table_size(f"dir:{tmp_path / 'a.txt'}") == TableSize(2, 21 / 4 / 2)
+
+
+def test_a_relative_source_is_another_one_in_another_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, layer in (("one", (3, 4)), ("other", (5, 6))):
+        checkpoint(tmp_path / name / "m", 50, layer)
+        monkeypatch.chdir(tmp_path / name)
+        assert model_size("dir:m") == ModelSize(layer[0] * layer[1], 500)
+    monkeypatch.chdir(tmp_path)
+    assert model_size("dir:m") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, struct.pack("<Q", 5) + b"abc"])
